@@ -1,0 +1,76 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The one definition of resize and normalise, used by training, engine and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgbd_seg_ros.depth import DepthEncoding, encode
+
+#: Mean and deviation of ImageNet's RGB in 0..1, as every published backbone expects.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a network expects of its inputs. Stored with its weights."""
+
+    #: (height, width) the inputs are resized to; any aspect ratio is squeezed into it.
+    size: tuple[int, int]
+    #: Per channel in RGB order, for values in 0..1.
+    rgb_mean: tuple[float, float, float] = IMAGENET_MEAN
+    rgb_std: tuple[float, float, float] = IMAGENET_STD
+    depth: DepthEncoding = field(default_factory=DepthEncoding)
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 32:
+            raise ValueError(f"input size must be (height, width) of at least 32, got {self.size}")
+        if len(self.rgb_mean) != 3 or len(self.rgb_std) != 3 or min(self.rgb_std) <= 0:
+            raise ValueError(
+                f"rgb_mean and rgb_std need 3 values each and std above 0, "
+                f"got {self.rgb_mean} and {self.rgb_std}"
+            )
+
+
+def normalise_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
+    """B×3×H×W RGB in 0..255 (uint8 or float) to normalised float32."""
+    mean = rgb.new_tensor(preprocess.rgb_mean, dtype=torch.float32).view(1, 3, 1, 1)
+    std = rgb.new_tensor(preprocess.rgb_std, dtype=torch.float32).view(1, 3, 1, 1)
+    return (rgb.float() / 255.0 - mean) / std
+
+
+def normalise_depth(depth_m: Tensor, preprocess: Preprocess) -> Tensor:
+    """B×1×H×W metres (NaN invalid) to normalised float32 B×C×H×W; invalid becomes 0."""
+    return encode(depth_m.float(), preprocess.depth)
+
+
+def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×3×H×W to float B×3×h×w: bilinear, low-passed when it shrinks."""
+    if rgb.shape[-2:] == size:
+        return rgb.float()
+    return functional.interpolate(
+        rgb.float(), size, mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def resize_depth(depth_m: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×1×H×W to B×1×h×w by nearest neighbour: a mean over an edge is a depth nobody measured."""
+    if depth_m.shape[-2:] == size:
+        return depth_m
+    return functional.interpolate(depth_m, size, mode="nearest-exact")
+
+
+def prepare_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
+    """B×3×H×W RGB in 0..255 of any size to the network's B×3×h×w."""
+    return normalise_rgb(resize_rgb(rgb, preprocess.size), preprocess)
+
+
+def prepare_depth(depth_m: Tensor, preprocess: Preprocess) -> Tensor:
+    """B×1×H×W metres (NaN invalid) of any size to the network's B×C×h×w."""
+    return normalise_depth(resize_depth(depth_m, preprocess.size), preprocess)
