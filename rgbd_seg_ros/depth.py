@@ -40,7 +40,8 @@ def to_metres(
     depth_m: npt.NDArray[np.float32]
     if array.dtype == np.uint16:
         depth_m = np.multiply(array, depth_scale, dtype=np.float32)
-        invalid = (array == 0) | (array == 65535) | (depth_m > max_depth_m)
+        # Compared in ticks: 3000 × 0.001 is a little more than 3.0 in float32.
+        invalid = (array == 0) | (array == 65535) | (array > max_depth_m / depth_scale + 0.5)
     else:
         depth_m = array.astype(np.float32)  # a copy: the message's own buffer stays as it came
         invalid = ~(np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= max_depth_m))

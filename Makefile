@@ -1,0 +1,50 @@
+# make test, make demo: each does its own set-up in .venv and reuses it while its inputs stay the same.
+SHELL  := /bin/bash
+PYTHON ?= python3
+VENV   ?= .venv
+EXTRAS := bag,train,export,test
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Sourced only if it fits this environment's Python; ROS reads unset variables and set -u would stop it.
+ROS    := for s in /opt/ros/*/setup.bash; do [ -f $$s ] && source $$s; done; true
+
+.PHONY: test lint tests test-thorough demo test-py clean help
+
+help:
+	@echo "make test        linters, types and every test this machine can run"
+	@echo "make demo        replay of a recording while each sensor drops; report in out/demo"
+	@echo "make test-thorough  100,000 property-test examples of the fallback"
+	@echo "make test-py PY=3.12   the tests on another interpreter"
+
+test: lint tests
+
+$(READY): setup.py pyproject.toml Makefile
+	@echo "Installing into $(VENV) (PyTorch is several GB; once) ..."
+# A Debian Python without ensurepip cannot give the environment its own pip: lend it this one's.
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install -q pip
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@$(BIN)/python -c "import torch, torchvision" || { echo "torch and torchvision do not fit each other in $(VENV): remove it and install a matching pair"; exit 1; }
+	@touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tests: $(READY)
+	$(ROS); $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-thorough: $(READY)
+	$(BIN)/python -m pytest test/fallback --thorough
+
+demo: $(READY)
+	$(BIN)/python -m training.demo --out out/demo --overwrite
+
+test-py:
+	@test -n "$(PY)" || { echo "name the interpreter: make test-py PY=3.12"; exit 2; }
+	@command -v python$(PY) >/dev/null || { echo "python$(PY) is not installed"; exit 2; }
+	$(MAKE) tests PYTHON=python$(PY) VENV=.venv-$(PY)
+
+clean:
+	rm -rf .venv .venv-* out build install log *.egg-info

@@ -1,0 +1,198 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Segmenter: pictures in, a mask out, by the network that fits the sensors at hand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgbd_seg_ros.bundle import Bundle
+from rgbd_seg_ros.engine.backends import (
+    Backend,
+    EngineError,
+    memory_mb,
+    resolve_backend,
+    resolve_device,
+    synchronise,
+)
+from rgbd_seg_ros.frames import Intrinsics, NetworkName
+from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """One mask."""
+
+    #: H×W uint8 class ids.
+    labels: npt.NDArray[np.uint8]
+    #: H×W uint8, softmax probability of the chosen class, 0..255 for 0..1.
+    confidence: npt.NDArray[np.uint8]
+    #: The network that made it.
+    network: NetworkName
+    #: Milliseconds per stage (``preprocess``, ``network``, ``postprocess``) and ``total``.
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Segmenter:
+    """Up to three resident, warm networks of one bundle.
+
+    Construction loads every network onto the device and runs each twice, so that a later switch
+    loads nothing. Use one Segmenter from one thread.
+
+    Args:
+        bundle: the networks, see :func:`rgbd_seg_ros.bundle.load_bundle`.
+        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        backend: ``auto`` or a name of :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
+
+    Raises:
+        EngineError: a device or backend that is unknown or not there.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
+        self.labels = bundle.labels
+        self.device = resolve_device(device)
+        make = resolve_backend(backend)
+        self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {
+            name: (make(network.module, self.device), network.record.preprocess)
+            for name, network in bundle.networks.items()
+        }
+        self._warm_up()
+
+    @property
+    def available(self) -> tuple[NetworkName, ...]:
+        """The networks this bundle has."""
+        return tuple(self._networks)
+
+    @property
+    def memory_mb(self) -> float | None:
+        """GPU memory held by tensors, MiB; None on the CPU."""
+        return memory_mb(self.device)
+
+    def __call__(
+        self,
+        rgb: npt.NDArray[np.uint8] | None = None,
+        depth: npt.NDArray[np.float32] | None = None,
+        intrinsics: Intrinsics | None = None,
+        gravity: npt.NDArray[np.float32] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        network: NetworkName | None = None,
+    ) -> Segmentation:
+        """Segment one instant.
+
+        Args:
+            rgb: H×W×3 uint8 in RGB order.
+            depth: H×W float32 metres, NaN invalid, registered to ``rgb`` when both are given;
+                its size may differ from ``rgb``'s.
+            intrinsics: of the pictures, for depth encodings that need them.
+            gravity: unit vector (3) pointing down in the optical frame, likewise.
+            size: (height, width) of the mask; that of ``rgb``, else of ``depth``, by default.
+            network: the network to use; by default the one that uses all inputs given. Asked for
+                ``rgbd`` with one input missing, that input is empty: a black picture, or depth
+                that is invalid everywhere.
+
+        Raises:
+            EngineError: no input, inputs of a wrong type or shape, a network that the bundle lacks
+                or whose input is missing.
+        """
+        started = time.perf_counter()
+        _check_inputs(rgb, depth)
+        name = network or _network_for(rgb, depth)
+        if name not in self._networks:
+            raise EngineError(
+                f"the bundle has no network {name!r}, only {', '.join(self._networks)}"
+            )
+        if (name == "rgb" and rgb is None) or (name == "depth" and depth is None):
+            raise EngineError(f"network {name!r} needs the input {name!r}, which was not given")
+        shown = rgb if rgb is not None else depth
+        if shown is None:
+            raise EngineError("give rgb, depth or both")
+        backend, preprocess = self._networks[name]
+
+        with torch.inference_mode():
+            inputs = self._prepare(name, preprocess, rgb, depth)
+            synchronise(self.device)
+            prepared = time.perf_counter()
+            logits = backend(*inputs)
+            synchronise(self.device)
+            computed = time.perf_counter()
+            labels, confidence = decide(logits, size or (shown.shape[0], shown.shape[1]))
+            result = labels[0].cpu().numpy(), confidence[0].cpu().numpy()
+        ended = time.perf_counter()
+        timings_ms = {
+            "preprocess": (prepared - started) * 1e3,
+            "network": (computed - prepared) * 1e3,
+            "postprocess": (ended - computed) * 1e3,
+            "total": (ended - started) * 1e3,
+        }
+        return Segmentation(*result, name, timings_ms)
+
+    def _prepare(
+        self,
+        name: NetworkName,
+        preprocess: Preprocess,
+        rgb: npt.NDArray[np.uint8] | None,
+        depth: npt.NDArray[np.float32] | None,
+    ) -> list[Tensor]:
+        inputs = []
+        if name in ("rgbd", "rgb"):
+            if rgb is None:
+                rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
+            # torch wants a writable, contiguous array; messages are often neither.
+            pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
+            inputs.append(prepare_rgb(pixels.permute(2, 0, 1)[None], preprocess))
+        if name in ("rgbd", "depth"):
+            if depth is None:
+                depth = np.full(preprocess.size, np.nan, dtype=np.float32)
+            metres = torch.from_numpy(np.require(depth, requirements=["C", "W"])).to(self.device)
+            inputs.append(prepare_depth(metres[None, None], preprocess))
+        return inputs
+
+    def _warm_up(self) -> None:
+        for name, (_, preprocess) in self._networks.items():
+            rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
+            depth = np.ones(preprocess.size, dtype=np.float32)
+            for _ in range(2):
+                self(rgb, depth, network=name)
+
+
+def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 of ``size``.
+
+    Probabilities, not ids, are interpolated, so a mask never holds a class that lies between two.
+    """
+    probabilities = logits.softmax(dim=1)
+    if probabilities.shape[-2:] != size:
+        probabilities = functional.interpolate(
+            probabilities, size, mode="bilinear", align_corners=False
+        )
+    confidence, labels = probabilities.max(dim=1)
+    return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
+
+
+def _network_for(rgb: Any, depth: Any) -> NetworkName:
+    if rgb is not None and depth is not None:
+        return "rgbd"
+    return "depth" if rgb is None else "rgb"
+
+
+def _check_inputs(rgb: Any, depth: Any) -> None:
+    if rgb is None and depth is None:
+        raise EngineError("give rgb, depth or both")
+    if rgb is not None and (
+        rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape
+    ):
+        raise EngineError(f"rgb must be H×W×3 uint8, got {rgb.shape} {rgb.dtype}")
+    if depth is not None and (depth.ndim != 2 or depth.dtype != np.float32 or 0 in depth.shape):
+        raise EngineError(
+            f"depth must be H×W float32 metres, got {depth.shape} {depth.dtype}; "
+            "see rgbd_seg_ros.depth.to_metres"
+        )

@@ -1,0 +1,37 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Build description for pip and for colcon (ament_python)."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "rgbd_seg_ros"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="RGB-D semantic segmentation for robots that keeps seeing when a sensor drops",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed", "bundles/*/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
+    ],
+    # Headless OpenCV needs no libGL. On a robot, apt's python3-opencv serves as well.
+    install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch>=2.4"],
+    extras_require={
+        "bag": ["rosbags>=0.10", "zstandard"],
+        "train": ["matplotlib", "tensorboard", "torchvision"],
+        "export": ["onnx", "onnxruntime", "onnxscript"],
+        # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy.
+        "test": ["hypothesis", "mypy", "pytest<9", "ruff", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["rgbd_seg = rgbd_seg_ros.cli:main"]},
+    zip_safe=False,
+)

@@ -1,0 +1,68 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth: units (REP 118) and encodings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding, encode, to_metres
+
+
+def test_ticks_become_metres_and_both_sentinels_are_invalid() -> None:
+    ticks = np.array([[0, 1, 1500, 65534, 65535]], dtype=np.uint16)
+    np.testing.assert_allclose(to_metres(ticks), [[np.nan, 0.001, 1.5, 65.534, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(to_metres(ticks, depth_scale=0.00025)[0, 2], 0.375)
+
+
+def test_float_metres_follow_rep_118_and_the_message_is_left_alone() -> None:
+    metres = np.array([[np.nan, np.inf, -np.inf, 0.0, -1.0, 2.5]], dtype=np.float32)
+    before = metres.copy()
+    np.testing.assert_array_equal(to_metres(metres), [[np.nan] * 5 + [2.5]])
+    np.testing.assert_array_equal(metres, before)
+
+
+def test_beyond_max_depth_is_invalid() -> None:
+    for array in (np.array([[3000, 3001]], np.uint16), np.array([[3.0, 3.001]], np.float32)):
+        assert np.isnan(to_metres(array, max_depth_m=3.0)).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 1), np.uint16), np.zeros((2, 2), np.int16)],
+)
+def test_other_types_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint16 ticks or float metres"):
+        to_metres(array)
+
+
+def test_zscore_and_disparity_by_hand() -> None:
+    depth = torch.tensor([[[[1.0, 4.0, 100.0, float("nan")]]]])
+    zscore = encode(depth, DepthEncoding("zscore", mean=2.0, std=2.0, clip_m=(0.5, 8.0)))
+    assert zscore.flatten().tolist() == [-0.5, 1.0, 3.0, 0.0]  # 100 m clamps to 8 m
+    disparity = encode(depth, DepthEncoding("disparity", mean=0.5, std=0.5, clip_m=(0.5, 8.0)))
+    assert disparity.flatten().tolist() == [1.0, -0.5, -0.75, 0.0]
+
+
+@pytest.mark.parametrize("kind", ENCODING_CHANNELS)
+def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> None:
+    encoding = DepthEncoding(kind)
+    encoded = encode(torch.full((2, 1, 5, 7), float("nan")), encoding)
+    assert encoded.shape == (2, encoding.channels, 5, 7)
+    assert torch.count_nonzero(encoded) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "zcore"}, "known: zscore"),
+        ({"std": 0.0}, "above 0"),
+        ({"clip_m": (2.0, 1.0)}, "near < far"),
+        ({"clip_m": (0.0, 1.0)}, "near < far"),
+    ],
+)
+def test_bad_encodings_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DepthEncoding(**arguments)

@@ -1,0 +1,58 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The one definition of resize and normalise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rgbd_seg_ros.preprocess import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocess,
+    prepare_depth,
+    prepare_rgb,
+    resize_depth,
+)
+
+PREPROCESS = Preprocess(size=(32, 48))
+
+
+def test_rgb_is_normalised_by_imagenet_in_rgb_order() -> None:
+    rgb = torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 64, 96)
+    prepared = prepare_rgb(rgb, PREPROCESS)
+    assert prepared.shape == (2, 3, 32, 48)
+    assert prepared.dtype == torch.float32
+    expected = (torch.tensor([1.0, 0.0, 0.2]) - torch.tensor(IMAGENET_MEAN)) / torch.tensor(
+        IMAGENET_STD
+    )
+    torch.testing.assert_close(prepared[0, :, 5, 5], expected)
+
+
+def test_depth_is_never_averaged_over_an_edge() -> None:
+    depth = torch.ones(1, 1, 64, 96)
+    depth[..., 33:] = 5.0
+    depth[..., 10, :] = float("nan")
+    small = resize_depth(depth, (32, 48))
+    assert set(small[small.isfinite()].tolist()) == {1.0, 5.0}
+
+
+def test_no_depth_becomes_zeros() -> None:
+    prepared = prepare_depth(torch.full((1, 1, 480, 640), float("nan")), PREPROCESS)
+    assert prepared.shape == (1, 1, 32, 48)
+    assert torch.count_nonzero(prepared) == 0
+
+
+def test_same_size_passes_through_unresized() -> None:
+    rgb = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
+    back = prepare_rgb(rgb, Preprocess((32, 48), (0, 0, 0), (1, 1, 1))) * 255
+    torch.testing.assert_close(back, rgb.float())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"size": (0, 48)}, {"size": (64, 64), "rgb_std": (1, 1, 0)}]
+)
+def test_bad_records_are_refused(arguments: dict) -> None:
+    with pytest.raises(ValueError, match="got"):
+        Preprocess(**arguments)
