@@ -50,3 +50,28 @@ def recordings() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle():  # type: ignore[no-untyped-def]
+    """All three networks with random weights at 64×96: for tests of what surrounds them."""
+    import torch
+
+    from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
+    from rgbd_seg_ros.labels import INDOOR16
+    from rgbd_seg_ros.models import NetworkSpec, build
+    from rgbd_seg_ros.preprocess import Preprocess
+
+    torch.manual_seed(0)
+    networks = {}
+    for name, architecture in (
+        ("rgbd", "cmx"),
+        ("rgb", "deeplabv3plus"),
+        ("depth", "deeplabv3plus"),
+    ):
+        spec = NetworkSpec(
+            architecture=architecture, modality=name, encoder="mit_b0", num_classes=16, width=16
+        )
+        record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
+        networks[name] = Network(build(spec).eval(), record)
+    return Bundle(INDOOR16, networks)

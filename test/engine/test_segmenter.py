@@ -1,0 +1,134 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: which network answers, what it refuses, and what CUDA must keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rgbd_seg_ros.bundle import Bundle
+from rgbd_seg_ros.engine import Segmenter
+from rgbd_seg_ros.engine.backends import EngineError, resolve_backend, resolve_device
+from rgbd_seg_ros.engine.segmenter import decide
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+DEPTH = RNG.uniform(0.5, 5.0, (120, 160)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_bundle: Bundle) -> Segmenter:
+    return Segmenter(tiny_bundle, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("rgb", "depth", "network"), [(RGB, DEPTH, "rgbd"), (RGB, None, "rgb"), (None, DEPTH, "depth")]
+)
+def test_the_network_that_uses_all_inputs_answers(
+    segmenter: Segmenter,
+    rgb: np.ndarray | None,
+    depth: np.ndarray | None,
+    network: str,
+) -> None:
+    result = segmenter(rgb, depth)
+    assert result.network == network
+    assert result.labels.shape == result.confidence.shape == (120, 160)
+    assert result.labels.dtype == result.confidence.dtype == np.uint8
+    assert result.labels.max() < len(segmenter.labels)
+    assert set(result.timings_ms) == {"preprocess", "network", "postprocess", "total"}
+    np.testing.assert_array_equal(segmenter(rgb, depth).labels, result.labels)
+
+
+def test_mask_has_the_size_asked_for_and_depth_may_be_smaller(segmenter: Segmenter) -> None:
+    assert segmenter(None, DEPTH, size=(240, 320)).labels.shape == (240, 320)
+    assert segmenter(RGB, DEPTH[::2, ::2].copy()).labels.shape == (120, 160)
+
+
+def test_a_forced_network_gets_an_empty_partner(segmenter: Segmenter) -> None:
+    nothing = np.full_like(DEPTH, np.nan)
+    forced = segmenter(RGB, network="rgbd")
+    np.testing.assert_array_equal(forced.labels, segmenter(RGB, nothing).labels)
+    black = segmenter(None, DEPTH, network="rgbd")
+    np.testing.assert_array_equal(black.labels, segmenter(np.zeros_like(RGB), DEPTH).labels)
+
+
+def test_a_read_only_view_of_a_message_is_accepted(segmenter: Segmenter) -> None:
+    view = np.frombuffer(RGB.tobytes(), np.uint8).reshape(RGB.shape)[:, ::-1]
+    np.testing.assert_array_equal(segmenter(view).labels, segmenter(view.copy()).labels)
+
+
+def test_confidence_is_the_probability_of_the_chosen_class() -> None:
+    logits = torch.log(torch.tensor([0.7, 0.2, 0.1])).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    labels, confidence = decide(logits, (8, 8))
+    assert labels.unique().tolist() == [0]
+    assert confidence.unique().tolist() == [round(0.7 * 255)]
+
+
+@pytest.mark.parametrize(
+    ("rgb", "depth", "network", "message"),
+    [
+        (None, None, None, "give rgb, depth or both"),
+        (RGB[:, :, 0], None, None, "H×W×3 uint8"),
+        (RGB.astype(np.float32), None, None, "H×W×3 uint8"),
+        (None, DEPTH.astype(np.float64), None, "float32 metres"),
+        (None, DEPTH[:0], None, "float32 metres"),
+        (RGB, None, "depth", "needs the input 'depth'"),
+        (RGB, None, "fused", "no network 'fused'"),
+    ],
+)
+def test_bad_input_is_refused(segmenter, rgb, depth, network, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(EngineError, match=message):
+        segmenter(rgb, depth, network=network)
+
+
+def test_a_bundle_without_a_network_says_which_it_has(tiny_bundle: Bundle) -> None:
+    alone = Segmenter(
+        Bundle(tiny_bundle.labels, {"rgb": tiny_bundle.networks["rgb"]}), device="cpu"
+    )
+    assert alone.available == ("rgb",)
+    with pytest.raises(EngineError, match="no network 'rgbd', only rgb"):
+        alone(RGB, DEPTH)
+
+
+def test_unknown_device_and_backend_are_refused() -> None:
+    for device in ("gpu", "cpu:1", "cuda:x"):
+        with pytest.raises(EngineError, match="known: auto, cpu, cuda"):
+            resolve_device(device)
+    with pytest.raises(EngineError, match="known: auto, torch"):
+        resolve_backend("tensorflow")
+
+
+def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(EngineError, match=r"was asked for but .* or use device: auto"):
+        resolve_device("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", ["rgbd", "rgb", "depth"])
+def test_cuda_labels_equal_cpu_float32(tiny_bundle: Bundle, network: str) -> None:
+    rgb = None if network == "depth" else RGB
+    depth = None if network == "rgb" else DEPTH
+    on_cpu = Segmenter(tiny_bundle, device="cpu")(rgb, depth).labels
+    on_gpu = Segmenter(tiny_bundle, device="cuda")(rgb, depth).labels
+    assert (on_cpu == on_gpu).mean() >= 0.999
+
+
+@pytest.mark.gpu
+def test_a_thousand_switches_allocate_nothing(tiny_bundle: Bundle) -> None:
+    segmenter = Segmenter(tiny_bundle, device="cuda")
+    inputs = ((RGB, DEPTH), (RGB, None), (None, DEPTH))
+    for rgb, depth in inputs:
+        segmenter(rgb, depth)
+
+    def footprint() -> tuple[int, int]:
+        stats = torch.cuda.memory_stats()
+        return stats["segment.all.allocated"], stats["allocated_bytes.all.current"]
+
+    before = footprint()
+    for i in range(1000):
+        segmenter(*inputs[i % 3])
+    assert footprint() == before
