@@ -118,8 +118,8 @@ def _items(args: argparse.Namespace) -> list[Item]:
 
 def _folder_items(folder: Path) -> Iterator[Item]:
     streams: dict[str, dict[str, Path]] = {}
-    for stream, names in (("rgb", RGB_FOLDERS), ("depth", DEPTH_FOLDERS)):
-        found = [folder / name for name in names if (folder / name).is_dir()]
+    for stream, candidates in (("rgb", RGB_FOLDERS), ("depth", DEPTH_FOLDERS)):
+        found = [folder / name for name in candidates if (folder / name).is_dir()]
         if len(found) > 1:
             raise PredictError(
                 f"{folder} has several {stream} folders: {', '.join(map(str, found))}"

@@ -27,7 +27,7 @@ class TorchBackend:
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._device_type = device.type
         self._half = device.type == "cuda"
-        self._module: nn.Module = module.to(device).eval()  # type: ignore[unused-ignore]
+        self._module = module.to(device).eval()
         if self._half:
             self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
