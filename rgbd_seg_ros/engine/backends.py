@@ -29,7 +29,7 @@ class TorchBackend:
         self._half = device.type == "cuda"
         self._module = module.to(device).eval()
         if self._half:
-            self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._module = self._module.to(memory_format=torch.channels_last)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         with torch.autocast(self._device_type, dtype=torch.float16, enabled=self._half):

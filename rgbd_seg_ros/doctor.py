@@ -1,0 +1,161 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`rgbd_seg doctor`: is everything here that the package needs? One line each, with the remedy."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+OLDEST_TORCH = (2, 4)
+#: CycloneDDS and Fast DDS drop large images when the kernel's receive buffer is smaller.
+RECEIVE_BUFFER_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    #: ``fail``: the package cannot work. ``warn``: it can, but not at its best.
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `rgbd_seg doctor`."""
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every finding; 1 when one of them is ``fail``."""
+    findings = [
+        Finding("ok", "python", f"{platform.python_version()} on {platform.machine()}"),
+        check_torch(),
+        check_cuda(),
+        *(check_module(name, package) for name, package in NEEDED.items()),
+        check_ros(),
+        check_cv_bridge(),
+        check_receive_buffer(),
+        check_bundle(args.bundle),
+    ]
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.level:4}  {finding.subject:12}  {finding.text}")
+    return 1 if any(finding.level == "fail" for finding in findings) else 0
+
+
+#: Modules that everything needs, and the package that brings them.
+NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+
+
+def check_torch() -> Finding:
+    """PyTorch imports and is new enough."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        return Finding(
+            "fail",
+            "torch",
+            f"cannot be imported ({error}); install the build for this machine from "
+            "https://pytorch.org/get-started (Jetson: NVIDIA's wheel for your JetPack)",
+        )
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < OLDEST_TORCH:
+        return Finding("fail", "torch", f"{torch.__version__}; at least 2.4 is needed: upgrade it")
+    return Finding("ok", "torch", torch.__version__)
+
+
+def check_cuda() -> Finding:
+    """A GPU is there and this PyTorch can use it."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return Finding("warn", "cuda", "unknown without torch")
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        return Finding("ok", "cuda", f"{torch.version.cuda} on {name}")
+    has_gpu = shutil.which("nvidia-smi") is not None or Path("/etc/nv_tegra_release").exists()
+    if not torch.backends.cuda.is_built():
+        level: Literal["warn", "fail"] = "fail" if has_gpu else "warn"
+        return Finding(level, "cuda", "this PyTorch is a CPU build; install the CUDA build")
+    remedy = "check the driver with nvidia-smi" if has_gpu else "the CPU will be used, slowly"
+    return Finding("warn", "cuda", f"no GPU that PyTorch can use; {remedy}")
+
+
+def check_module(name: str, package: str) -> Finding:
+    """A needed module imports."""
+    return _import_finding(name, "fail", f"pip install {package}")
+
+
+def check_ros() -> Finding:
+    """rclpy imports; needed by the node alone."""
+    if importlib.util.find_spec("rclpy") is None:
+        return Finding(
+            "warn", "ros", "no rclpy: source /opt/ros/<distro>/setup.bash to run the node"
+        )
+    try:
+        importlib.import_module("rclpy")
+    except ImportError as error:
+        return Finding("fail", "ros", f"rclpy is there but does not import: {error}")
+    return Finding("ok", "ros", os.environ.get("ROS_DISTRO", "unknown distribution"))
+
+
+def check_cv_bridge() -> Finding:
+    """cv_bridge imports. Its apt build is made for numpy 1 and fails beside numpy 2."""
+    if importlib.util.find_spec("cv_bridge") is None:
+        return Finding("ok", "cv_bridge", "not installed; only unusual encodings need it")
+    finding = _import_finding("cv_bridge.boost.cv_bridge_boost", "warn", "pip install 'numpy<2'")
+    return Finding(finding.level, "cv_bridge", finding.text)
+
+
+def check_receive_buffer() -> Finding:
+    """The kernel lets DDS receive camera pictures without loss."""
+    path = Path("/proc/sys/net/core/rmem_max")
+    if not path.exists():
+        return Finding("ok", "network", "no Linux kernel setting to check")
+    size = int(path.read_text())
+    if size < RECEIVE_BUFFER_BYTES:
+        return Finding(
+            "warn",
+            "network",
+            f"net.core.rmem_max is {size}; DDS may drop pictures: "
+            f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}",
+        )
+    return Finding("ok", "network", f"net.core.rmem_max is {size}")
+
+
+def check_bundle(directory: Path | None) -> Finding:
+    """The bundle loads and every hash fits."""
+    try:
+        bundle_module = importlib.import_module("rgbd_seg_ros.bundle")
+    except ImportError as error:
+        return Finding("fail", "bundle", f"cannot be checked: {error}")
+    directory = directory or bundle_module.DEFAULT_BUNDLE
+    try:
+        bundle = bundle_module.load_bundle(directory)
+    except bundle_module.BundleError as error:
+        return Finding("fail", "bundle", str(error))
+    networks = ", ".join(bundle.networks)
+    return Finding("ok", "bundle", f"{networks}; {len(bundle.labels)} classes; {directory}")
+
+
+def _import_finding(name: str, level: Literal["warn", "fail"], remedy: str) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    # Built for another numpy, a module raises AttributeError or SystemError, not ImportError.
+    except Exception as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding(level, name, f"does not import ({first_line}); {remedy}")
+    return Finding("ok", name, str(getattr(module, "__version__", "imports")))
