@@ -1,0 +1,189 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MiT-B0 … B5, the hierarchical transformer encoder of SegFormer (arXiv 2105.15203)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .network import Encoder, repeat_depth
+
+DEPTHS: dict[str, tuple[int, int, int, int]] = {
+    "mit_b0": (2, 2, 2, 2),
+    "mit_b1": (2, 2, 2, 2),
+    "mit_b2": (3, 4, 6, 3),
+    "mit_b3": (3, 4, 18, 3),
+    "mit_b4": (3, 8, 27, 3),
+    "mit_b5": (3, 6, 40, 3),
+}
+STRIDES = (4, 8, 16, 32)
+HEADS = (1, 2, 5, 8)
+#: Keys and values of a stage are taken from a map this much coarser.
+REDUCTIONS = (8, 4, 2, 1)
+MLP_RATIO = 4
+#: Stochastic depth of the last block; that of the first is 0.
+DROP_PATH = 0.1
+
+
+def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×(h·w)×C as B×C×h×w: a view, channels-last in memory."""
+    b, _, c = tokens.shape
+    return tokens.reshape(b, size[0], size[1], c).permute(0, 3, 1, 2)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """B×C×h×w as B×(h·w)×C: a view if ``x`` is channels-last in memory."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def init_mit(module: nn.Module) -> None:
+    """SegFormer's initialisation: linear layers N(0, 0.02) cut at 2, convolutions by fan-out."""
+    for m in module.modules():
+        if isinstance(m, nn.Linear):
+            nn.init.trunc_normal_(m.weight, std=0.02)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+        elif isinstance(m, nn.Conv2d):
+            fan_out = m.kernel_size[0] * m.kernel_size[1] * m.out_channels // m.groups
+            nn.init.normal_(m.weight, std=(2.0 / fan_out) ** 0.5)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, a sample skips the branch at random."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask / keep
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping patches: k×k convolution of stride s, then layer norm."""
+
+    def __init__(self, in_channels: int, dim: int, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, dim, kernel_size, stride, kernel_size // 2)
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """B×C×H×W → tokens B×(h·w)×dim and (h, w)."""
+        x = self.proj(x)
+        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values come from a coarser map."""
+
+    def __init__(self, dim: int, heads: int, reduction: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.reduction = reduction
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+        if reduction > 1:
+            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
+            self.norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """B×(h·w)×dim → the same shape."""
+        b, n, c = x.shape
+        d = c // self.heads
+        q = self.q(x).reshape(b, n, self.heads, d).transpose(1, 2)
+        if self.reduction > 1:
+            x = self.norm(to_tokens(self.sr(to_map(x, size))))
+        k, v = self.kv(x).reshape(b, -1, 2, self.heads, d).permute(2, 0, 3, 1, 4).unbind(0)
+        out = F.scaled_dot_product_attention(q, k, v)
+        out = self.proj(out.transpose(1, 2).reshape(b, n, c))
+        return out  # type: ignore[no-any-return]
+
+
+class MixFFN(nn.Module):
+    """Linear → 3×3 depth-wise convolution (it carries the position) → GELU → linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = dim * MLP_RATIO
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        x = to_tokens(self.dwconv(to_map(self.fc1(x), size)))
+        return self.fc2(F.gelu(x))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, dim: int, heads: int, reduction: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads, reduction)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = MixFFN(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), size))
+        return x + self.drop_path(self.mlp(self.norm2(x), size))  # type: ignore[no-any-return]
+
+
+class Stage(nn.Module):
+    """Patch embedding, blocks, norm: one level of the pyramid."""
+
+    def __init__(
+        self, embed: PatchEmbed, dim: int, heads: int, reduction: int, drop_paths: list[float]
+    ) -> None:
+        super().__init__()
+        self.patch_embed = embed
+        self.blocks = nn.ModuleList(Block(dim, heads, reduction, rate) for rate in drop_paths)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×C×H×W → B×dim×h×w."""
+        tokens, size = self.patch_embed(x)
+        for block in self.blocks:
+            tokens = block(tokens, size)
+        return to_map(self.norm(tokens), size)
+
+
+class MiT(Encoder):
+    """The encoder. Its stem has three channels; one-channel depth is repeated."""
+
+    unused = ("head.",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        depths = DEPTHS[name]
+        self.channels = (32, 64, 160, 256) if name == "mit_b0" else (64, 128, 320, 512)
+        self.strides = STRIDES
+        last = sum(depths) - 1
+        rates = [DROP_PATH * i / last for i in range(last + 1)]
+        stages = []
+        in_channels = 3
+        for i, (dim, depth) in enumerate(zip(self.channels, depths, strict=True)):
+            embed = PatchEmbed(in_channels, dim, 3, 2) if i else PatchEmbed(in_channels, dim, 7, 4)
+            first = sum(depths[:i])
+            stages.append(Stage(embed, dim, HEADS[i], REDUCTIONS[i], rates[first : first + depth]))
+            in_channels = dim
+        self.stages = nn.ModuleList(stages)
+        init_mit(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """B×3×H×W or B×1×H×W → four maps of strides 4, 8, 16, 32."""
+        x = repeat_depth(x)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
