@@ -22,8 +22,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B×C×h×w → the same shape."""
-        weight = self.conv(x.mean(dim=(2, 3), keepdim=True)).sigmoid()
-        return x * weight  # type: ignore[no-any-return]
+        weight: Tensor = self.conv(x.mean(dim=(2, 3), keepdim=True)).sigmoid()
+        return x * weight
 
 
 class ACNet(Network):

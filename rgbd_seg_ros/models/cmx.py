@@ -58,8 +58,8 @@ class CrossPath(nn.Module):
         """B×N×C → softmax over the key dimension of kᵀv·scale, B×heads×d×d."""
         k, v = map(self._split_heads, self.kv[branch](u).chunk(2, dim=-1))
         # Scaled before the product: a sum over 19,200 tokens comes near the end of float16.
-        product = (k * self.scale).transpose(-2, -1) @ v
-        return product.softmax(dim=-2)  # type: ignore[no-any-return]
+        product: Tensor = (k * self.scale).transpose(-2, -1) @ v
+        return product.softmax(dim=-2)
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
         """Two B×N×C → two B×N×C."""
@@ -94,7 +94,8 @@ class FeatureFusion(nn.Module):
         size = (x1.shape[2], x1.shape[3])
         both = torch.cat(self.cross(to_tokens(x1), to_tokens(x2)), dim=-1)
         merged = to_map(both, size)
-        return self.norm(self.residual(merged) + self.embed(merged))  # type: ignore[no-any-return]
+        fused: Tensor = self.norm(self.residual(merged) + self.embed(merged))
+        return fused
 
 
 class CMX(Network):

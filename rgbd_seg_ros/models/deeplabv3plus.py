@@ -41,7 +41,8 @@ class ASPP(nn.Module):
         pooled = self.pool(x.mean(dim=(2, 3), keepdim=True))
         maps = [branch(x) for branch in self.branches]
         maps.append(pooled.expand_as(maps[0]))
-        return self.dropout(self.project(torch.cat(maps, dim=1)))  # type: ignore[no-any-return]
+        merged: Tensor = self.dropout(self.project(torch.cat(maps, dim=1)))
+        return merged
 
 
 class Decoder(nn.Module):
@@ -127,7 +128,8 @@ class DeepLabV3Plus(Network):
         self, bottleneck: Tensor, low_level: Tensor, size: Iterable[int]
     ) -> tuple[Tensor, Tensor]:
         """Logits B×K×size and prelogits of any bottleneck, such as one with a mixed half."""
-        return self.decoder(bottleneck, low_level, size)  # type: ignore[no-any-return]
+        logits, prelogits = self.decoder(bottleneck, low_level, size)
+        return logits, prelogits
 
     def forward(self, x: Tensor) -> Output:
         """Normalised B×3×H×W (depth: B×depth_channels×H×W)."""

@@ -103,8 +103,8 @@ class Attention(nn.Module):
             x = self.norm(to_tokens(self.sr(to_map(x, size))))
         k, v = self.kv(x).reshape(b, -1, 2, self.heads, d).permute(2, 0, 3, 1, 4).unbind(0)
         out = F.scaled_dot_product_attention(q, k, v)
-        out = self.proj(out.transpose(1, 2).reshape(b, n, c))
-        return out  # type: ignore[no-any-return]
+        projected: Tensor = self.proj(out.transpose(1, 2).reshape(b, n, c))
+        return projected
 
 
 class MixFFN(nn.Module):
@@ -119,7 +119,8 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = to_tokens(self.dwconv(to_map(self.fc1(x), size)))
-        return self.fc2(F.gelu(x))  # type: ignore[no-any-return]
+        x = self.fc2(F.gelu(x))
+        return x
 
 
 class Block(nn.Module):
@@ -135,7 +136,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), size))
-        return x + self.drop_path(self.mlp(self.norm2(x), size))  # type: ignore[no-any-return]
+        x = x + self.drop_path(self.mlp(self.norm2(x), size))
+        return x
 
 
 class Stage(nn.Module):

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,8 +70,6 @@ class Network(nn.Module):
 
     def _check(self, *inputs: Tensor) -> None:
         """Refuses inputs of other channels or sizes than the network was built for."""
-        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            return
         for x, channels in zip(inputs, self.spec.in_channels, strict=True):
             shape = tuple(x.shape)
             if len(shape) != 4 or shape[1] != channels or min(shape[2:]) < MIN_SIZE_PX:
