@@ -1,0 +1,418 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Furniture composed of primitives: each builder draws sizes and adds its parts to a scene.
+
+A piece's own axes: x along the wall behind it, y to its front, z up, origin on the floor at
+the middle of its footprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rgbd_seg_ros.labels import INDOOR16
+from training.data import raycast
+from training.data.materials import (
+    Material,
+    any_colour,
+    furniture_material,
+    hsv,
+    shade_of,
+    with_pattern,
+)
+from training.data.raycast import BOX, CONE, ELLIPSOID, RECT
+
+CLASS = {name: i for i, name in enumerate(INDOOR16.classes)}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The space a piece takes: an oriented rectangle on the floor and a range of heights."""
+
+    x: float
+    y: float
+    half_x: float
+    half_y: float
+    yaw: float
+    bottom_m: float
+    top_m: float
+    label: int
+
+
+@dataclass
+class Parts:
+    """Primitives of a scene in the making."""
+
+    rows: list[tuple[int, tuple[float, ...], tuple[float, ...], float, int, int, int, int]] = (
+        field(default_factory=list)
+    )
+    materials: list[Material] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+
+    def add_material(self, material: Material) -> int:
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+    def add(
+        self, kind: int, centre: tuple[float, ...], half: tuple[float, ...], yaw: float,
+        label: str, material: int, group: int = -1, support: int = -1,
+    ) -> None:  # fmt: skip
+        self.rows.append((kind, centre, half, yaw, CLASS[label], material, group, support))
+
+    def primitives(self) -> raycast.Primitives:
+        kind, centre, half, yaw, label, material, group, support = zip(*self.rows, strict=True)
+        angle = np.array(yaw)
+        # Right angles exactly, so that wall furniture shares one set of turned rays.
+        turn = np.round(np.stack([np.cos(angle), np.sin(angle)], axis=1), 12) + 0.0
+        i32 = np.int32
+        return raycast.Primitives(
+            np.array(kind, i32), np.array(centre), np.array(half), turn, np.array(support, i32),
+            np.array(label, i32), np.array(material, i32), np.array(group, i32),
+        )  # fmt: skip
+
+
+class Piece:
+    """Adds parts in a piece's own axes; all share its place, heading and group."""
+
+    def __init__(
+        self, parts: Parts, rng: np.random.Generator, place: tuple[float, float, float], group: int
+    ) -> None:
+        self.parts, self.rng, self.group = parts, rng, group
+        self.x, self.y, self.yaw = place
+        self.c, self.s = float(np.cos(self.yaw)), float(np.sin(self.yaw))
+
+    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        return self.x + self.c * x - self.s * y, self.y + self.s * x + self.c * y, z
+
+    def material(self, material: Material) -> int:
+        return self.parts.add_material(material)
+
+    def box(
+        self, label: str, material: int, x: tuple[float, float], y: tuple[float, float],
+        z: tuple[float, float], yaw: float = 0.0,
+    ) -> None:  # fmt: skip
+        """A box between two corners, in the piece's axes; ``yaw`` turns it in place."""
+        centre = self.at((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
+        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
+        self.parts.add(BOX, centre, half, self.yaw + yaw, label, material, self.group)
+
+    def cone(
+        self, label: str, material: int, x: float, y: float, z: tuple[float, float],
+        bottom: float, top: float,
+    ) -> None:  # fmt: skip
+        centre = self.at(x, y, (z[0] + z[1]) / 2)
+        half = (bottom, top, (z[1] - z[0]) / 2)
+        self.parts.add(CONE, centre, half, self.yaw, label, material, self.group)
+
+    def ellipsoid(
+        self, label: str, material: int, centre: tuple[float, float, float],
+        half: tuple[float, float, float],
+    ) -> None:  # fmt: skip
+        self.parts.add(ELLIPSOID, self.at(*centre), half, self.yaw, label, material, self.group)
+
+    def legs(self, label: str, material: int, hx: float, hy: float, r: float, top: float) -> None:
+        """Four legs at ±hx, ±hy: square or round, straight or tapered."""
+        style = self.rng.random()
+        for sx in (-1, 1):
+            for sy in (-1, 1):
+                x, y = sx * (hx - r), sy * (hy - r)
+                if style < 0.6:
+                    self.box(label, material, (x - r, x + r), (y - r, y + r), (0, top))
+                else:
+                    self.cone(label, material, x, y, (0, top), r * (0.6 if style < 0.8 else 1), r)
+
+
+Size = tuple[float, float, float]
+
+
+def table(p: Piece, size: Size) -> None:
+    w, d, h = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    top = p.material(furniture_material(rng))
+    legs = top if rng.random() < 0.5 else p.material(furniture_material(rng))
+    thick = rng.uniform(0.025, 0.06)
+    if rng.random() < 0.2:  # round, on a pedestal
+        r = min(w, d)
+        p.cone("table", top, 0, 0, (h - thick, h), r, r)
+        p.cone("table", legs, 0, 0, (0.03, h - thick), 0.05, 0.05)
+        p.cone("table", legs, 0, 0, (0, 0.03), 0.55 * r, 0.5 * r)
+    else:
+        p.box("table", top, (-w, w), (-d, d), (h - thick, h))
+        p.legs("table", legs, w - 0.03, d - 0.03, rng.uniform(0.02, 0.045), h - thick)
+        if rng.random() < 0.5:  # apron under the top
+            p.box(
+                "table",
+                legs,
+                (0.07 - w, w - 0.07),
+                (0.07 - d, d - 0.07),
+                (h - thick - 0.08, h - thick),
+            )
+    for _ in range(int(rng.integers(0, 3))):
+        _thing(p, (0.55 * w, 0.5 * d), h)
+
+
+def _thing(p: Piece, reach: tuple[float, float], z: float) -> None:
+    """A box or a ball lying on a piece of furniture, or a lamp standing on it."""
+    x, y = (float(p.rng.uniform(-r, r)) for r in reach)
+    style = p.rng.random()
+    if style < 0.65:
+        hx, hy, hz = (float(p.rng.uniform(*r)) for r in ((0.07, 0.2), (0.07, 0.16), (0.04, 0.15)))
+        p.box(
+            "box",
+            _carton(p),
+            (x - hx, x + hx),
+            (y - hy, y + hy),
+            (z, z + 2 * hz),
+            p.rng.uniform(-1, 1),
+        )
+    elif style < 0.8:
+        _ball(p, x, y, z, p.rng.uniform(0.06, 0.14))
+    else:
+        _table_lamp(p, x, y, z)
+
+
+def _carton(p: Piece) -> int:
+    rng = p.rng
+    if rng.random() < 0.55:
+        brown = hsv(rng.uniform(0.06, 0.1), rng.uniform(0.35, 0.6), rng.uniform(0.4, 0.75))
+    else:
+        brown = any_colour(rng)
+    tape = shade_of(brown, rng.uniform(0.4, 1.4))
+    return p.material(
+        Material(
+            brown, tape, any_colour(rng), "carton" if rng.random() < 0.7 else "blotches",
+            options=(rng.uniform(-0.6, 0.6), float(rng.random() < 0.7), float(rng.random() < 0.5)),
+        )
+    )  # fmt: skip
+
+
+def _ball(p: Piece, x: float, y: float, z: float, r: float) -> None:
+    material = furniture_material(p.rng, fabric=True)
+    p.ellipsoid("ball", p.material(material), (x, y, z + r), (r, r, r))
+
+
+def _shade(p: Piece) -> int:
+    glow = float(p.rng.uniform(1.0, 5.0)) if p.rng.random() < 0.55 else 0.0
+    warm = hsv(p.rng.uniform(0.08, 0.14), p.rng.uniform(0.05, 0.35), p.rng.uniform(0.7, 1.0))
+    colour = warm if p.rng.random() < 0.6 else any_colour(p.rng)
+    return p.material(Material(colour, shade_of(colour, 0.7), colour, emission=glow))
+
+
+def _table_lamp(p: Piece, x: float, y: float, z: float) -> None:
+    rng = p.rng
+    foot, h, r = (
+        p.material(furniture_material(rng)),
+        rng.uniform(0.35, 0.6),
+        rng.uniform(0.12, 0.2),
+    )
+    p.cone("lamp", foot, x, y, (z, z + 0.03), 0.6 * r, 0.6 * r)
+    p.cone("lamp", foot, x, y, (z + 0.03, z + 0.6 * h), rng.uniform(0.015, 0.07), 0.02)
+    p.cone("lamp", _shade(p), x, y, (z + 0.5 * h, z + h), r, r * rng.uniform(0.4, 1.0))
+
+
+def chair(p: Piece, size: Size) -> None:
+    w, d, back = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    seat_z = rng.uniform(0.42, 0.5)
+    cloth = p.material(furniture_material(rng, fabric=rng.random() < 0.5))
+    frame = cloth if rng.random() < 0.4 else p.material(furniture_material(rng))
+    thick = rng.uniform(0.03, 0.09)
+    p.box("chair", cloth, (-w, w), (-d, d), (seat_z - thick, seat_z))
+    if rng.random() < 0.3:  # an office chair: column and star foot
+        p.cone("chair", frame, 0, 0, (0.08, seat_z - thick), 0.03, 0.03)
+        for angle in np.arange(5) * 2 * np.pi / 5:
+            x, y = 0.6 * w * np.cos(angle), 0.6 * d * np.sin(angle)
+            p.box(
+                "chair",
+                frame,
+                (x - 0.55 * w, x + 0.55 * w),
+                (y - 0.02, y + 0.02),
+                (0.03, 0.08),
+                angle,
+            )
+        p.box("chair", cloth, (-0.9 * w, 0.9 * w), (-d - 0.05, -d), (seat_z + 0.12, back))
+        p.box("chair", frame, (-0.03, 0.03), (-d - 0.04, -d), (seat_z - thick, seat_z + 0.12))
+    else:
+        p.legs("chair", frame, w, d, rng.uniform(0.015, 0.03), seat_z - thick)
+        if rng.random() < 0.6:
+            p.box("chair", cloth, (-w, w), (-d, -d + 0.04), (seat_z, back))
+        else:  # posts and rails
+            for x in (-w, w - 0.04):
+                p.box("chair", frame, (x, x + 0.04), (-d, -d + 0.04), (seat_z, back))
+            for z in np.linspace(seat_z + 0.12, back - 0.08, 3):
+                p.box("chair", frame, (-w, w), (-d, -d + 0.03), (z, z + 0.07))
+    if rng.random() < 0.35:
+        for x in (-w - 0.04, w):
+            p.box("chair", frame, (x, x + 0.04), (-d, 0.6 * d), (seat_z + 0.18, seat_z + 0.22))
+            p.box(
+                "chair", frame, (x, x + 0.04), (0.5 * d, 0.6 * d), (seat_z - thick, seat_z + 0.18)
+            )
+
+
+def sofa(p: Piece, size: Size) -> None:
+    w, d, back = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    cloth = p.material(furniture_material(rng, fabric=True))
+    seats = cloth if rng.random() < 0.6 else p.material(furniture_material(rng, fabric=True))
+    seat_z, arm, thick = rng.uniform(0.36, 0.46), rng.uniform(0.1, 0.22), rng.uniform(0.16, 0.26)
+    foot = rng.uniform(0.0, 0.1)
+    p.box("sofa", cloth, (-w, w), (-d, d), (foot, seat_z - 0.14))
+    p.box("sofa", cloth, (-w, w), (-d, -d + thick), (foot, back))
+    for x in (-w, w - arm):
+        p.box("sofa", cloth, (x, x + arm), (-d, d), (foot, seat_z + rng.uniform(0.12, 0.24)))
+    count = max(1, round((2 * w - 2 * arm) / 0.7))
+    edges = np.linspace(-w + arm, w - arm, count + 1)
+    for x0, x1 in zip(edges[:-1], edges[1:], strict=True):
+        p.box(
+            "sofa",
+            seats,
+            (x0 + 0.008, x1 - 0.008),
+            (-d + thick, d + 0.02),
+            (seat_z - 0.14, seat_z),
+        )
+        p.box(
+            "sofa",
+            seats,
+            (x0 + 0.02, x1 - 0.02),
+            (-d + thick, -d + thick + 0.13),
+            (seat_z, back - 0.06),
+        )
+    for _ in range(int(rng.integers(0, 3))):
+        x = rng.uniform(-0.6, 0.6) * (w - arm)
+        cushion = p.material(furniture_material(rng, fabric=True))
+        p.ellipsoid("sofa", cushion, (x, -d + thick + 0.24, seat_z + 0.18), (0.21, 0.1, 0.19))
+
+
+def bed(p: Piece, size: Size) -> None:
+    w, d, h = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    frame, sheet = (
+        p.material(furniture_material(rng)),
+        p.material(furniture_material(rng, fabric=True)),
+    )
+    blanket = p.material(furniture_material(rng, fabric=True))
+    base = h - rng.uniform(0.15, 0.22)
+    p.box("bed", frame, (-w, w), (-d + 0.05, d), (rng.choice([0.0, 0.12]), base))
+    p.box("bed", sheet, (-w + 0.03, w - 0.03), (-d + 0.06, d - 0.03), (base, h))
+    p.box("bed", frame, (-w, w), (-d, -d + 0.06), (0, rng.uniform(h + 0.2, 1.15)))
+    fold = rng.uniform(-0.5, 0.3) * d
+    p.box(
+        "bed",
+        blanket,
+        (-w + 0.005, w - 0.005),
+        (fold, d - 0.005),
+        (h - 0.16, h + rng.uniform(0.02, 0.06)),
+    )
+    pillow = p.material(furniture_material(rng, fabric=True))
+    for x in (-0.5 * w, 0.5 * w) if w > 0.6 else (0.0,):
+        p.ellipsoid(
+            "bed",
+            pillow,
+            (x, -d + 0.3, h + 0.06),
+            (min(0.36, 0.46 * w if w > 0.6 else w), 0.2, 0.1),
+        )
+
+
+def cabinet(p: Piece, size: Size) -> None:
+    w, d, h = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    body = furniture_material(rng)
+    plain = p.material(body)
+    columns, rows = max(1, round(2 * w / rng.uniform(0.4, 0.7))), int(rng.integers(1, 5))
+    dark = shade_of(body.a, 0.25)
+    front = with_pattern(body, "panels", columns, rows, float(rng.random() < 0.8), c=dark)
+    foot = rng.choice([0.0, 0.06, 0.12])
+    p.box("cabinet", plain, (-w, w), (-d, d - 0.02), (foot, h))
+    p.box("cabinet", p.material(front), (-w, w), (d - 0.02, d), (foot, h - 0.015))
+    if foot:
+        p.legs("cabinet", plain, w - 0.03, d - 0.03, 0.025, foot)
+    if rng.random() < 0.5:
+        p.box(
+            "cabinet",
+            p.material(furniture_material(rng)),
+            (-w - 0.015, w + 0.015),
+            (-d, d + 0.015),
+            (h, h + 0.03),
+        )
+        h += 0.03
+    if h < 1.5:
+        for _ in range(int(rng.integers(0, 3))):
+            _thing(p, (0.6 * w, 0.3 * d), h)
+
+
+def shelf(p: Piece, size: Size) -> None:
+    w, d, h = size[0] / 2, size[1] / 2, size[2]
+    rng = p.rng
+    board, thick = p.material(furniture_material(rng)), rng.uniform(0.018, 0.035)
+    for x in (-w, w - thick):
+        p.box("shelf", board, (x, x + thick), (-d, d), (0, h))
+    levels = np.linspace(0.05, h - thick, max(3, round(h / rng.uniform(0.3, 0.45)) + 1))
+    for z in levels:
+        p.box("shelf", board, (-w, w), (-d, d), (z, z + thick))
+    if rng.random() < 0.65:
+        back = board if rng.random() < 0.5 else p.material(furniture_material(rng))
+        p.box("shelf", back, (-w, w), (-d, -d + 0.01), (0, h))
+    room = levels[1] - levels[0] - thick
+    for z in levels[:-1]:
+        x = -w + thick + rng.uniform(0.02, 0.35)
+        while x < w - 0.15 and rng.random() < 0.6:
+            wide, high = rng.uniform(0.08, 0.3), rng.uniform(0.35, 0.9) * room
+            end = min(x + wide, w - thick - 0.01)
+            if rng.random() < 0.12:
+                r = min((end - x) / 2, 0.45 * room, 0.9 * d)
+                _ball(p, x + r, 0.1 * d, z + thick, r)
+            else:
+                deep = rng.uniform(-0.2, 0.9) * d
+                p.box(
+                    "box", _carton(p), (x, end), (-d + 0.02, deep), (z + thick, z + thick + high)
+                )
+            x = end + rng.uniform(0.02, 0.3)
+
+
+def box(p: Piece, size: Size) -> None:
+    w, d, h = size[0] / 2, size[1] / 2, size[2]
+    p.box("box", _carton(p), (-w, w), (-d, d), (0, h))
+    if p.rng.random() < 0.3 and h < 0.5:
+        s, top = p.rng.uniform(0.4, 0.8), p.rng.uniform(0.1, 0.35)
+        p.box(
+            "box",
+            _carton(p),
+            (-s * w, s * w),
+            (-s * d, s * d),
+            (h, h + top),
+            p.rng.uniform(-0.4, 0.4),
+        )
+
+
+def ball(p: Piece, size: Size) -> None:
+    _ball(p, 0, 0, 0, size[0] / 2)
+
+
+def lamp(p: Piece, size: Size) -> None:
+    r, h = size[0] / 2, size[2]
+    rng = p.rng
+    pole, tall = p.material(furniture_material(rng)), rng.uniform(0.25, 0.5)
+    p.cone("lamp", pole, 0, 0, (0, 0.03), 0.8 * r, 0.7 * r)
+    p.cone("lamp", pole, 0, 0, (0.03, h - 0.5 * tall), 0.022, 0.018)
+    p.cone("lamp", _shade(p), 0, 0, (h - tall, h), r, r * rng.uniform(0.45, 1.0))
+
+
+#: Class → (builder, ranges of width, depth and height in metres, stands against a wall).
+FURNITURE: dict[
+    str, tuple[Callable[[Piece, Size], None], tuple[tuple[float, float], ...], bool]
+] = {
+    "bed": (bed, ((0.9, 1.7), (1.9, 2.1), (0.42, 0.6)), True),
+    "sofa": (sofa, ((1.3, 2.2), (0.8, 0.95), (0.7, 0.9)), True),
+    "cabinet": (cabinet, ((0.5, 1.5), (0.4, 0.6), (0.6, 2.0)), True),
+    "shelf": (shelf, ((0.7, 1.4), (0.25, 0.4), (0.9, 2.1)), True),
+    "table": (table, ((0.8, 1.7), (0.6, 1.0), (0.42, 0.78)), False),
+    "chair": (chair, ((0.42, 0.56), (0.42, 0.52), (0.78, 1.1)), False),
+    "lamp": (lamp, ((0.36, 0.6), (0.36, 0.6), (1.1, 1.75)), False),
+    "box": (box, ((0.25, 0.65), (0.2, 0.55), (0.15, 0.6)), False),
+    "ball": (ball, ((0.2, 0.66), (0.2, 0.66), (0.2, 0.66)), False),
+}
+
+__all__ = ["CLASS", "FURNITURE", "RECT", "Footprint", "Parts", "Piece"]

@@ -1,0 +1,152 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera is: single views of a room, and smooth drives of a robot through it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.frames import Intrinsics
+from training.data.furniture import CLASS
+from training.data.raycast import Pose
+from training.data.scenes import Scene
+
+#: The camera keeps this far from walls and furniture, metres.
+CLEARANCE_M = 0.3
+#: How much a view gains by showing each class: rare ones draw the camera's attention.
+_WEIGHT = np.array(
+    [{"floor": 0.0, "wall": 0.0, "ceiling": 0.6, "ball": 1.5, "lamp": 1.6, "picture": 1.6,
+      "rug": 1.4, "window": 1.3, "door": 1.3, "shelf": 1.3, "box": 1.2, "chair": 1.3}.get(name, 1.0)
+     for name in CLASS]
+)  # fmt: skip
+_STEPS_PER_S = 20
+
+
+def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
+    """A camera of 55–87° horizontal field of view and slightly displaced centre."""
+    height, width = size
+    focal = width / 2 / np.tan(np.radians(rng.uniform(55, 87)) / 2)
+    cx = (width - 1) / 2 + rng.normal(0, 0.01) * width
+    cy = (height - 1) / 2 + rng.normal(0, 0.01) * height
+    return Intrinsics(float(focal), float(focal), float(cx), float(cy), width, height)
+
+
+def _free_points(scene: Scene, rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    """Points N×2 on the floor with clearance; the freest one where none has enough."""
+    points = rng.random((16 * count, 2)) * np.array(scene.room_m[:2])
+    clear = scene.clearance_m(points)
+    good = points[clear > CLEARANCE_M][:count]
+    return good if len(good) else points[clear.argmax()][None]
+
+
+def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) -> Pose:
+    """A robot's view of something: of twelve random ones, the one that shows most classes."""
+    best, best_score = None, -1.0
+    points = _free_points(scene, rng, 12)
+    for i in range(12):
+        x, y = points[i % len(points)]
+        z = rng.uniform(0.2, 1.6)
+        target = scene.primitives.centre[rng.integers(0, len(scene.primitives.kind))]
+        yaw = np.arctan2(target[1] - y, target[0] - x) + rng.normal(0, 0.2)
+        # Low robots look up, high ones down.
+        pitch = np.clip(rng.normal(0.28 - 0.38 * z, 0.2), -0.75, 0.5)
+        pose = Pose.looking((x, y, z), float(yaw), float(pitch), float(rng.normal(0, 0.05)))
+        score = _interest(scene, pose, intrinsics) + rng.uniform(0, 1.5)
+        if score > best_score:
+            best, best_score = pose, score
+    assert best is not None
+    return best
+
+
+def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
+    """Sum of weights of the classes whose centres are in view; near ones count more."""
+    camera = (scene.primitives.centre - pose.position) @ pose.rotation
+    z = np.maximum(camera[:, 2], 1e-3)
+    u, v = camera[:, 0] / z * k.fx + k.cx, camera[:, 1] / z * k.fy + k.cy
+    seen = (camera[:, 2] > 0.5) & (u > 0) & (u < k.width) & (v > 0) & (v < k.height)
+    near = np.zeros(len(_WEIGHT))
+    value = np.clip(2.2 / z, 0.2, 1.0)
+    np.maximum.at(near, scene.primitives.label[seen], value[seen])
+    return float((near * _WEIGHT).sum())
+
+
+def drive(scene: Scene, rng: np.random.Generator, num_frames: int, fps: float) -> list[Pose]:
+    """Poses of a robot that wanders through the free floor and looks at one thing after another.
+
+    The start of a drive does not depend on its length. Steps stay below 0.5 m/s and 60°/s.
+    """
+    dt = 1 / _STEPS_PER_S
+    steps = int(np.ceil((num_frames - 1) / fps * _STEPS_PER_S)) + 2
+    positions = _wander(scene, np.random.default_rng(rng.integers(2**63)), steps)
+    gaze = np.random.default_rng(rng.integers(2**63))
+    height, tilt = rng.uniform(0.45, 1.3), rng.uniform(-0.05, 0.1)
+    phase = rng.uniform(0, 2 * np.pi, 3)
+    things = scene.primitives.centre[6:]
+    target = things[gaze.integers(0, len(things))]
+    yaw = float(np.arctan2(target[1] - positions[0, 1], target[0] - positions[0, 0]))
+    rate, hold, yaws = 0.0, 0, []
+    for x, y in positions:
+        if hold <= 0:
+            target, hold = things[gaze.integers(0, len(things))], int(gaze.uniform(3, 6) / dt)
+        hold -= 1
+        error = np.arctan2(target[1] - y, target[0] - x) - yaw
+        error = (error + np.pi) % (2 * np.pi) - np.pi
+        # A servo: critically damped towards the target, limited in rate and acceleration.
+        rate += float(np.clip((1.2 * 1.2 * error - 2 * 1.2 * rate) * dt, -1.2 * dt, 1.2 * dt))
+        rate = float(np.clip(rate, -0.8, 0.8))
+        yaw += rate * dt
+        yaws.append(yaw)
+    poses = []
+    for i in range(num_frames):
+        t = i / fps
+        at = min(t * _STEPS_PER_S, steps - 1.001)
+        j, f = int(at), at - int(at)
+        x, y = (1 - f) * positions[j] + f * positions[j + 1]
+        bob = 0.006 * np.sin(2.1 * t + phase[0])
+        pitch = 0.15 - 0.3 * height + tilt + 0.12 * np.sin(0.35 * t + phase[1])
+        roll = 0.02 * np.sin(0.8 * t + phase[2])
+        heading = (1 - f) * yaws[j] + f * yaws[j + 1]
+        poses.append(Pose.looking((x, y, height + bob), heading, float(pitch), float(roll)))
+    return poses
+
+
+def _wander(scene: Scene, rng: np.random.Generator, steps: int) -> npt.NDArray[np.float64]:
+    """Steps×2 positions at 20 Hz: a walk over free straight segments, rounded at the corners."""
+    nodes = _free_points(scene, rng, 60)
+    links = [_reachable(scene, nodes[i], nodes) for i in range(len(nodes))]
+    here = int(np.argmax([len(link) for link in links]))
+    speed = 0.35 / _STEPS_PER_S
+    kernel = np.hanning(31)
+    kernel /= kernel.sum()
+    margin = len(kernel) // 2
+    walk = [nodes[here]] * (margin + 1)
+    before = -1
+    while len(walk) < steps + 2 * margin:
+        ahead = [n for n in links[here] if n != before] or links[here]
+        if not ahead:  # nowhere to go: stand
+            walk.append(nodes[here])
+            continue
+        # Long ways show more of the room.
+        options = rng.choice(ahead, size=min(2, len(ahead)), replace=False)
+        following = int(max(options, key=lambda n: float(np.hypot(*(nodes[n] - nodes[here])))))
+        count = max(1, int(np.hypot(*(nodes[following] - nodes[here])) / speed))
+        for f in np.arange(1, count + 1) / count:
+            walk.append((1 - f) * nodes[here] + f * nodes[following])
+        before, here = here, following
+    dense = np.array(walk[: steps + 2 * margin])
+    smooth = np.stack([np.convolve(dense[:, i], kernel, mode="valid") for i in range(2)], axis=1)
+    # A rounded corner may cut into what the segments go round; then keep the corner there.
+    tight = scene.clearance_m(smooth) < 0.6 * CLEARANCE_M
+    return dense[margin : margin + len(smooth)] if tight.any() else smooth
+
+
+def _reachable(
+    scene: Scene, start: npt.NDArray[np.float64], nodes: npt.NDArray[np.float64]
+) -> list[int]:
+    """Nodes in a straight free line from ``start``, 0.5 m away or more."""
+    f = np.linspace(0, 1, 40)[None, :, None]
+    lines = start + f * (nodes[:, None, :] - start)
+    clear = scene.clearance_m(lines.reshape(-1, 2)).reshape(len(nodes), -1).min(axis=1)
+    far = np.hypot(*(nodes - start).T) > 0.5
+    return np.flatnonzero((clear > CLEARANCE_M) & far).tolist()

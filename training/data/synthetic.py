@@ -1,0 +1,153 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Procedural RGB-D rooms with exact depth and labels: single views for training, drives for demos.
+
+Everything is drawn from (seed, split, index) alone: the order, the process and other indices
+do not matter. Labels are ids of ``rgbd_seg_ros.labels.INDOOR16``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.labels import INDOOR16, LabelSet
+from training.data.furniture import CLASS
+from training.data.paths import draw_intrinsics, draw_view, drive
+from training.data.raycast import RECT, Pose, cast
+from training.data.scenes import Scene, build_scene
+from training.data.sensors import ColourCamera, DepthSensor
+from training.data.shading import shade
+
+#: Rooms of one split are never rooms of another: the number enters the seed.
+SPLITS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}
+LABEL_SET: LabelSet = INDOOR16
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One RGB-D picture with its truth. Colour and depth share the pixel grid."""
+
+    #: H×W×3 uint8.
+    rgb: npt.NDArray[np.uint8]
+    #: H×W uint16 millimetres of z-depth as a sensor gives them, 0 where invalid.
+    depth_mm: npt.NDArray[np.uint16]
+    #: H×W uint8 class ids; every pixel has one.
+    labels: npt.NDArray[np.uint8]
+    #: H×W float32 exact z-depth in metres.
+    depth_true_m: npt.NDArray[np.float32]
+    intrinsics: Intrinsics
+    #: Unit vector pointing down, in the optical frame (x right, y down, z forward).
+    gravity: npt.NDArray[np.float32]
+    #: 4×4 float64, world ← optical; the world's z is up and its floor at 0.
+    world_from_camera: npt.NDArray[np.float64]
+    stamp_ns: int = 0
+
+
+class SceneSource:
+    """Views of random rooms, one room per index: ``source[i] → Sample``.
+
+    Args:
+        size: (height, width) in pixels.
+        seed: any integer ≥ 0; another seed, other rooms.
+        split: train, val or test; they share no room.
+        length: number of views; the source has no end, so it is what ``len`` says.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (120, 160),
+        seed: int = 0,
+        split: str = "train",
+        length: int = 100_000,
+    ) -> None:
+        if min(size) < 8:
+            raise ValueError(f"size is (height, width) of at least 8 pixels each, got {size}")
+        if seed < 0 or length < 1:
+            raise ValueError(f"need seed ≥ 0 and length ≥ 1, got seed {seed} and length {length}")
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+        self.size, self.seed, self.split, self.length = size, seed, split, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(f"index {index} is outside 0..{self.length - 1}")
+        rng = _generator(self.seed, self.split, index)
+        scene = build_scene(rng)
+        intrinsics = draw_intrinsics(rng, self.size)
+        pose = draw_view(scene, rng, intrinsics)
+        return render(scene, pose, intrinsics, DepthSensor.draw(rng), ColourCamera.draw(rng), rng)[
+            0
+        ]
+
+
+def render_sequence(
+    seed: int = 0, num_frames: int = 150, size: tuple[int, int] = (120, 160), fps: float = 15.0
+) -> Iterator[Sample]:
+    """A drive through one room: one scene, one pair of sensors, automatic exposure.
+
+    Frames depend on ``seed``, ``size`` and ``fps`` only: a longer drive starts the same.
+
+    Yields:
+        Samples with ``stamp_ns`` from 0 in steps of 1/``fps``.
+
+    Raises:
+        ValueError: ``num_frames`` < 1 or ``fps`` ≤ 0.
+    """
+    if num_frames < 1 or not fps > 0:
+        raise ValueError(f"need num_frames ≥ 1 and fps > 0, got {num_frames} and {fps}")
+    rng = _generator(seed, "sequence", 0)
+    scene = build_scene(rng)
+    intrinsics = draw_intrinsics(rng, size)
+    sensor, camera = DepthSensor.draw(rng), ColourCamera.draw(rng)
+    # A drive for showing: well exposed; faults are added by whoever replays it.
+    camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.2, 0.2), -0.3, 0.6)))
+    gain: float | None = None
+    for i, pose in enumerate(drive(scene, rng, num_frames, fps)):
+        frame_rng = _generator(seed, "sequence", 1 + i)
+        sample, gain = render(scene, pose, intrinsics, sensor, camera, frame_rng, gain, 1 / fps)
+        yield replace(sample, stamp_ns=round(i * 1e9 / fps))
+
+
+def render(
+    scene: Scene, pose: Pose, intrinsics: Intrinsics, sensor: DepthSensor, camera: ColourCamera,
+    rng: np.random.Generator, gain: float | None = None, step_s: float = 0.0,
+) -> tuple[Sample, float]:  # fmt: skip
+    """One picture, and the exposure gain for the next.
+
+    Automatic exposure follows the light with a time constant of 0.5 s; without a ``gain`` to
+    start from it has settled.
+    """
+    depth, index, rays = cast(scene.primitives, scene.room_m, pose, intrinsics)
+    shaded = shade(scene, pose, intrinsics.fx, depth, index, rays)
+    shape = depth.shape
+    labels = scene.primitives.label.astype(np.uint8).take(index)
+    radiance = shaded.radiance.reshape(*shape, 3)
+    settled = camera.automatic_gain(radiance)
+    if gain is None:
+        gain = settled
+    else:
+        gain = float(gain * (settled / gain) ** (1 - np.exp(-step_s / 0.5)))
+    glass = (labels == CLASS["window"]) & (scene.primitives.kind.take(index) == RECT)
+    measured = sensor.measure(
+        depth, shaded.infrared.reshape(shape), shaded.facing.reshape(shape), glass,
+        intrinsics.fx, rng,
+    )  # fmt: skip
+    world_from_camera = np.eye(4)
+    world_from_camera[:3, :3], world_from_camera[:3, 3] = pose.rotation, pose.position
+    rgb = camera.expose(radiance, gain, rng)
+    sample = Sample(rgb, measured, labels, depth, intrinsics, pose.gravity, world_from_camera)
+    return sample, gain
+
+
+def _generator(seed: int, split: str, index: int) -> np.random.Generator:
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence([SPLITS[split], seed, index]))
+    )
