@@ -20,7 +20,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
-        (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.xml")),
+        (f"share/{NAME}/config/camera", glob("config/camera/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
     # Headless OpenCV needs no libGL. On a robot, apt's python3-opencv serves as well.
@@ -29,9 +30,17 @@ setup(
         "bag": ["rosbags>=0.10", "zstandard"],
         "train": ["matplotlib", "tensorboard", "torchvision"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
-        # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy.
-        "test": ["hypothesis", "mypy", "pytest<9", "ruff", "types-PyYAML"],
+        # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy; launch itself needs lark.
+        "test": ["hypothesis", "lark", "mypy", "pytest<9", "ruff", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["rgbd_seg = rgbd_seg_ros.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "rgbd_seg = rgbd_seg_ros.cli:main",
+            # For `ros2 run` and the launch files.
+            "segmenter = rgbd_seg_ros.ros.node:main",
+            "fault_republisher = rgbd_seg_ros.ros.fault_republisher:main",
+            "replay_monitor = rgbd_seg_ros.ros.replay_monitor:main",
+        ]
+    },
     zip_safe=False,
 )

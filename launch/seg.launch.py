@@ -1,0 +1,101 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The segmenter for a camera, with RViz if asked: `ros2 launch rgbd_seg_ros seg.launch.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+
+from launch import LaunchContext, LaunchDescription
+
+SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
+CAMERAS = {path.stem: path for path in sorted((SHARE / "config" / "camera").glob("*.yaml"))}
+
+ARGUMENTS = {
+    "bundle": ("", "directory of the trained networks; the shipped one when empty"),
+    "camera": (
+        "",
+        f"camera profile: {', '.join(CAMERAS)}, or the path of a YAML like config/camera/*.yaml; "
+        "when empty the topics are rgb/image_raw and depth/image_raw in the namespace",
+    ),
+    "camera_prefix": ("", "start of the camera's topics, when not the profile's own"),
+    "namespace": ("", "namespace of the node"),
+    "name": ("segmenter", "name of the node"),
+    "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
+    "use_sim_time": ("false", "true in simulation and for a bag played with --clock"),
+    "rviz": ("false", "true starts RViz with the camera image, the overlay and the mode"),
+    "log_level": ("info", "debug, info, warn, error"),
+    "enclave": ("", "SROS 2 enclave of the node, for example /robot/segmenter"),
+    "autostart": ("true", "false leaves configure and activate to a lifecycle manager"),
+}
+
+
+def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """A profile's remappings and parameters. Unknown names list the known ones."""
+    if not camera:
+        return [], {}
+    path = CAMERAS.get(camera, Path(camera))
+    if not path.is_file():
+        raise RuntimeError(
+            f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}, or give the path of a YAML"
+        )
+    profile = yaml.safe_load(path.read_text())
+    prefix = (prefix or profile["prefix"]).rstrip("/")
+    remappings = [(ours, f"{prefix}/{theirs}") for ours, theirs in profile["topics"].items()]
+    return remappings, profile["parameters"]
+
+
+def nodes(context: LaunchContext) -> list[Any]:
+    """The node and RViz, with every argument resolved."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
+    parameters: list[Any] = [value["params_file"], camera_parameters]
+    parameters.append({"use_sim_time": value["use_sim_time"].lower() == "true"})
+    parameters.append({"autostart": value["autostart"].lower() == "true"})
+    if value["bundle"]:
+        parameters.append({"bundle": value["bundle"]})
+    ros_arguments = ["--log-level", f"{value['name']}:={value['log_level']}"]
+    if value["enclave"]:
+        ros_arguments += ["--enclave", value["enclave"]]
+    node = f"/{value['namespace'].strip('/')}/{value['name']}".replace("//", "/")
+    image = dict(remappings).get("rgb/image_raw", f"{node.rsplit('/', 1)[0]}/rgb/image_raw")
+    return [
+        LifecycleNode(
+            package="rgbd_seg_ros",
+            executable="segmenter",
+            name=value["name"],
+            namespace=value["namespace"],
+            parameters=[entry for entry in parameters if entry],
+            remappings=remappings,
+            ros_arguments=ros_arguments,
+            output="screen",
+            emulate_tty=True,
+        ),
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz",
+            namespace=value["namespace"],
+            arguments=["-d", str(SHARE / "rviz" / "seg.rviz")],
+            remappings=[("/rgb/image_raw", image), ("/segmenter/overlay", f"{node}/overlay")],
+            parameters=[{"use_sim_time": value["use_sim_time"].lower() == "true"}],
+            condition=IfCondition(value["rviz"]),
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments and nodes; `--show-args` lists them."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=nodes)])

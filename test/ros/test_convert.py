@@ -1,0 +1,158 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to frames and back: views, padding, byte order, cv_bridge, buffer protocol."""
+
+from __future__ import annotations
+
+import array
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
+
+from builtin_interfaces.msg import Time as Stamp
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from rgbd_seg_ros.frames import Defect, Frame
+from rgbd_seg_ros.ros.convert import Converter, header, image_message
+
+pytestmark = pytest.mark.ros
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+GREY = RGB[..., 0].copy()
+TICKS = RNG.integers(500, 4000, (6, 8), dtype=np.uint16)
+METRES = (TICKS / 1000).astype(np.float32)
+
+
+def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = False) -> Image:
+    """A message as a driver sends it, having gone over the wire once."""
+    rows = pixels.reshape(pixels.shape[0], -1)
+    if big:
+        rows = rows.astype(rows.dtype.newbyteorder(">"))
+    data = b"".join(row.tobytes() + b"\xab" * padding for row in rows)
+    step = len(data) // pixels.shape[0]
+    image = Image(header=Header(stamp=Stamp(sec=7, nanosec=5), frame_id="cam"), encoding=encoding)
+    image.height, image.width, image.step = pixels.shape[0], pixels.shape[1], step
+    image.is_bigendian = int(big)
+    image.data = array.array("B", data)
+    return deserialize_message(serialize_message(image), Image)
+
+
+COLOUR = {
+    "rgb8": RGB,
+    "bgr8": RGB[..., ::-1],
+    "rgba8": np.dstack([RGB, GREY]),
+    "bgra8": np.dstack([RGB[..., ::-1], GREY]),
+}
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", COLOUR)
+def test_colour(encoding: str, padding: int) -> None:
+    frame = Converter(pytest.fail)("rgb", message(COLOUR[encoding], encoding, padding))
+    assert isinstance(frame, Frame)
+    assert np.array_equal(frame.array, RGB)
+    assert (frame.stamp_ns, frame.frame_id, frame.encoding) == (7_000_000_005, "cam", encoding)
+
+
+def test_grey_becomes_three_channels() -> None:
+    frame = Converter(pytest.fail)("rgb", message(GREY, "mono8", 3))
+    assert np.array_equal(frame.array, np.repeat(GREY[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(("encoding", "pixels"), [("16UC1", TICKS), ("32FC1", METRES)])
+def test_depth(encoding: str, pixels: np.ndarray, big: bool, padding: int) -> None:
+    frame = Converter(pytest.fail)("depth", message(pixels, encoding, padding, big))
+    assert frame.array.dtype == pixels.dtype
+    assert np.array_equal(frame.array, pixels)
+
+
+def test_rgb8_is_a_view_of_the_message() -> None:
+    image = message(RGB, "rgb8")
+    frame = Converter(pytest.fail)("rgb", image)
+    assert np.shares_memory(frame.array, np.frombuffer(image.data, np.uint8))
+
+
+def test_truncated_is_malformed() -> None:
+    image = message(TICKS, "16UC1")
+    image.data = image.data[:-1]
+    defect = Converter(pytest.fail)("depth", image)
+    assert isinstance(defect, Defect)
+    assert defect.reason == "malformed"
+    assert "truncated" in defect.detail
+
+
+def test_cv_bridge_reads_the_rest() -> None:
+    pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
+    wide = (RGB.astype(np.uint16) << 8) | RGB
+    frame = Converter(pytest.fail)("rgb", message(wide, "rgb16"))
+    assert isinstance(frame, Frame)
+    assert np.abs(frame.array.astype(int) - RGB).max() <= 1
+
+
+def test_without_cv_bridge_one_line_and_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    lines: list[str] = []
+    convert = Converter(lines.append)
+    for _ in range(3):
+        assert isinstance(convert("rgb", message(RGB.astype(np.uint16), "rgb16")), Defect)
+    assert len(lines) == 1
+    assert "numpy" in lines[0]
+    assert isinstance(convert("rgb", message(RGB, "rgb8")), Frame)
+
+
+def test_cv_bridge_that_breaks_beside_this_numpy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cv_bridge.py").write_text("raise AttributeError('_ARRAY_API not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+    lines: list[str] = []
+    defect = Converter(lines.append)("depth", message(TICKS, "bayer_rggb16"))
+    assert isinstance(defect, Defect)
+    assert "_ARRAY_API" in lines[0]
+
+
+def test_compressed_colour_and_depth() -> None:
+    convert = Converter(pytest.fail)
+    png = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
+    colour = CompressedImage(format="rgb8; png compressed bgr8")
+    colour.data = array.array("B", png)
+    assert np.array_equal(convert("rgb", colour).array, RGB)
+    depth = CompressedImage(format="16UC1; compressedDepth png")
+    depth.data = array.array("B", bytes(12) + cv2.imencode(".png", TICKS)[1].tobytes())
+    assert np.array_equal(convert("depth", depth).array, TICKS)
+
+
+def test_camera_info_comes_with_later_frames() -> None:
+    convert = Converter(pytest.fail)
+    info = CameraInfo(width=8, height=6)
+    info.k = [5.0, 0.0, 4.0, 0.0, 5.0, 3.0, 0.0, 0.0, 1.0]
+    assert convert("rgb", message(RGB, "rgb8")).intrinsics is None
+    convert.camera_info("rgb", info)
+    assert convert("rgb", message(RGB, "rgb8")).intrinsics.fx == 5.0
+    assert convert("depth", message(TICKS, "16UC1")).intrinsics is None
+
+
+@pytest.mark.parametrize(("pixels", "encoding"), [(GREY, "mono8"), (RGB, "rgb8")])
+def test_outgoing_pictures_are_byte_arrays(pixels: np.ndarray, encoding: str) -> None:
+    # A non-contiguous view too: crops and flips are what colour tools hand out.
+    for picture in (pixels, pixels[::2, ::-1]):
+        image = image_message(picture, header(7_000_000_005, "cam"))
+        assert type(image.data) is array.array
+        image = deserialize_message(serialize_message(image), Image)
+        shape = (image.height, image.width, -1)
+        assert np.array_equal(
+            np.frombuffer(image.data, np.uint8).reshape(shape).squeeze(), picture
+        )
+        assert image.step * image.height == len(image.data)
+        assert (image.encoding, image.header.stamp.nanosec) == (encoding, 5)
