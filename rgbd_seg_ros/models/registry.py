@@ -29,14 +29,18 @@ def _named_networks() -> dict[str, NetworkSpec]:
             split=split,
         )
 
-    for encoder in MITS:
-        size = encoder.removeprefix("mit_")
-        add(f"cmx_{size}", "cmx", "rgbd", encoder)
-        add(f"segformer_{size}", "segformer", "rgb", encoder)
-    for encoder in RESNETS + MITS:
-        short = encoder.replace("resnet", "r")
-        add(f"deeplabv3plus_{short}", "deeplabv3plus", "rgb", encoder)
-        add(f"crodino_{short}", "deeplabv3plus", "rgb", encoder, split=True)
+    for architecture, modality in (("cmx", "rgbd"), ("segformer", "rgb")):
+        for encoder in MITS:
+            add(f"{architecture}_{encoder.removeprefix('mit_')}", architecture, modality, encoder)
+    for prefix, split in (("deeplabv3plus", False), ("crodino", True)):
+        for encoder in RESNETS + MITS:
+            add(
+                f"{prefix}_{encoder.replace('resnet', 'r')}",
+                "deeplabv3plus",
+                "rgb",
+                encoder,
+                split,
+            )
     for encoder in RESNETS:
         add(f"acnet_{encoder.replace('resnet', 'r')}", "acnet", "rgbd", encoder)
     return networks

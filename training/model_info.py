@@ -1,0 +1,204 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training.model_info`: every network's parameters and multiply-adds at a size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rgbd_seg_ros.models import NetworkSpec
+
+CONVENTION = (
+    "Multiply-adds of one picture (two FLOPs each). GMAC counts convolutions and linear layers "
+    "only, as CMX and PrimKD publish it; the last column adds the matrix products of attention. "
+    "Norms, activations and resizing are not counted."
+)
+MIN_SIZE_PX = 32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs. Adding two costs gives that of the pair."""
+
+    #: Learnable parameters.
+    params: int
+    #: Multiply-adds of convolutions and linear layers.
+    macs: int
+    #: The same plus attention's matrix products.
+    macs_with_attention: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.macs_with_attention + other.macs_with_attention,
+        )
+
+
+def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
+    """The cost of ``module(*inputs)``, batch of one; on the meta device nothing is computed."""
+    import torch
+    from torch import nn
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    macs = 0
+
+    def count(layer: Any, _inputs: Any, output: Tensor) -> None:
+        nonlocal macs
+        # Every output value is one product of the weights that lead to it: weight[0].
+        macs += output.numel() * layer.weight[0].numel()
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear))
+    ]
+    # The fused attention kernels have no products to count; the plain backend has.
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        module.eval()(*inputs)
+    for hook in hooks:
+        hook.remove()
+    params = sum(p.numel() for p in module.parameters())
+    return Cost(params, macs, counter.get_total_flops() // 2)
+
+
+def network_cost(spec: NetworkSpec, size: tuple[int, int]) -> Cost:
+    """The cost of the network of ``spec`` at (height, width)."""
+    import torch
+
+    from rgbd_seg_ros.models import build
+
+    with torch.device("meta"):
+        inputs = [torch.empty(1, channels, *size) for channels in spec.in_channels]
+        return measure(build(spec), *inputs)
+
+
+def pair_cost(name: str, size: tuple[int, int], classes: int) -> Cost:
+    """The cost of the RGB network and the depth network (one channel) of that name."""
+    from rgbd_seg_ros.models import network_spec
+
+    rgb, depth = (
+        network_cost(network_spec(name, modality=modality, num_classes=classes), size)
+        for modality in ("rgb", "depth")
+    )
+    return rgb + depth
+
+
+def auxiliary_cost(size: tuple[int, int], classes: int, skip: bool) -> Cost:
+    """The cost of CroDiNo-KD's auxiliary decoder (ResNet-50), called once."""
+    import torch
+
+    from rgbd_seg_ros.models import network_spec
+    from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
+
+    spec = network_spec("crodino_r50", num_classes=classes)
+    with torch.device("meta"):
+        half = torch.empty(1, 512, *_map_size(size, 16))
+        low_level = torch.empty(1, 256, *_map_size(size, 4))
+        return measure(auxiliary_decoder(spec, skip), half, low_level, size)
+
+
+def generators_cost(size: tuple[int, int]) -> Cost:
+    """The cost of MGD's two generators on the last maps of two ResNet-50 students."""
+    import torch
+
+    from training.methods.mgd_generator import MgdGenerator
+
+    with torch.device("meta"):
+        one = measure(MgdGenerator(2048), torch.empty(1, 2048, *_map_size(size, 16)))
+    return one + one
+
+
+def _map_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def costs(size: tuple[int, int], classes: int) -> dict[str, Callable[[], Cost]]:
+    """Every network, pair and training-only part; calling a value measures it."""
+    from rgbd_seg_ros.models import NETWORKS, network_spec
+
+    rows: dict[str, Callable[[], Cost]] = {}
+    for name in NETWORKS:
+        rows[name] = partial(network_cost, network_spec(name, num_classes=classes), size)
+    for name in ("deeplabv3plus_r18", "deeplabv3plus_r50", "crodino_r18", "crodino_r50"):
+        rows[f"{name}_pair"] = partial(pair_cost, name, size, classes)
+    rows["crodino_aux"] = partial(auxiliary_cost, size, classes, skip=True)
+    rows["crodino_aux_no_skip"] = partial(auxiliary_cost, size, classes, skip=False)
+    rows["mgd_generators"] = partial(generators_cost, size)
+    return rows
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if (
+        not (height.isdecimal() and width.isdecimal())
+        or min(int(height), int(width)) < MIN_SIZE_PX
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no HEIGHTxWIDTH of at least {MIN_SIZE_PX}; write it as 480x640"
+        )
+    return int(height), int(width)
+
+
+def _classes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 255:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of classes from 1 to 255")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the table, or one JSON object; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.model_info",
+        description="Prints every network's parameters and multiply-adds at a size.",
+        epilog=CONVENTION,
+    )
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help="default: all of them")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--size", type=_size, default=(480, 640), metavar="HxW", help="default 480x640"
+    )
+    parser.add_argument("--classes", type=_classes, default=40, metavar="K", help="default 40")
+    args = parser.parse_args(argv)
+    from rgbd_seg_ros.models.spec import unknown
+
+    rows = costs(args.size, args.classes)
+    for name in args.names:
+        if name not in rows:
+            parser.error(str(unknown("network", name, rows)))
+    height, width = args.size
+    networks = {}
+    if not args.json:
+        print(f"{height}×{width}, {args.classes} classes. {CONVENTION}\n")
+        print(f"{'network':<24}{'params M':>10}{'GMAC':>9}{'+attention':>12}")
+    for name in args.names or rows:
+        cost = rows[name]()
+        gmac, with_attention = cost.macs / 1e9, cost.macs_with_attention / 1e9
+        networks[name] = {
+            "params": cost.params,
+            "gmac": round(gmac, 3),
+            "gmac_with_attention": round(with_attention, 3),
+            "size": [height, width],
+        }
+        if not args.json:
+            row = f"{name:<24}{cost.params / 1e6:>10.2f}{gmac:>9.1f}{with_attention:>12.1f}"
+            print(row, flush=True)
+    if args.json:
+        json.dump({"networks": networks}, sys.stdout, indent=2)
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
