@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture composed of primitives: each builder draws sizes and adds its parts to a scene.
+"""Furniture composed of primitives: each builder draws its details and adds the parts.
 
 A piece's own axes: x along the wall behind it, y to its front, z up, origin on the floor at
 the middle of its footprint.
@@ -9,12 +9,10 @@ the middle of its footprint.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from rgbd_seg_ros.labels import INDOOR16
-from training.data import raycast
 from training.data.materials import (
     Material,
     any_colour,
@@ -23,107 +21,7 @@ from training.data.materials import (
     shade_of,
     with_pattern,
 )
-from training.data.raycast import BOX, CONE, ELLIPSOID, RECT
-
-CLASS = {name: i for i, name in enumerate(INDOOR16.classes)}
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """The space a piece takes: an oriented rectangle on the floor and a range of heights."""
-
-    x: float
-    y: float
-    half_x: float
-    half_y: float
-    yaw: float
-    bottom_m: float
-    top_m: float
-    label: int
-
-
-@dataclass
-class Parts:
-    """Primitives of a scene in the making."""
-
-    rows: list[tuple[int, tuple[float, ...], tuple[float, ...], float, int, int, int, int]] = (
-        field(default_factory=list)
-    )
-    materials: list[Material] = field(default_factory=list)
-    footprints: list[Footprint] = field(default_factory=list)
-
-    def add_material(self, material: Material) -> int:
-        self.materials.append(material)
-        return len(self.materials) - 1
-
-    def add(
-        self, kind: int, centre: tuple[float, ...], half: tuple[float, ...], yaw: float,
-        label: str, material: int, group: int = -1, support: int = -1,
-    ) -> None:  # fmt: skip
-        self.rows.append((kind, centre, half, yaw, CLASS[label], material, group, support))
-
-    def primitives(self) -> raycast.Primitives:
-        kind, centre, half, yaw, label, material, group, support = zip(*self.rows, strict=True)
-        angle = np.array(yaw)
-        # Right angles exactly, so that wall furniture shares one set of turned rays.
-        turn = np.round(np.stack([np.cos(angle), np.sin(angle)], axis=1), 12) + 0.0
-        i32 = np.int32
-        return raycast.Primitives(
-            np.array(kind, i32), np.array(centre), np.array(half), turn, np.array(support, i32),
-            np.array(label, i32), np.array(material, i32), np.array(group, i32),
-        )  # fmt: skip
-
-
-class Piece:
-    """Adds parts in a piece's own axes; all share its place, heading and group."""
-
-    def __init__(
-        self, parts: Parts, rng: np.random.Generator, place: tuple[float, float, float], group: int
-    ) -> None:
-        self.parts, self.rng, self.group = parts, rng, group
-        self.x, self.y, self.yaw = place
-        self.c, self.s = float(np.cos(self.yaw)), float(np.sin(self.yaw))
-
-    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        return self.x + self.c * x - self.s * y, self.y + self.s * x + self.c * y, z
-
-    def material(self, material: Material) -> int:
-        return self.parts.add_material(material)
-
-    def box(
-        self, label: str, material: int, x: tuple[float, float], y: tuple[float, float],
-        z: tuple[float, float], yaw: float = 0.0,
-    ) -> None:  # fmt: skip
-        """A box between two corners, in the piece's axes; ``yaw`` turns it in place."""
-        centre = self.at((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
-        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
-        self.parts.add(BOX, centre, half, self.yaw + yaw, label, material, self.group)
-
-    def cone(
-        self, label: str, material: int, x: float, y: float, z: tuple[float, float],
-        bottom: float, top: float,
-    ) -> None:  # fmt: skip
-        centre = self.at(x, y, (z[0] + z[1]) / 2)
-        half = (bottom, top, (z[1] - z[0]) / 2)
-        self.parts.add(CONE, centre, half, self.yaw, label, material, self.group)
-
-    def ellipsoid(
-        self, label: str, material: int, centre: tuple[float, float, float],
-        half: tuple[float, float, float],
-    ) -> None:  # fmt: skip
-        self.parts.add(ELLIPSOID, self.at(*centre), half, self.yaw, label, material, self.group)
-
-    def legs(self, label: str, material: int, hx: float, hy: float, r: float, top: float) -> None:
-        """Four legs at ±hx, ±hy: square or round, straight or tapered."""
-        style = self.rng.random()
-        for sx in (-1, 1):
-            for sy in (-1, 1):
-                x, y = sx * (hx - r), sy * (hy - r)
-                if style < 0.6:
-                    self.box(label, material, (x - r, x + r), (y - r, y + r), (0, top))
-                else:
-                    self.cone(label, material, x, y, (0, top), r * (0.6 if style < 0.8 else 1), r)
-
+from training.data.parts import Piece
 
 Size = tuple[float, float, float]
 
@@ -150,13 +48,13 @@ def table(p: Piece, size: Size) -> None:
                 (0.07 - d, d - 0.07),
                 (h - thick - 0.08, h - thick),
             )
-    for _ in range(int(rng.integers(0, 3))):
-        _thing(p, (0.55 * w, 0.5 * d), h)
+    for slot in rng.permutation([-1, 0, 1])[: rng.integers(0, 3)].tolist():
+        _thing(p, slot * 0.6 * w, 0.5 * d, h)
 
 
-def _thing(p: Piece, reach: tuple[float, float], z: float) -> None:
+def _thing(p: Piece, x: float, reach: float, z: float) -> None:
     """A box or a ball lying on a piece of furniture, or a lamp standing on it."""
-    x, y = (float(p.rng.uniform(-r, r)) for r in reach)
+    x, y = x + p.rng.uniform(-0.05, 0.05), p.rng.uniform(-reach, reach)
     style = p.rng.random()
     if style < 0.65:
         hx, hy, hz = (float(p.rng.uniform(*r)) for r in ((0.07, 0.2), (0.07, 0.16), (0.04, 0.15)))
@@ -265,7 +163,7 @@ def sofa(p: Piece, size: Size) -> None:
         p.box("sofa", cloth, (x, x + arm), (-d, d), (foot, seat_z + rng.uniform(0.12, 0.24)))
     count = max(1, round((2 * w - 2 * arm) / 0.7))
     edges = np.linspace(-w + arm, w - arm, count + 1)
-    for x0, x1 in zip(edges[:-1], edges[1:], strict=True):
+    for x0, x1 in pairwise(edges):
         p.box(
             "sofa",
             seats,
@@ -339,8 +237,8 @@ def cabinet(p: Piece, size: Size) -> None:
         )
         h += 0.03
     if h < 1.5:
-        for _ in range(int(rng.integers(0, 3))):
-            _thing(p, (0.6 * w, 0.3 * d), h)
+        for slot in rng.permutation([-1, 0, 1])[: rng.integers(0, 3)].tolist():
+            _thing(p, slot * 0.6 * w, 0.3 * d, h)
 
 
 def shelf(p: Piece, size: Size) -> None:
@@ -414,5 +312,3 @@ FURNITURE: dict[
     "box": (box, ((0.25, 0.65), (0.2, 0.55), (0.15, 0.6)), False),
     "ball": (ball, ((0.2, 0.66), (0.2, 0.66), (0.2, 0.66)), False),
 }
-
-__all__ = ["CLASS", "FURNITURE", "RECT", "Footprint", "Parts", "Piece"]

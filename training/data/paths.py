@@ -8,18 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from training.data.furniture import CLASS
-from training.data.raycast import Pose
+from training.data.parts import CLASS
+from training.data.raycast import FIRST_WALL, Pose
 from training.data.scenes import Scene
 
-#: The camera keeps this far from walls and furniture, metres.
-CLEARANCE_M = 0.3
+#: Single views are at least this far from walls and furniture, metres; a driving robot keeps
+#: more, of which it may use up to 0.1 m in corners.
+CLEARANCE_M, ROBOT_CLEARANCE_M = 0.3, 0.4
 #: How much a view gains by showing each class: rare ones draw the camera's attention.
-_WEIGHT = np.array(
-    [{"floor": 0.0, "wall": 0.0, "ceiling": 0.6, "ball": 1.5, "lamp": 1.6, "picture": 1.6,
-      "rug": 1.4, "window": 1.3, "door": 1.3, "shelf": 1.3, "box": 1.2, "chair": 1.3}.get(name, 1.0)
-     for name in CLASS]
-)  # fmt: skip
+_WEIGHTS = {
+    "floor": 0.0, "wall": 0.0, "ceiling": 0.6, "ball": 1.5, "lamp": 1.6, "picture": 1.6,
+    "rug": 1.4, "window": 1.3, "door": 1.3, "shelf": 1.3, "box": 1.2, "chair": 1.3,
+}  # fmt: skip
+_WEIGHT = np.array([_WEIGHTS.get(name, 1.0) for name in CLASS])
 _STEPS_PER_S = 20
 
 
@@ -32,18 +33,20 @@ def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsi
     return Intrinsics(float(focal), float(focal), float(cx), float(cy), width, height)
 
 
-def _free_points(scene: Scene, rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+def _free_points(
+    scene: Scene, rng: np.random.Generator, count: int, clearance_m: float
+) -> npt.NDArray[np.float64]:
     """Points N×2 on the floor with clearance; the freest one where none has enough."""
     points = rng.random((16 * count, 2)) * np.array(scene.room_m[:2])
     clear = scene.clearance_m(points)
-    good = points[clear > CLEARANCE_M][:count]
-    return good if len(good) else points[clear.argmax()][None]
+    good = points[clear > clearance_m][:count]
+    return np.asarray(good if len(good) else points[clear.argmax()][None])
 
 
 def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) -> Pose:
     """A robot's view of something: of twelve random ones, the one that shows most classes."""
-    best, best_score = None, -1.0
-    points = _free_points(scene, rng, 12)
+    points = _free_points(scene, rng, 12, CLEARANCE_M)
+    views = []
     for i in range(12):
         x, y = points[i % len(points)]
         z = rng.uniform(0.2, 1.6)
@@ -53,10 +56,8 @@ def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) ->
         pitch = np.clip(rng.normal(0.28 - 0.38 * z, 0.2), -0.75, 0.5)
         pose = Pose.looking((x, y, z), float(yaw), float(pitch), float(rng.normal(0, 0.05)))
         score = _interest(scene, pose, intrinsics) + rng.uniform(0, 1.5)
-        if score > best_score:
-            best, best_score = pose, score
-    assert best is not None
-    return best
+        views.append((score, pose))
+    return max(views, key=lambda view: view[0])[1]
 
 
 def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
@@ -71,24 +72,26 @@ def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
     return float((near * _WEIGHT).sum())
 
 
-def drive(scene: Scene, rng: np.random.Generator, num_frames: int, fps: float) -> list[Pose]:
+def drive(
+    scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics, num_frames: int, fps: float
+) -> list[Pose]:
     """Poses of a robot that wanders through the free floor and looks at one thing after another.
 
-    The start of a drive does not depend on its length. Steps stay below 0.5 m/s and 60°/s.
+    The start of a drive does not depend on its length. Steps stay below 0.4 m/s and 50°/s.
     """
     dt = 1 / _STEPS_PER_S
     steps = int(np.ceil((num_frames - 1) / fps * _STEPS_PER_S)) + 2
     positions = _wander(scene, np.random.default_rng(rng.integers(2**63)), steps)
     gaze = np.random.default_rng(rng.integers(2**63))
-    height, tilt = rng.uniform(0.45, 1.3), rng.uniform(-0.05, 0.1)
+    height, tilt = rng.uniform(0.6, 1.35), rng.uniform(-0.05, 0.1)
     phase = rng.uniform(0, 2 * np.pi, 3)
-    things = scene.primitives.centre[6:]
-    target = things[gaze.integers(0, len(things))]
+    target = _something_to_see(scene, gaze, intrinsics, (*positions[0], height), 0.0)
     yaw = float(np.arctan2(target[1] - positions[0, 1], target[0] - positions[0, 0]))
-    rate, hold, yaws = 0.0, 0, []
+    rate, hold, yaws = 0.0, int(4 / dt), []
     for x, y in positions:
         if hold <= 0:
-            target, hold = things[gaze.integers(0, len(things))], int(gaze.uniform(3, 6) / dt)
+            target = _something_to_see(scene, gaze, intrinsics, (x, y, height), yaw)
+            hold = int(gaze.uniform(3, 6) / dt)
         hold -= 1
         error = np.arctan2(target[1] - y, target[0] - x) - yaw
         error = (error + np.pi) % (2 * np.pi) - np.pi
@@ -100,8 +103,8 @@ def drive(scene: Scene, rng: np.random.Generator, num_frames: int, fps: float) -
     poses = []
     for i in range(num_frames):
         t = i / fps
-        at = min(t * _STEPS_PER_S, steps - 1.001)
-        j, f = int(at), at - int(at)
+        j = int(t * _STEPS_PER_S)
+        f = t * _STEPS_PER_S - j
         x, y = (1 - f) * positions[j] + f * positions[j + 1]
         bob = 0.006 * np.sin(2.1 * t + phase[0])
         pitch = 0.15 - 0.3 * height + tilt + 0.12 * np.sin(0.35 * t + phase[1])
@@ -111,34 +114,55 @@ def drive(scene: Scene, rng: np.random.Generator, num_frames: int, fps: float) -
     return poses
 
 
+def _something_to_see(
+    scene: Scene, rng: np.random.Generator, k: Intrinsics, position: tuple[float, float, float],
+    seen_yaw: float,
+) -> npt.NDArray[np.float64]:  # fmt: skip
+    """Of eight things 1.5 m away or more, the one in whose direction most classes are in view."""
+    things = scene.primitives.centre[FIRST_WALL:]
+    away = np.hypot(things[:, 0] - position[0], things[:, 1] - position[1])
+    far = things[away > min(1.5, float(away.max()) - 1e-9)]
+    best, best_score = far[0], -np.inf
+    for target in far[rng.integers(0, len(far), 8)]:
+        yaw = float(np.arctan2(target[1] - position[1], target[0] - position[0]))
+        # Turning away from what is in view shows more of the room.
+        score = _interest(scene, Pose.looking(position, yaw, -0.1), k) + rng.uniform(0, 1.5)
+        score -= 4 * float(np.cos(yaw - seen_yaw))
+        if score > best_score:
+            best, best_score = target, score
+    return np.asarray(best)
+
+
 def _wander(scene: Scene, rng: np.random.Generator, steps: int) -> npt.NDArray[np.float64]:
     """Steps×2 positions at 20 Hz: a walk over free straight segments, rounded at the corners."""
-    nodes = _free_points(scene, rng, 60)
-    links = [_reachable(scene, nodes[i], nodes) for i in range(len(nodes))]
+    nodes = _free_points(scene, rng, 60, ROBOT_CLEARANCE_M)
+    links = [_reachable(scene, node, nodes) for node in nodes]
     here = int(np.argmax([len(link) for link in links]))
     speed = 0.35 / _STEPS_PER_S
+    # Means over 1.5 s of driving cut a corner by at most 0.1 m, which the clearance allows.
     kernel = np.hanning(31)
     kernel /= kernel.sum()
-    margin = len(kernel) // 2
-    walk = [nodes[here]] * (margin + 1)
+    walk = [nodes[here]] * (len(kernel) // 2 + 1)
     before = -1
-    while len(walk) < steps + 2 * margin:
+    while len(walk) < steps + len(kernel):
         ahead = [n for n in links[here] if n != before] or links[here]
         if not ahead:  # nowhere to go: stand
             walk.append(nodes[here])
             continue
         # Long ways show more of the room.
-        options = rng.choice(ahead, size=min(2, len(ahead)), replace=False)
-        following = int(max(options, key=lambda n: float(np.hypot(*(nodes[n] - nodes[here])))))
-        count = max(1, int(np.hypot(*(nodes[following] - nodes[here])) / speed))
+        options = rng.choice(ahead, size=min(2, len(ahead)), replace=False).tolist()
+        following = max(options, key=lambda n: _distance(nodes[n], nodes[here]))
+        count = max(1, int(_distance(nodes[following], nodes[here]) / speed))
         for f in np.arange(1, count + 1) / count:
             walk.append((1 - f) * nodes[here] + f * nodes[following])
         before, here = here, following
-    dense = np.array(walk[: steps + 2 * margin])
-    smooth = np.stack([np.convolve(dense[:, i], kernel, mode="valid") for i in range(2)], axis=1)
-    # A rounded corner may cut into what the segments go round; then keep the corner there.
-    tight = scene.clearance_m(smooth) < 0.6 * CLEARANCE_M
-    return dense[margin : margin + len(smooth)] if tight.any() else smooth
+    dense = np.array(walk)
+    smooth = [np.convolve(dense[:, i], kernel, mode="valid")[:steps] for i in range(2)]
+    return np.stack(smooth, axis=1)
+
+
+def _distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    return float(np.hypot(a[0] - b[0], a[1] - b[1]))
 
 
 def _reachable(
@@ -149,4 +173,4 @@ def _reachable(
     lines = start + f * (nodes[:, None, :] - start)
     clear = scene.clearance_m(lines.reshape(-1, 2)).reshape(len(nodes), -1).min(axis=1)
     far = np.hypot(*(nodes - start).T) > 0.5
-    return np.flatnonzero((clear > CLEARANCE_M) & far).tolist()
+    return [int(i) for i in np.flatnonzero((clear > ROBOT_CLEARANCE_M) & far)]

@@ -56,7 +56,7 @@ class Primitives:
 
     def extent(self) -> npt.NDArray[np.float64]:
         """N×3 half extents of the bounding boxes in the shapes' own axes."""
-        extent = self.half.copy()
+        extent: npt.NDArray[np.float64] = self.half.copy()
         cone = self.kind == CONE
         extent[cone, 0] = extent[cone, 1] = self.half[cone, :2].max(axis=1)
         return extent
@@ -185,7 +185,7 @@ def cast(
 
 
 class _TurnedRays:
-    """Ray directions in turned frames, and their inverses, kept per angle: furniture shares few."""
+    """Ray directions in turned frames and their inverses, kept: furniture shares few angles."""
 
     def __init__(self, rays: Array) -> None:
         self._world = rays
@@ -247,15 +247,13 @@ def _hit_box(
     inverse: Array, o: list[float], half: list[float]
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Slab method; the camera is never inside a box."""
-    enter = leave = None
+    shape = inverse.shape[1:]
+    enter, leave = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
     for axis in range(3):
         middle = inverse[axis] * np.float32(-o[axis])
         reach = np.abs(inverse[axis]) * np.float32(half[axis])
-        low, high = middle - reach, middle + reach
-        enter = low if enter is None else np.maximum(enter, low)
-        leave = high if leave is None else np.minimum(leave, high)
-    assert enter is not None
-    assert leave is not None
+        enter = np.maximum(enter, middle - reach)
+        leave = np.minimum(leave, middle + reach)
     return enter, enter < leave
 
 

@@ -1,9 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What cameras make of a scene: a stereo depth sensor in millimetres and an 8-bit colour camera."""
+"""What sensors make of a scene: stereo depth in millimetres and 8-bit colour."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,15 +61,16 @@ class DepthSensor:
         lost = self._occluded(z, focal_px)
         patchy = smooth_noise(rng, shape, 5.0 * scale)
         signal = infrared * np.sqrt(facing) * facing / np.maximum(z * z, 0.09)
-        lost |= signal * np.exp(0.6 * patchy) < self.threshold
+        lost |= signal * np.exp(np.float32(0.6) * patchy) < self.threshold
         lost |= rng.random(shape, dtype=np.float32) < self.speckle
         # Through glass the sensor sees nothing, or something behind it.
         lost |= glass & (patchy < 0.6)
-        z = np.where(glass, z * (1.3 + 0.3 * np.abs(coarse)), z)
-        noise = self.smooth * coarse + np.sqrt(1 - self.smooth**2) * fine
+        beyond = np.float32(1.3) + np.float32(0.3) * np.abs(coarse)
+        z = np.asarray(np.where(glass, z * beyond, z), np.float32)
+        noise = self.smooth * coarse + math.sqrt(1 - self.smooth**2) * fine
         # Grazing and weak returns match worse.
         noise *= self.noise_k * np.where(facing < 0.3, np.float32(1.6), np.float32(1))
-        disparity = np.maximum(1 / z + noise, 1e-3)
+        disparity: Array = np.maximum(1 / z + noise, np.float32(1e-3))
         if self.disparity_step > 0:
             disparity = np.maximum(np.round(disparity / self.disparity_step), 1)
             disparity = disparity * self.disparity_step
@@ -100,7 +102,7 @@ class DepthSensor:
         landing = np.arange(depth_m.shape[1], dtype=np.float32) - shift
         first = np.minimum.accumulate(landing[:, ::-1], axis=1)[:, ::-1]
         hidden = landing > first + np.float32(0.5)
-        return hidden[:, ::-1] if self.baseline_m < 0 else hidden
+        return np.asarray(hidden[:, ::-1] if self.baseline_m < 0 else hidden)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class ColourCamera:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ColourCamera:
-        """A random camera; about one picture in eight far too dark and one in ten far too bright."""
+        """A random camera; one picture in eight far too dark, one in nine far too bright."""
         style = rng.random()
         if style < 0.76:
             ev = float(rng.normal(0.1, 0.5))
@@ -135,7 +137,9 @@ class ColourCamera:
         return ColourCamera(
             exposure_ev=ev,
             gamma=rng.uniform(1.9, 2.4),
-            white_balance=(float(np.exp(rng.normal(0, 0.1))), 1.0, float(np.exp(rng.normal(0, 0.12)))),
+            white_balance=(
+                float(np.exp(rng.normal(0, 0.1))), 1.0, float(np.exp(rng.normal(0, 0.12))),
+            ),
             read_noise=float(np.exp(rng.uniform(np.log(0.001), np.log(0.008)))) * (1 + 0.3 * dark),
             shot_noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.035)))) * (1 + 0.2 * dark),
             vignetting=rng.uniform(0.0, 0.45),
@@ -168,7 +172,7 @@ class ColourCamera:
         sigma = np.sqrt(f32(self.read_noise**2) + f32(self.shot_noise**2) * light)
         light += sigma * rng.standard_normal(light.shape, dtype=f32)
         value = np.clip(light, 0, 1) ** f32(1 / self.gamma)
-        return np.round(value * 255).astype(np.uint8)
+        return np.asarray(np.round(value * 255), np.uint8)
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> Array:
@@ -178,11 +182,11 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], size_px: floa
     grid = rng.standard_normal((rows, columns), dtype=np.float32)
     y, x = (np.arange(n, dtype=np.float32) / np.float32(size_px) for n in (h, w))
     y0, x0 = y.astype(np.intp), x.astype(np.intp)
-    fy, fx = (y - y0)[:, None], (x - x0)[None]
+    fy, fx = (y - y0.astype(np.float32))[:, None], (x - x0.astype(np.float32))[None]
     tall = grid[y0] * (1 - fy) + grid[y0 + 1] * fy
     # Variance of a bilinear mix of independent values: the product of f² + (1 − f)².
     scale = np.sqrt(((1 - fy) ** 2 + fy**2) * ((1 - fx) ** 2 + fx**2))
-    return (tall[:, x0] * (1 - fx) + tall[:, x0 + 1] * fx) / scale
+    return np.asarray((tall[:, x0] * (1 - fx) + tall[:, x0 + 1] * fx) / scale, np.float32)
 
 
 def _soften(image: Array, amount: float) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.materials import PATTERNS, Material, Surface
-from training.data.raycast import BOX, CONE, ELLIPSOID, FIRST_WALL, RECT, Array, IntArray, Pose
+from training.data.raycast import CONE, ELLIPSOID, RECT, Array, IntArray, Pose
 from training.data.scenes import Scene
 
 _PATTERN_IDS = {name: i for i, name in enumerate(PATTERNS)}
@@ -134,15 +134,13 @@ def _albedo(
 def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]) -> Array:
     """P×3 irradiance: soft light, dimmer in corners and beside furniture, plus the lamps."""
     f32 = np.float32
-    x, y, z = points
-    w, d, h = scene.room_m
-    corner = [np.minimum(p, f32(size) - p) for p, size in zip(points, (w, d, h), strict=True)]
-    occlusion = np.ones_like(x)
+    corner = [np.minimum(p, f32(size) - p) for p, size in zip(points, scene.room_m, strict=True)]
+    occlusion = np.ones_like(points[0])
     for i in range(3):  # a face is dimmed by the two pairs of faces it meets
         dim = 1 - f32(0.35) * np.exp(-np.maximum(corner[i], 0) * f32(5))
         occlusion *= np.where(np.abs(normal[i]) > 0.7, f32(1), dim)
     soft = occlusion * (f32(0.8) + f32(0.2) * normal[2])
-    total = soft[:, None] * np.array(scene.ambient, f32)
+    total: Array = soft[:, None] * np.array(scene.ambient, f32)
     for number, light in enumerate(scene.lights):
         to = [f32(light.position[i]) - points[i] for i in range(3)]
         square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
@@ -177,6 +175,3 @@ def _shadow(scene: Scene, hit: IntArray, points: list[Array], to: list[Array]) -
             chord = np.clip((leave - enter) * f32(10), 0, 1)
             shadow = np.maximum(shadow, np.where(group == number, f32(0), chord))
     return shadow
-
-
-__all__ = ["BOX", "FIRST_WALL", "Shaded", "shade"]

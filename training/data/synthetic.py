@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.labels import INDOOR16, LabelSet
-from training.data.furniture import CLASS
+from training.data.parts import CLASS
 from training.data.paths import draw_intrinsics, draw_view, drive
 from training.data.raycast import RECT, Pose, cast
 from training.data.scenes import Scene, build_scene
@@ -104,13 +104,13 @@ def render_sequence(
     if num_frames < 1 or not fps > 0:
         raise ValueError(f"need num_frames ≥ 1 and fps > 0, got {num_frames} and {fps}")
     rng = _generator(seed, "sequence", 0)
-    scene = build_scene(rng)
+    scene = _roomiest([build_scene(rng) for _ in range(6)])
     intrinsics = draw_intrinsics(rng, size)
     sensor, camera = DepthSensor.draw(rng), ColourCamera.draw(rng)
     # A drive for showing: well exposed; faults are added by whoever replays it.
-    camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.2, 0.2), -0.3, 0.6)))
+    camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.35, 0.2), 0.0, 0.7)))
     gain: float | None = None
-    for i, pose in enumerate(drive(scene, rng, num_frames, fps)):
+    for i, pose in enumerate(drive(scene, rng, intrinsics, num_frames, fps)):
         frame_rng = _generator(seed, "sequence", 1 + i)
         sample, gain = render(scene, pose, intrinsics, sensor, camera, frame_rng, gain, 1 / fps)
         yield replace(sample, stamp_ns=round(i * 1e9 / fps))
@@ -145,6 +145,18 @@ def render(
     rgb = camera.expose(radiance, gain, rng)
     sample = Sample(rgb, measured, labels, depth, intrinsics, pose.gravity, world_from_camera)
     return sample, gain
+
+
+def _roomiest(scenes: list[Scene]) -> Scene:
+    """The room for a drive: most classes, then most floor to drive on."""
+
+    def score(scene: Scene) -> float:
+        w, d, _ = scene.room_m
+        x, y = np.meshgrid(np.linspace(0, w, 40), np.linspace(0, d, 40))
+        clear = scene.clearance_m(np.stack([x.ravel(), y.ravel()], axis=1))
+        return len(np.unique(scene.primitives.label)) + 12 * float((clear > 0.45).mean())
+
+    return max(scenes, key=score)
 
 
 def _generator(seed: int, split: str, index: int) -> np.random.Generator:

@@ -1,0 +1,70 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second of the procedural rooms, alone and in parallel processes.
+
+    python -m benchmarks.synthetic --size 120 160 --processes 2 [--json]
+
+Each process computes on one thread, as a loader's workers do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+# Before numpy is imported here or in a worker.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def render(job: tuple[tuple[int, int], int, int]) -> tuple[float, float]:
+    """Render frames [begin, end); begin and end of the work in seconds of the system's clock."""
+    from training.data.synthetic import SceneSource
+
+    size, begin, end = job
+    source = SceneSource(size=size, split="test")
+    source[0]  # imports and tables
+    began = time.time()
+    for index in range(begin, end):
+        source[index]
+    return began, time.time()
+
+
+def frames_per_second(size: tuple[int, int], frames: int, processes: int) -> float:
+    """Wall-clock rate of ``processes`` × ``frames`` frames, without the processes' start."""
+    jobs = [(size, i * frames, (i + 1) * frames) for i in range(processes)]
+    if processes == 1:
+        spans = [render(jobs[0])]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            spans = list(pool.map(render, jobs))
+    wall_s = max(end for _, end in spans) - min(begin for begin, _ in spans)
+    return processes * frames / wall_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=2, default=[120, 160], metavar=("H", "W"))
+    parser.add_argument("--frames", type=int, default=100, help="per process (default 100)")
+    parser.add_argument("--processes", type=int, default=2, help="besides the single one")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    args = parser.parse_args()
+    if min(args.frames, args.processes) < 1 or min(args.size) < 8:
+        parser.error("give --frames and --processes of at least 1 and a --size of at least 8 8")
+    size = (args.size[0], args.size[1])
+    rates = {
+        str(n): round(frames_per_second(size, args.frames, n), 1)
+        for n in sorted({1, args.processes})
+    }
+    if args.json:
+        print(json.dumps({"size": size, "frames": args.frames, "fps_by_processes": rates}))
+        return
+    for n, rate in rates.items():
+        print(f"{size[1]}×{size[0]}, {n} process(es): {rate} frames per second")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Bricks of a room: footprints and their overlaps, and primitives added in a piece's own axes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rgbd_seg_ros.labels import INDOOR16
+from training.data.materials import Material
+from training.data.raycast import BOX, CONE, ELLIPSOID, Primitives
+
+CLASS = {name: i for i, name in enumerate(INDOOR16.classes)}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The space a piece takes: an oriented rectangle on the floor and a range of heights."""
+
+    x: float
+    y: float
+    half_x: float
+    half_y: float
+    yaw: float
+    bottom_m: float
+    top_m: float
+    label: int
+
+
+def overlap(a: Footprint, b: Footprint, margin_m: float = 0.0) -> bool:
+    """Whether ``a``, widened by a margin, overlaps ``b``: no separating axis among their four."""
+    dx, dy = b.x - a.x, b.y - a.y
+    ax, ay = a.half_x + margin_m, a.half_y + margin_m
+    c, s = abs(math.cos(b.yaw - a.yaw)), abs(math.sin(b.yaw - a.yaw))
+    for yaw, hx, hy, other_x, other_y in (
+        (a.yaw, ax, ay, b.half_x, b.half_y),
+        (b.yaw, b.half_x, b.half_y, ax, ay),
+    ):
+        along, across = math.cos(yaw), math.sin(yaw)
+        if abs(along * dx + across * dy) >= hx + c * other_x + s * other_y:
+            return False
+        if abs(along * dy - across * dx) >= hy + s * other_x + c * other_y:
+            return False
+    return True
+
+
+def inside_room(f: Footprint, width_m: float, depth_m: float) -> bool:
+    """Whether a footprint lies within [0,W]×[0,D]."""
+    c, s = abs(math.cos(f.yaw)), abs(math.sin(f.yaw))
+    x, y = c * f.half_x + s * f.half_y, s * f.half_x + c * f.half_y
+    return x <= f.x <= width_m - x and y <= f.y <= depth_m - y
+
+
+@dataclass
+class Parts:
+    """Primitives of a scene in the making."""
+
+    rows: list[tuple[int, tuple[float, ...], tuple[float, ...], float, int, int, int, int]] = (
+        field(default_factory=list)
+    )
+    materials: list[Material] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+
+    def add_material(self, material: Material) -> int:
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+    def add(
+        self, kind: int, centre: tuple[float, ...], half: tuple[float, ...], yaw: float,
+        label: str, material: int, group: int = -1, support: int = -1,
+    ) -> None:  # fmt: skip
+        self.rows.append((kind, centre, half, yaw, CLASS[label], material, group, support))
+
+    def primitives(self) -> Primitives:
+        kind, centre, half, yaw, label, material, group, support = zip(*self.rows, strict=True)
+        angle = np.array(yaw)
+        # Right angles exactly, so that wall furniture shares one set of turned rays.
+        turn = np.round(np.stack([np.cos(angle), np.sin(angle)], axis=1), 12) + 0.0
+        i32 = np.int32
+        return Primitives(
+            np.array(kind, i32), np.array(centre), np.array(half), turn, np.array(support, i32),
+            np.array(label, i32), np.array(material, i32), np.array(group, i32),
+        )  # fmt: skip
+
+
+class Piece:
+    """Adds parts in a piece's own axes; all share its place, heading and group."""
+
+    def __init__(
+        self, parts: Parts, rng: np.random.Generator, place: tuple[float, float, float], group: int
+    ) -> None:
+        self.parts, self.rng, self.group = parts, rng, group
+        self.x, self.y, self.yaw = place
+        self.c, self.s = float(np.cos(self.yaw)), float(np.sin(self.yaw))
+
+    def at(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        return self.x + self.c * x - self.s * y, self.y + self.s * x + self.c * y, z
+
+    def material(self, material: Material) -> int:
+        return self.parts.add_material(material)
+
+    def box(
+        self, label: str, material: int, x: tuple[float, float], y: tuple[float, float],
+        z: tuple[float, float], yaw: float = 0.0,
+    ) -> None:  # fmt: skip
+        """A box between two corners, in the piece's axes; ``yaw`` turns it in place."""
+        centre = self.at((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
+        half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
+        self.parts.add(BOX, centre, half, self.yaw + yaw, label, material, self.group)
+
+    def cone(
+        self, label: str, material: int, x: float, y: float, z: tuple[float, float],
+        bottom: float, top: float,
+    ) -> None:  # fmt: skip
+        centre = self.at(x, y, (z[0] + z[1]) / 2)
+        half = (bottom, top, (z[1] - z[0]) / 2)
+        self.parts.add(CONE, centre, half, self.yaw, label, material, self.group)
+
+    def ellipsoid(
+        self, label: str, material: int, centre: tuple[float, float, float],
+        half: tuple[float, float, float],
+    ) -> None:  # fmt: skip
+        self.parts.add(ELLIPSOID, self.at(*centre), half, self.yaw, label, material, self.group)
+
+    def legs(self, label: str, material: int, hx: float, hy: float, r: float, top: float) -> None:
+        """Four legs at ±hx, ±hy: square or round, straight or tapered."""
+        style = self.rng.random()
+        for sx in (-1, 1):
+            for sy in (-1, 1):
+                x, y = sx * (hx - r), sy * (hy - r)
+                if style < 0.6:
+                    self.box(label, material, (x - r, x + r), (y - r, y + r), (0, top))
+                else:
+                    self.cone(label, material, x, y, (0, top), r * (0.6 if style < 0.8 else 1), r)
