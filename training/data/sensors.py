@@ -70,10 +70,10 @@ class DepthSensor:
         noise = self.smooth * coarse + math.sqrt(1 - self.smooth**2) * fine
         # Grazing and weak returns match worse.
         noise *= self.noise_k * np.where(facing < 0.3, np.float32(1.6), np.float32(1))
-        disparity: Array = np.maximum(1 / z + noise, np.float32(1e-3))
+        disparity = np.asarray(np.maximum(1 / z + noise, 1e-3), np.float32)
         if self.disparity_step > 0:
-            disparity = np.maximum(np.round(disparity / self.disparity_step), 1)
-            disparity = disparity * self.disparity_step
+            steps = np.maximum(np.round(disparity / self.disparity_step), 1)
+            disparity = np.asarray(steps * self.disparity_step, np.float32)
         z = 1 / disparity
         lost |= (z < self.min_m) | (z > self.max_m)
         return np.where(lost, 0, np.clip(np.round(z * 1000), 0, 65534)).astype(np.uint16)
