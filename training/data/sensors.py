@@ -74,7 +74,7 @@ class DepthSensor:
         if self.disparity_step > 0:
             steps = np.maximum(np.round(disparity / self.disparity_step), 1)
             disparity = np.asarray(steps * self.disparity_step, np.float32)
-        z = 1 / disparity
+        z = np.asarray(1 / disparity, np.float32)
         lost |= (z < self.min_m) | (z > self.max_m)
         return np.where(lost, 0, np.clip(np.round(z * 1000), 0, 65534)).astype(np.uint16)
 

@@ -269,13 +269,15 @@ def test_dark_and_grazing_surfaces_drop_out_first() -> None:
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_near_object_shadows_one_side(side: int) -> None:
     z = np.full((20, 160), 4.0, np.float32)
-    z[:, 70:90] = 1.0
+    z[:, 40:70] = 1.0
     sensor = DepthSensor(baseline_m=side * 0.05, speckle=0, fattening=0, threshold=0)
     one = np.ones_like(z)
     lost = (sensor.measure(z, one, one, z < 0, 150.0, np.random.default_rng(0)) == 0).all(axis=0)
     width = round(0.05 * 150 * (1 / 1.0 - 1 / 4.0))  # difference of the disparities in pixels
-    left, right = int(lost[:70].sum()), int(lost[90:].sum())
-    assert not lost[70:90].any()
+    left, right = int(lost[:40].sum()), int(lost[70:].sum())
+    beside = lost[40 - width + 1 : 40] if side > 0 else lost[70 : 70 + width - 1]
+    assert beside.all()
+    assert not lost[40:70].any()
     assert (left, right) in ([(w, 0)[::side] for w in (width - 1, width, width + 1)])
 
 
