@@ -1,0 +1,205 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Bag reader: ROS 2 (db3, mcap, zstd) and ROS 1, streaming in receive order, without ROS."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.rosbag1 import Reader as Reader1
+    from rosbags.rosbag2 import Reader as Reader2
+
+#: Storage files of rosbag2, readable also without their metadata.yaml.
+STORAGE_SUFFIXES = (".mcap", ".db3")
+
+
+class BagError(ValueError):
+    """A bag that cannot be read, or a topic that is not in it; the message names the remedy."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a bag."""
+
+    name: str
+    #: For example ``sensor_msgs/msg/Image``, for ROS 1 bags too.
+    type: str
+    #: Number of messages.
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class BagMessage:
+    """One message as it was received."""
+
+    topic: str
+    #: Receive time, nanoseconds.
+    receive_ns: int
+    #: The message, or None where its bytes could not be understood.
+    message: Any
+
+
+class BagReader:
+    """Reads one bag; a context manager.
+
+    Messages are decoded by the standard definitions of their types, not by those embedded in the
+    bag: one exotic type somewhere in it must not make its pictures unreadable.
+
+    Args:
+        path: a rosbag2 directory, its ``.mcap`` or ``.db3`` file, or a ROS 1 ``.bag`` file. A
+            directory without ``metadata.yaml`` (a recording that was cut off) is read too.
+
+    Raises:
+        BagError: no bag, an empty or damaged one, or one of an unknown kind.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        #: Why reading ended early, when it did.
+        self.damage: str | None = None
+        self._stack = ExitStack()
+        self._readers: list[Reader1 | Reader2] = []
+        self._ros1 = False
+        self._typestore: Any = None
+
+    def __enter__(self) -> BagReader:
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def topics(self) -> list[Topic]:
+        """All topics by name. A topic with messages of two types appears twice."""
+        counts: dict[tuple[str, str], int] = {}
+        for connection in self._connections():
+            key = (connection.topic, connection.msgtype)
+            counts[key] = counts.get(key, 0) + connection.msgcount
+        return [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
+
+    @property
+    def start_ns(self) -> int:
+        """Receive time of the first message of any topic."""
+        return min(reader.start_time for reader in self._readers)
+
+    @property
+    def end_ns(self) -> int:
+        """Receive time of the last message of any topic."""
+        return max(reader.end_time for reader in self._readers) - 1
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """The messages of some topics in receive order, one in memory at a time.
+
+        Where the bag is damaged in the middle, iteration ends and :attr:`damage` says why.
+        """
+        sources = [
+            reader.messages(connections=[c for c in reader.connections if c.topic in topics])
+            for reader in self._readers
+            if any(c.topic in topics for c in reader.connections)
+        ]
+        try:
+            for connection, receive_ns, data in heapq.merge(*sources, key=lambda item: item[1]):
+                yield BagMessage(connection.topic, receive_ns, self._decode(connection, data))
+        # The readers let through whatever struct, sqlite, lz4 or zstd raise on damaged bytes.
+        except Exception as error:
+            self.damage = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+    def first(self, topic: str) -> Any:
+        """The first message of a topic, or None."""
+        for item in self.messages([topic]):
+            return item.message
+        return None
+
+    def _connections(self) -> list[Connection]:
+        return [c for reader in self._readers for c in reader.connections]
+
+    def _decode(self, connection: Connection, data: bytes | memoryview) -> Any:
+        store = self._typestore
+        try:
+            if self._ros1:
+                return store.deserialize_ros1(data, connection.msgtype)
+            return store.deserialize_cdr(data, connection.msgtype)
+        # SerdeError, KeyError for a type that is not standard, struct.error, IndexError, …
+        except Exception:
+            return None
+
+    def _open(self) -> None:
+        paths = _storage_paths(self.path)
+        try:
+            from rosbags.rosbag1 import Reader as Reader1
+            from rosbags.rosbag2 import Reader as Reader2
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError as error:
+            raise BagError(
+                f"reading bags needs rosbags ({error}); install it with: pip install rosbags"
+            ) from error
+        self._ros1 = paths[0].suffix == ".bag"
+        self._typestore = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.LATEST)
+        for path in paths:
+            try:
+                reader: Reader1 | Reader2 = Reader1(path) if self._ros1 else Reader2(path)
+                self._stack.enter_context(reader)
+                self._readers.append(reader)
+            # As above: a damaged file raises anything.
+            except Exception as error:
+                raise BagError(_unreadable(path, error)) from error
+        if not any(c.msgcount for c in self._connections()):
+            raise BagError(f"{self.path} holds no messages; was anything recorded?")
+
+
+def _storage_paths(path: Path) -> list[Path]:
+    """What to open for a path the user gave."""
+    if not path.exists():
+        raise BagError(f"there is no bag at {path}; give a rosbag2 directory or a .bag file")
+    if path.is_dir():
+        if (path / "metadata.yaml").exists():
+            return [path]
+        files = sorted(p for p in path.iterdir() if p.suffix in STORAGE_SUFFIXES)
+        if not files:
+            raise BagError(
+                f"{path} is no bag: it has neither metadata.yaml nor "
+                f"{' nor '.join('*' + s for s in STORAGE_SUFFIXES)}"
+            )
+        return files
+    if path.name == "metadata.yaml":
+        return _storage_paths(path.parent)
+    if path.stat().st_size == 0:
+        raise BagError(f"{path} is empty (0 bytes); record it again")
+    if path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
+        raise BagError(
+            f"{path} is of no known kind ({path.suffix or 'no suffix'}); known: a rosbag2 "
+            f"directory, {', '.join(STORAGE_SUFFIXES)}, .bag"
+            + (
+                "; a compressed file is read through its directory"
+                if ".zst" in path.suffix
+                else ""
+            )
+        )
+    return [path]
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    remedy = {
+        ".bag": "repair it with: rosbag reindex",
+        ".mcap": "repair it with: mcap recover IN -o OUT",
+    }.get(path.suffix, "record it again, or rebuild its metadata with: ros2 bag reindex")
+    return f"cannot read {path}: {reason}; if it was cut off, {remedy}"
