@@ -35,7 +35,8 @@ def _image(store, index: int):  # type: ignore[no-untyped-def]
     stamp = types["builtin_interfaces/msg/Time"](sec=index, nanosec=0)
     extra = {"seq": index} if "seq" in types["std_msgs/msg/Header"].__annotations__ else {}
     header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="cam", **extra)
-    data = np.full(40 * 60, index % 256, np.uint8)
+    data = np.random.default_rng(index).integers(0, 256, 40 * 60, dtype=np.uint8)
+    data[0] = index % 256
     return types["sensor_msgs/msg/Image"](
         header=header, height=40, width=60, encoding="mono8", is_bigendian=0, step=60, data=data
     )
@@ -203,7 +204,7 @@ def test_bad_bags_are_refused_in_one_line(tmp_path: Path, make, message: str) ->
 
 
 def test_damage_in_the_middle_ends_reading_and_is_told(tmp_path: Path) -> None:
-    bag = _write2(tmp_path / "bag", "MCAP", "STORAGE", count=2000)
+    bag = _write2(tmp_path / "bag", "MCAP", "STORAGE", count=1200)
     path = next(bag.glob("*.mcap"))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -211,7 +212,7 @@ def test_damage_in_the_middle_ends_reading_and_is_told(tmp_path: Path) -> None:
     path.write_bytes(data)
     with BagReader(bag) as reader:
         count = sum(1 for _ in reader.messages([TOPIC]))
-        assert 0 < count < 2000
+        assert 0 < count < 1200
         assert reader.damage
 
 
