@@ -1,0 +1,46 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where every offered message went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rgbd_seg_ros.frames import Stream
+
+STREAMS: tuple[Stream, ...] = ("rgb", "depth", "depth_raw")
+#: Where a message can end, besides ``unusable`` by reason; until then it is pending.
+#: ``used`` by a job, ``superseded`` by a newer job, ``skipped`` since not needed, ``recovering``
+#: while its stream is not back yet, ``late`` since its instant was decided, ``reset`` by a clock
+#: that jumped or does not run yet, ``disabled``.
+FATES = ("used", "superseded", "skipped", "recovering", "late", "reset", "disabled")
+
+
+@dataclass
+class Counters:
+    """Counts since the start, per stream. offered = pending + all fates + all unusable."""
+
+    offered: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(STREAMS, 0))
+    fates: dict[Stream, dict[str, int]] = field(
+        default_factory=lambda: {stream: dict.fromkeys(FATES, 0) for stream in STREAMS}
+    )
+    #: Messages that failed a frame test, by reason.
+    unusable: dict[Stream, dict[str, int]] = field(
+        default_factory=lambda: {stream: {} for stream in STREAMS}
+    )
+    #: Instants decided without a partner that was due.
+    partner_missed: int = 0
+
+    def count(self, stream: Stream, fate: str, number: int = 1) -> None:
+        """Count ``number`` messages that ended as ``fate``."""
+        self.fates[stream][fate] += number
+
+    def count_unusable(self, stream: Stream, reason: str) -> None:
+        """Count one message that failed a frame test."""
+        reasons = self.unusable[stream]
+        reasons[reason] = reasons.get(reason, 0) + 1
+
+    def pending(self, stream: Stream) -> int:
+        """Messages held for their partner or for the engine."""
+        ended = sum(self.fates[stream].values()) + sum(self.unusable[stream].values())
+        return self.offered[stream] - ended

@@ -1,0 +1,301 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Health of one stream: is this frame usable, is this stream alive?"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.frames import Defect, Frame, Stream
+
+NS_PER_S = 1_000_000_000
+#: The frame tests look at no more than about this many pixels a side.
+SAMPLE_SIDE_PX = 64
+#: The period is the median of this many stamp intervals, once the first 5 are known.
+INTERVALS = 31
+MIN_INTERVALS = 5
+
+
+class State(enum.Enum):
+    """Of a stream. The decisions are about OK; WAITING has never had a usable frame."""
+
+    WAITING = "waiting"
+    OK = "ok"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What health says of one message."""
+
+    #: None for a usable frame, else the reason of the health table.
+    reason: str | None
+    #: Usable, but its stream is lost and not back yet: the frame feeds health only.
+    recovering: bool = False
+
+
+class SensorHealth:
+    """One stream's state machine WAITING → OK ⇄ LOST(reason). Times are the caller's, in ns."""
+
+    def __init__(self, stream: Stream, config: CoreConfig) -> None:
+        self.stream = stream
+        self.config = config
+        self.state = State.WAITING
+        #: Why the stream is lost; empty unless it is.
+        self.lost_reason = ""
+        #: Stamp of the newest frame in order, usable or not.
+        self.last_stamp_ns: int | None = None
+        #: (height, width) of the frames; None before the first.
+        self.size: tuple[int, int] | None = None
+        self._last_arrival_ns: int | None = None
+        self._silence_granted_until_ns = 0
+        self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
+        self._unusable: deque[bool] = deque(maxlen=10)
+        self._format: tuple[Any, ...] | None = None
+        self._new_format: tuple[Any, ...] | None = None
+        self._new_format_run = 0
+        self._sample: npt.NDArray[Any] | None = None
+        self._repeats = 0
+        self._usable_run = 0
+        self._usable_since_ns = 0
+        self._ok_since_ns: int = 0
+        #: Losses since the last quiet minute.
+        self._losses = 0
+
+    # --- What others ask -----------------------------------------------------------------------
+
+    @property
+    def reason(self) -> str:
+        """``ok``, ``waiting``, or why the stream is lost."""
+        return self.lost_reason if self.state is State.LOST else self.state.value
+
+    @property
+    def period_ns(self) -> int | None:
+        """Median of the recent stamp intervals; None until 5 are known."""
+        if len(self._intervals_ns) < MIN_INTERVALS:
+            return None
+        return int(np.median(self._intervals_ns))
+
+    @property
+    def slow(self) -> bool:
+        """The last 5 intervals are longer than twice the learned period. A warning only."""
+        period = self.period_ns
+        recent = list(self._intervals_ns)[-MIN_INTERVALS:]
+        return period is not None and float(np.median(recent)) > 2 * period
+
+    @property
+    def timeout_ns(self) -> int:
+        """The silence after which an OK stream is lost."""
+        period = self.period_ns
+        if period is None:
+            return round(self.config.first_silence_s * NS_PER_S)
+        silence_s = max(self.config.silent_periods * period / NS_PER_S, self.config.min_silence_s)
+        return round(silence_s * NS_PER_S)
+
+    @property
+    def silence_deadline_ns(self) -> int | None:
+        """When this stream will be lost unless a message comes; None when it cannot be."""
+        if self.state is not State.OK or not self.config.silent_periods:
+            return None
+        if self._last_arrival_ns is None:
+            return None
+        return max(self._last_arrival_ns + self.timeout_ns, self._silence_granted_until_ns)
+
+    @property
+    def hold_ns(self) -> int:
+        """How long a lost stream must be usable before it is OK again: 1, 2, 4, 8 s by default."""
+        doublings = min(max(self._losses - 1, 0), 30)
+        hold_s = min(self.config.hold_s * 2**doublings, self.config.max_hold_s)
+        return round(hold_s * NS_PER_S)
+
+    def overdue(self, now_ns: int) -> bool:
+        """Silent for more than two periods: not lost yet, but not to be counted on either."""
+        period_ns, last_ns = self.period_ns, self._last_arrival_ns
+        return period_ns is not None and last_ns is not None and now_ns - last_ns > 2 * period_ns
+
+    def age_ns(self, now_ns: int) -> int | None:
+        """Time since the newest frame's stamp."""
+        stamp_ns = self.last_stamp_ns
+        return None if stamp_ns is None else now_ns - stamp_ns
+
+    # --- What happens --------------------------------------------------------------------------
+
+    def observe(self, item: Frame | Defect, now_ns: int, *, alone: bool) -> Verdict:
+        """Judge one message that arrived at ``now_ns``.
+
+        Args:
+            item: the frame, or the defect in its place.
+            now_ns: time of arrival.
+            alone: no other stream is OK and on time, so a first usable frame is OK at once.
+        """
+        gap_ns = 0 if self._last_arrival_ns is None else now_ns - self._last_arrival_ns
+        if gap_ns > self.timeout_ns:
+            self._usable_run = 0
+        self._last_arrival_ns = now_ns
+        if isinstance(item, Defect):
+            reason: str | None = item.reason
+            self._new_format_run = 0
+        else:
+            reason = self._defect_of(item, now_ns)
+        if reason is not None:
+            self._usable_run = 0
+            self._count_unusable(reason, now_ns)
+            return Verdict(reason)
+        self._unusable.append(False)
+        self._usable_run += 1
+        if self._usable_run == 1:
+            self._usable_since_ns = now_ns
+        if self.state is State.LOST and not (alone or self._held_long_enough(now_ns)):
+            return Verdict(None, recovering=True)
+        if self.state is not State.OK:
+            self._become_ok(now_ns)
+        return Verdict(None)
+
+    def grant_period(self, now_ns: int) -> None:
+        """Put a due silence off by one more period: the caller came late, not the sensor."""
+        self._silence_granted_until_ns = now_ns + (self.period_ns or self.timeout_ns)
+
+    def check_silence(self, now_ns: int) -> None:
+        """Lose the stream if its silence deadline has come."""
+        deadline = self.silence_deadline_ns
+        if deadline is not None and now_ns >= deadline:
+            self._become_lost("silent", now_ns)
+
+    # --- Is this frame usable? -----------------------------------------------------------------
+
+    def _defect_of(self, frame: Frame, now_ns: int) -> str | None:
+        """The first frame test that fails, in the table's order; None when the frame is usable."""
+        reason = self._format_defect(frame) or self._stamp_defect(frame, now_ns)
+        if reason is not None:
+            return reason
+        sample = strided_sample(frame.array)
+        reason = (
+            color_defect(sample, self.config)
+            if self.stream == "rgb"
+            else depth_defect(sample, self.config)
+        )
+        return reason or self._frozen(sample)
+
+    def _format_defect(self, frame: Frame) -> str | None:
+        array = frame.array
+        if self.stream == "rgb":
+            wanted = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+        else:
+            wanted = array.ndim == 2 and (array.dtype == np.uint16 or array.dtype.kind == "f")
+        if not wanted or 0 in array.shape:
+            self._new_format_run = 0
+            return "malformed"
+        form = (*array.shape, array.dtype.str, frame.encoding)
+        if self._format is None or form == self._format:
+            self._new_format_run = 0
+        else:
+            self._new_format_run = self._new_format_run + 1 if form == self._new_format else 1
+            self._new_format = form
+            if not 0 < self.config.accept_change_after <= self._new_format_run:
+                return "malformed"
+            self._intervals_ns.clear()
+            self._sample, self._repeats, self._new_format_run = None, 0, 0
+        self._format, self.size = form, frame.size
+        return None
+
+    def _stamp_defect(self, frame: Frame, now_ns: int) -> str | None:
+        age_s = (now_ns - frame.stamp_ns) / NS_PER_S
+        if 0 < self.config.max_age_s < age_s:
+            return "stale"
+        if 0 < self.config.max_future_s < -age_s:
+            return "future"
+        last = self.last_stamp_ns
+        if last is not None and frame.stamp_ns <= last:
+            return "repeated_stamp" if self.config.check_repeated_stamp else None
+        if last is not None:
+            self._intervals_ns.append(frame.stamp_ns - last)
+        self.last_stamp_ns = frame.stamp_ns
+        return None
+
+    def _frozen(self, sample: npt.NDArray[Any]) -> str | None:
+        """Up to ``frozen_after`` − 1 repeats of a picture pass; all further ones do not."""
+        same = self._sample is not None and np.array_equal(
+            sample, self._sample, equal_nan=sample.dtype.kind == "f"
+        )
+        self._repeats = self._repeats + 1 if same else 0
+        if not same:
+            self._sample = sample.copy()
+        return "frozen" if 0 < self.config.frozen_after <= self._repeats else None
+
+    # --- Is this stream alive? -----------------------------------------------------------------
+
+    def _count_unusable(self, reason: str, now_ns: int) -> None:
+        self._unusable.append(True)
+        if self.state is State.LOST:
+            self.lost_reason = reason
+            return
+        recent = list(self._unusable)
+        in_a_row = self.config.lost_after
+        if (
+            reason == "frozen"
+            or (0 < in_a_row <= len(recent) and all(recent[-in_a_row:]))
+            or 0 < self.config.lost_of_last_10 <= sum(recent)
+        ) and self.state is State.OK:
+            self._become_lost(reason, now_ns)
+
+    def _held_long_enough(self, now_ns: int) -> bool:
+        return (
+            self._usable_run >= self.config.recover_after
+            and now_ns - self._usable_since_ns >= self.hold_ns
+        )
+
+    def _become_ok(self, now_ns: int) -> None:
+        self.state, self.lost_reason = State.OK, ""
+        self._ok_since_ns = now_ns
+        self._unusable.clear()
+
+    def _become_lost(self, reason: str, now_ns: int) -> None:
+        if now_ns - self._ok_since_ns >= self.config.quiet_s * NS_PER_S:
+            self._losses = 0
+        self._losses += 1
+        self.state, self.lost_reason = State.LOST, reason
+        self._usable_run = 0
+        self._intervals_ns.clear()  # a lost stream learns its period anew
+
+
+def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view of at most about 64×64 pixels, evenly spread."""
+    rows, columns = (max(1, side // SAMPLE_SIDE_PX) for side in array.shape[:2])
+    return array[rows // 2 :: rows, columns // 2 :: columns]
+
+
+def color_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
+    """``black``, ``saturated``, ``uniform`` or None, of a strided H×W×3 uint8 sample."""
+    mean, std = float(sample.mean()), float(sample.std())
+    if std < config.flat_std:
+        if mean < config.black_mean:
+            return "black"
+        if 0 < config.saturated_mean < mean:
+            return "saturated"
+    return "uniform" if std < config.uniform_std else None
+
+
+def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
+    """``no_depth``, ``constant_depth``, ``depth_units`` or None, of a strided H×W sample.
+
+    ``sample`` is uint16 ticks or float metres.
+    """
+    depth_m = to_metres(sample, config.depth_scale)
+    valid = depth_m[np.isfinite(depth_m)]
+    if valid.size == 0 or valid.size < config.min_valid_fraction * sample.size:
+        return "no_depth" if config.min_valid_fraction else None
+    median_m = float(np.median(valid))
+    if median_m < config.min_median_depth_m or 0 < config.max_median_depth_m < median_m:
+        return "depth_units"
+    # In float64: float32 loses 0.1 mm of deviation beyond some metres.
+    if float(valid.std(dtype=np.float64)) < config.min_depth_std_m:
+        return "constant_depth"
+    return None

@@ -1,0 +1,314 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Instants: which colour and depth frames belong together, and how long to wait for a partner."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.fallback.counters import Counters
+from rgbd_seg_ros.frames import Frame
+
+NS_PER_MS = 1_000_000
+#: Skew allowed while no period is known.
+FIRST_SKEW_NS = 20 * NS_PER_MS
+#: Added to the 95th percentile of the lag, for the jitter beyond it.
+WAIT_MARGIN_NS = 5 * NS_PER_MS
+#: A partner slower than this is not waited for: its mask would be older than a fresh one is worth.
+SLOW_PARTNER_NS = 200 * NS_PER_MS
+#: A stream is slower than another when its period is longer by this factor.
+SLOWER = 1.5
+#: Bounds of the memories: frames held back, arrivals remembered, lags and instants judged.
+MAX_HELD, MAX_SEEN, MAX_LAGS, MAX_INSTANTS = 16, 32, 60, 30
+MIN_LAGS = 5
+
+PairedStream = Literal["rgb", "depth"]
+PARTNER: dict[PairedStream, PairedStream] = {"rgb": "depth", "depth": "rgb"}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One message as pairing remembers it, after its frame is gone."""
+
+    stamp_ns: int
+    arrival_ns: int
+    usable: bool
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What pairing has to know of the streams."""
+
+    #: Streams whose frames may be used now.
+    serving: frozenset[PairedStream]
+    #: Frames of both are to be fused, so they wait for each other.
+    fusing: bool
+    #: A frame waits for a partner stream that has not shown a usable frame yet (start-up).
+    hopeful: bool
+    period_ns: dict[PairedStream, int | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Instant:
+    """A decision: the frames of one instant that make a job."""
+
+    rgb: Frame | None
+    depth: Frame | None
+
+    @property
+    def stamp_ns(self) -> int:
+        """Colour's stamp when colour is in it, else depth's."""
+        frame = self.rgb if self.rgb is not None else self.depth
+        if frame is None:
+            raise ValueError("an instant has at least one frame")
+        return frame.stamp_ns
+
+
+class Pairer:
+    """Holds usable frames back until their instant is decided. All times are the caller's, ns."""
+
+    def __init__(self, config: CoreConfig, counters: Counters) -> None:
+        self.config = config
+        self._counters = counters
+        self._held: dict[PairedStream, list[tuple[Frame, int]]] = {"rgb": [], "depth": []}
+        self._seen: dict[PairedStream, deque[Arrival]] = {
+            "rgb": deque(maxlen=MAX_SEEN),
+            "depth": deque(maxlen=MAX_SEEN),
+        }
+        self._lags_ns: deque[int] = deque(maxlen=MAX_LAGS)  # depth's arrival − colour's
+        self._missed: deque[bool] = deque(maxlen=MAX_INSTANTS)
+        self._last: Instant | None = None
+        self._wait_until_ns: int | None = None
+
+    # --- What others ask -----------------------------------------------------------------------
+
+    @property
+    def held(self) -> dict[PairedStream, int]:
+        """Frames held back, by stream."""
+        return {"rgb": len(self._held["rgb"]), "depth": len(self._held["depth"])}
+
+    @property
+    def last_stamp_ns(self) -> int | None:
+        """Stamp of the last instant decided."""
+        return None if self._last is None else self._last.stamp_ns
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When the oldest frame stops waiting; None when none waits."""
+        return self._wait_until_ns
+
+    @property
+    def missed_fraction(self) -> float:
+        """Share of the last 30 instants whose partner was due and did not come; 0 before."""
+        full = len(self._missed) == MAX_INSTANTS
+        return sum(self._missed) / MAX_INSTANTS if full else 0.0
+
+    def lag_ns(self, stream: PairedStream) -> int | None:
+        """95th percentile of the partner's arrival minus this stream's; None until 5 are known."""
+        if len(self._lags_ns) < MIN_LAGS:
+            return None
+        sign = 1 if stream == "rgb" else -1
+        lags = sorted(sign * lag for lag in self._lags_ns)
+        return lags[math.ceil(0.95 * len(lags)) - 1]
+
+    def max_wait_ns(self, stream: PairedStream) -> int:
+        """How long a frame of ``stream`` waits for its partner: learned and capped."""
+        cap_ns = round(self.config.max_wait_ms * NS_PER_MS)
+        lag_ns = self.lag_ns(stream)
+        if lag_ns is None:
+            return cap_ns
+        return 0 if lag_ns < 0 else min(lag_ns + WAIT_MARGIN_NS, cap_ns)
+
+    def skew_ns(self, situation: Situation) -> int:
+        """Largest stamp difference within one instant."""
+        if self.config.max_skew_ms:
+            return round(self.config.max_skew_ms * NS_PER_MS)
+        periods = [p for p in situation.period_ns.values() if p is not None]
+        return min(periods) // 2 if periods else FIRST_SKEW_NS
+
+    # --- What happens --------------------------------------------------------------------------
+
+    def note_unusable(
+        self, stream: PairedStream, stamp_ns: int | None, now_ns: int, situation: Situation
+    ) -> None:
+        """An unusable message came: its instant need not wait for this stream.
+
+        Without a credible stamp it is taken for the frame that was due next.
+        """
+        seen, period_ns = self._seen[stream], situation.period_ns[stream]
+        if stamp_ns is None and seen and period_ns is not None:
+            stamp_ns = seen[-1].stamp_ns + period_ns
+        if stamp_ns is not None:
+            seen.append(Arrival(stamp_ns, now_ns, usable=False))
+
+    def push(self, stream: PairedStream, frame: Frame, now_ns: int, situation: Situation) -> bool:
+        """Hold a usable frame; False if it is late: its instant or a later one is decided."""
+        skew_ns = self.skew_ns(situation)
+        self._seen[stream].append(Arrival(frame.stamp_ns, now_ns, usable=True))
+        self._learn_lag(stream, frame.stamp_ns, now_ns, skew_ns)
+        if self._is_late(stream, frame.stamp_ns, skew_ns, situation):
+            return False
+        held = self._held[stream]
+        held.append((frame, now_ns))
+        held.sort(key=lambda entry: entry[0].stamp_ns)
+        if len(held) > MAX_HELD:
+            self._drop(stream, 1)
+        return True
+
+    def decide(self, now_ns: int, situation: Situation) -> list[Instant]:
+        """Every instant that can be decided now, in stamp order."""
+        for idle in PARTNER.keys() - situation.serving:
+            self._drop(idle, len(self._held[idle]))
+        decided = []
+        self._wait_until_ns = None
+        while (stream := self._oldest()) is not None and self._wait_until_ns is None:
+            instant = self._decide_oldest(stream, now_ns, situation)
+            if instant is not None:
+                decided.append(instant)
+                self.note_instant(instant)
+        return decided
+
+    def note_instant(self, instant: Instant) -> None:
+        """This instant is decided: all that is held and not later will never be used."""
+        self._last = instant
+        for stream in PARTNER:
+            held = self._held[stream]
+            self._drop(stream, sum(f.stamp_ns <= instant.stamp_ns for f, _ in held))
+
+    # --- Deciding ------------------------------------------------------------------------------
+
+    def _decide_oldest(
+        self, stream: PairedStream, now_ns: int, situation: Situation
+    ) -> Instant | None:
+        """Pair it, send it alone, skip it, or set the time until which it waits."""
+        frame, arrival_ns = self._held[stream][0]
+        if not (situation.fusing or situation.hopeful):
+            return self._alone(stream)
+        skew_ns = self.skew_ns(situation)
+        partner = PARTNER[stream]
+        match = self._match(stream, frame.stamp_ns, skew_ns)
+        if match is not None:
+            self._missed.append(False)
+            self._held[partner].pop(match[0])
+            self._held[stream].pop(0)
+            pair = {stream: frame, partner: match[1]}
+            return Instant(pair["rgb"], pair["depth"])
+        if any(
+            not seen.usable and abs(seen.stamp_ns - frame.stamp_ns) <= skew_ns
+            for seen in self._seen[partner]
+        ):
+            return self._alone(stream)
+        if situation.hopeful:
+            wait_until_ns = arrival_ns + round(self.config.max_wait_ms * NS_PER_MS)
+            if now_ns >= wait_until_ns:
+                return self._alone(stream)
+            self._wait_until_ns = wait_until_ns
+            return None
+        due = self._due(stream, frame.stamp_ns, skew_ns, situation)
+        if stream == "rgb" and not due:
+            return self._unpaired(frame.stamp_ns, skew_ns, situation)
+        wait_until_ns = arrival_ns + self.max_wait_ns(stream)
+        passed = any(seen.stamp_ns > frame.stamp_ns + skew_ns for seen in self._seen[partner])
+        if not passed and now_ns < wait_until_ns:
+            self._wait_until_ns = wait_until_ns
+            return None
+        if due:
+            return self._alone(stream, missed=True)
+        self._drop(stream, 1)  # colour is primary: depth makes no mask between two of colour's
+        return None
+
+    def _due(
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
+    ) -> bool:
+        """Should the partner have a frame for this stamp, or one before it that never came?
+
+        Colour counts on a partner that is not slower at every instant, whatever its jitter.
+        """
+        own_ns = situation.period_ns[stream]
+        partner_ns = situation.period_ns[PARTNER[stream]]
+        if own_ns is None or partner_ns is None:
+            return True
+        if stream == "rgb" and partner_ns <= SLOWER * own_ns:
+            return True
+        before = [
+            s.stamp_ns for s in self._seen[PARTNER[stream]] if s.stamp_ns <= stamp_ns + skew_ns
+        ]
+        return not before or max(before) + partner_ns <= stamp_ns + skew_ns
+
+    def _unpaired(self, stamp_ns: int, skew_ns: int, situation: Situation) -> Instant | None:
+        """A colour frame between two frames of a slower depth stream."""
+        own_ns = situation.period_ns["rgb"] or 0
+        partner_ns = situation.period_ns["depth"] or 0
+        if self.config.unpaired == "single" or partner_ns > SLOW_PARTNER_NS:
+            return self._alone("rgb")
+        # Skipping must not starve: the next frame would come after the slower stream's period.
+        last_ns = self.last_stamp_ns
+        if last_ns is None or stamp_ns + own_ns > last_ns + partner_ns + skew_ns:
+            return self._alone("rgb", missed=True)
+        self._drop("rgb", 1)
+        return None
+
+    def _alone(self, stream: PairedStream, *, missed: bool = False) -> Instant:
+        frame, _ = self._held[stream].pop(0)
+        if missed:
+            self._counters.partner_missed += 1
+            self._missed.append(True)
+        return Instant(frame, None) if stream == "rgb" else Instant(None, frame)
+
+    def _match(
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int
+    ) -> tuple[int, Frame] | None:
+        """The nearest held partner frame, unless a later frame of ours is nearer to it."""
+        partners = [f for f, _ in self._held[PARTNER[stream]]]
+        near = [(abs(f.stamp_ns - stamp_ns), i) for i, f in enumerate(partners)]
+        if not near or min(near)[0] > skew_ns:
+            return None
+        distance, index = min(near)
+        ours = [f for f, _ in self._held[stream][1:]]
+        if any(abs(f.stamp_ns - partners[index].stamp_ns) < distance for f in ours):
+            return None
+        return index, partners[index]
+
+    # --- Remembering ---------------------------------------------------------------------------
+
+    def _is_late(
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
+    ) -> bool:
+        if self._last is None:
+            return False
+        if stamp_ns <= self._last.stamp_ns:
+            return True
+        mine, partners = self._last.rgb, self._last.depth
+        if stream == "depth":
+            mine, partners = partners, mine
+        if mine is not None or partners is None:
+            return False
+        # Its partner's frame went alone, unless it is nearer to the partner's next one.
+        distance = stamp_ns - partners.stamp_ns
+        period_ns = situation.period_ns[PARTNER[stream]]
+        nearer_to_next = period_ns is not None and abs(period_ns - distance) < distance
+        return distance <= skew_ns and not nearer_to_next
+
+    def _learn_lag(self, stream: PairedStream, stamp_ns: int, now_ns: int, skew_ns: int) -> None:
+        """The second frame of an instant to arrive, late or not, teaches the lag."""
+        near = [
+            (abs(seen.stamp_ns - stamp_ns), seen.arrival_ns)
+            for seen in self._seen[PARTNER[stream]]
+            if seen.usable
+        ]
+        if near and min(near)[0] <= skew_ns:
+            lag_ns = now_ns - min(near)[1]
+            self._lags_ns.append(lag_ns if stream == "depth" else -lag_ns)
+
+    def _oldest(self) -> PairedStream | None:
+        """The stream that holds the frame with the lowest stamp; colour on a tie."""
+        heads = [(self._held[s][0][0].stamp_ns, s != "rgb", s) for s in PARTNER if self._held[s]]
+        return min(heads)[2] if heads else None
+
+    def _drop(self, stream: PairedStream, count: int) -> None:
+        del self._held[stream][:count]
+        self._counters.count(stream, "skipped", count)
