@@ -37,7 +37,7 @@ setup(
         "console_scripts": [
             "rgbd_seg = rgbd_seg_ros.cli:main",
             # For `ros2 run` and the launch files.
-            "segmenter = rgbd_seg_ros.ros.node:main",
+            "segmenter = rgbd_seg_ros.ros.main:main",
             "fault_republisher = rgbd_seg_ros.ros.fault_republisher:main",
             "replay_monitor = rgbd_seg_ros.ros.replay_monitor:main",
         ]

@@ -101,7 +101,7 @@ def image_message(picture: npt.NDArray[np.uint8], message_header: Header) -> Ima
     of the 300,000 numbers by itself, which takes tens of milliseconds.
     """
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(picture)).cast("B"))
+    data.frombytes(picture.tobytes())
     height, width = picture.shape[:2]
     message = Image(header=message_header, height=height, width=width)
     message.encoding = "mono8" if picture.ndim == 2 else "rgb8"

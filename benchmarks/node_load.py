@@ -1,0 +1,221 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Load of the node: latency it adds, CPU it takes and masks it loses, with a stand-in network.
+
+Three processes, as on a robot: a camera that publishes both streams, the node with an engine that
+takes a constant time, and this one, which receives the masks. Needs a sourced ROS 2.
+
+    python benchmarks/node_load.py --size 480x640 --rate 30 --seconds 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Different pictures in turn, so that no stream looks frozen.
+PICTURES = 16
+
+
+class ConstantTime:
+    """An engine that takes ``network_ms`` for every mask, without using the CPU."""
+
+    device = "stand-in"
+    available = ("rgbd", "rgb", "depth")
+    memory_mb = None
+
+    def __init__(self, network_ms: float) -> None:
+        from rgbd_seg_ros.labels import INDOOR16
+
+        self.labels = INDOOR16
+        self._seconds = network_ms / 1e3
+
+    def __call__(
+        self, rgb: Any = None, depth: Any = None, *_: Any, network: Any, **__: Any
+    ) -> Any:
+        from rgbd_seg_ros.engine import Segmentation
+
+        end = time.perf_counter() + self._seconds
+        shape = (rgb if rgb is not None else depth).shape[:2]
+        mask = np.zeros(shape, np.uint8)
+        time.sleep(max(0.0, end - time.perf_counter()))
+        return Segmentation(mask, mask, network, {"total": self._seconds * 1e3})
+
+
+def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
+    """Publish both streams, colour last, each stamped with the moment of its publishing."""
+    import rclpy
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+
+    rclpy.init()
+    node = rclpy.create_node("camera")
+    rng = np.random.default_rng(0)
+    messages: dict[str, list[Image]] = {"rgb": [], "depth": []}
+    for _ in range(PICTURES):
+        rgb = rng.integers(30, 220, (*size, 3), dtype=np.uint8)
+        depth = rng.integers(800, 4000, size, dtype=np.uint16)
+        for name, picture, encoding in (("rgb", rgb, "rgb8"), ("depth", depth, "16UC1")):
+            message = Image(height=size[0], width=size[1], encoding=encoding)
+            message.header.frame_id = "camera_color_optical_frame"
+            message.step = picture.strides[0]
+            message.data.frombytes(picture.tobytes())
+            messages[name].append(message)
+    publishers = {
+        name: node.create_publisher(Image, f"{name}/image_raw", qos_profile_sensor_data)
+        for name in messages
+    }
+    while any(publisher.get_subscription_count() == 0 for publisher in publishers.values()):
+        rclpy.spin_once(node, timeout_sec=0.1)
+    count, start = int(rate * seconds), time.monotonic()
+    for i in range(count):
+        time.sleep(max(0.0, start + i / rate - time.monotonic()))
+        for name in ("depth", "rgb"):
+            message = messages[name][i % PICTURES]
+            message.header.stamp = node.get_clock().now().to_msg()
+            publishers[name].publish(message)
+    took = time.monotonic() - start
+    print(json.dumps({"published": dict.fromkeys(messages, count), "seconds": took}))
+    # Let the last pictures leave before the process does.
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    rclpy.try_shutdown()
+
+
+def serve(network_ms: float) -> int:
+    """The node, with the stand-in for its engine."""
+    from rgbd_seg_ros.ros.main import main as node_main
+
+    arguments = [sys.argv[0], "--ros-args", "-p", "autostart:=true"]
+    return node_main(arguments, build=lambda _: ConstantTime(network_ms))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Run camera and node, receive the masks, and put the numbers together."""
+    import rclpy
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import String
+
+    rclpy.init()
+    listener = rclpy.create_node("listener")
+    latencies_ms: list[float] = []
+    stamps: list[int] = []
+    diagnostics: dict[str, str] = {}
+    modes: list[str] = []
+
+    def on_mask(message: Image) -> None:
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        latencies_ms.append((time.time_ns() - stamp) / 1e6)
+        stamps.append(stamp)
+
+    def on_diagnostics(message: DiagnosticArray) -> None:
+        for status in message.status:
+            diagnostics.update({entry.key: entry.value for entry in status.values})
+
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    listener.create_subscription(Image, "segmenter/mask", on_mask, 10)
+    listener.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
+    listener.create_subscription(String, "segmenter/mode", lambda m: modes.append(m.data), latched)
+    me = [sys.executable, str(Path(__file__).resolve())]
+    shared = ["--size", args.size, "--rate", str(args.rate), "--seconds", str(args.seconds)]
+    node = subprocess.Popen([*me, "--role", "node", "--network-ms", str(args.network_ms)])
+    try:
+        while not modes:
+            rclpy.spin_once(listener, timeout_sec=0.2)
+            if node.poll() is not None:
+                raise RuntimeError("the node ended before it was active; see its messages above")
+        source = subprocess.Popen(
+            [*me, "--role", "camera", *shared], stdout=subprocess.PIPE, text=True
+        )
+        while not stamps:
+            rclpy.spin_once(listener, timeout_sec=0.2)
+        cpu_s, wall_s, me_s = cpu_seconds(node.pid), time.monotonic(), time.process_time()
+        while source.poll() is None:
+            rclpy.spin_once(listener, timeout_sec=0.2)
+        cpu_s, wall_s = cpu_seconds(node.pid) - cpu_s, time.monotonic() - wall_s
+        me_s = time.process_time() - me_s
+        end = time.monotonic() + 3.0  # the last masks, and a report after them
+        while time.monotonic() < end:
+            rclpy.spin_once(listener, timeout_sec=0.2)
+    finally:
+        node.terminate()
+        node.wait(10)
+        rclpy.try_shutdown()
+    assert source.stdout is not None
+    sent = json.loads(source.stdout.read())
+    counters = {k: int(v) for k, v in diagnostics.items() if k.startswith(("rgb_", "depth_"))}
+    offered = counters["rgb_offered"] + counters["depth_offered"]
+    published = sum(sent["published"].values())
+    # The first second is the learning of the streams' periods.
+    added = np.array(latencies_ms[int(args.rate) :]) - args.network_ms
+    percentiles = dict(zip(("p50", "p95", "p99"), np.percentile(added, (50, 95, 99)), strict=True))
+    made = int(diagnostics["masks"])
+    return {
+        "size": args.size,
+        "rate_hz": args.rate,
+        "network_ms": args.network_ms,
+        "seconds": round(sent["seconds"], 1),
+        "published": published,
+        "lost_before_the_node": published - offered,
+        "frames": {key: count for key, count in counters.items() if count},
+        "frames_pending_at_the_end": counters["rgb_pending"] + counters["depth_pending"],
+        "masks_made": made,
+        "masks_received": len(stamps),
+        "masks_lost": made - len(stamps),
+        "masks_doubled": len(stamps) - len(set(stamps)),
+        "added_latency_ms": {name: round(float(v), 2) for name, v in percentiles.items()},
+        "node_cpu_percent_of_a_core": round(100 * cpu_s / wall_s, 1),
+        "listener_cpu_percent_of_a_core": round(100 * me_s / wall_s, 1),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Run the benchmark, or one of its child processes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="480x640", help="height x width (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=30.0, help="Hz of each stream")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
+    parser.add_argument("--network-ms", type=float, default=10.0, help="the stand-in's time")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--role", choices=("camera", "node"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    os.environ["CYCLONEDDS_URI"] = f"file://{ROOT}/config/cyclonedds_local.xml"
+    os.environ.setdefault("ROS_DOMAIN_ID", "98")
+    if args.role == "camera":
+        height, width = (int(part) for part in args.size.split("x"))
+        camera((height, width), args.rate, args.seconds)
+        return 0
+    if args.role == "node":
+        return serve(args.network_ms)
+    result = measure(args)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(f"{key:32} {value}" for key, value in result.items()))
+    faults = ("frames_pending_at_the_end", "masks_lost", "masks_doubled")
+    return 1 if any(result[fault] for fault in faults) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

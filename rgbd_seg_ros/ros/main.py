@@ -1,0 +1,71 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`ros2 run rgbd_seg_ros segmenter`: start the node, and end it in time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from rgbd_seg_ros.ros.live import Engine
+from rgbd_seg_ros.ros.node import SegmenterNode
+from rgbd_seg_ros.ros.parameters import NodeConfig
+
+
+def build_engine(config: NodeConfig) -> Engine:
+    """The engine with the configured bundle, warm.
+
+    Raises:
+        RuntimeError: PyTorch is missing.
+        ValueError: the bundle or the device cannot be used.
+    """
+    try:
+        from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
+        from rgbd_seg_ros.engine import Segmenter
+    except ImportError as error:
+        raise RuntimeError(
+            f"{error}: PyTorch and safetensors are needed; install the PyTorch build for this "
+            "machine from https://pytorch.org/get-started, then see `rgbd_seg doctor`"
+        ) from error
+    return Segmenter(load_bundle(config.bundle or DEFAULT_BUNDLE), config.device, config.backend)
+
+
+def main(
+    args: Sequence[str] | None = None,
+    build: Callable[[NodeConfig], Engine] = build_engine,
+) -> int:
+    """Run the node until SIGINT, SIGTERM or a failed start; the exit code."""
+    rclpy.init(args=None if args is None else list(args))
+    try:
+        node = SegmenterNode(build)
+    except ValueError as error:
+        print(f"segmenter: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    code = 0
+    try:
+        if not node.get_parameter("autostart").value:
+            node.get_logger().info("waiting to be configured (autostart is false)")
+        elif not node.autostart() and node.context.ok():
+            code = 1
+        if code == 0:
+            rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    stopped = node.close()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if not stopped:
+        # The interpreter cannot end in order while its engine thread is inside a network.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

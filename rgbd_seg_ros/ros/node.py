@@ -1,0 +1,284 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node `segmenter`: convert, call the core, publish."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool
+
+from rgbd_seg_ros.colorize import colorize_depth
+from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.fallback import Core, Job
+from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.ros import parameters
+from rgbd_seg_ros.ros.convert import header
+from rgbd_seg_ros.ros.diagnostics import (
+    Measurements,
+    SegmentationTask,
+    Snapshot,
+    look,
+    start_updater,
+)
+from rgbd_seg_ros.ros.inputs import Inputs
+from rgbd_seg_ros.ros.live import Engine, Live, Skin
+from rgbd_seg_ros.ros.outputs import Outputs
+
+if TYPE_CHECKING:
+    from rgbd_seg_ros.engine import Segmentation
+
+#: The watchdog's period on the steady clock. Decisions wait no longer than this while the engine
+#: is busy or the clock is simulated; otherwise the engine's thread wakes at the exact deadline.
+WATCHDOG_S = 0.02
+#: How long a shutdown waits for a mask in the making.
+SHUTDOWN_S = 1.0
+#: How long a warning of the core stays in /diagnostics.
+WARNING_S = 60.0
+
+
+class SegmenterNode(LifecycleNode):
+    """Owns the ROS side: parameters, topics, timers. Decisions are the core's, masks the engine's.
+
+    Args:
+        build: makes the engine, in the thread that will run it.
+    """
+
+    def __init__(self, build: Callable[[parameters.NodeConfig], Engine]) -> None:
+        super().__init__("segmenter")
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._build = build
+        self._config, self._core_config = parameters.read(self)
+        self._live: Live | None = None
+        self._outputs: Outputs | None = None
+        self._core: Core | None = None
+        self._measurements = Measurements()
+        self._steady = RosClock(clock_type=ClockType.STEADY_TIME)
+        self._inputs: Inputs | None = None
+        self._undo: list[Callable[[], Any]] = []
+        #: Warnings for /diagnostics and the steady time at which they expire.
+        self._warnings: list[tuple[str, float]] = []
+        self._mode = ""
+        self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        task = SegmentationTask(self._snapshot, self._measurements)
+        self._updater = start_updater(self, self.get_fully_qualified_name(), task)
+
+    # --- Lifecycle -----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and warm every network; fails with one line that says why."""
+        try:
+            self._configure()
+        # rclpy would swallow the exception without a word.
+        except Exception as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            self._tear_down()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def _configure(self) -> None:
+        self._config, self._core_config = parameters.read(self)
+        skin = Skin(
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            convert=self._convert,
+            segment=self._segment,
+            on_mask=self._on_mask,
+            on_change=self._on_change,
+            on_error=self._on_engine_error,
+        )
+        self._live = Live(skin, partial(self._build, self._config))
+        while not self._live.wait_built(0.1):
+            if not self.context.ok():
+                raise RuntimeError("interrupted while the networks were loading")
+        if self._live.engine is None:
+            raise self._live.error or RuntimeError("the engine was not built")
+        engine = self._live.engine
+        self._outputs = Outputs(self, engine.labels, self._config.overlay_rate_hz)
+        self._warnings = []
+        if self._config.device == "auto" and str(engine.device) == "cpu":
+            self._warnings.append(("no GPU PyTorch can use: running on the CPU", math.inf))
+        names = ", ".join(engine.available)
+        self.get_logger().info(f"networks {names} are warm on {engine.device}")
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start deciding."""
+        result = super().on_activate(state)
+        live, outputs = self._live, self._outputs
+        if live is None or live.engine is None or outputs is None:
+            return TransitionCallbackReturn.ERROR
+        needs = getattr(live.engine, "need_intrinsics", ())
+        self._core = Core(self._core_config, live.engine.available, needs)
+        self._mode = ""
+        outputs.publish_labels(self.get_clock().now().nanoseconds)
+        self._on_change(self._core)
+        live.start(self._core)
+        inputs = self._inputs = Inputs(self, self._config, live.store, self._measurements)
+        for period_s, callback in ((WATCHDOG_S, live.nudge), (1.0, inputs.explain)):
+            timer = self.create_timer(period_s, callback, clock=self._steady)
+            self._undo.append(partial(self.destroy_timer, timer))
+        # Steps of the system's own clock have no such callback: the core sees them by itself.
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-500_000_000), on_clock_change=True
+        )
+        jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
+        self._undo.append(jump.unregister)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; a mask in the making is dropped."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the networks."""
+        self._tear_down()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Like cleanup, from any state."""
+        self._tear_down()
+        return super().on_shutdown(state)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.pause()
+        for undo in self._undo:
+            undo()
+        self._undo.clear()
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        self._core = None
+
+    def _tear_down(self) -> bool:
+        """Stop all; False when the engine is still in the middle of a mask."""
+        self._stop()
+        stopped = self._live is None or self._live.stop(SHUTDOWN_S)
+        self._live = None
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        return stopped
+
+    def autostart(self) -> bool:
+        """Configure and activate; False when that fails."""
+        success = TransitionCallbackReturn.SUCCESS
+        steps = (self.trigger_configure, self.trigger_activate)
+        return all(step() == success for step in steps)
+
+    def close(self) -> bool:
+        """Before the node is destroyed; False when the engine's thread had to be left behind."""
+        return self._tear_down()
+
+    # --- What others ask -----------------------------------------------------------------------
+
+    def _on_clock_jump(self, _: Any) -> None:
+        self.get_logger().warning("the clock jumped: starting anew")
+        now_ns = self.get_clock().now().nanoseconds
+        if self._live is not None:
+            self._live.with_core(lambda core: core.reset(now_ns))
+
+    def _on_set_enabled(self, request: Any, response: Any) -> Any:
+        response.success = self._core is not None
+        response.message = "enabled" if request.data else "disabled"
+        if self._live is None or self._core is None:
+            response.message = "the node is not active; see `ros2 lifecycle get`"
+        else:
+            self._live.with_core(lambda core: core.set_enabled(request.data))
+        return response
+
+    def _on_set_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
+        reason = parameters.refusal(changes, configured=self._live is not None)
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+        live = {change.name: change.value for change in changes}
+        if self._outputs is not None and "overlay_rate_hz" in live:
+            self._outputs.overlay_rate_hz = live["overlay_rate_hz"]
+        self._core_config = parameters.updated(self._core_config, live)
+        if self._live is not None:
+            self._live.with_core(lambda core: setattr(core, "config", self._core_config))
+        return SetParametersResult(successful=True)
+
+    # --- Out -----------------------------------------------------------------------------------
+
+    def _metres(self, depth: Frame) -> npt.NDArray[np.float32]:
+        limit_m = self._core_config.max_depth_m or math.inf
+        return to_metres(depth.array, self._core_config.depth_scale, limit_m)
+
+    def _segment(self, engine: Engine, job: Job) -> Segmentation:
+        rgb = job.rgb.array if job.rgb is not None else None
+        depth_m = self._metres(job.depth) if job.depth is not None else None
+        return engine(rgb, depth_m, job.intrinsics, size=job.size, network=job.network)
+
+    def _convert(self, stream: Stream, message: Any) -> Frame | Defect:
+        if self._inputs is None:
+            return Defect("malformed", "the node is being deactivated")
+        return self._inputs.convert(stream, message)
+
+    def _on_change(self, core: Core) -> None:
+        outputs = self._outputs
+        for change in core.drain_mode_changes():
+            words = f"{change.from_mode.value} -> {change.to_mode.value}"
+            self.get_logger().info(f"{words}: {change.reason}")
+        for text in core.drain_warnings():
+            self.get_logger().warning(text)
+            self._warnings = [*self._warnings[-8:], (text, time.monotonic() + WARNING_S)]
+        if outputs is not None and core.mode.value != self._mode:
+            self._mode = core.mode.value
+            outputs.publish_mode(self._mode)
+
+    def _on_mask(self, job: Job, result: Any, latency_ms: float) -> None:
+        outputs = self._outputs
+        if outputs is None:
+            return
+        ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
+        status = {
+            "mode": job.mode.value,
+            "network": result.network,
+            "reason_rgb": job.reason_rgb,
+            "reason_depth": job.reason_depth,
+            **{key: "" if age is None else f"{age:.1f}" for key, age in ages.items()},
+            "latency_ms": f"{latency_ms:.2f}",
+        }
+        head = header(job.stamp_ns, job.frame_id)
+        outputs.publish_mask(result.labels, result.confidence, head, status)
+        self._measurements.mask(self.get_clock().now().nanoseconds, latency_ms)
+        caption = f"{job.mode.value} ({result.network})"
+        outputs.publish_pictures(result.labels, lambda: self._background(job), head, caption)
+
+    def _background(self, job: Job) -> npt.NDArray[np.uint8]:
+        """What the overlay is drawn on: the picture, or depth in false colours."""
+        if job.rgb is not None or job.depth is None:
+            return job.rgb.array if job.rgb is not None else np.zeros((*job.size, 3), np.uint8)
+        return colorize_depth(self._metres(job.depth))
+
+    def _on_engine_error(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self._measurements.error(text)
+        self.get_logger().error(f"no mask: {text}", throttle_duration_sec=5.0)
+
+    def _snapshot(self) -> Snapshot:
+        now_ns = self.get_clock().now().nanoseconds
+        live = self._live
+        if live is None or live.engine is None or self._core is None:
+            return Snapshot("inactive", now_ns, (), {})
+        memory = live.engine.memory_mb
+        values = {
+            "device": str(live.engine.device),
+            "gpu_memory_mb": "" if memory is None else f"{memory:.0f}",
+        }
+        found: list[str] = [text for text, end_s in self._warnings if time.monotonic() < end_s]
+        live.with_core(lambda core: look(core, values, found))
+        return Snapshot(values.get("state", "inactive"), now_ns, tuple(found), values)

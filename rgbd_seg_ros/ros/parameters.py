@@ -1,0 +1,179 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters, declared from the typed configuration of the core and of the node.
+
+`python -m rgbd_seg_ros.ros.parameters` prints their table for docs/ros.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rgbd_seg_ros.fallback.config import CoreConfig, check_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """What the node has beside the core's parameters. Metadata as in :class:`CoreConfig`."""
+
+    bundle: str = field(
+        default="",
+        metadata={"doc": "directory of the trained networks; empty: the shipped one"},
+    )
+    device: str = field(
+        default="auto",
+        metadata={"doc": "`auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N`"},
+    )
+    backend: str = field(
+        default="auto", metadata={"doc": "what runs the networks, see `rgbd_seg bench --help`"}
+    )
+    rgb_transport: str = field(
+        default="raw",
+        metadata={
+            "doc": "how colour comes: raw, or JPEG/PNG on `…/compressed`",
+            "choices": ("raw", "compressed"),
+        },
+    )
+    depth_transport: str = field(
+        default="raw",
+        metadata={
+            "doc": "how depth comes: raw, or PNG on `…/compressedDepth`",
+            "choices": ("raw", "compressedDepth"),
+        },
+    )
+    use_depth_raw: bool = field(
+        default=True,
+        metadata={"doc": "listen to `depth_raw/image_raw`, for when aligned depth dies with RGB"},
+    )
+    overlay_rate_hz: float = field(
+        default=10.0,
+        metadata={"doc": "limit of `~/overlay` and `~/color_mask`", "low": 0.1, "high": 1000.0},
+    )
+    autostart: bool = field(
+        default=False,
+        metadata={"doc": "configure and activate without being told to; the launch file does so"},
+    )
+
+    def __post_init__(self) -> None:
+        for parameter in dataclasses.fields(self):
+            check_value(parameter, getattr(self, parameter.name))
+
+
+Config = TypeVar("Config", NodeConfig, CoreConfig)
+FIELDS: dict[str, dataclasses.Field[Any]] = {
+    f.name: f for config in (NodeConfig, CoreConfig) for f in dataclasses.fields(config)
+}
+#: Parameters that take effect at once. The others are read when the node is configured, and
+#: those of START once, when it starts.
+LIVE = frozenset({"overlay_rate_hz"}) | {f.name for f in dataclasses.fields(CoreConfig)}
+START = frozenset({"autostart"})
+
+
+def declare(node: Any) -> None:
+    """Declare every parameter on a node, with range, description and read-only flag.
+
+    Raises:
+        ValueError: a given value is of a wrong type or outside its range.
+    """
+    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+
+    for parameter in FIELDS.values():
+        try:
+            declared = node.declare_parameter(
+                parameter.name, parameter.default, _descriptor(parameter)
+            )
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ValueError(str(error)) from error
+        check_value(parameter, declared.value)
+
+
+def read(node: Any) -> tuple[NodeConfig, CoreConfig]:
+    """The parameters as they are now, as the two configurations."""
+    values = {name: node.get_parameter(name).value for name in FIELDS}
+    return updated(NodeConfig(), values), updated(CoreConfig(), values)
+
+
+def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
+    """Why a change cannot be taken, or None. ``configured``: the engine is there already."""
+    for parameter in parameters:
+        known = FIELDS.get(parameter.name)
+        if known is None:
+            continue
+        if configured and parameter.name not in LIVE:
+            return (
+                f"{parameter.name} is read when the node is configured; deactivate and clean up "
+                "the node first (ros2 lifecycle set NODE cleanup)"
+            )
+        try:
+            check_value(known, parameter.value)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def updated(config: Config, values: Mapping[str, Any]) -> Config:
+    """``config`` with those of ``values`` that are its own."""
+    changes: dict[str, Any] = {}
+    for parameter in dataclasses.fields(config):
+        if parameter.name in values:
+            value = values[parameter.name]
+            changes[parameter.name] = float(value) if parameter.type == "float" else value
+    return dataclasses.replace(config, **changes)
+
+
+def _descriptor(parameter: dataclasses.Field[Any]) -> Any:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    meta = parameter.metadata
+    descriptor = ParameterDescriptor(description=meta["doc"])
+    descriptor.read_only = parameter.name in START
+    choices = meta.get("choices")
+    if choices:
+        descriptor.additional_constraints = f"one of {', '.join(choices)}"
+    if isinstance(parameter.default, float):
+        # YAML's `max_age_s: 1` is an integer; people mean 1.0.
+        descriptor.dynamic_typing = True
+        if math.isfinite(meta["high"]):
+            limits = FloatingPointRange(
+                from_value=float(meta["low"]), to_value=float(meta["high"])
+            )
+            descriptor.floating_point_range = [limits]
+        else:
+            descriptor.additional_constraints = f"at least {meta['low']:g}"
+    elif type(parameter.default) is int:
+        limits = IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=1)
+        descriptor.integer_range = [limits]
+    return descriptor
+
+
+def table() -> str:
+    """The parameters as a Markdown table."""
+    rows = ["| parameter | default | allowed | changes | meaning |", "|---|---|---|---|---|"]
+    for name, parameter in FIELDS.items():
+        default = f'"{parameter.default}"' if parameter.default == "" else parameter.default
+        shown = str(default).lower() if isinstance(default, bool) else default
+        when = "live" if name in LIVE else "never" if name in START else "at configure"
+        doc = parameter.metadata["doc"].replace("|", "\\|")
+        rows.append(f"| `{name}` | `{shown}` | {_allowed(parameter)} | {when} | {doc} |")
+    return "\n".join(rows)
+
+
+def _allowed(parameter: dataclasses.Field[Any]) -> str:
+    meta = parameter.metadata
+    if "choices" in meta:
+        return ", ".join(f"`{choice}`" for choice in meta["choices"])
+    if isinstance(parameter.default, bool):
+        return "`true`, `false`"
+    if isinstance(parameter.default, str):
+        return "text"
+    if math.isinf(meta["high"]):
+        return f"≥ {meta['low']:g}"
+    return f"{meta['low']:g} to {meta['high']:g}"
+
+
+if __name__ == "__main__":
+    print(table())
