@@ -1,0 +1,160 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: all that an exact resume needs, written whole or not at all, the last two kept.
+
+``RUN/checkpoints/step_00000123/`` holds ``weights.safetensors`` (students and training-only
+parts), ``averaged.safetensors`` (with ``ema``), ``optimiser.pt`` (tensors and numbers, loaded
+with ``weights_only``) and ``state.json``, which has the SHA-256 of the others. No random state
+is among them: order, augmentation and dropout are functions of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor
+
+from rgbd_seg_ros.labels import LabelSet
+from training.config import Settings
+from training.options import UsageError
+
+#: Checkpoints kept: should the newest be damaged, the one before is still there.
+KEEP = 2
+STATE = "state.json"
+
+
+def save(
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    optimiser: Mapping[str, Any],
+    state: Mapping[str, Any],
+) -> Path:
+    """Write the checkpoint of ``step``; the directory appears complete or not at all.
+
+    Args:
+        tensors: file stem → state dict, for example ``weights`` and ``averaged``.
+        optimiser: optimiser and scaler state, nested dicts of tensors and plain values.
+        state: what is readable, stored as JSON.
+    """
+    folder = run / "checkpoints"
+    final = folder / f"step_{step:08d}"
+    scratch = folder / f".writing_{step:08d}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    buffer = io.BytesIO()
+    torch.save(dict(optimiser), buffer)
+    files = {"optimiser.pt": buffer.getvalue()}
+    for stem, values in tensors.items():
+        own = {k: v.detach().cpu().contiguous().clone() for k, v in values.items()}
+        files[f"{stem}.safetensors"] = dump_tensors(own)
+    for name, data in files.items():
+        _write(scratch / name, data)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    document = {**state, "step": step, "sha256": hashes}
+    _write(scratch / STATE, json.dumps(document, indent=1).encode())
+    shutil.rmtree(final, ignore_errors=True)
+    scratch.rename(final)
+    _sync(folder)
+    for old in _complete(run)[:-KEEP]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_latest(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The newest checkpoint that is whole: (state, contents by file stem); None without any.
+
+    A damaged one is named on stderr and the one before is taken.
+
+    Raises:
+        UsageError: there are checkpoints but none is whole.
+    """
+    candidates = _complete(run)
+    for folder in reversed(candidates):
+        try:
+            return _load(folder)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"{folder} is damaged ({error}); trying the one before", file=sys.stderr)
+    if candidates:
+        raise UsageError(f"no checkpoint in {run / 'checkpoints'} is whole; train again")
+    return None
+
+
+def compare(
+    state: Mapping[str, Any], settings: Settings, labels: LabelSet, steps_per_epoch: int
+) -> list[str]:
+    """What the new command line changes of the old run, one line each.
+
+    Raises:
+        UsageError: another method, label set or amount of data: that would be another run.
+    """
+    old = state["settings"]
+    if old["method"] != settings.method:
+        raise UsageError(
+            f"the checkpoint is of method {old['method']!r}, not {settings.method!r}; "
+            "resume with that method or train into another --out"
+        )
+    if state["classes"] != list(labels.classes):
+        raise UsageError(
+            f"the checkpoint is of a label set of {len(state['classes'])} classes "
+            f"({', '.join(state['classes'][:3])}, …), the data now have {len(labels)} "
+            f"({', '.join(labels.classes[:3])}, …); train into another --out"
+        )
+    if state["steps_per_epoch"] != steps_per_epoch:
+        raise UsageError(
+            f"the checkpoint counts {state['steps_per_epoch']} steps per epoch, data and batch "
+            f"now give {steps_per_epoch}; restore them or train into another --out"
+        )
+    new = json.loads(json.dumps(settings.to_dict()))
+    same = {"out", "device", "workers", "cache"}
+    return [
+        f"resuming with {key} {new[key]} instead of {old[key]}"
+        for key in new
+        if key not in same and key in old and new[key] != old[key]
+    ]
+
+
+def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    state = json.loads((folder / STATE).read_text())
+    contents: dict[str, Any] = {}
+    for name, expected in state["sha256"].items():
+        data = (folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise ValueError(f"{name} does not have the SHA-256 that {STATE} says")
+        stem, _, kind = name.partition(".")
+        contents[stem] = (
+            torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            if kind == "pt"
+            else load_tensors(data)
+        )
+    return state, contents
+
+
+def _complete(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("step_*"))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,176 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation on typed tensors: flip, zoom, crop with pad, colour jitter; shared or decoupled.
+
+Every random number is a function of (seed, epoch, sample), never of a worker's state, so a
+resumed run draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from rgbd_seg_ros.labels import IGNORE_ID
+from training.config import RunConfig
+from training.data.sample import Sample
+
+
+class Labels(tv_tensors.Mask):
+    """H×W uint8 class ids: geometry never mixes two of them, colour never touches them."""
+
+
+class Depth(tv_tensors.Mask):
+    """1×H×W float32 metres, NaN invalid: like a mask, a mean over an edge would be a lie."""
+
+
+def _resize_nearest(x: Tensor, size: list[int], **_: object) -> Tensor:
+    # torchvision resizes masks by the old "nearest", half a pixel off from bilinear; with
+    # "nearest-exact" labels and depth stay where the picture's pixels go.
+    plain = x.as_subclass(Tensor)
+    flat = plain if plain.ndim == 3 else plain[None]
+    out = functional.resize(flat, size, InterpolationMode.NEAREST_EXACT)
+    return type(x)(out if plain.ndim == 3 else out[0])
+
+
+functional.register_kernel(functional.resize, tv_tensor_cls=Labels)(_resize_nearest)
+functional.register_kernel(functional.resize, tv_tensor_cls=Depth)(_resize_nearest)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One draw of where the pixels go: mirror, zoom, then crop."""
+
+    #: Mirrored left to right.
+    flip: bool
+    #: (height, width) of the whole picture after the zoom.
+    zoomed: tuple[int, int]
+    #: Where the crop begins in the zoomed picture; negative: so many rows of padding first.
+    top: int
+    left: int
+    #: (height, width) of the crop.
+    crop: tuple[int, int]
+    #: The zoom drawn, 1 for none.
+    zoom: float = 1.0
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the part of the crop that shows the picture."""
+        return (
+            max(0, -self.top),
+            max(0, -self.left),
+            min(self.crop[0], self.zoomed[0] - self.top),
+            min(self.crop[1], self.zoomed[1] - self.left),
+        )
+
+
+def draw_geometry(
+    rng: np.random.Generator, native: tuple[int, int], config: RunConfig
+) -> Geometry:
+    """Draw a view of a picture of ``native`` (height, width)."""
+    flip = bool(rng.random() < config.flip)
+    zoom = float(rng.choice(config.scales))
+    base = native if config.native else config.size
+    zoomed = (max(1, round(base[0] * zoom)), max(1, round(base[1] * zoom)))
+    # Between no padding on one side and none on the other, wherever there is room to move.
+    top, left = (
+        int(rng.integers(min(0, spare), max(0, spare) + 1))
+        for spare in (zoomed[0] - config.size[0], zoomed[1] - config.size[1])
+    )
+    return Geometry(flip, zoomed, top, left, config.size, zoom)
+
+
+def place(x: Tensor, geometry: Geometry, fill: float) -> Tensor:
+    """Move a typed tensor's pixels; what the picture does not cover becomes ``fill``."""
+    if geometry.flip:
+        x = functional.horizontal_flip(x)
+    if tuple(x.shape[-2:]) != geometry.zoomed:
+        x = functional.resize(x, list(geometry.zoomed), InterpolationMode.BILINEAR, antialias=True)
+    top, left, bottom, right = geometry.box
+    x = functional.crop(x, max(0, geometry.top), max(0, geometry.left), bottom - top, right - left)
+    height, width = geometry.crop
+    padding = [left, top, width - right, height - bottom]
+    return functional.pad(x, padding, fill=fill) if any(padding) else x
+
+
+def place_intrinsics(
+    matrix: np.ndarray, native: tuple[int, int], geometry: Geometry
+) -> np.ndarray:
+    """The 3×3 camera matrix of the picture that :func:`place` makes."""
+    k = matrix.astype(np.float32).copy()
+    if geometry.flip:
+        k[0, 2] = native[1] - 1 - k[0, 2]
+    for row, scale, offset in (
+        (0, geometry.zoomed[1] / native[1], geometry.left),
+        (1, geometry.zoomed[0] / native[0], geometry.top),
+    ):
+        k[row, row] *= scale
+        k[row, 2] = (k[row, 2] + 0.5) * scale - 0.5 - offset  # pixel centres are integers
+    return k
+
+
+def jitter(rgb: Tensor, rng: np.random.Generator, strength: tuple[float, ...]) -> Tensor:
+    """Brightness, contrast, saturation and hue of a typed image, in random order."""
+    adjust = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
+    draws = rng.uniform(-1.0, 1.0, 4)
+    for i in rng.permutation(4):
+        if strength[i] > 0:
+            neutral = 0.0 if i == 3 else 1.0
+            rgb = adjust[i](rgb, neutral + float(draws[i]) * strength[i])
+    return rgb
+
+
+def augment(
+    sample: Sample, config: RunConfig, decoupled: bool, epoch: int, index: int
+) -> dict[str, Tensor]:
+    """A training view of a sample: plain tensors, ready to be stacked.
+
+    Returns:
+        ``rgb`` 3×h×w uint8, ``rgb_box`` (4) the part of it that is no padding, ``depth`` 1×h×w
+        metres with NaN for invalid and padding, ``intrinsics`` 3×3 and ``gravity`` (3) of the
+        depth view (NaN where unknown), ``labels_rgb`` h×w uint8 and, if ``decoupled``,
+        ``labels_depth``: the truth as that view shows it, 255 in the padding.
+    """
+    rng = np.random.default_rng([config.seed, epoch, index])
+    native = (sample.labels.shape[0], sample.labels.shape[1])
+    rgb_view = draw_geometry(rng, native, config)
+    depth_view = draw_geometry(rng, native, config) if decoupled else rgb_view
+
+    rgb = place(tv_tensors.Image(torch.from_numpy(sample.rgb).permute(2, 0, 1)), rgb_view, 0)
+    depth = place(Depth(torch.from_numpy(sample.depth_m)[None]), depth_view, float("nan"))
+    if config.depth_follows_scale:
+        depth = tv_tensors.wrap(depth / depth_view.zoom, like=depth)
+    views = {"labels_rgb": rgb_view}
+    if decoupled:
+        views["labels_depth"] = depth_view
+    labels = Labels(torch.from_numpy(sample.labels))
+    intrinsics, gravity = np.full((3, 3), np.nan, np.float32), np.full(3, np.nan, np.float32)
+    if sample.intrinsics is not None:
+        intrinsics = place_intrinsics(sample.intrinsics, native, depth_view)
+        if config.depth_follows_scale:  # nearer things through the same lens
+            intrinsics[[0, 1], [0, 1]] /= depth_view.zoom
+    if sample.gravity is not None:
+        gravity = sample.gravity.astype(np.float32) * (
+            np.float32([-1, 1, 1]) if depth_view.flip else np.float32(1)
+        )
+    typed = {
+        "rgb": jitter(rgb, rng, config.jitter),
+        "depth": depth,
+        **{key: place(labels, view, IGNORE_ID) for key, view in views.items()},
+    }
+    return {
+        **{key: value.as_subclass(Tensor).contiguous() for key, value in typed.items()},
+        "rgb_box": torch.tensor(rgb_view.box),
+        "intrinsics": torch.from_numpy(intrinsics),
+        "gravity": torch.from_numpy(gravity),
+    }

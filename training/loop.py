@@ -1,0 +1,370 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: it sums, steps, scores and saves, and never asks which method it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rgbd_seg_ros.depth import DepthEncoding
+from rgbd_seg_ros.metrics import ConfusionMatrix
+from rgbd_seg_ros.preprocess import Preprocess
+from training import checkpoint, distributed, results
+from training.config import RunConfig, Settings, method_class
+from training.data.loader import Plan, scoring_loader, to_batch, training_loader
+from training.data.sources import open_split
+from training.interrupt import Interrupt
+from training.methods.base import Method, Task
+from training.options import UsageError
+from training.runlog import RunLog, progress_line
+from training.schedule import AveragedWeights, learning_rate, parameter_groups
+from training.scoring import Predictor, predictor, score
+
+AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TrainingStopped(UsageError):
+    """The run ended early, and the message says why and what to do."""
+
+
+class Run:
+    """One training run on one rank."""
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.settings, self.config, self.device = settings, settings.run, device
+        self.folder = Path(settings.run.out)
+        config = self.config
+        set_determinism(config, device)
+        torch.manual_seed(config.seed)
+        train, val = open_split(config, "train"), open_split(config, "val")
+        self.task = Task(train.label_set, preprocess_of(config))
+        try:
+            self.method: Method = method_class(settings.method)(settings.options, self.task)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.method.to(device, memory_format=self._layout())  # type: ignore[call-overload]
+        world = distributed.world_size()
+        if config.sync_bn:
+            distributed.sync_batch_norm(self.method, device)
+        synced = config.sync_bn and world > 1
+        smallest = 1 if synced else self.method.min_batch
+        self.plan = Plan(len(train), config.batch, config.accumulate, world, config.seed, smallest)
+        self.total_steps = config.epochs * self.plan.steps
+        self.loader, self.sampler = training_loader(
+            train, self.plan, config, self.method.views, device
+        )
+        self.val_loader = scoring_loader(
+            val, config, device, None if config.native else config.size
+        )
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.method, config.weight_decay), lr=config.lr, betas=config.betas
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+        self.average = AveragedWeights(self.method, config.ema) if config.ema else None
+        #: Optimiser steps done; everything random or scheduled is a function of it.
+        self.step = 0
+        self.best: dict[str, Any] = {}
+        self.stale = 0
+        self.log = RunLog(self.folder, distributed.is_main(), config.tensorboard)
+        self.forward = self._wrap()
+
+    @property
+    def description(self) -> str:
+        """One line: what is trained on how much."""
+        sizes = ", ".join(
+            f"{name} {results.count(student) / 1e6:.2f} M"
+            for name, student in self.method.students.items()
+        )
+        return (
+            f"{self.settings.method} ({sizes}), {self.plan.samples} training samples, "
+            f"{self.plan.steps} steps per epoch, {distributed.world_size()} ranks"
+        )
+
+    # --- The course of a run -----------------------------------------------------------------
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end; returns the results, which are also in ``results.json``.
+
+        Raises:
+            TrainingStopped: interrupted, a loss that is not finite, out of memory.
+        """
+        if self.config.resume:
+            self._resume()
+        self._sanity_check()
+        started, first_step = time.monotonic(), self.step
+        with Interrupt() as interrupt:
+            for epoch in range(self.step // self.plan.steps, self.config.epochs):
+                self._epoch(epoch, interrupt)
+                last = epoch + 1 == self.config.epochs
+                if last or (epoch + 1) % self.config.val_every == 0:
+                    self._validate(epoch)
+                    self._save()
+                    if self.config.early_stop and self.stale >= self.config.early_stop:
+                        self.log.say(
+                            f"stopped early: {self.stale} validations without a better one"
+                        )
+                        break
+        facts = {"train_s": round(time.monotonic() - started, 1), "steps": self.step - first_step}
+        return results.finish(self, facts)
+
+    def _epoch(self, epoch: int, interrupt: Interrupt) -> None:
+        config, steps = self.config, self.plan.steps
+        self.method.train()
+        self.sampler.epoch, self.sampler.start = epoch, self.step - epoch * steps
+        parts = iter(self.loader)
+        clock = Clock()
+        # `step` is global: on resume in mid-epoch the sampler has skipped what is done.
+        while self.step < (epoch + 1) * steps:
+            shares = self.plan.shares(epoch, self.step - epoch * steps)
+            raws = [next(parts) for _ in shares]
+            clock.loaded()
+            losses = self._step(raws, shares)
+            clock.stepped(sum(len(raw["rgb"]) for raw in raws) * self.plan.world)
+            proceed = distributed.all_true([not interrupt.asked], self.device)[0]
+            if self.step % config.log_every == 0 or self.step == self.total_steps:
+                self._report(epoch, losses, clock)
+            if not proceed:
+                self._save()
+                raise TrainingStopped(
+                    f"interrupted, saved at step {self.step}; {self.how_to_resume}"
+                )
+            if config.checkpoint_every and self.step % config.checkpoint_every == 0:
+                self._save()
+
+    def _step(self, raws: list[dict[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:
+        """One optimiser step over this rank's parts; the step's mean of each loss."""
+        config = self.config
+        rate = learning_rate(config, self.step, self.total_steps, self.plan.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        # Dropout and the like are drawn from (seed, step, rank), so a resumed run repeats them.
+        torch.manual_seed(((config.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
+        self.optimiser.zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
+        try:
+            for number, (raw, share) in enumerate(zip(raws, shares, strict=True)):
+                batch = to_batch(raw, self.task.preprocess, self.device, config.channels_last)
+                # Gradients are averaged over the ranks once, with the last part.
+                with self._no_sync() if number + 1 < len(raws) else nullcontext():
+                    with self._autocast():
+                        losses = self.forward(batch)
+                    loss = torch.stack([value.float() for value in losses.values()]).sum()
+                    self.scaler.scale(loss * share).backward()
+                finite &= torch.isfinite(loss.detach())
+                for name, value in losses.items():
+                    totals[name] = totals.get(name, 0) + value.detach() * share
+        except (RuntimeError, MemoryError) as error:
+            raise out_of_memory(error, config) from error
+        if not distributed.all_true([bool(finite)], self.device)[0]:
+            raise self._not_finite(raws, totals)
+        self.scaler.unscale_(self.optimiser)
+        if config.clip_norm:
+            nn.utils.clip_grad_norm_(self.method.parameters(), config.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.method)
+        self.step += 1
+        return totals
+
+    # --- Scoring -----------------------------------------------------------------------------
+
+    @contextmanager
+    def scoring(self) -> Iterator[dict[str, Predictor]]:
+        """The students as predictors, in eval mode and with averaged weights where there are."""
+        averaged = self.average.applied_to(self.method) if self.average else nullcontext()
+        self.method.eval()
+        with averaged, self._autocast():
+            yield {
+                name: predictor(student, name, self.task.preprocess)
+                for name, student in self.method.students.items()
+            }
+        self.method.train()
+
+    def _sanity_check(self) -> None:
+        """A few validation batches first: a fault there should not cost an epoch to find."""
+        with self.scoring() as cases:
+            self.score(cases, self.val_loader, limit=self.config.sanity_batches)
+
+    def score(
+        self, cases: dict[str, Predictor], loader: Any, limit: int | None = None
+    ) -> dict[str, ConfusionMatrix]:
+        """Confusion matrices over all ranks."""
+        return score(cases, loader, len(self.task.labels), self.device, limit)
+
+    def _validate(self, epoch: int) -> None:
+        with self.scoring() as cases:
+            matrices = self.score(cases, self.val_loader)
+            mious = {name: matrix.miou for name, matrix in matrices.items()}
+            mean = float(np.mean(list(mious.values())))
+            better = not self.best or mean > self.best["miou_mean"]
+            self.stale = 0 if better else self.stale + 1
+            text = "  ".join(f"{name} {value:.4f}" for name, value in mious.items())
+            self.log.say(f"epoch {epoch + 1}  val mIoU  {text}{'  (best)' if better else ''}")
+            self.log.event("val", step=self.step, epoch=epoch + 1, scalars=mious)
+            results.log_pictures(self, cases)
+            if better:
+                self.best = {"miou_mean": mean, "epoch": epoch + 1, "step": self.step}
+                results.save_students(self, matrices)
+
+    # --- State -------------------------------------------------------------------------------
+
+    @property
+    def how_to_resume(self) -> str:
+        """The command that takes this run up again."""
+        return (
+            f"resume with: python -m training.train {self.settings.method} "
+            f"--out {self.config.out} --resume"
+        )
+
+    def _save(self) -> None:
+        if distributed.is_main():
+            tensors = {"weights": self.method.state_dict()}
+            if self.average is not None:
+                tensors["averaged"] = self.average.state
+            optimiser = {"adamw": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+            state = {
+                "settings": self.settings.to_dict(),
+                "classes": list(self.task.labels.classes),
+                "steps_per_epoch": self.plan.steps,
+                "best": self.best,
+                "stale": self.stale,
+                "average_updates": self.average.updates if self.average else 0,
+            }
+            checkpoint.save(self.folder, self.step, tensors, optimiser, state)
+        distributed.barrier()
+
+    def _resume(self) -> None:
+        loaded = checkpoint.load_latest(self.folder)
+        if loaded is None:
+            raise UsageError(f"nothing to resume in {self.folder}; leave out --resume")
+        state, contents = loaded
+        for line in checkpoint.compare(state, self.settings, self.task.labels, self.plan.steps):
+            self.log.say(line)
+        self.method.load_state_dict(contents["weights"])
+        self.optimiser.load_state_dict(contents["optimiser"]["adamw"])
+        self.scaler.load_state_dict(contents["optimiser"]["scaler"])
+        if self.average is not None and "averaged" in contents:
+            averaged = contents["averaged"]
+            self.average.state = {k: v.to(self.device) for k, v in averaged.items()}
+            self.average.updates = state["average_updates"]
+        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+        self.log.say(f"resumed at step {self.step} of {self.total_steps}")
+
+    # --- Parts -------------------------------------------------------------------------------
+
+    def _wrap(self) -> nn.Module:
+        forward: nn.Module = self.method
+        if distributed.world_size() > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            forward = DistributedDataParallel(forward, device_ids=ids)
+        if self.config.compile:
+            forward = torch.compile(forward)  # type: ignore[assignment]
+        self._no_sync = forward.no_sync if hasattr(forward, "no_sync") else nullcontext
+        return forward
+
+    def _autocast(self) -> torch.autocast:
+        dtype = AMP_DTYPES[self.config.amp]
+        return torch.autocast(self.device.type, dtype, enabled=self.config.amp != "off")
+
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.config.channels_last else torch.contiguous_format
+
+    def _report(self, epoch: int, losses: dict[str, Tensor], clock: Clock) -> None:
+        means = distributed.mean_scalars({k: float(v) for k, v in losses.items()}, self.device)
+        rate = self.optimiser.param_groups[0]["lr"]
+        speed, waiting, step_s = clock.read()
+        left = self.total_steps - self.step
+        line = progress_line(epoch, self.config.epochs, self.step, self.total_steps, means, rate,
+                             speed, waiting, left * step_s)  # fmt: skip
+        self.log.say(line)
+        scalars = {**means, "lr": rate, "samples_per_s": speed, "data_share": waiting}
+        self.log.event("train", step=self.step, epoch=epoch + 1, scalars=scalars)
+
+    def _not_finite(
+        self, raws: list[dict[str, Tensor]], losses: dict[str, Tensor]
+    ) -> TrainingStopped:
+        path = self.folder / f"not_finite_step{self.step}_rank{distributed.rank()}.pt"
+        values = {name: float(value) for name, value in losses.items()}
+        torch.save({"parts": raws, "losses": values, "step": self.step}, path)
+        return TrainingStopped(
+            f"a loss is not finite at step {self.step}: {values}; the batch is in {path}; "
+            "lower lr, set clip_norm, or use amp bf16 instead of fp16"
+        )
+
+
+class Clock:
+    """Throughput and the share of time spent waiting for data, since the last reading."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._waited = self._worked = 0.0
+        self._samples = self._steps = 0
+
+    def loaded(self) -> None:
+        """The data of the next step are there."""
+        now = time.perf_counter()
+        self._waited += now - self._mark
+        self._mark = now
+
+    def stepped(self, samples: int) -> None:
+        """The step is done."""
+        now = time.perf_counter()
+        self._worked += now - self._mark
+        self._mark = now
+        self._samples += samples
+        self._steps += 1
+
+    def read(self) -> tuple[float, float, float]:
+        """(samples per second, share of time spent waiting, seconds per step)."""
+        total = max(self._waited + self._worked, 1e-9)
+        figures = self._samples / total, self._waited / total, total / max(1, self._steps)
+        self._reset()
+        return figures
+
+
+def preprocess_of(config: RunConfig) -> Preprocess:
+    """The normalisation that the configuration asks for."""
+    try:
+        depth = DepthEncoding(
+            config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
+        )
+        return Preprocess(config.size, depth=depth)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def set_determinism(config: RunConfig, device: torch.device) -> None:
+    """Same bits on every run, or let cuDNN pick the fastest kernels."""
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic and device.type == "cuda"
+
+
+def out_of_memory(error: BaseException, config: RunConfig) -> BaseException:
+    """The error to raise: what to lower if memory ran out, else the error itself."""
+    text = str(error).lower()
+    if not isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) and not (
+        "can't allocate memory" in text or "out of memory" in text
+    ):
+        return error
+    return TrainingStopped(
+        f"out of memory with batch {config.batch} in {config.accumulate} parts at "
+        f"{config.size[0]}×{config.size[1]}: raise accumulate (same result), "
+        "lower batch or size, or use amp bf16"
+    )

@@ -1,0 +1,111 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training method is: students, and a batch turned into named losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.preprocess import Preprocess
+
+Views = Literal["shared", "decoupled"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt, whichever method learns it."""
+
+    labels: LabelSet
+    preprocess: Preprocess
+
+    def spec(self, network: str, modality: str, **changes: Any) -> NetworkSpec:
+        """The named network's spec for this task's classes and depth channels."""
+        from rgbd_seg_ros.models import network_spec
+
+        return network_spec(
+            network,
+            modality=modality,
+            num_classes=len(self.labels),
+            depth_channels=self.preprocess.depth.channels,
+            **changes,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised pictures on the device."""
+
+    #: B×3×H×W; padding is 0.
+    rgb: Tensor
+    #: B×C×H×W; invalid depth and padding are 0.
+    depth: Tensor
+    #: ``rgb`` and ``depth`` → B×H×W int64 class ids of that view, 255 unlabeled. With shared
+    #: views both are the same tensor, also found as ``rgbd``.
+    labels: Mapping[str, Tensor]
+
+    def inputs(self, modality: str) -> tuple[Tensor, ...]:
+        """What a network of that modality is called with."""
+        return {"rgb": (self.rgb,), "depth": (self.depth,), "rgbd": (self.rgb, self.depth)}[
+            modality
+        ]
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]
+
+
+class Method(nn.Module):
+    """Base of every method. ``forward(batch)`` returns named, already weighted losses.
+
+    The loop sums, logs and steps them and never asks which method it is. Each loss is a mean
+    over the *global* batch (see :mod:`training.methods.losses`), so that many ranks equal one.
+    """
+
+    #: How the data pipeline augments: one draw for both sensors, or one for each.
+    views: Views = "shared"
+    #: A batch with fewer samples (over all ranks) is left out of an epoch.
+    min_batch: int = 2
+
+    def __init__(self, students: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        #: The networks that are kept, keyed ``rgb``, ``depth`` or ``rgbd``.
+        self.students = nn.ModuleDict(students)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Method:
+        # A frozen teacher is no submodule, but moves along.
+        for value in vars(self).values():
+            if isinstance(value, Frozen):
+                value.module._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+class Frozen:
+    """A teacher: in eval mode, without gradient, outside state dict, optimiser and DDP.
+
+    Not being an ``nn.Module`` is what keeps it out of all three.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return self.module(*inputs)
+
+
+def make_student(spec: NetworkSpec, pretrained: str) -> nn.Module:
+    """A network with an encoder initialised as ``pretrained`` says."""
+    from training.pretrained import load_pretrained
+
+    network = build(spec)
+    load_pretrained(network, pretrained)
+    return network

@@ -1,0 +1,40 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses that several methods share; each is a mean over the batch of all ranks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgbd_seg_ros.labels import IGNORE_ID
+from training import distributed
+
+
+def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
+    """``total / count`` such that DDP's average of all ranks' gradients is the global mean's.
+
+    Ranks may hold different numbers of samples or valid pixels (a last batch, void pixels); a
+    mean of their means would weigh some pixels more. So each rank divides by the mean count.
+
+    Args:
+        total: scalar sum over this rank's elements.
+        count: how many elements that were.
+    """
+    return total / distributed.mean_count(count, total.device).clamp(min=1e-12)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Pixel-wise cross entropy, mean over the labelled pixels; 0 without any.
+
+    Args:
+        logits: B×K×H×W.
+        labels: B×H×W class ids, 255 ignored.
+    """
+    logits = logits.float()
+    if torch.are_deterministic_algorithms_enabled() and logits.is_cuda:
+        # CUDA's 2-D kernel has no deterministic form, the 1-D one has.
+        logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
+    total = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="sum")
+    return global_mean(total, (labels != IGNORE_ID).sum())

@@ -1,0 +1,43 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Supervised: one network, cross entropy. The baseline, and how a teacher is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from training.methods.base import Batch, Method, Task, make_student
+from training.methods.losses import cross_entropy
+from training.options import opt
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``supervised``."""
+
+    network: str = opt("cmx_b0", "a name of `python -m training.model_info`")
+    modality: Literal["rgb", "depth", "rgbd"] = opt("rgbd", "what the network is fed")
+    width: int = opt(0, "channels of the decoder; 0: the published width")
+    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
+    pretrained: str = opt("none", "encoder weights: none, imagenet or a file")
+
+
+class Supervised(Method):
+    """L = CE(network(x), y)."""
+
+    def __init__(self, config: Config, task: Task) -> None:
+        spec = task.spec(
+            config.network,
+            config.modality,
+            width=config.width,
+            output_stride=config.output_stride,
+        )
+        super().__init__({config.modality: make_student(spec, config.pretrained)})
+        self.modality = config.modality
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.students[self.modality](*batch.inputs(self.modality)).logits
+        return {"ce": cross_entropy(logits, batch.labels[self.modality])}
