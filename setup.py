@@ -24,10 +24,11 @@ setup(
         (f"share/{NAME}/config/camera", glob("config/camera/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
-    # Headless OpenCV needs no libGL. On a robot, apt's python3-opencv serves as well.
-    install_requires=["numpy", "opencv-python-headless", "pyyaml", "safetensors", "torch>=2.4"],
+    # Headless OpenCV needs no libGL; OpenCV 5 renumbers its types, which breaks cv_bridge.
+    # On a robot, the distribution's python3-opencv serves as well.
+    install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
-        "bag": ["rosbags>=0.10", "zstandard"],
+        "bag": ["rosbags>=0.10"],
         "train": ["matplotlib", "tensorboard", "torchvision"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy; launch itself needs lark.
