@@ -28,7 +28,7 @@ from training.methods.base import Method, Task
 from training.options import UsageError
 from training.runlog import RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
-from training.scoring import Predictor, predictor, score
+from training.scoring import Predictor, Protocol, predictor, score
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -63,9 +63,8 @@ class Run:
         self.loader, self.sampler = training_loader(
             train, self.plan, config, self.method.views, device
         )
-        self.val_loader = scoring_loader(
-            val, config, device, None if config.native else config.size
-        )
+        self.val_loader = scoring_loader(val, config, device)
+        self.protocol = Protocol(native=config.native)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.method, config.weight_decay), lr=config.lr, betas=config.betas
         )
@@ -187,7 +186,7 @@ class Run:
         self.method.eval()
         with averaged, self._autocast():
             yield {
-                name: predictor(student, name, self.task.preprocess)
+                name: predictor(student, name, self.task.preprocess, self.protocol)
                 for name, student in self.method.students.items()
             }
         self.method.train()

@@ -127,11 +127,15 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def add_options(parser: argparse.ArgumentParser, title: str, cls: type) -> None:
-    """One ``--flag`` per field, grouped; unset flags leave no trace in the namespace."""
+def add_options(
+    parser: argparse.ArgumentParser, title: str, cls: type, only: Iterable[str] | None = None
+) -> None:
+    """One ``--flag`` per field (of ``only`` these); unset flags leave no trace in the result."""
     group = parser.add_argument_group(title)
     hints = kinds(cls)
     for field in dataclasses.fields(cls):
+        if only is not None and field.name not in only:
+            continue
         kind = hints[field.name]
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
         default = shown(field.default) or "none"

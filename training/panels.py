@@ -27,17 +27,16 @@ def panel(
     labels: LabelSet,
     device: torch.device,
 ) -> Picture:
-    """One row for an item of :class:`training.data.loader.Whole`, at the network's size."""
+    """One row for an item of :class:`training.data.loader.Whole`."""
     rgb, depth = item["rgb"][None].to(device), item["depth"][None].to(device)
-    height, width = rgb.shape[-2:]
-    truth = cv2.resize(item["labels"], (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    truth = item["labels"]
     tiles = {
-        "rgb": item["rgb"].round().to(torch.uint8).permute(1, 2, 0).numpy(),
+        "rgb": item["rgb"].permute(1, 2, 0).numpy(),
         "depth": colorize_depth(item["depth"][0].numpy()),
         "truth": colorize(truth, labels),
     }
     for name, ask in cases.items():
-        mask, _ = decide(ask(rgb, depth), (height, width))
+        mask, _ = decide(ask(rgb, depth), truth.shape)
         tiles[f"mask {name}"] = colorize(mask[0].cpu().numpy(), labels)
     return np.concatenate([_titled(tile, title) for title, tile in tiles.items()], axis=1)
 

@@ -69,10 +69,12 @@ def finish(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
     config = run.config
     distributed.barrier()
     test = open_split(config, "test")
-    loader = scoring_loader(test, config, run.device, None if config.native else config.size)
+    loader = scoring_loader(test, config, run.device)
     networks = {n: load_network(student_file(run.folder, n)) for n in run.method.students}
     cases = {
-        name: predictor(network.module.to(run.device), name, network.record.preprocess)
+        name: predictor(
+            network.module.to(run.device), name, network.record.preprocess, run.protocol
+        )
         for name, network in networks.items()
     }
     matrices = run.score(cases, loader)

@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T")
 
 
 class RunLog:
@@ -72,6 +74,18 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(max(0.0, seconds)), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def tracked(items: Iterable[T], total: int, text: str, every_s: float = 5.0) -> Iterator[T]:
+    """The items, with a line on stderr now and then: how many are done and how long it takes."""
+    started = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            eta = duration((now - started) / done * (total - done))
+            print(f"{text}: {done}/{total}, ETA {eta}", file=sys.stderr, flush=True)
 
 
 def progress_line(

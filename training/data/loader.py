@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from rgbd_seg_ros.preprocess import (
     Preprocess,
     normalise_depth,
     normalise_rgb,
-    resize_depth,
-    resize_rgb,
 )
 from training import distributed
 from training.config import RunConfig
@@ -101,36 +99,28 @@ class Augmented(Dataset[dict[str, Tensor]]):
 
 
 class Whole(Dataset[dict[str, Any]]):
-    """Whole pictures for scoring: resized as on the robot, labels as they are."""
+    """Whole pictures for scoring, as they are."""
 
-    def __init__(self, samples: Samples, size: tuple[int, int] | None) -> None:
-        self.samples, self.size = samples, size
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``rgb`` 3×h×w float 0..255, ``depth`` 1×h×w metres, ``labels`` H×W, ``name``."""
+        """``rgb`` 3×H×W uint8, ``depth`` 1×H×W metres, ``labels`` H×W array, ``name``."""
         sample = self.samples[index]
-        rgb = torch.from_numpy(sample.rgb).permute(2, 0, 1)[None]
-        depth = torch.from_numpy(sample.depth_m)[None, None]
-        size = self.size or (sample.labels.shape[0], sample.labels.shape[1])
         return {
-            "rgb": resize_rgb(rgb, size)[0],
-            "depth": resize_depth(depth, size)[0],
+            "rgb": torch.from_numpy(sample.rgb).permute(2, 0, 1),
+            "depth": torch.from_numpy(sample.depth_m)[None],
             "labels": sample.labels,
             "name": sample.name,
         }
 
 
-def collate_whole(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Pictures are stacked, labels of different sizes stay a list."""
-    return {
-        "rgb": torch.stack([item["rgb"] for item in items]),
-        "depth": torch.stack([item["depth"] for item in items]),
-        "labels": [item["labels"] for item in items],
-        "name": [item["name"] for item in items],
-    }
+def as_list(items: list[Any]) -> list[Any]:
+    """Collates nothing: pictures of a batch may differ in size."""
+    return items
 
 
 def _init_worker(_: int) -> None:
@@ -162,14 +152,14 @@ def training_loader(
 
 
 def scoring_loader(
-    samples: Samples, config: RunConfig, device: torch.device, size: tuple[int, int] | None
-) -> DataLoader[dict[str, Any]]:
+    samples: Samples, config: RunConfig, device: torch.device
+) -> DataLoader[list[dict[str, Any]]]:
     """Every rank's own share of whole pictures: each is scored once, by one rank."""
     own = list(range(distributed.rank(), len(samples), distributed.world_size()))
     return DataLoader(
-        torch.utils.data.Subset(Whole(samples, size), own),
-        batch_size=config.eval_batch if size else 1,
-        collate_fn=collate_whole,
+        Subset(Whole(samples), own),
+        batch_size=config.eval_batch,
+        collate_fn=as_list,
         **_worker_options(config.workers, device),
     )
 
