@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rgbd_seg_ros.frames import Defect, Frame, NetworkName, Stream
-from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.bag.replay import Engine
+from rgbd_seg_ros.frames import Defect, Frame, Stream
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation
@@ -22,19 +22,13 @@ if TYPE_CHECKING:
 REMEMBERED = 64
 
 
-class Engine(Protocol):
-    """What the node needs of :class:`rgbd_seg_ros.engine.Segmenter`."""
+class LiveEngine(Engine, Protocol):
+    """:class:`rgbd_seg_ros.engine.Segmenter`, or a stand-in for it."""
 
-    @property
-    def labels(self) -> LabelSet: ...
     @property
     def device(self) -> object: ...
     @property
-    def available(self) -> tuple[NetworkName, ...]: ...
-    @property
     def memory_mb(self) -> float | None: ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Segmentation: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Skin:
     #: A message as it came to a Frame, or to the Defect that says why not.
     convert: Callable[[Stream, Any], Frame | Defect]
     #: One job on the engine.
-    segment: Callable[[Engine, Job], Segmentation]
+    segment: Callable[[LiveEngine, Job], Segmentation]
     #: A finished mask and its milliseconds since the last of its messages arrived.
     on_mask: Callable[[Job, Segmentation, float], None]
     #: After every change of the core, under its lock: publish the mode if it changed.
@@ -64,7 +58,7 @@ class Live:
     network.
     """
 
-    def __init__(self, skin: Skin, build: Callable[[], Engine]) -> None:
+    def __init__(self, skin: Skin, build: Callable[[], LiveEngine]) -> None:
         self._skin = skin
         self._build = build
         self._lock = threading.Lock()
@@ -75,7 +69,7 @@ class Live:
         self._busy = False
         self._stopping = False
         self._built = threading.Event()
-        self.engine: Engine | None = None
+        self.engine: LiveEngine | None = None
         self.error: Exception | None = None
         # A daemon: a mask that takes longer than the shutdown must not hold the process.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -163,7 +157,6 @@ class Live:
             if job is None:
                 self._wake.wait(wait_s)
                 continue
-            self._busy = True
             try:
                 self._make(self.engine, core, job)
             # One failed mask (out of memory, a driver fault) must not end the stream of masks.
@@ -180,15 +173,17 @@ class Live:
             self._advance(core)
             now_ns = self._skin.now_ns()
             job = core.next_job(now_ns)
+            self._busy = job is not None
             deadline_ns = core.next_deadline(now_ns)
             # Exact on a real clock. A simulated one may run at any speed: there the watchdog,
             # which comes every few milliseconds, sees the deadline first.
             wait_s = None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / 1e9)
             return job, core, wait_s
 
-    def _make(self, engine: Engine, core: Core | None, job: Job) -> None:
+    def _make(self, engine: LiveEngine, core: Core | None, job: Job) -> None:
         result = self._skin.segment(engine, job)
-        streams: tuple[tuple[Stream, Frame | None], ...] = (("rgb", job.rgb), ("depth", job.depth))
+        depth: Stream = "depth_raw" if job.raw else "depth"
+        streams: tuple[tuple[Stream, Frame | None], ...] = (("rgb", job.rgb), (depth, job.depth))
         arrived = [
             self._arrived_s[stream, frame.stamp_ns]
             for stream, frame in streams

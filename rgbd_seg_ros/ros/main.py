@@ -7,16 +7,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
-from rgbd_seg_ros.ros.live import Engine
+from rgbd_seg_ros.ros.live import LiveEngine
 from rgbd_seg_ros.ros.node import SegmenterNode
 from rgbd_seg_ros.ros.parameters import NodeConfig
 
 
-def build_engine(config: NodeConfig) -> Engine:
+def build_engine(config: NodeConfig) -> LiveEngine:
     """The engine with the configured bundle, warm.
 
     Raises:
@@ -31,12 +32,13 @@ def build_engine(config: NodeConfig) -> Engine:
             f"{error}: PyTorch and safetensors are needed; install the PyTorch build for this "
             "machine from https://pytorch.org/get-started, then see `rgbd_seg doctor`"
         ) from error
-    return Segmenter(load_bundle(config.bundle or DEFAULT_BUNDLE), config.device, config.backend)
+    bundle = load_bundle(config.bundle or DEFAULT_BUNDLE)
+    return cast(LiveEngine, Segmenter(bundle, config.device, config.backend))
 
 
 def main(
     args: Sequence[str] | None = None,
-    build: Callable[[NodeConfig], Engine] = build_engine,
+    build: Callable[[NodeConfig], LiveEngine] = build_engine,
 ) -> int:
     """Run the node until SIGINT, SIGTERM or a failed start; the exit code."""
     rclpy.init(args=None if args is None else list(args))

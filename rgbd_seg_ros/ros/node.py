@@ -19,8 +19,8 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
+from rgbd_seg_ros.bag.replay import depth_m, segment
 from rgbd_seg_ros.colorize import colorize_depth
-from rgbd_seg_ros.depth import to_metres
 from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.ros import parameters
@@ -33,7 +33,7 @@ from rgbd_seg_ros.ros.diagnostics import (
     start_updater,
 )
 from rgbd_seg_ros.ros.inputs import Inputs
-from rgbd_seg_ros.ros.live import Engine, Live, Skin
+from rgbd_seg_ros.ros.live import Live, LiveEngine, Skin
 from rgbd_seg_ros.ros.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SegmenterNode(LifecycleNode):
         build: makes the engine, in the thread that will run it.
     """
 
-    def __init__(self, build: Callable[[parameters.NodeConfig], Engine]) -> None:
+    def __init__(self, build: Callable[[parameters.NodeConfig], LiveEngine]) -> None:
         super().__init__("segmenter")
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -213,14 +213,8 @@ class SegmenterNode(LifecycleNode):
 
     # --- Out -----------------------------------------------------------------------------------
 
-    def _metres(self, depth: Frame) -> npt.NDArray[np.float32]:
-        limit_m = self._core_config.max_depth_m or math.inf
-        return to_metres(depth.array, self._core_config.depth_scale, limit_m)
-
-    def _segment(self, engine: Engine, job: Job) -> Segmentation:
-        rgb = job.rgb.array if job.rgb is not None else None
-        depth_m = self._metres(job.depth) if job.depth is not None else None
-        return engine(rgb, depth_m, job.intrinsics, size=job.size, network=job.network)
+    def _segment(self, engine: LiveEngine, job: Job) -> Segmentation:
+        return segment(engine, job, self._core_config)
 
     def _convert(self, stream: Stream, message: Any) -> Frame | Defect:
         if self._inputs is None:
@@ -260,9 +254,10 @@ class SegmenterNode(LifecycleNode):
 
     def _background(self, job: Job) -> npt.NDArray[np.uint8]:
         """What the overlay is drawn on: the picture, or depth in false colours."""
-        if job.rgb is not None or job.depth is None:
-            return job.rgb.array if job.rgb is not None else np.zeros((*job.size, 3), np.uint8)
-        return colorize_depth(self._metres(job.depth))
+        if job.rgb is not None:
+            return np.asarray(job.rgb.array, dtype=np.uint8)
+        metres = depth_m(job, self._core_config)
+        return np.zeros((*job.size, 3), np.uint8) if metres is None else colorize_depth(metres)
 
     def _on_engine_error(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"

@@ -1,0 +1,73 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters: the documentation's table, checks and conversions. Runs without ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.ros.parameters import FIELDS, LIVE, START, NodeConfig, refusal, table, updated
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def change(name: str, value: object) -> SimpleNamespace:
+    return SimpleNamespace(name=name, value=value)
+
+
+def test_documentation_has_this_table() -> None:
+    text = (ROOT / "docs" / "ros.md").read_text()
+    assert table() in text, (
+        "run: python -m rgbd_seg_ros.ros.parameters, and paste into docs/ros.md"
+    )
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_parameter_is_described_and_its_default_fits(name: str) -> None:
+    parameter = FIELDS[name]
+    assert len(parameter.metadata["doc"]) > 10
+    assert refusal([change(name, parameter.default)], configured=False) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - LIVE))
+def test_what_the_engine_was_built_with_cannot_change_under_it(name: str) -> None:
+    reason = refusal([change(name, FIELDS[name].default)], configured=True)
+    assert reason
+    assert "cleanup" in reason
+    assert refusal([change(name, FIELDS[name].default)], configured=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("force_network", "lidar", "auto, rgbd, rgb, depth"),
+        ("max_age_s", -1.0, "from 0"),
+        ("max_age_s", "soon", "must be float"),
+        ("frozen_after", 2.5, "must be int"),
+        ("assume_aligned", 1, "must be bool"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_with_the_reason(
+    name: str, value: object, words: str
+) -> None:
+    assert words in (refusal([change(name, value)], configured=True) or "")
+
+
+def test_names_of_others_are_left_to_them() -> None:
+    assert refusal([change("use_sim_time", True)], configured=True) is None
+
+
+def test_integers_of_a_yaml_become_the_floats_they_mean() -> None:
+    config = updated(CoreConfig(), {"max_age_s": 2, "bundle": "elsewhere"})
+    assert config == CoreConfig(max_age_s=2.0)
+    assert isinstance(config.max_age_s, float)
+    assert updated(NodeConfig(), {"bundle": "here"}).bundle == "here"
+
+
+def test_live_and_start_are_known_names() -> None:
+    assert set(FIELDS) >= LIVE | START
+    assert not LIVE & START
