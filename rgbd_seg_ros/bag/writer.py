@@ -166,6 +166,7 @@ class BagWriter:
         topic: str,
         receive_ns: int,
         stamp_ns: int,
+        frame_id: str,
         *,
         name: str,
         level: int,
@@ -182,7 +183,7 @@ class BagWriter:
             {"level": level, "name": name, "message": text, "hardware_id": "", "values": pairs},
         )
         kind = "diagnostic_msgs/msg/DiagnosticArray"
-        self.write(topic, kind, receive_ns, stamp_ns, "", {"status": [status]})
+        self.write(topic, kind, receive_ns, stamp_ns, frame_id, {"status": [status]})
 
     def write(
         self,
@@ -196,10 +197,6 @@ class BagWriter:
         """Any message with a header."""
         header = self._header(stamp_ns, frame_id)
         self._put(topic, kind, receive_ns, self.make(kind, {"header": header, **fields}))
-
-    def copy(self, topic: str, kind: str, receive_ns: int, message: Any) -> None:
-        """A message as a reader gave it."""
-        self._put(topic, kind, receive_ns, message)
 
     def make(self, kind: str, fields: Mapping[str, Any]) -> Any:
         """A message of a type by name."""
