@@ -66,9 +66,11 @@ class RunConfig:
     val_frames: int = opt(300, "synthetic: frames rendered for validation")
     test_frames: int = opt(500, "synthetic: frames rendered for the test")
     scene_seed: int = opt(0, "synthetic: seed of the rooms")
-    cache: str = opt("runs/cache", "synthetic: where rendered frames are kept")
+    cache: str = opt("runs/cache", "where rendered frames and checks of files are kept")
     workers: int = opt(-1, "loader processes per rank; 0 loads in the main one, -1 chooses")
     # Normalisation
+    rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "of RGB in 0..1")
+    rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "of RGB in 0..1")
     depth_encoding: str = opt("zscore", "zscore or disparity")
     depth_mean: float = opt(2.5, "mean of the encoded depth over the training set, m or 1/m")
     depth_std: float = opt(1.5, "its deviation")

@@ -342,7 +342,7 @@ def preprocess_of(config: RunConfig) -> Preprocess:
         depth = DepthEncoding(
             config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
         )
-        return Preprocess(config.size, depth=depth)
+        return Preprocess(config.size, config.rgb_mean, config.rgb_std, depth)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

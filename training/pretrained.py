@@ -1,21 +1,132 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Encoder weights to start from: none, ImageNet by torchvision's name, or a file."""
+"""Weights to start from: none, ImageNet by torchvision's name, an encoder, a trained network."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
+from training import distributed
+from training.import_weights import (
+    ENCODER_FORMAT,
+    TORCHVISION_LICENCE,
+    convert_encoder,
+    read_state,
+)
 from training.options import UsageError
 
+if TYPE_CHECKING:
+    from rgbd_seg_ros.models.network import Network
+    from rgbd_seg_ros.preprocess import Preprocess
 
-def load_pretrained(network: Any, source: str) -> None:
-    """Initialise the encoders of ``network`` in place.
+
+def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> str:
+    """Initialise ``network`` in place; returns the licence its weights then carry.
 
     Args:
-        network: of :func:`rgbd_seg_ros.models.build`.
-        source: ``none``, ``imagenet`` or a file that ``training.import_weights`` wrote.
+        source: ``none``; ``imagenet`` or one of torchvision's names (``IMAGENET1K_V1``, …) for
+            ResNet encoders; or a file: an encoder by ``training.import_weights``, a published
+            MiT or ResNet file as downloaded, or a network trained or imported here, of which
+            everything but a classifier for other classes is taken.
+        preprocess: what the network will be fed; said if a trained one was fed otherwise.
+
+    Raises:
+        UsageError: no such file or name, weights of another network, no connection.
     """
     if source == "none":
-        return
-    raise UsageError(f"pretrained must be none, got {source!r}")
+        return "Apache-2.0"
+    path = Path(source)
+    if not path.is_file():
+        return _from_torchvision(network, source)
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        document = json.loads(path.with_suffix(".json").read_text())
+        if document.get("format") != ENCODER_FORMAT:
+            return _from_network(network, path, preprocess)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != document["sha256"]:
+            raise UsageError(f"{path} is not the file that its JSON describes; import it again")
+        name, weights, licence = document["encoder"], read_state(path), document["licence"]
+    else:
+        state = read_state(path)
+        kind = "torchvision" if "conv1.weight" in state else "segformer"
+        name, weights, licence = convert_encoder(kind, state)
+    if name != network.spec.encoder:
+        raise UsageError(
+            f"{path} holds weights of {name}, the network needs {network.spec.encoder}"
+        )
+    _load_encoder(network, weights, source)
+    _say(f"encoder weights from {path}: {licence}")
+    return licence
+
+
+def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) -> None:
+    try:
+        network.load_encoder(weights)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from error
+
+
+def _from_torchvision(network: Network, source: str) -> str:
+    encoder = network.spec.encoder
+    if encoder.startswith("mit"):
+        raise UsageError(
+            f"{source!r} is no file, and torchvision has no {encoder}, which NVIDIA gives "
+            f"out for research only: download {encoder}.pth (github.com/NVlabs/SegFormer, "
+            f"'ImageNet-1K pretrained weights') and give --pretrained {encoder}.pth"
+        )
+    import torch
+    from torchvision.models import get_model_weights
+
+    known = get_model_weights(encoder)
+    names = [*known.__members__]
+    if source != "imagenet" and source not in names:
+        raise UsageError(
+            f"pretrained {source!r} is no file and none of none, imagenet, {', '.join(names)}"
+        )
+    weights: Any = known.DEFAULT if source == "imagenet" else known[source]
+    target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        if distributed.is_main():
+            weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        distributed.barrier()
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:  # URLError is one
+        raise UsageError(
+            f"cannot download ({error}): fetch {weights.url} elsewhere and put it at {target}, "
+            "or give it with --pretrained FILE"
+        ) from error
+    _load_encoder(network, state, source)
+    return TORCHVISION_LICENCE
+
+
+def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
+    from rgbd_seg_ros.bundle import load_network
+
+    trained = load_network(path)
+    own = network.state_dict()
+    weights = trained.module.state_dict()
+    other = {
+        key
+        for key in own.keys() | weights.keys()
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    }
+    if any(".classifier." not in key for key in other):
+        raise UsageError(f"{path} holds {trained.record.spec}, which does not fit {network.spec}")
+    network.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
+    _say(f"weights from {path}{', without its classifier' if other else ''}")
+    for key in ("rgb_mean", "rgb_std", "depth"):
+        theirs, ours = getattr(trained.record.preprocess, key), getattr(preprocess, key)
+        if theirs != ours:
+            _say(f"it was trained with {key} {theirs}, this run uses {ours}")
+    return trained.record.licence
+
+
+def _say(text: str) -> None:
+    if distributed.is_main():
+        print(text, file=sys.stderr)

@@ -59,7 +59,7 @@ def save_students(run: Run, val: Mapping[str, ConfusionMatrix]) -> None:
             "commit": commit(),
             "scores": {"val": scores(val[name])},
         }
-        licence = getattr(student, "weights_licence", "Apache-2.0")
+        licence = getattr(student, "licence", "Apache-2.0")
         record = NetworkRecord(student.spec, run.task.preprocess, run.task.labels, facts, licence)
         save_network(student_file(run.folder, name), student, record)
 

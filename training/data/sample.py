@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,11 +55,11 @@ class Subset:
         return self.samples[self.indices[index]]
 
 
-def hold_out(count: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of a training set → (training, validation), at random but for good.
+def hold_out(names: list[str], fraction: float) -> tuple[list[str], list[str]]:
+    """Names → (kept, held out): at random but for good, and hardly changed by new names.
 
-    At least one sample goes to each side; two are needed.
+    The names whose hashes come first are held out, at least one.
     """
-    order = np.random.default_rng([seed, count]).permutation(count)
-    held = min(max(1, round(count * fraction)), count - 1)
-    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+    by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    held = set(by_hash[: max(1, round(len(names) * fraction))])
+    return [n for n in names if n not in held], [n for n in names if n in held]

@@ -25,7 +25,7 @@ def _synthetic(config: RunConfig, split: Split) -> Samples:
 def _folder(config: RunConfig, split: Split) -> Samples:
     from training.data.folder import open_folder
 
-    return open_folder(config.root, split, config.val_fraction, config.strict)
+    return open_folder(config.root, split, config.val_fraction, config.strict, config.cache)
 
 
 #: Name → function(config, split). A validation split is always held out of the training data.

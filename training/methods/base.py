@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.models import NetworkSpec, build, network_spec
+from rgbd_seg_ros.models.network import Network
 from rgbd_seg_ros.preprocess import Preprocess
+from training.pretrained import load_pretrained
 
 Views = Literal["shared", "decoupled"]
 
@@ -27,8 +29,6 @@ class Task:
 
     def spec(self, network: str, modality: str, **changes: Any) -> NetworkSpec:
         """The named network's spec for this task's classes and depth channels."""
-        from rgbd_seg_ros.models import network_spec
-
         return network_spec(
             network,
             modality=modality,
@@ -36,6 +36,15 @@ class Task:
             depth_channels=self.preprocess.depth.channels,
             **changes,
         )
+
+    def network(self, spec: NetworkSpec, pretrained: str = "none") -> Network:
+        """A network initialised as :func:`training.pretrained.load_pretrained` says.
+
+        Its attribute ``licence`` is what the run's records will say of the weights.
+        """
+        network = build(spec)
+        network.licence = load_pretrained(network, pretrained, self.preprocess)  # type: ignore[assignment]
+        return network
 
 
 @dataclass(frozen=True)
@@ -100,12 +109,3 @@ class Frozen:
     def __call__(self, *inputs: Tensor) -> Any:
         with torch.no_grad():
             return self.module(*inputs)
-
-
-def make_student(spec: NetworkSpec, pretrained: str) -> nn.Module:
-    """A network with an encoder initialised as ``pretrained`` says."""
-    from training.pretrained import load_pretrained
-
-    network = build(spec)
-    load_pretrained(network, pretrained)
-    return network

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from training.methods.base import Batch, Method, Task, make_student
+from training.methods.base import Batch, Method, Task
 from training.methods.losses import cross_entropy
 from training.options import opt
 
@@ -35,7 +35,7 @@ class Supervised(Method):
             width=config.width,
             output_stride=config.output_stride,
         )
-        super().__init__({config.modality: make_student(spec, config.pretrained)})
+        super().__init__({config.modality: task.network(spec, config.pretrained)})
         self.modality = config.modality
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

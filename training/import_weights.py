@@ -1,0 +1,349 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training.import_weights`: published weights into this project's format, strictly.
+
+Every key of the file is converted or known to be of no use here, every weight of the network is
+filled, and nothing is loaded that has to be unpickled. The authors of CMX and PrimKD read
+pictures as BGR and normalise them by mean and deviation in RGB order; networks of this project
+eat RGB. So the first convolutions' input channels are reversed, and so are mean and deviation in
+the network's record: the same numbers reach the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.config import run_command
+from training.options import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rgbd_seg_ros.models import NetworkSpec
+
+    State = dict[str, Tensor]
+
+ENCODER_FORMAT = "rgbd_seg_encoder"
+NVIDIA_LICENCE = (
+    "contains MiT weights by NVIDIA (NVIDIA Source Code License for SegFormer): "
+    "research and evaluation only, no commercial use"
+)
+TORCHVISION_LICENCE = "BSD-3-Clause (torchvision), trained on ImageNet"
+
+#: Published name → name in this project, tried in order; None: known and of no use here.
+Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
+
+
+def _stage(prefix: str, target: str) -> Rules:
+    """MiT's numbered patch_embed1, block1, norm1 … to stages.0 …"""
+
+    def rename(tail: str) -> Callable[[re.Match[str]], str]:
+        return lambda m: f"{target}stages.{int(m[1]) - 1}.{tail.format(*m.groups())}"
+
+    return [
+        (rf"{prefix}patch_embed(\d)\.(.+)", rename("patch_embed.{1}")),
+        (
+            rf"{prefix}block(\d)\.(\d+)\.mlp\.dwconv\.dwconv\.(.+)",
+            rename("blocks.{1}.mlp.dwconv.{2}"),
+        ),
+        (rf"{prefix}block(\d)\.(\d+)\.(.+)", rename("blocks.{1}.{2}")),
+        (rf"{prefix}norm(\d)\.(.+)", rename("norm.{1}")),
+    ]
+
+
+def _numbered(pattern: str, target: str) -> tuple[str, Callable[[re.Match[str]], str]]:
+    """A rule whose second group counts from 1 there and from 0 here."""
+    return pattern, lambda m: target.format(m[1], int(m[2]) - 1, *m.groups()[2:])
+
+
+#: The classification head of an ImageNet file.
+MIT_RULES: Rules = [*_stage("", ""), (r"head\.(weight|bias)", None)]
+HEAD_RULES: Rules = [
+    (r"decode_head\.linear_c(\d)\.proj\.(.+)", lambda m: f"head.linears.{int(m[1]) - 1}.{m[2]}"),
+    (r"decode_head\.linear_fuse\.(?:0|conv)\.(.+)", r"head.fuse.\1"),
+    (r"decode_head\.linear_fuse\.(?:1|bn)\.(.+)", r"head.norm.\1"),
+    (r"decode_head\.linear_pred\.(.+)", r"head.classifier.\1"),
+    (r"decode_head\.conv_seg\.(.+)", None),  # mmseg's base class makes it, SegFormer ignores it
+    (r"decode_head\.(align_|conv_|generation)\w*\.(.+)", None),  # PrimKD's aligners
+]
+SEGFORMER_RULES: Rules = [*_stage(r"backbone\.", "encoder."), *HEAD_RULES]
+CMX_RULES: Rules = [
+    *_stage(r"backbone\.extra_", "depth."),
+    *_stage(r"backbone\.", "rgb."),
+    (r"backbone\.FRMs\.(\d)\.(channel|spatial)_weights\.mlp\.(.+)", r"rectify.\1.\2.\3"),
+    _numbered(r"backbone\.FFMs\.(\d)\.cross\.channel_proj(\d)\.(.+)", "fuse.{}.cross.proj.{}.{}"),
+    _numbered(r"backbone\.FFMs\.(\d)\.cross\.cross_attn\.kv(\d)\.(.+)", "fuse.{}.cross.kv.{}.{}"),
+    _numbered(r"backbone\.FFMs\.(\d)\.cross\.end_proj(\d)\.(.+)", "fuse.{}.cross.end_proj.{}.{}"),
+    _numbered(r"backbone\.FFMs\.(\d)\.cross\.norm(\d)\.(.+)", "fuse.{}.cross.norm.{}.{}"),
+    (r"backbone\.FFMs\.(\d)\.channel_emb\.channel_embed\.(.+)", r"fuse.\1.embed.\2"),
+    (r"backbone\.FFMs\.(\d)\.channel_emb\.(residual|norm)\.(.+)", r"fuse.\1.\2.\3"),
+    *HEAD_RULES,
+]
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
+    """Apply the rules to every key.
+
+    Raises:
+        UsageError: a key that no rule knows.
+    """
+    renamed: State = {}
+    unknown = []
+    for key, tensor in state.items():
+        for pattern, target in rules:
+            match = re.fullmatch(pattern, key)
+            if match:
+                if target is not None:
+                    renamed[match.expand(target) if isinstance(target, str) else target(match)] = (
+                        tensor
+                    )
+                break
+        else:
+            unknown.append(key)
+    if unknown:
+        raise UsageError(
+            f"{len(unknown)} of {len(state)} keys are unknown, for example {unknown[0]!r}; "
+            "is --from right?"
+        )
+    return renamed
+
+
+def read_state(path: Path) -> State:
+    """The tensors of a .pth/.pt/.safetensors file, out of wrappers, without ``module.``.
+
+    Raises:
+        UsageError: no such file, or one that only unpickling arbitrary objects could open.
+    """
+    import torch
+
+    if not path.is_file():
+        raise UsageError(f"no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each library has its own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"{path} is no plain weights file ({first[:120]}); if you trust it, save it again "
+            "with torch.save(model.state_dict(), …)"
+        ) from error
+    for wrapper in ("model", "state_dict", "module"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    state = {
+        str(key).removeprefix("module."): value
+        for key, value in dict(content).items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not state:
+        raise UsageError(f"{path} holds no tensors")
+    return state
+
+
+def reverse_channels(state: State, stems: tuple[str, ...]) -> None:
+    """Make first convolutions that were trained on BGR eat RGB, in place."""
+    for stem in stems:
+        state[stem] = state[stem].flip(1)
+
+
+def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, State, str]:
+    """An ImageNet file as (encoder name, weights named as in our encoder, licence)."""
+    if source == "torchvision":
+        keys = dict(state)
+        name = "resnet50" if "layer1.0.conv3.weight" in keys else "resnet18"
+        if "conv1.weight" not in keys or "layer4.1.bn2.weight" not in keys:
+            raise UsageError("this is no ResNet-18 or ResNet-50 of torchvision")
+        return (
+            name,
+            {k: v for k, v in keys.items() if not k.startswith("fc.")},
+            TORCHVISION_LICENCE,
+        )
+    converted = rename(state, MIT_RULES)
+    return mit_name(converted, ""), converted, NVIDIA_LICENCE
+
+
+def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
+    """mit_b0 … mit_b5 by width and number of blocks."""
+    from rgbd_seg_ros.models.mit import DEPTHS
+
+    def blocks(stage: int) -> int:
+        start = re.escape(f"{prefix}stages.{stage}.blocks.")
+        return len({m[1] for k in state if (m := re.match(rf"{start}(\d+)\.", k))})
+
+    depths = tuple(blocks(stage) for stage in range(4))
+    stem = state.get(f"{prefix}stages.0.patch_embed.proj.weight")
+    for name, known in DEPTHS.items():
+        if stem is not None and known == depths and len(stem) == (32 if name == "mit_b0" else 64):
+            return name
+    raise UsageError(f"blocks per stage {depths} are those of no MiT-B0 … B5")
+
+
+def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSpec, State]:
+    """A whole segmentation network as (spec, weights named as in our network).
+
+    A published SegFormer becomes an ``rgb`` network; so does PrimKD's teacher.
+    """
+    import torch
+
+    from rgbd_seg_ros.models import NetworkSpec
+
+    fused = any(key.startswith("backbone.extra_") for key in state)
+    if source == "cmx" and not fused:
+        raise UsageError("this file has no second branch (backbone.extra_…): is it a SegFormer?")
+    converted = rename(state, CMX_RULES if fused else SEGFORMER_RULES)
+    branch = "rgb." if fused else "encoder."
+    if "head.classifier.weight" not in converted:
+        raise UsageError("the file has no decode head (decode_head.linear_pred)")
+    classes, width = converted["head.classifier.weight"].shape[:2]
+    if "head.fuse.bias" not in converted:  # mmseg: no bias before a norm, and eps 1e-5
+        converted["head.fuse.bias"] = torch.zeros(width)
+        variance = converted["head.norm.running_var"]
+        # Our head has eps 1e-3: this factor makes both the same function.
+        factor = ((variance + 1e-3) / (variance + 1e-5)).sqrt()
+        converted["head.norm.weight"] = converted["head.norm.weight"] * factor
+    if source in ("cmx", "primkd"):
+        stem = "stages.0.patch_embed.proj.weight"
+        stems = (f"rgb.{stem}", f"depth.{stem}") if fused else (f"encoder.{stem}",)
+        reverse_channels(converted, stems)
+    spec = NetworkSpec(
+        architecture="cmx" if fused else "segformer",
+        modality="rgbd" if fused else "rgb",
+        encoder=mit_name(converted, branch),
+        num_classes=classes,
+        width=width,
+    )
+    return spec, converted
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.import_weights", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument(
+        "--from", dest="source", required=True,
+        choices=("cmx", "primkd", "segformer", "torchvision"), help="who published the file",
+    )  # fmt: skip
+    parser.add_argument("file", type=Path, metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.safetensors")
+    parser.add_argument(
+        "--classes", type=Path, metavar="TXT",
+        help="a whole network's class names, one per line; default class_0, class_1, …",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", default="480,640", metavar="H,W", help="input size to record (%(default)s)"
+    )
+    parser.add_argument(
+        "--depth-encoding", default="hha", metavar="KIND",
+        help="what the fused network's second input was trained on (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace --out")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, convert, save, read back."""
+    args = make_parser().parse_args(argv)
+    out: Path = args.out.with_suffix(".safetensors")
+    if out.exists() and not args.overwrite:
+        raise UsageError(f"{out} exists; choose another --out or add --overwrite")
+    state = read_state(args.file)
+    if any(key.startswith("decode_head.") for key in state):
+        text = save_converted(args, state, out)
+    else:
+        name, weights, licence = convert_encoder(args.source, state)
+        save_encoder(out, name, weights, licence)
+        text = f"encoder {name}: use it with --pretrained {out}\n{licence}"
+    print(f"{len(state)} keys accounted for; {out}: {text}", file=sys.stderr)
+    return 0
+
+
+def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: Path) -> str:
+    """Save a whole network with its record; a line about it."""
+    from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
+    from rgbd_seg_ros.labels import LabelSet
+    from rgbd_seg_ros.models import build
+    from rgbd_seg_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+    from training.options import convert
+
+    spec, weights = convert_network(args.source, state)
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if args.source in ("cmx", "primkd"):
+        mean, std = mean[::-1], std[::-1]
+    names = [f"class_{i}" for i in range(spec.num_classes)]
+    if args.classes:
+        names = args.classes.read_text(encoding="utf-8").split("\n")
+        names = [name.strip() for name in names if name.strip()]
+    if len(names) != spec.num_classes:
+        raise UsageError(f"{args.classes} names {len(names)} classes, not {spec.num_classes}")
+    size = convert(args.size, tuple[int, int], "size")
+    preprocess = Preprocess(size, mean, std)
+    if spec.modality == "rgbd":
+        depth = depth_encoding(args.depth_encoding)
+        preprocess = Preprocess(size, mean, std, depth)
+        spec = replace(spec, depth_channels=depth.channels)
+    network = build(spec)
+    network.load_state_dict(weights)  # strict: every weight is filled
+    facts = {"method": f"imported from {args.source}", "source_sha256": sha256(args.file)}
+    record = NetworkRecord(
+        spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENCE
+    )
+    load_network(save_network(out, network, record))
+    return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENCE}"
+
+
+def depth_encoding(kind: str) -> Any:
+    """The record of the second input."""
+    from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
+
+    if kind not in ENCODING_CHANNELS:
+        raise UsageError(
+            f"this version cannot compute the depth encoding {kind!r} (it can: "
+            f"{', '.join(ENCODING_CHANNELS)}); name the one the network was trained on, or one "
+            "to train it further on, with --depth-encoding"
+        )
+    return DepthEncoding(kind)
+
+
+def save_encoder(path: Path, name: str, weights: State, licence: str) -> None:
+    """Write an encoder's weights and its JSON, having tried them on the encoder."""
+    from safetensors.torch import save
+
+    from rgbd_seg_ros.models.deeplabv3plus import build_encoder
+
+    try:
+        build_encoder(name, 3, 0 if name.startswith("mit") else 16).load_weights(weights)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data = save({k: v.contiguous() for k, v in weights.items()})
+    document = {
+        "format": ENCODER_FORMAT,
+        "version": 1,
+        "encoder": name,
+        "licence": licence,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
