@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     try:
         code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
-    # Every mistake of a user is a ValueError that says what to do; OSError is a full disk or so.
+    # A user's mistake is a subclass of ValueError that says what to do; OSError is a full disk.
     except (ValueError, OSError) as error:
+        if type(error) is ValueError:
+            raise  # a fault of ours: its trace is wanted
         print(f"rgbd_seg {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.source import Arrival
 from rgbd_seg_ros.depth import to_metres
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
@@ -68,7 +69,7 @@ class Replay:
         self, core: Core, engine: Engine, engine_latency_ms: float = 0.0, compare: bool = False
     ) -> None:
         if not 0 <= engine_latency_ms < math.inf:
-            raise ValueError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
+            raise BagError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
         self.core = core
         self._engine = engine
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
