@@ -67,10 +67,11 @@ def _silent(subscription: Subscription, publishers: Sequence[TopicEndpointInfo])
 
 
 def _elsewhere(node: Node, wanted: str, topic: str, name: str) -> str:
+    own = f"{node.get_fully_qualified_name()}/"
     others = sorted(
         other
         for other, types in node.get_topic_names_and_types()
-        if wanted in types and other != topic and node.count_publishers(other)
+        if wanted in types and not other.startswith((topic, own)) and node.count_publishers(other)
     )
     if not others:
         return "Nobody publishes such pictures: start the camera, or check ROS_DOMAIN_ID"

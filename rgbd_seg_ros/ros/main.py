@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -58,6 +59,8 @@ def main(
             rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    # Ctrl-C reaches the node twice, from the terminal and from the launch file.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     stopped = node.close()
     node.destroy_node()
     rclpy.try_shutdown()
