@@ -45,11 +45,6 @@ def normalise_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
     return (rgb.float() / 255.0 - mean) / std
 
 
-def normalise_depth(depth_m: Tensor, preprocess: Preprocess) -> Tensor:
-    """B×1×H×W metres (NaN invalid) to normalised float32 B×C×H×W; invalid becomes 0."""
-    return encode(depth_m.float(), preprocess.depth)
-
-
 def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     """B×3×H×W to float B×3×h×w: bilinear, low-passed when it shrinks."""
     if rgb.shape[-2:] == size:
@@ -71,6 +66,39 @@ def prepare_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
     return normalise_rgb(resize_rgb(rgb, preprocess.size), preprocess)
 
 
-def prepare_depth(depth_m: Tensor, preprocess: Preprocess) -> Tensor:
-    """B×1×H×W metres (NaN invalid) of any size to the network's B×C×h×w."""
-    return normalise_depth(resize_depth(depth_m, preprocess.size), preprocess)
+def resize_intrinsics(intrinsics: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Camera matrices (B×3×3) of the same pictures after a resize from ``old`` to ``new`` (h, w).
+
+    Pixel centres lie at whole numbers, so the half pixel moves too.
+    """
+    resized = intrinsics.clone()
+    for row, scale in ((0, new[1] / old[1]), (1, new[0] / old[0])):
+        resized[:, row] *= scale
+        resized[:, row, 2] += 0.5 * scale - 0.5
+    return resized
+
+
+def prepare_depth(
+    depth_m: Tensor,
+    preprocess: Preprocess,
+    intrinsics: Tensor | None = None,
+    gravity: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """B×1×H×W metres (NaN invalid) of any size to the network's B×C×h×w.
+
+    Args:
+        depth_m: metres.
+        preprocess: what the network expects.
+        intrinsics: B×3×3 of the picture as it comes, for an encoding that needs them.
+        gravity: B×3, pointing down in the optical frame, likewise.
+        size: h×w; that of ``preprocess`` by default.
+
+    Raises:
+        ValueError: the encoding needs intrinsics and got none.
+    """
+    old, new = (depth_m.shape[-2], depth_m.shape[-1]), size or preprocess.size
+    if intrinsics is not None and preprocess.depth.needs_intrinsics:
+        intrinsics = resize_intrinsics(intrinsics, old, new)
+    metres = resize_depth(depth_m, new).float()
+    return encode(metres, preprocess.depth, intrinsics, gravity)
