@@ -102,4 +102,47 @@ INDOOR16 = LabelSet(
     ),
 )
 
-LABEL_SETS: dict[str, LabelSet] = {label_set.name: label_set for label_set in (INDOOR16,)}
+
+def _named(name: str, classes: str, palette: tuple[tuple[int, int, int], ...] = ()) -> LabelSet:
+    return LabelSet(name, tuple(classes.split(", ")), palette)
+
+
+#: NYU Depth v2, 40 classes of Gupta et al. (CVPR 2013); spelt as in ``classMapping40.mat``.
+NYU40 = _named(
+    "nyu40",
+    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
+    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, "
+    "refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, "
+    "night stand, toilet, sink, lamp, bathtub, bag, otherstructure, otherfurniture, otherprop",
+)
+#: NYU Depth v2, 13 classes of Couprie et al. (ICLR 2013), as in ``class13Mapping.mat``.
+NYU13 = _named(
+    "nyu13",
+    "bed, books, ceiling, chair, floor, furniture, objects, picture, sofa, table, tv, wall, "
+    "window",
+)
+#: SUN RGB-D (CVPR 2015), as in the toolbox's ``seg37list.mat``.
+SUNRGBD37 = _named(
+    "sunrgbd37",
+    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
+    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor_mat, clothes, ceiling, books, "
+    "fridge, tv, paper, towel, shower_curtain, box, whiteboard, person, night_stand, toilet, "
+    "sink, lamp, bathtub, bag",
+)
+#: ISPRS Potsdam, 2D semantic labeling; the palette is the one its label pictures are painted in.
+POTSDAM6 = _named(
+    "potsdam6",
+    "Impervious surfaces, Building, Low vegetation, Tree, Car, Clutter/background",
+    ((255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)),
+)
+#: Mid-Air (CVPRW 2019): its 14 ids without 7, "empty", which no pixel has.
+MIDAIR13 = _named(
+    "midair13",
+    "Sky, Animals, Trees, Dirt ground, Ground vegetation, Rocky ground, Boulders, Water plane, "
+    "Man-made construction, Road, Train track, Road sign, Others",
+)
+
+LABEL_SETS: dict[str, LabelSet] = {
+    label_set.name: label_set
+    for label_set in (INDOOR16, NYU40, NYU13, SUNRGBD37, POTSDAM6, MIDAIR13)
+}

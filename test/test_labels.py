@@ -21,6 +21,12 @@ def test_default_palette_starts_like_pascal_voc() -> None:
     assert len(set(default_palette(255))) == 255
 
 
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_a_set_named_after_its_size_has_it(name: str) -> None:
+    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    assert len(LABEL_SETS[name]) == int(digits)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
