@@ -41,6 +41,7 @@ setup(
             "segmenter = rgbd_seg_ros.ros.main:main",
             "fault_republisher = rgbd_seg_ros.ros.fault_republisher:main",
             "replay_monitor = rgbd_seg_ros.ros.replay_monitor:main",
+            "replay_score = rgbd_seg_ros.ros.replay_score:main",
         ]
     },
     zip_safe=False,

@@ -49,7 +49,9 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
         )
     profile = yaml.safe_load(path.read_text())
     prefix = (prefix or profile["prefix"]).rstrip("/")
-    remappings = [(ours, f"{prefix}/{theirs}") for ours, theirs in profile["topics"].items()]
+    topics = profile["topics"].items()
+    # A topic that begins with / is complete by itself.
+    remappings = [(ours, t if t.startswith("/") else f"{prefix}/{t}") for ours, t in topics]
     return remappings, profile["parameters"]
 
 

@@ -107,7 +107,7 @@ class Inputs:
             if not optional and silence_s > advice.PATIENCE_S and key not in self._told:
                 text = advice.missing_stream(self._node, subscription, f"{stream}/image_raw")
                 self.warn_once(text, key=key)
-        if self._simulated and not self._node.count_publishers("/clock"):
+        if self._simulated and not self._node.get_clock().now().nanoseconds:
             self.warn_once(
                 "use_sim_time is true but nobody publishes /clock: play the bag with --clock, or "
                 "start the simulation",

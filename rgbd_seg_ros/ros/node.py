@@ -138,6 +138,7 @@ class SegmenterNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; a mask in the making is dropped."""
+        self._updater.force_update()  # the final count
         self._stop()
         return super().on_deactivate(state)
 
@@ -272,6 +273,7 @@ class SegmenterNode(LifecycleNode):
         memory = live.engine.memory_mb
         values = {
             "device": str(live.engine.device),
+            "networks": " ".join(live.engine.available),
             "gpu_memory_mb": "" if memory is None else f"{memory:.0f}",
         }
         found: list[str] = [text for text, end_s in self._warnings if time.monotonic() < end_s]

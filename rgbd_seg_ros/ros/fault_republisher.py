@@ -1,0 +1,113 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Node between a bag player and the segmenter: lets sensors fail by a fault schedule."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import sys
+from functools import partial
+from typing import Any, get_args
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+
+from rgbd_seg_ros.bag.faults import FaultError, FaultSchedule, Sample, load_faults
+from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.images import to_frame
+from rgbd_seg_ros.ros import PREFIX
+
+#: A recording is to arrive whole.
+QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+#: How often delayed messages are looked at.
+RELEASE_S = 0.002
+
+
+class FaultRepublisher(Node):
+    """Subscribes to ``/recorded/TOPIC`` and publishes on ``TOPIC`` what the schedule leaves of it.
+
+    Parameters: ``faults`` (path, empty for none), ``start_ns`` (receive time of the bag's first
+    message) and, for each stream, ``rgb``, ``depth``, ``depth_raw`` (its topic, empty for none).
+    """
+
+    def __init__(self) -> None:
+        super().__init__("fault_republisher")
+        path = self.declare_parameter("faults", "").value
+        self._start_ns = int(self.declare_parameter("start_ns", 0).value)
+        self._schedule = load_faults(path) if path else FaultSchedule()
+        self._delayed: list[tuple[int, int, Any, Image]] = []
+        self._order = itertools.count()
+        for stream in get_args(Stream):
+            topic = self.declare_parameter(stream, "").value
+            if topic:
+                publisher = self.create_publisher(Image, topic, QOS)
+                callback = partial(self._on_image, stream, publisher)
+                self.create_subscription(Image, f"{PREFIX}{topic}", callback, QOS)
+        self.create_timer(RELEASE_S, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _on_image(self, stream: Stream, publisher: Any, message: Image) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        before = to_frame(message, stream)
+        after = self._schedule.apply(stream, Sample(before, now_ns), self._start_ns)
+        if after is None:
+            return
+        message = changed(message, before, after.item)
+        if after.receive_ns <= now_ns:
+            publisher.publish(message)
+        else:
+            heapq.heappush(
+                self._delayed, (after.receive_ns, next(self._order), publisher, message)
+            )
+
+    def _release(self) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        while self._delayed and self._delayed[0][0] <= now_ns:
+            _, _, publisher, message = heapq.heappop(self._delayed)
+            publisher.publish(message)
+
+
+def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Image:
+    """The message as a fault has left it; the very same where the fault left it alone."""
+    if after is before:
+        return message
+    if isinstance(after, Defect):
+        # The schedule says what is wrong, not how: half of the data is wrong in any encoding.
+        message.data = message.data[: len(message.data) // 2]
+        return message
+    message.header.stamp = Time(nanoseconds=after.stamp_ns).to_msg()
+    message.header.frame_id = after.frame_id
+    if isinstance(before, Frame) and after.array is before.array:
+        return message
+    message.height, message.width = after.array.shape[:2]
+    # Colour has become RGB on its way through a Frame; depth keeps its type.
+    known = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
+    message.encoding = known[str(after.array.dtype)]
+    message.is_bigendian = 0
+    data = after.array.tobytes()
+    message.step = len(data) // message.height
+    message.data = type(message.data)("B", data)
+    return message
+
+
+def main() -> int:
+    """Run until the launch file ends it."""
+    rclpy.init()
+    try:
+        rclpy.spin(FaultRepublisher())
+    except FaultError as error:
+        print(f"fault_republisher: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
