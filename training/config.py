@@ -71,10 +71,15 @@ class RunConfig:
     # Normalisation
     rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "of RGB in 0..1")
     rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "of RGB in 0..1")
-    depth_encoding: str = opt("zscore", "zscore or disparity")
-    depth_mean: float = opt(2.5, "mean of the encoded depth over the training set, m or 1/m")
-    depth_std: float = opt(1.5, "its deviation")
-    depth_clip_m: tuple[float, float] = opt((0.2, 10.0), "metres are clamped to this range")
+    depth_encoding: str = opt("zscore", "zscore, disparity or hha")
+    depth_mean: float = opt(
+        2.5, "mean of the encoded depth over the training set, m or 1/m; HHA has ImageNet's"
+    )
+    depth_std: float = opt(1.5, "its deviation, likewise")
+    depth_clip_m: tuple[float, float] = opt(
+        (0.2, 10.0), "metres are clamped to this range; not for HHA"
+    )
+    depth_holes: str = opt("reference", "HHA without depth: reference (255, height, 218) or zero")
     # Augmentation
     flip: float = opt(0.5, "probability of a mirrored view")
     scales: tuple[float, ...] = opt((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "zoom, one drawn per view")

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import Preprocess
 from training import checkpoint, distributed, results
 from training.config import RunConfig, Settings, method_class
 from training.data.loader import Plan, scoring_loader, to_batch, training_loader
 from training.data.sources import open_split
+from training.data.transforms import encoding_of
 from training.interrupt import Interrupt
 from training.methods.base import Method, Task
 from training.options import UsageError
@@ -339,10 +339,7 @@ class Clock:
 def preprocess_of(config: RunConfig) -> Preprocess:
     """The normalisation that the configuration asks for."""
     try:
-        depth = DepthEncoding(
-            config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
-        )
-        return Preprocess(config.size, config.rgb_mean, config.rgb_std, depth)
+        return Preprocess(config.size, config.rgb_mean, config.rgb_std, encoding_of(config))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -16,9 +16,12 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from rgbd_seg_ros.depth import DepthEncoding, measure
 from rgbd_seg_ros.labels import IGNORE_ID
+from rgbd_seg_ros.preprocess import resize_depth, resize_intrinsics
 from training.config import RunConfig
 from training.data.sample import Sample
+from training.options import UsageError
 
 
 class Labels(tv_tensors.Mask):
@@ -26,7 +29,7 @@ class Labels(tv_tensors.Mask):
 
 
 class Depth(tv_tensors.Mask):
-    """1×H×W float32 metres, NaN invalid: like a mask, a mean over an edge would be a lie."""
+    """C×H×W depth values, NaN invalid: like a mask, a mean over an edge would be a lie."""
 
 
 def _resize_nearest(x: Tensor, size: list[int], **_: object) -> Tensor:
@@ -98,20 +101,44 @@ def place(x: Tensor, geometry: Geometry, fill: float) -> Tensor:
     return functional.pad(x, padding, fill=fill) if any(padding) else x
 
 
-def place_intrinsics(
-    matrix: np.ndarray, native: tuple[int, int], geometry: Geometry
-) -> np.ndarray:
-    """The 3×3 camera matrix of the picture that :func:`place` makes."""
-    k = matrix.astype(np.float32).copy()
-    if geometry.flip:
-        k[0, 2] = native[1] - 1 - k[0, 2]
-    for row, scale, offset in (
-        (0, geometry.zoomed[1] / native[1], geometry.left),
-        (1, geometry.zoomed[0] / native[0], geometry.top),
-    ):
-        k[row, row] *= scale
-        k[row, 2] = (k[row, 2] + 0.5) * scale - 0.5 - offset  # pixel centres are integers
-    return k
+def encoding_of(config: RunConfig) -> DepthEncoding:
+    """The depth encoding that the configuration asks for; raises UsageError."""
+    try:
+        if config.depth_encoding == "hha":
+            if config.depth_follows_scale:
+                raise ValueError(
+                    "depth_follows_scale squeezes the scene, so it has no meaning for "
+                    "depth_encoding hha: leave one of them out"
+                )
+            return DepthEncoding.for_hha(config.depth_holes)
+        return DepthEncoding(
+            config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def depth_values(sample: Sample, config: RunConfig, zoom: float = 1.0) -> Tensor:
+    """C×H×W values of the depth encoding, before any of the view's geometry.
+
+    HHA is made of the whole picture, as on the robot: in a crop without the floor all heights
+    would shift, gravity would be harder to find, and a zoom by nearest neighbour would turn slopes
+    into stairs. Of a mirrored room it is the mirrored HHA, so the geometry may follow.
+    """
+    encoding = encoding_of(config)
+    metres = torch.from_numpy(sample.depth_m)[None, None]
+    if not encoding.needs_intrinsics:
+        return measure(metres / zoom if config.depth_follows_scale else metres, encoding)[0]
+    if sample.intrinsics is None:
+        raise UsageError(
+            f"depth_encoding {encoding.kind} needs the camera's intrinsics and {sample.name} has "
+            "none; give them with the data set or use zscore"
+        )
+    native = (sample.depth_m.shape[0], sample.depth_m.shape[1])
+    size = native if config.native else config.size
+    intrinsics = resize_intrinsics(torch.from_numpy(sample.intrinsics)[None], native, size)
+    gravity = None if sample.gravity is None else torch.from_numpy(sample.gravity)[None]
+    return measure(resize_depth(metres, size), encoding, intrinsics, gravity)[0]
 
 
 def jitter(rgb: Tensor, rng: np.random.Generator, strength: tuple[float, ...]) -> Tensor:
@@ -136,10 +163,10 @@ def augment(
     """A training view of a sample: plain tensors, ready to be stacked.
 
     Returns:
-        ``rgb`` 3×h×w uint8, ``rgb_box`` (4) the part of it that is no padding, ``depth`` 1×h×w
-        metres with NaN for invalid and padding, ``intrinsics`` 3×3 and ``gravity`` (3) of the
-        depth view (NaN where unknown), ``labels_rgb`` h×w uint8 and, if ``decoupled``,
-        ``labels_depth``: the truth as that view shows it, 255 in the padding.
+        ``rgb`` 3×h×w uint8, ``rgb_box`` (4) the part of it that is no padding, ``depth`` C×h×w
+        values of the depth encoding with NaN for invalid and padding, ``labels_rgb`` h×w uint8
+        and, if ``decoupled``, ``labels_depth``: the truth as that view shows it, 255 in the
+        padding.
     """
     rng = np.random.default_rng([config.seed, epoch, index])
     native = (sample.labels.shape[0], sample.labels.shape[1])
@@ -147,22 +174,12 @@ def augment(
     depth_view = draw_geometry(rng, native, config) if decoupled else rgb_view
 
     rgb = place(tv_tensors.Image(torch.from_numpy(sample.rgb).permute(2, 0, 1)), rgb_view, 0)
-    depth = place(Depth(torch.from_numpy(sample.depth_m)[None]), depth_view, float("nan"))
-    if config.depth_follows_scale:
-        depth = tv_tensors.wrap(depth / depth_view.zoom, like=depth)
+    values = depth_values(sample, config, depth_view.zoom)
+    depth = place(Depth(values), depth_view, float("nan"))
     views = {"labels_rgb": rgb_view}
     if decoupled:
         views["labels_depth"] = depth_view
     labels = Labels(torch.from_numpy(sample.labels))
-    intrinsics, gravity = np.full((3, 3), np.nan, np.float32), np.full(3, np.nan, np.float32)
-    if sample.intrinsics is not None:
-        intrinsics = place_intrinsics(sample.intrinsics, native, depth_view)
-        if config.depth_follows_scale:  # nearer things through the same lens
-            intrinsics[[0, 1], [0, 1]] /= depth_view.zoom
-    if sample.gravity is not None:
-        gravity = sample.gravity.astype(np.float32) * (
-            np.float32([-1, 1, 1]) if depth_view.flip else np.float32(1)
-        )
     typed = {
         "rgb": jitter(rgb, rng, config.jitter),
         "depth": depth,
@@ -171,6 +188,4 @@ def augment(
     return {
         **{key: value.as_subclass(Tensor).contiguous() for key, value in typed.items()},
         "rgb_box": torch.tensor(rgb_view.box),
-        "intrinsics": torch.from_numpy(intrinsics),
-        "gravity": torch.from_numpy(gravity),
     }
