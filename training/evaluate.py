@@ -137,10 +137,12 @@ def make_cases(networks: Mapping[str, Network], args: Mapping[str, Any], device:
     fused = cases.get("rgbd")
     if fused is not None:
         # Empty as the engine makes it: depth invalid everywhere, a black picture.
-        cases["rgbd, depth empty"] = lambda rgb, depth: fused(
-            rgb, torch.full_like(depth, float("nan"))
+        cases["rgbd, depth empty"] = lambda pictures: fused(
+            dataclasses.replace(pictures, depth=torch.full_like(pictures.depth, float("nan")))
         )
-        cases["rgbd, rgb empty"] = lambda rgb, depth: fused(torch.zeros_like(rgb), depth)
+        cases["rgbd, rgb empty"] = lambda pictures: fused(
+            dataclasses.replace(pictures, rgb=torch.zeros_like(pictures.rgb))
+        )
     return cases, protocol
 
 

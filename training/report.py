@@ -17,7 +17,6 @@ import torch
 from rgbd_seg_ros.colorize import legend
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.predict import write_picture
-from training.data.loader import Whole
 from training.data.sample import Samples
 from training.options import UsageError
 from training.panels import panel
@@ -41,10 +40,9 @@ def write_report(
         stem = "confusion_" + re.sub(r"[^\w.-]+", "_", name)
         write_csv(folder / f"{stem}.csv", matrix, classes)
         draw_confusion(folder / f"{stem}.png", matrix, classes, name)
-    pictures = Whole(samples)
     # Evenly through the split, not its first frames, which may all be of one room.
     for index in np.linspace(0, len(samples) - 1, min(panels, len(samples))).round().astype(int):
-        row = panel(pictures[int(index)], cases, samples.label_set, device)
+        row = panel(samples[int(index)], cases, samples.label_set, device)
         write_picture(folder / f"panel_{index:06d}.png", row)
     write_picture(folder / "legend.png", legend(samples.label_set))
 

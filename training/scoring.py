@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from rgbd_seg_ros.engine.segmenter import decide
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import (
     Preprocess,
-    normalise_depth,
-    normalise_rgb,
+    prepare_depth,
+    prepare_rgb,
     resize_depth,
     resize_rgb,
 )
 from training import distributed
+from training.data.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,22 @@ class Protocol:
         return self.scales == (1.0,) and not self.flip and self.window is None
 
 
-#: Raw pictures (B×3×H×W in 0..255, B×1×H×W metres) → logits or log-probabilities B×K×h×w.
-Predictor = Callable[[Tensor, Tensor], Tensor]
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of equal size as they come, before anything a network expects of them."""
+
+    #: B×3×H×W in 0..255.
+    rgb: Tensor
+    #: B×1×H×W metres, NaN invalid.
+    depth: Tensor
+    #: B×3×3 in pixels, where the data have them.
+    intrinsics: Tensor | None = None
+    #: B×3 pointing down in the optical frame, where the data have it.
+    gravity: Tensor | None = None
+
+
+#: Pictures → logits, or log-probabilities, B×K×h×w.
+Predictor = Callable[[Pictures], Tensor]
 
 
 def predictor(
@@ -56,58 +71,71 @@ def predictor(
     """A network asked by a protocol (default: :class:`Protocol`'s defaults)."""
     protocol = protocol or Protocol()
 
-    def logits_of(rgb: Tensor, depth: Tensor) -> Tensor:
-        inputs = []
-        if modality in ("rgb", "rgbd"):
-            inputs.append(normalise_rgb(rgb, preprocess))
-        if modality in ("depth", "rgbd"):
-            inputs.append(normalise_depth(depth, preprocess))
+    def whole(*inputs: Tensor) -> Tensor:
         return network(*inputs).logits.float()  # type: ignore[no-any-return]
 
-    window = protocol.window
-    asked = logits_of if window is None else sliding(logits_of, window, protocol.stride)
-
-    def ask(rgb: Tensor, depth: Tensor) -> Tensor:
-        height, width = rgb.shape[-2:] if protocol.native else preprocess.size
+    def ask(pictures: Pictures) -> Tensor:
+        inputs = prepare(pictures, modality, preprocess, protocol.native)
+        height, width = inputs[0].shape[-2:]
         if protocol.plain:
-            return asked(resize_rgb(rgb, (height, width)), resize_depth(depth, (height, width)))
+            return whole(*inputs)
         views = []
         for scale in protocol.scales:
-            size = (round(height * scale), round(width * scale))
-            pair = resize_rgb(rgb, size), resize_depth(depth, size)
+            scaled = zoom(inputs, modality, (round(height * scale), round(width * scale)))
             for mirrored in (False, True)[: 1 + protocol.flip]:
-                if mirrored:
-                    p = asked(pair[0].flip(-1), pair[1].flip(-1)).softmax(dim=1).flip(-1)
+                turned = tuple(x.flip(-1) for x in scaled) if mirrored else scaled
+                if protocol.window is None:
+                    p = whole(*turned).softmax(dim=1)
                 else:
-                    p = asked(*pair).softmax(dim=1)
-                views.append(resize_rgb(p, (height, width)))
-        return _log(torch.stack(views).mean(dim=0))
+                    p = slide(whole, turned, protocol.window, protocol.stride)
+                views.append(resize_rgb(p.flip(-1) if mirrored else p, (height, width)))
+        # Such that a softmax gives the mean probabilities back.
+        return torch.stack(views).mean(dim=0).clamp(min=1e-12).log()
 
     return ask
 
 
-def _log(probabilities: Tensor) -> Tensor:
-    """Such that a softmax gives the probabilities back."""
-    return probabilities.clamp(min=1e-12).log()
+def prepare(
+    pictures: Pictures, modality: str, preprocess: Preprocess, native: bool
+) -> tuple[Tensor, ...]:
+    """What a network of that modality is called with, at its size or the pictures' own."""
+    if native:
+        own = (pictures.rgb.shape[-2], pictures.rgb.shape[-1])
+        preprocess = replace(preprocess, size=own)
+    inputs = []
+    if modality in ("rgb", "rgbd"):
+        inputs.append(prepare_rgb(pictures.rgb, preprocess))
+    if modality in ("depth", "rgbd"):
+        inputs.append(
+            prepare_depth(pictures.depth, preprocess, pictures.intrinsics, pictures.gravity)
+        )
+    return tuple(inputs)
 
 
-def sliding(ask: Predictor, window: tuple[int, int], stride: float) -> Predictor:
-    """Probabilities of overlapping windows, averaged where they overlap; as log."""
+def zoom(inputs: tuple[Tensor, ...], modality: str, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Prepared inputs at another size: normalisation and resizing commute."""
+    colour = modality != "depth"
+    return tuple(
+        resize_rgb(x, size) if colour and i == 0 else resize_depth(x, size)
+        for i, x in enumerate(inputs)
+    )
 
-    def slid(rgb: Tensor, depth: Tensor) -> Tensor:
-        size = (rgb.shape[-2], rgb.shape[-1])
-        total, count = rgb.new_zeros(()), rgb.new_zeros(size)
-        for top in offsets(size[0], window[0], stride):
-            for left in offsets(size[1], window[1], stride):
-                rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
-                p = ask(rgb[..., rows, columns], depth[..., rows, columns]).softmax(dim=1)
-                if total.ndim == 0:
-                    total = p.new_zeros(p.shape[0], p.shape[1], *size)
-                total[..., rows, columns] += p
-                count[rows, columns] += 1
-        return _log(total / count)
 
-    return slid
+def slide(
+    ask: Callable[..., Tensor], inputs: tuple[Tensor, ...], window: tuple[int, int], stride: float
+) -> Tensor:
+    """Probabilities B×K×H×W of overlapping windows, averaged where they overlap."""
+    height, width = inputs[0].shape[-2:]
+    total, count = inputs[0].new_zeros(()), inputs[0].new_zeros(height, width)
+    for top in offsets(height, window[0], stride):
+        for left in offsets(width, window[1], stride):
+            rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
+            p = ask(*(x[..., rows, columns] for x in inputs)).softmax(dim=1)
+            if total.ndim == 0:
+                total = p.new_zeros(p.shape[0], p.shape[1], height, width)
+            total[..., rows, columns] += p
+            count[rows, columns] += 1
+    return total / count
 
 
 def offsets(length: int, window: int, stride: float) -> list[int]:
@@ -121,7 +149,7 @@ def offsets(length: int, window: int, stride: float) -> list[int]:
 @torch.inference_mode()
 def score(
     cases: Mapping[str, Predictor],
-    batches: Iterable[list[Mapping[str, Any]]],
+    batches: Iterable[list[Sample]],
     num_classes: int,
     device: torch.device,
     limit: int | None = None,
@@ -134,21 +162,39 @@ def score(
     """
     matrices = {name: ConfusionMatrix(num_classes) for name in cases}
     for batch in itertools.islice(batches, limit):
-        for items in of_one_size(batch):
-            rgb = torch.stack([item["rgb"] for item in items]).to(device)
-            depth = torch.stack([item["depth"] for item in items]).to(device)
+        for samples in of_one_kind(batch):
+            pictures = stack(samples, device)
+            truth = np.stack([sample.labels for sample in samples])
             for name, ask in cases.items():
-                masks, _ = decide(ask(rgb, depth), items[0]["labels"].shape)
-                truth = np.stack([item["labels"] for item in items])
+                masks, _ = decide(ask(pictures), truth.shape[1:])
                 matrices[name].update(truth, masks.cpu().numpy())
     for matrix in matrices.values():
         distributed.merge_confusion(matrix, device)
     return matrices
 
 
-def of_one_size(items: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Items grouped by the size of their pictures."""
-    groups: dict[Any, list[Mapping[str, Any]]] = {}
-    for item in items:
-        groups.setdefault((item["rgb"].shape, item["labels"].shape), []).append(item)
+def of_one_kind(samples: list[Sample]) -> list[list[Sample]]:
+    """Samples grouped by size and by what is known of the camera, so that they can be stacked."""
+    groups: dict[Any, list[Sample]] = {}
+    for sample in samples:
+        kind = (sample.labels.shape, sample.intrinsics is None, sample.gravity is None)
+        groups.setdefault(kind, []).append(sample)
     return list(groups.values())
+
+
+def stack(samples: list[Sample], device: torch.device) -> Pictures:
+    """Samples of one kind as tensors on the device."""
+
+    def tensor(arrays: list[Any]) -> Tensor | None:
+        known = all(array is not None for array in arrays)
+        return torch.from_numpy(np.stack(arrays)).to(device) if known else None
+
+    rgb, depth = tensor([s.rgb for s in samples]), tensor([s.depth_m for s in samples])
+    if rgb is None or depth is None:
+        raise ValueError("every sample has rgb and depth")
+    return Pictures(
+        rgb.permute(0, 3, 1, 2),
+        depth[:, None],
+        tensor([s.intrinsics for s in samples]),
+        tensor([s.gravity for s in samples]),
+    )

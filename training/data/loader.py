@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from rgbd_seg_ros.preprocess import (
-    Preprocess,
-    normalise_depth,
-    normalise_rgb,
-)
+from rgbd_seg_ros.preprocess import Preprocess, normalise_rgb
 from training import distributed
 from training.config import RunConfig
-from training.data.sample import Samples
+from training.data.sample import Sample, Samples
 from training.data.transforms import augment
 from training.methods.base import Batch, Views
 from training.options import UsageError
@@ -98,26 +94,6 @@ class Augmented(Dataset[dict[str, Tensor]]):
         return augment(self.samples[index], self.config, self.decoupled, epoch, index)
 
 
-class Whole(Dataset[dict[str, Any]]):
-    """Whole pictures for scoring, as they are."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """``rgb`` 3×H×W uint8, ``depth`` 1×H×W metres, ``labels`` H×W array, ``name``."""
-        sample = self.samples[index]
-        return {
-            "rgb": torch.from_numpy(sample.rgb).permute(2, 0, 1),
-            "depth": torch.from_numpy(sample.depth_m)[None],
-            "labels": sample.labels,
-            "name": sample.name,
-        }
-
-
 def as_list(items: list[Any]) -> list[Any]:
     """Collates nothing: pictures of a batch may differ in size."""
     return items
@@ -153,11 +129,11 @@ def training_loader(
 
 def scoring_loader(
     samples: Samples, config: RunConfig, device: torch.device
-) -> DataLoader[list[dict[str, Any]]]:
-    """Every rank's own share of whole pictures: each is scored once, by one rank."""
+) -> DataLoader[list[Sample]]:
+    """Every rank's own share of whole samples: each is scored once, by one rank."""
     own = list(range(distributed.rank(), len(samples), distributed.world_size()))
     return DataLoader(
-        Subset(Whole(samples), own),
+        Subset(samples, own),  # type: ignore[arg-type]
         batch_size=config.eval_batch,
         collate_fn=as_list,
         **_worker_options(config.workers, device),
@@ -170,7 +146,7 @@ def to_batch(
     """Stacked views to normalised tensors on the device."""
     moved = {k: v.to(device, non_blocking=True) for k, v in raw.items()}
     rgb = normalise_rgb(moved["rgb"], preprocess) * inside(moved["rgb_box"], moved["rgb"])
-    depth = normalise_depth(moved["depth"], preprocess)
+    depth = preprocess.depth.normalise(moved["depth"])
     labels = {"rgb": moved["labels_rgb"].long()}
     if "labels_depth" in moved:
         labels["depth"] = moved["labels_depth"].long()

@@ -1,0 +1,266 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: exact resume after a kill, what stops a run, accumulation, the split of each score."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rgbd_seg_ros.bundle import load_network
+from rgbd_seg_ros.metrics import ConfusionMatrix
+from training import checkpoint, loop
+from training.config import Settings
+from training.loop import Run, TrainingStopped
+from training.options import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+Make = Callable[..., Settings]
+
+
+def train(settings: Settings) -> Run:
+    run = Run(settings, CPU)
+    run.train()
+    return run
+
+
+def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+# Kills itself while it writes the optimiser state of the checkpoint of step 5, in mid-epoch.
+KILLED = """
+import json, os, signal, sys, torch
+from training import checkpoint
+from training.config import from_dict
+from training.loop import Run
+torch.set_num_threads(int(sys.argv[2]))
+write = checkpoint._write
+def write_or_die(path, data):
+    if "00000005" in str(path) and path.name == "optimiser.pt":
+        path.write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, data)
+checkpoint._write = write_or_die
+values = json.loads(sys.argv[1])
+Run(from_dict(values["method"], values, "the test"), torch.device("cpu")).train()
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -> None:
+    # 13 training samples in batches of 3: the last step of an epoch has a single-sample rest
+    # that is left out, steps 0..3 of the second epoch are 4..7.
+    keys = {
+        **{"batch": 3, "epochs": 2, "checkpoint_every": 1, "ema": 0.9, "deterministic": True},
+        **{"workers": 2, "accumulate": 1, "clip_norm": 1.0, "amp": "bf16", "warmup_epochs": 0.5},
+    }
+    whole = train(settings(**keys, out=str(tmp_path / "whole")))
+
+    broken = settings(**keys, out=str(tmp_path / "broken"))
+    command = [sys.executable, "-c", KILLED, json.dumps(broken.to_dict())]
+    killed = subprocess.run([*command, str(torch.get_num_threads())], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir())
+    assert left == [".writing_00000005", "step_00000003", "step_00000004"]
+
+    resumed = Run(settings(**keys, out=str(tmp_path / "broken"), resume=True), CPU)
+    resumed.train()
+    assert resumed.step == whole.step == 8
+    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
+    assert whole.average is not None
+    assert resumed.average is not None
+    assert_same_weights(resumed.average.state, whole.average.state)
+    files = [tmp_path / name / "best" / "rgb.safetensors" for name in ("whole", "broken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_interrupt_saves_and_says_how_to_resume(
+    settings: Make, step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = train(settings(out=str(tmp_path / "whole")))
+    run = Run(settings(), CPU)
+    original = run._step
+
+    def step_then_signal(*args: Any) -> Any:
+        losses = original(*args)
+        if run.step == step:
+            signal.raise_signal(signal.SIGINT)
+        return losses
+
+    monkeypatch.setattr(run, "_step", step_then_signal)
+    with pytest.raises(TrainingStopped, match=r"saved at step .* supervised --out .* --resume"):
+        run.train()
+    resumed = train(settings(resume=True))
+    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
+
+
+def test_learning_works_and_each_score_says_its_split(settings: Make, tmp_path: Path) -> None:
+    run = Run(settings(epochs=12, log_every=3), CPU)
+    results = run.train()
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    losses = [e["scalars"]["ce"] for e in events if e["event"] == "train"]
+    assert losses[-1] < 0.7 * losses[0]
+    assert set(results["students"]["rgb"]) == {"val", "test"}
+    record = load_network(tmp_path / "run" / "best" / "rgb.safetensors").record
+    assert record.training["scores"] == results["students"]["rgb"]
+    assert record.training["epoch"] == results["best_epoch"]
+    assert record.labels.classes == ("floor", "wall", "thing")
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+
+
+def test_the_test_split_is_opened_once_and_last(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import results
+
+    opened: list[str] = []
+    original = loop.open_split
+
+    def spy(config: Any, split: Any) -> Any:
+        opened.append(split)
+        return original(config, split)
+
+    monkeypatch.setattr(loop, "open_split", spy)
+    monkeypatch.setattr(results, "open_split", spy)
+    train(settings(epochs=3))
+    assert opened == ["train", "val", "test"]
+
+
+def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> None:
+    """Two parts of two against one of four, with batch norm and dropout out of the way."""
+    weights = []
+    for accumulate in (1, 2):
+        run = Run(settings(accumulate=accumulate, flip=0, scales=[1], jitter=[0] * 4), CPU)
+        for module in run.method.modules():  # they would see other statistics and draws
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.Dropout):
+                module.train = lambda mode=True: None  # type: ignore[method-assign, assignment]
+                module.training = False
+            if type(module).__name__ == "DropPath":
+                module.rate = 0.0
+        # AdamW turns rounding of a gradient near 0 into a full step; SGD shows the gradient.
+        run.optimiser = torch.optim.SGD(run.method.parameters(), lr=1.0)
+        run.sampler.epoch = run.sampler.start = 0
+        run.method.train()
+        raws = [raw for raw, _ in zip(run.loader, range(accumulate), strict=False)]
+        # Every pixel valid, so that the mean of two means is the mean.
+        for raw in raws:
+            raw["labels_rgb"].clamp_(max=2)
+        run._step(raws, run.plan.shares(0, 0))
+        weights.append(run.method.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-7, msg=name)
+
+
+def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Run(settings(), CPU)
+    before = {k: v.clone() for k, v in run.method.state_dict().items()}
+    original = loop.to_batch
+
+    def poisoned(*args: Any) -> Any:
+        batch = original(*args)
+        batch.rgb[0, 0, 0, 0] = float("nan")
+        return batch
+
+    monkeypatch.setattr(loop, "to_batch", poisoned)
+    with pytest.raises(TrainingStopped, match=r"not finite at step 0.*lower lr"):
+        run.train()
+    saved = torch.load(tmp_path / "run" / "not_finite_step0_rank0.pt", weights_only=True)
+    assert saved["parts"][0]["rgb"].shape == (4, 3, 32, 32)
+    for name, parameter in run.method.named_parameters():
+        assert torch.equal(parameter, before[name]), "no step was taken"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_says_what_to_lower(
+    settings: Make, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "to_batch", fail)
+    with pytest.raises(TrainingStopped, match=r"out of memory with batch 4 .*raise accumulate"):
+        Run(settings(sanity_batches=0), CPU).train()
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(loop, "to_batch", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        Run(settings(), CPU).train()
+
+
+def test_early_stop(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(settings(epochs=9, early_stop=2), CPU)
+    same = ConfusionMatrix(3)
+    same.update(np.array([0, 1, 2]), np.array([0, 1, 1]))
+    monkeypatch.setattr(run, "score", lambda *_, **__: {"rgb": same})
+    run.train()
+    assert run.step == 3 * run.plan.steps  # the first is the best, two are not better
+
+
+def test_overfit_trains_and_validates_on_the_same_few(settings: Make) -> None:
+    run = Run(settings(overfit=4), CPU)
+    assert run.plan.samples == 4
+    shown = {sample.name for batch in run.val_loader for sample in batch}
+    assert shown == {run.loader.dataset.samples[i].name for i in range(4)}  # type: ignore[attr-defined]
+
+
+def test_nothing_to_resume(settings: Make) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        Run(settings(resume=True), CPU).train()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["floor", "wall", "ceiling"]}, "label set"),
+        ({"steps_per_epoch": 99}, "99 steps per epoch"),
+        ({"method": "crodino_kd"}, "method 'crodino_kd', not 'supervised'"),
+    ],
+)
+def test_resume_of_another_run_is_refused(
+    settings: Make, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    run = train(settings(epochs=1))
+    state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
+    if "method" in change:
+        state["settings"]["method"] = change["method"]
+    else:
+        state.update(change)
+    with pytest.raises(UsageError, match=message):
+        checkpoint.compare(state, run.settings, run.task.labels, run.plan.steps)
+
+
+def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
+    run = train(settings(epochs=1))
+    state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
+    changed = settings(epochs=1, lr=5e-4)
+    lines = checkpoint.compare(state, changed, run.task.labels, run.plan.steps)
+    assert lines == ["resuming with lr 0.0005 instead of 0.001"]
