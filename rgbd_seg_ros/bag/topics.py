@@ -16,6 +16,9 @@ from rgbd_seg_ros.images import COLOUR_ENCODINGS, DEPTH_ENCODINGS
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+PICTURES = (IMAGE, COMPRESSED)
+#: Types that a topic given by the user must have, where they are not those of a picture.
+FITTING = {"truth": (IMAGE,)}
 #: Given for a topic: use none.
 NONE = "none"
 
@@ -124,7 +127,7 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
 def _check(topic: str, field: str, topics: list[Topic]) -> None:
     option = f"--{field.replace('_', '-')}-topic"
     types = [t for t in topics if t.name == topic]
-    fitting = (CAMERA_INFO,) if field.endswith("_info") else (IMAGE, COMPRESSED)
+    fitting = FITTING.get(field, (CAMERA_INFO,) if field.endswith("_info") else PICTURES)
     if not types:
         names = [t.name for t in topics if t.type in fitting]
         near = difflib.get_close_matches(topic, names, n=1)
@@ -137,7 +140,7 @@ def _check(topic: str, field: str, topics: list[Topic]) -> None:
 
 
 def _look(reader: BagReader, topic: Topic) -> _Picture | None:
-    if topic.type not in (IMAGE, COMPRESSED) or not topic.count:
+    if topic.type not in PICTURES or not topic.count:
         return None
     name = topic.name.lower()
     if any(part in name for part in (*_DERIVED, *_INFRARED)):

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from rgbd_seg_ros.bag.session import Options, replay_bag
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.labels import LabelSet
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -78,3 +82,44 @@ def recording(
 ) -> Path:
     """Four seconds at 10 Hz, aligned, with truth."""
     return write_recording(tmp_path_factory.mktemp("bags") / "aligned")
+
+
+class PlainEngine:
+    """A constant-time stand-in for the networks: everything is the network's own class.
+
+    With truth 0 above and 1 below, the fused one is half right, and an empty partner makes it
+    wrong everywhere.
+    """
+
+    labels = LabelSet("plain", ("zero", "one", "two", "three"))
+    available = ("rgbd", "rgb", "depth")
+    classes: ClassVar = {"rgbd": 0, "rgb": 1, "depth": 1}
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self, rgb, depth, intrinsics, /, *, size, network):  # type: ignore[no-untyped-def]
+        assert rgb is None or (rgb.dtype == np.uint8 and rgb.shape[2] == 3)
+        assert depth is None or depth.dtype == np.float32
+        self.calls.append(network)
+        empty = network == "rgbd" and (rgb is None or depth is None)
+        labels = np.full(size, 3 if empty else self.classes[network], np.uint8)
+        confidence = np.full(size, 200, np.uint8)
+        return SimpleNamespace(
+            labels=labels, confidence=confidence, network=network, timings_ms={"total": 2.5}
+        )
+
+
+@pytest.fixture
+def engine() -> PlainEngine:
+    return PlainEngine()
+
+
+@pytest.fixture
+def run_replay(engine: PlainEngine, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Replay a bag with the stand-in; keywords as in Options."""
+
+    def run(bag: Path, interrupted=lambda: False, **options):  # type: ignore[no-untyped-def]
+        return replay_bag(Options(bag=bag, **options), lambda: engine, interrupted)
+
+    return run
