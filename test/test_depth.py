@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding, encode, to_metres
+from rgbd_seg_ros.depth import (
+    ENCODING_CHANNELS,
+    HHA_MEAN,
+    HHA_STD,
+    DepthEncoding,
+    encode,
+    to_metres,
+)
 
 
 def test_ticks_become_metres_and_both_sentinels_are_invalid() -> None:
@@ -46,12 +53,34 @@ def test_zscore_and_disparity_by_hand() -> None:
     assert disparity.flatten().tolist() == [1.0, -0.5, -0.75, 0.0]
 
 
+def encoding_of(kind: str) -> DepthEncoding:
+    return DepthEncoding.for_hha() if kind == "hha" else DepthEncoding(kind)
+
+
 @pytest.mark.parametrize("kind", ENCODING_CHANNELS)
 def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> None:
-    encoding = DepthEncoding(kind)
-    encoded = encode(torch.full((2, 1, 5, 7), float("nan")), encoding)
+    encoding = encoding_of(kind)
+    intrinsics = torch.eye(3).expand(2, 3, 3) if encoding.needs_intrinsics else None
+    encoded = encode(torch.full((2, 1, 5, 7), float("nan")), encoding, intrinsics)
     assert encoded.shape == (2, encoding.channels, 5, 7)
-    assert torch.count_nonzero(encoded) == 0
+    if kind == "hha":
+        levels = torch.tensor([255.0, 130.0, 218.0]) / 255
+        expected = (levels - torch.tensor(HHA_MEAN)) / torch.tensor(HHA_STD)
+        torch.testing.assert_close(encoded[1, :, 2, 3], expected)
+    else:
+        assert torch.count_nonzero(encoded) == 0
+
+
+@pytest.mark.parametrize("kind", ENCODING_CHANNELS)
+def test_padding_is_the_mean(kind: str) -> None:
+    encoding = encoding_of(kind)
+    padding = torch.full((1, encoding.channels, 2, 2), float("nan"))
+    assert torch.count_nonzero(encoding.normalise(padding)) == 0
+
+
+def test_hha_without_intrinsics_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs the camera's intrinsics"):
+        encode(torch.ones(1, 1, 5, 7), DepthEncoding.for_hha())
 
 
 @pytest.mark.parametrize(
@@ -61,6 +90,9 @@ def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> N
         ({"std": 0.0}, "above 0"),
         ({"clip_m": (2.0, 1.0)}, "near < far"),
         ({"clip_m": (0.0, 1.0)}, "near < far"),
+        ({"kind": "hha"}, r"mean of hha needs 3 value"),
+        ({"mean": (1.0, 2.0)}, r"mean of zscore needs 1 value"),
+        ({"holes": "black"}, "known: reference, zero"),
     ],
 )
 def test_bad_encodings_are_refused(arguments: dict, message: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rgbd_seg_ros.depth import DepthEncoding, encode
+from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.preprocess import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -14,6 +16,7 @@ from rgbd_seg_ros.preprocess import (
     prepare_depth,
     prepare_rgb,
     resize_depth,
+    resize_intrinsics,
 )
 
 PREPROCESS = Preprocess(size=(32, 48))
@@ -42,6 +45,24 @@ def test_no_depth_becomes_zeros() -> None:
     prepared = prepare_depth(torch.full((1, 1, 480, 640), float("nan")), PREPROCESS)
     assert prepared.shape == (1, 1, 32, 48)
     assert torch.count_nonzero(prepared) == 0
+
+
+def test_intrinsics_follow_the_picture() -> None:
+    camera = Intrinsics(500, 510, 321.5, 237.25, 640, 480)
+    resized = resize_intrinsics(torch.from_numpy(camera.matrix())[None], (480, 640), (120, 213))
+    expected = torch.from_numpy(camera.resized(213, 120).matrix())
+    torch.testing.assert_close(resized[0], expected)
+
+
+def test_hha_is_made_at_the_networks_size_with_the_resized_intrinsics() -> None:
+    hha = Preprocess((48, 64), depth=DepthEncoding.for_hha())
+    camera = Intrinsics(300, 300, 95.5, 71.5, 192, 144)
+    depth = torch.rand(1, 1, 144, 192) + 1.0
+    gravity = torch.tensor([[0.0, 0.96, 0.28]])
+    prepared = prepare_depth(depth, hha, torch.from_numpy(camera.matrix())[None], gravity)
+    small = torch.from_numpy(camera.resized(64, 48).matrix())[None]
+    expected = encode(resize_depth(depth, (48, 64)), hha.depth, small, gravity)
+    torch.testing.assert_close(prepared, expected)
 
 
 def test_same_size_passes_through_unresized() -> None:
