@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import heapq
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from rgbd_seg_ros.bag.salvage import is_cut_off, salvage
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -55,7 +58,8 @@ class BagReader:
 
     Args:
         path: a rosbag2 directory, its ``.mcap`` or ``.db3`` file, or a ROS 1 ``.bag`` file. A
-            directory without ``metadata.yaml`` (a recording that was cut off) is read too.
+            directory without ``metadata.yaml`` and an mcap without its end, as a recording that
+            was cut off leaves them, are read as far as they go.
 
     Raises:
         BagError: no bag, an empty or damaged one, or one of an unknown kind.
@@ -160,7 +164,7 @@ class BagReader:
             ) from error
         self._ros1 = paths[0].suffix == ".bag"
         self._typestore = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.LATEST)
-        for path in paths:
+        for path in self._whole(paths):
             try:
                 reader: Reader1 | Reader2 = Reader1(path) if self._ros1 else Reader2(path)
                 self._stack.enter_context(reader)
@@ -170,6 +174,21 @@ class BagReader:
                 raise BagError(_unreadable(path, error)) from error
         if not any(c.msgcount for c in self._connections()):
             raise BagError(f"{self.path} holds no messages; was anything recorded?")
+
+    def _whole(self, paths: list[Path]) -> list[Path]:
+        """The same paths, with a repaired copy in the place of an mcap that was cut off."""
+        files = [f for p in paths for f in (sorted(p.glob("*.mcap")) if p.is_dir() else [p])]
+        if not any(f.suffix == ".mcap" and is_cut_off(f) for f in files):
+            return paths
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rgbd_seg_")))
+        whole = []
+        for file in files:
+            if file.suffix == ".mcap" and is_cut_off(file):
+                lost = salvage(file, folder / file.name)
+                self.damage = f"{file.name} was cut off; its last {lost} bytes are lost"
+                file = folder / file.name
+            whole.append(file)
+        return whole
 
 
 def _storage_paths(path: Path) -> list[Path]:
@@ -207,6 +226,6 @@ def _unreadable(path: Path, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     remedy = {
         ".bag": "repair it with: rosbag reindex",
-        ".mcap": "repair it with: mcap recover IN -o OUT",
+        ".mcap": "try: mcap recover IN -o OUT",
     }.get(path.suffix, "record it again, or rebuild its metadata with: ros2 bag reindex")
     return f"cannot read {path}: {reason}; if it was cut off, {remedy}"
