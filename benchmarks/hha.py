@@ -1,0 +1,104 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Milliseconds for HHA of one picture, on the CPU's cores and in a CUDA graph where there is one.
+
+    python -m benchmarks.hha --size 480 640 [--threads 2] [--json]
+
+Other load on the machine only ever adds time, so the least of many runs is printed beside the
+median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rgbd_seg_ros.depth import hha, to_metres
+
+
+def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth with holes, intrinsics and gravity of a synthetic room, as a batch of one."""
+    from training.data.synthetic import SceneSource
+
+    room = SceneSource(size=size, split="test")[0]
+    arrays = to_metres(room.depth_mm)[None], room.intrinsics.matrix(), room.gravity
+    depth, intrinsics, gravity = (torch.from_numpy(array)[None] for array in arrays)
+    return depth, intrinsics, gravity
+
+
+def times_ms(run: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Least and median time of a call."""
+    run()
+    spans = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        spans.append((time.perf_counter() - start) * 1e3)
+    return {"least_ms": round(min(spans), 2), "median_ms": round(statistics.median(spans), 2)}
+
+
+def on_cpu(inputs: tuple[Tensor, ...], repeats: int) -> dict[str, float]:
+    """Eager, as the engine calls it."""
+    with torch.inference_mode():
+        return times_ms(lambda: hha(*inputs), repeats)
+
+
+def on_cuda(inputs: tuple[Tensor, ...], repeats: int) -> dict[str, float]:
+    """Replays of a captured graph, the device's work included."""
+    moved = [tensor.cuda() for tensor in inputs]
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            hha(*moved)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        hha(*moved)
+
+    def replay() -> None:
+        graph.replay()
+        torch.cuda.synchronize()
+
+    return times_ms(replay, repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+    parser.add_argument("--repeats", type=int, default=50, help="timed calls (default 50)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    args = parser.parse_args()
+    if min(args.threads, args.repeats) < 1 or min(args.size) < 8:
+        parser.error("give --threads and --repeats of at least 1 and a --size of at least 8 8")
+    torch.set_num_threads(args.threads)
+    depth, intrinsics, gravity = picture((args.size[0], args.size[1]))
+    devices = {f"cpu, {args.threads} thread(s)": on_cpu}
+    if torch.cuda.is_available():
+        devices[torch.cuda.get_device_name()] = on_cuda
+    rows = {
+        device: {
+            "gravity_given": measure((depth, intrinsics, gravity), args.repeats),
+            "gravity_estimated": measure((depth, intrinsics), args.repeats),
+        }
+        for device, measure in devices.items()
+    }
+    if args.json:
+        print(json.dumps({"size": args.size, "repeats": args.repeats, "devices": rows}))
+        return
+    for device, cases in rows.items():
+        for case, ms in cases.items():
+            print(
+                f"{args.size[1]}×{args.size[0]}, {device}, {case.replace('_', ' ')}: "
+                f"{ms['least_ms']} ms, median {ms['median_ms']} ms"
+            )
+
+
+if __name__ == "__main__":
+    main()
