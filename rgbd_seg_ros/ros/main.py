@@ -42,6 +42,9 @@ def main(
     build: Callable[[NodeConfig], LiveEngine] = build_engine,
 ) -> int:
     """Run the node until SIGINT, SIGTERM or a failed start; the exit code."""
+    # A message waits this long at most for the thread that is making a mask (Python's default is
+    # 5 ms, as much as all else that the node adds).
+    sys.setswitchinterval(0.0005)
     rclpy.init(args=None if args is None else list(args))
     try:
         node = SegmenterNode(build)

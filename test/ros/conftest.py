@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from graph import Client, Rig, install_overlay, save_tiny_bundle
+from graph import Client, Rig, install_overlay, save_tiny_bundle  # noqa: E402
 
 
 def pytest_configure() -> None:
