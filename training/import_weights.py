@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.config import run_command
-from training.options import UsageError
+from training.options import UsageError, convert, lookup
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rgbd_seg_ros.depth import DepthEncoding
     from rgbd_seg_ros.models import NetworkSpec
 
     State = dict[str, Tensor]
@@ -276,7 +277,6 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
     from rgbd_seg_ros.labels import LabelSet
     from rgbd_seg_ros.models import build
     from rgbd_seg_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-    from training.options import convert
 
     spec, weights = convert_network(args.source, state)
     mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -295,7 +295,11 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         preprocess = Preprocess(size, mean, std, depth)
         spec = replace(spec, depth_channels=depth.channels)
     network = build(spec)
-    network.load_state_dict(weights)  # strict: every weight is filled
+    try:
+        network.load_state_dict(weights)  # strict: every weight is filled
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the file does not fill the network: {reason}") from error
     facts = {"method": f"imported from {args.source}", "source_sha256": sha256(args.file)}
     record = NetworkRecord(
         spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENCE
@@ -304,17 +308,19 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
     return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENCE}"
 
 
-def depth_encoding(kind: str) -> Any:
-    """The record of the second input."""
+def depth_encoding(kind: str) -> DepthEncoding:
+    """The record of CMX's second input.
+
+    HHA's channels are disparity, height, angle here and in published files read as RGB; read as
+    BGR they are reversed like colour, so mean and deviation are too.
+    """
     from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
 
-    if kind not in ENCODING_CHANNELS:
-        raise UsageError(
-            f"this version cannot compute the depth encoding {kind!r} (it can: "
-            f"{', '.join(ENCODING_CHANNELS)}); name the one the network was trained on, or one "
-            "to train it further on, with --depth-encoding"
-        )
-    return DepthEncoding(kind)
+    lookup("depth encoding", kind, ENCODING_CHANNELS)
+    if kind != "hha":  # to train further on: no published network eats it
+        return DepthEncoding(kind)
+    rgb = DepthEncoding.for_hha()
+    return replace(rgb, mean=rgb.mean[::-1], std=rgb.std[::-1])  # type: ignore[index]
 
 
 def save_encoder(path: Path, name: str, weights: State, licence: str) -> None:

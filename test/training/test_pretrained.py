@@ -1,0 +1,143 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Weights to start from: each kind of file reaches the encoder, every mistake is one line."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgbd_seg_ros.bundle import NetworkRecord, save_network
+from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.models.deeplabv3plus import build_encoder
+from rgbd_seg_ros.preprocess import Preprocess
+from training import import_weights
+from training.options import UsageError
+from training.pretrained import load_pretrained
+
+PREPROCESS = Preprocess((64, 64))
+
+
+def network(encoder: str, modality: str = "rgb", classes: int = 4) -> Any:
+    architecture = "cmx" if modality == "rgbd" else "deeplabv3plus"
+    return build(
+        NetworkSpec(
+            architecture=architecture,
+            modality=modality,
+            encoder=encoder,
+            num_classes=classes,
+            width=8,
+        )
+    )
+
+
+def mit_file(path: Path) -> dict[str, torch.Tensor]:
+    """MiT-B0 as NVIDIA names it, with its ImageNet classifier."""
+    state = {}
+    for name, tensor in build_encoder("mit_b0", 3, 0).state_dict().items():
+        _, stage, part, rest = name.split(".", 3)
+        part = {"blocks": "block"}.get(part, part)
+        rest = rest.replace("dwconv.", "dwconv.dwconv.")
+        state[f"{part}{int(stage) + 1}.{rest}"] = tensor
+    state |= {"head.weight": torch.zeros(1000, 256), "head.bias": torch.zeros(1000)}
+    torch.save(state, path)
+    return state
+
+
+def test_none_leaves_the_network_alone() -> None:
+    net = network("mit_b0")
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    assert load_pretrained(net, "none", PREPROCESS) == "Apache-2.0"
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize("through_import", [False, True])
+def test_mit_fills_every_encoder_and_brings_its_licence(
+    through_import: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mit_b0.pth"
+    state = mit_file(path)
+    if through_import:
+        out = tmp_path / "encoder.safetensors"
+        import_weights.main(["--from", "segformer", str(path), "--out", str(out)])
+        path = out
+    net = network("mit_b0", "rgbd")
+    licence = load_pretrained(net, str(path), PREPROCESS)
+    assert "NVIDIA" in licence
+    assert "no commercial use" in capsys.readouterr().err
+    expected = state["block3.1.mlp.dwconv.dwconv.weight"]
+    for branch in (net.rgb, net.depth):
+        assert torch.equal(branch.stages[2].blocks[1].mlp.dwconv.weight, expected)
+
+
+def test_resnet_of_torchvision_and_its_depth_stem(tmp_path: Path) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    theirs = torchvision.models.resnet18(weights=None)
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    for modality in ("rgb", "depth"):
+        net = network("resnet18", modality)
+        load_pretrained(net, str(tmp_path / "resnet18.pth"), PREPROCESS)
+        stem = theirs.conv1.weight
+        expected = stem if modality == "rgb" else stem.mean(dim=1, keepdim=True)
+        torch.testing.assert_close(net.encoder.conv1.weight, expected)
+        assert torch.equal(net.encoder.layer3[1].conv2.weight, theirs.layer3[1].conv2.weight)
+
+
+@pytest.mark.parametrize("classes", [4, 7])
+def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
+    classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = network("mit_b0", classes=classes)
+    labels = LabelSet("x", tuple(f"c{i}" for i in range(classes)))
+    record = NetworkRecord(trained.spec, Preprocess((64, 64), (0.4, 0.5, 0.6)), labels)
+    path = save_network(tmp_path / "rgb.safetensors", trained, record)
+    net = network("mit_b0")
+    before = net.decoder.classifier.weight.clone()
+    load_pretrained(net, str(path), PREPROCESS)
+    assert torch.equal(net.decoder.refine[0].weight, trained.decoder.refine[0].weight)
+    assert torch.equal(net.decoder.classifier.weight, before) == (classes == 7)
+    assert "it was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="does not fit"):
+        load_pretrained(network("mit_b0", "rgbd"), str(path), PREPROCESS)
+
+
+def test_a_missing_connection_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision")
+    monkeypatch.setattr(
+        "urllib.request.urlopen",
+        lambda *_, **__: (_ for _ in ()).throw(urllib.error.URLError("no route to host")),
+    )
+    monkeypatch.setenv("TORCH_HOME", "/nowhere/cache")
+    monkeypatch.setattr("os.makedirs", lambda *_, **__: None)
+    with pytest.raises(
+        UsageError, match=r"fetch https://.*resnet50.*\.pth elsewhere and put it at /nowhere/cache"
+    ):
+        load_pretrained(network("resnet50"), "imagenet", PREPROCESS)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "source", "message"),
+    [
+        ("mit_b0", "imagenet", "NVIDIA gives out for research only"),
+        ("resnet18", "imagnet", "none of none, imagenet, IMAGENET1K_V1"),
+    ],
+)
+def test_unknown_sources(encoder: str, source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_pretrained(network(encoder), source, PREPROCESS)
+
+
+def test_weights_of_another_encoder_and_a_changed_file_are_refused(tmp_path: Path) -> None:
+    mit_file(tmp_path / "mit.pth")
+    with pytest.raises(UsageError, match="weights of mit_b0, the network needs mit_b1"):
+        load_pretrained(network("mit_b1"), str(tmp_path / "mit.pth"), PREPROCESS)
+    out = tmp_path / "encoder.safetensors"
+    import_weights.main(["--from", "segformer", str(tmp_path / "mit.pth"), "--out", str(out)])
+    out.write_bytes(out.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UsageError, match="not the file that its JSON describes"):
+        load_pretrained(network("mit_b0"), str(out), PREPROCESS)
