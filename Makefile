@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS := bag,train,export,test
+EXTRAS := bag,data,train,export,test
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Sourced only if it fits this environment's Python; ROS reads unset variables and set -u would stop it.

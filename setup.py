@@ -29,6 +29,7 @@ setup(
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
         "bag": ["rosbags>=0.10"],
+        "data": ["h5py", "scipy"],
         "train": ["matplotlib", "tensorboard", "torchvision"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy; launch itself needs lark.

@@ -54,7 +54,7 @@ class RunConfig:
     device: str = opt("auto", "auto, cpu, cuda or cuda:N")
     deterministic: bool = opt(False, "the same bits on every run, at some cost on a GPU")
     # Data
-    data: str = opt("synthetic", "which data set: synthetic, folder")
+    data: str = opt("synthetic", "which data set: synthetic, folder, prepared")
     root: str = opt("", "the data set's folder, where it has one")
     size: tuple[int, int] = opt((120, 160), "height and width the network works at")
     native: bool = opt(

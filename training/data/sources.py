@@ -28,10 +28,17 @@ def _folder(config: RunConfig, split: Split) -> Samples:
     return open_folder(config.root, split, config.val_fraction, config.strict, config.cache)
 
 
+def _prepared(config: RunConfig, split: Split) -> Samples:
+    from training.data.prepare.index import open_prepared
+
+    return open_prepared(config.root, split)
+
+
 #: Name → function(config, split). A validation split is always held out of the training data.
 SOURCES: dict[str, Callable[[RunConfig, Split], Samples]] = {
     "synthetic": _synthetic,
     "folder": _folder,
+    "prepared": _prepared,
 }
 
 

@@ -1,0 +1,216 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The one prepared layout: pictures, index.json, and the reader for training and evaluation.
+
+rgb/NAME.png      8-bit colour
+depth/NAME.png    16-bit ticks of ``depth.scale_m`` metres, 0 invalid
+labels/NAME.png   8-bit class ids from 0, 255 unlabeled
+index.json        frames with split, group, intrinsics, gravity, sizes and sha256
+dataset.yaml, train.txt, val.txt, test.txt    the same for the ``folder`` reader
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgbd_seg_ros.labels import LabelSet
+from training.data.sample import Sample, hold_out
+from training.options import UsageError
+
+INDEX = "index.json"
+FORMAT = 1
+STREAMS = ("rgb", "depth", "labels")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frame as the index lists it."""
+
+    name: str
+    group: str
+    split: str
+    #: (height, width).
+    size: tuple[int, int]
+    #: Stream → size of its file in bytes.
+    bytes: dict[str, int]
+    #: Stream → sha256 of its file.
+    sha256: dict[str, str]
+    #: fx, fy, cx, cy in pixels.
+    intrinsics: tuple[float, float, float, float] | None = None
+    #: Unit vector pointing down in the optical frame.
+    gravity: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """``index.json``."""
+
+    #: Data set it was made of, such as ``nyuv2``.
+    dataset: str
+    label_set: LabelSet
+    #: Metres per tick of the depth pictures, and what they hold.
+    depth_scale: float
+    quantity: str
+    #: What the preparation was told, and the files it was made of.
+    options: dict[str, Any]
+    source: dict[str, Any]
+    #: Share of the groups held out for validation.
+    val_fraction: float
+    #: Of everything that decides the pictures; two preparations with one are the same.
+    fingerprint: str
+    records: tuple[Record, ...]
+
+    def to_json(self) -> str:
+        """The file's text: the same for the same content."""
+        label_set = self.label_set
+        document = {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "label_set": {
+                "name": label_set.name,
+                "classes": label_set.classes,
+                "palette": label_set.palette,
+            },
+            "depth": {"scale_m": self.depth_scale, "quantity": self.quantity},
+            "options": self.options,
+            "source": self.source,
+            "val_fraction": self.val_fraction,
+            "fingerprint": self.fingerprint,
+            "frames": [],
+        }
+        lines = [json.dumps(dataclasses.asdict(r), ensure_ascii=False) for r in self.records]
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        return (
+            text.replace('"frames": []', '"frames": [\n  ' + ",\n  ".join(lines) + "\n ]") + "\n"
+        )
+
+
+def read_index(root: Path) -> Index:
+    """``index.json`` of a prepared folder, checked.
+
+    Raises:
+        UsageError: not there, defective, or of another format.
+    """
+    path = root / INDEX
+    if not path.is_file():
+        raise UsageError(
+            f"{root} is no prepared data set ({INDEX} is missing); make one with "
+            "python -m training.prepare"
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise UsageError(
+                f"{path} has format {document['format']}, known is {FORMAT}; prepare anew"
+            )
+        names = document["label_set"]
+        palette = tuple(tuple(colour) for colour in names["palette"])
+        return Index(
+            document["dataset"],
+            LabelSet(names["name"], tuple(names["classes"]), palette),
+            float(document["depth"]["scale_m"]),
+            document["depth"]["quantity"],
+            document["options"],
+            document["source"],
+            float(document["val_fraction"]),
+            document["fingerprint"],
+            tuple(to_record(frame) for frame in document["frames"]),
+        )
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is defective ({type(error).__name__}: {error})") from error
+
+
+def to_record(values: dict[str, Any]) -> Record:
+    """A frame from JSON."""
+    as_tuple = {
+        key: None if values[key] is None else tuple(values[key])
+        for key in ("size", "intrinsics", "gravity")
+    }
+    return Record(**{**values, **as_tuple})
+
+
+def assign_splits(
+    names: list[str], groups: list[str], splits: list[str | None], val_fraction: float
+) -> list[str]:
+    """The split of each frame: as published, else held out by group.
+
+    Groups, not frames, are held out: neighbours in a video or crops of one scene are near twins.
+    Which ones depends on the hash of their names alone. Where nothing is published as ``test``,
+    that is held out first.
+    """
+    result = [split or "train" for split in splits]
+    missing = [s for s in ("test", "val") if s not in splits]
+    for split in missing:
+        rest = sorted({g for g, s in zip(groups, result, strict=True) if s == "train"})
+        if len(rest) < 2:
+            raise UsageError(
+                f"cannot hold out a {split} split: the training part is one group of frames "
+                f"({rest[0] if rest else 'none'})"
+            )
+        _, held = hold_out(rest, val_fraction)
+        chosen = set(held)
+        result = [
+            split if s == "train" and g in chosen else s
+            for g, s in zip(groups, result, strict=True)
+        ]
+    return result
+
+
+class PreparedSamples:
+    """One split of a prepared folder."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        from training.data.folder import Description, FolderSamples
+
+        index = read_index(root)
+        self.records = [r for r in index.records if r.split == split]
+        self.label_set = index.label_set
+        for stream in STREAMS:
+            sizes = {p.stem: p.stat().st_size for p in (root / stream).glob("*.png")}
+            wrong = [r.name for r in self.records if sizes.get(r.name) != r.bytes[stream]]
+            if wrong:
+                raise UsageError(
+                    f"{root}/{stream}: {len(wrong)} of {len(self.records)} files are missing or "
+                    f"changed, the first {wrong[0]}.png; run training.prepare again"
+                )
+        description = Description(index.label_set.classes, index.label_set.name, index.depth_scale)
+        self._folder = FolderSamples(root, description, [r.name for r in self.records])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self.records[index]
+        camera = gravity = None
+        if record.intrinsics is not None:
+            fx, fy, cx, cy = record.intrinsics
+            camera = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+        if record.gravity is not None:
+            gravity = np.array(record.gravity, np.float32)
+        return dataclasses.replace(self._folder[index], intrinsics=camera, gravity=gravity)
+
+
+def open_prepared(root: str, split: str) -> PreparedSamples:
+    """One split of the prepared folder ``root``.
+
+    Raises:
+        UsageError: no folder, no index, or files that are not those of the index.
+    """
+    if not root:
+        raise UsageError("data set 'prepared' needs its folder: --root DIR")
+    return PreparedSamples(Path(root), split)
+
+
+def sha256(data: bytes) -> str:
+    """Of some bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()

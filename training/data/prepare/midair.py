@@ -1,0 +1,180 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Mid-Air: drone flights as HDF5 lists or plain picture trees, every 8th frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.labels import IGNORE_ID, MIDAIR13
+from training.data.prepare.base import (
+    Entry,
+    Picture,
+    Source,
+    class_ids,
+    open_hdf5,
+    read_picture,
+)
+from training.options import UsageError, opt
+
+RECORDS = "sensor_records.hdf5"
+COLOUR, LABELS, DISPARITY = "color_left", "segmentation", "stereo_disparity"
+#: Published id → class id; 7 is "empty".
+LABEL_TABLE = np.array(
+    [0, 1, 2, 3, 4, 5, 6, IGNORE_ID, 7, 8, 9, 10, 11, 12], np.uint8
+)  # fmt: skip
+#: Depth in metres times disparity in pixels: 512 px of focal length (90° over 1024 px) × 1 m.
+FOCAL_BASELINE = 512.0
+SIDE = 1024
+#: The depth PNG's last tick at 1 cm; the sky, 0.008 px of disparity, is set to it.
+FAR_M = 655.34
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen for Mid-Air."""
+
+    environment: str = opt("PLE", "PLE or Kite: folders NAME_training and NAME_test")
+    setup: str = opt("spring", "season or weather, a folder in each")
+    every: int = opt(8, "take every Nth frame of a flight")
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"every must be 1 or more, got {self.every}")
+
+
+class MidAir(Source):
+    """PLE in spring, every 8th frame: 6,859 frames of 1024×1024, 13 classes."""
+
+    name: ClassVar[str] = "midair"
+    page: ClassVar[str] = (
+        "Mid-Air, https://midair.ulg.ac.be/download.html (Left RGB, Semantic seg. and Stereo "
+        "Disparity of PLE training and test, spring)"
+    )
+    #: Flights over open land: the middle of the valid depth may be far.
+    plausible_m: ClassVar[tuple[float, float]] = (1.0, 300.0)
+    #: 6,859 is what the CroDiNo-KD paper counts.
+    expected_is_official: ClassVar[bool] = False
+
+    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+        self.options, self.partial, self.root = options, partial, root
+        self.label_set = MIDAIR13
+        self.depth_scale = 0.01
+        self.expected = (
+            {"all": 6859}
+            if (options.environment, options.setup, options.every) == ("PLE", "spring", 8)
+            else {}
+        )
+        if not root.is_dir():
+            raise UsageError(
+                f"--source {root} is no folder; it must hold the files from {self.page}"
+            )
+        self.parts = {
+            split: root / f"{options.environment}_{part}" / options.setup
+            for split, part in (("train", "training"), ("test", "test"))
+        }
+        self.parts = {split: path for split, path in self.parts.items() if path.is_dir()}
+        if "train" not in self.parts:
+            raise UsageError(
+                f"{root} lacks {options.environment}_training/{options.setup} with the folders "
+                f"{COLOUR}, {LABELS}, {DISPARITY} and {RECORDS}; official page: {self.page}"
+            )
+        self.files = [p / RECORDS for p in self.parts.values() if (p / RECORDS).is_file()]
+
+    def entries(self) -> list[Entry]:
+        """Flight by flight, in the order of time."""
+        found, missing = [], []
+        for split, part in self.parts.items():
+            # Without test flights the test split is held out of the training flights.
+            published = split if len(self.parts) > 1 else None
+            for flight, frames in sorted(flights(part).items()):
+                for colour in frames[:: self.options.every]:
+                    stem = Path(colour).stem
+                    paths = (part / colour, *(
+                        _picture(part / kind / flight / stem) for kind in (LABELS, DISPARITY)
+                    ))  # fmt: skip
+                    lacking = [p for p in paths if not p.is_file()]
+                    missing += lacking
+                    if not lacking:
+                        name = f"{part.parent.name}_{flight}_{stem}"
+                        found.append(Entry(name, flight, published, paths))
+        if missing and not self.partial:
+            raise UsageError(
+                f"{len(missing)} pictures are missing, the first {missing[0]}; unpack all "
+                f"archives of {self.page}, or give --partial"
+            )
+        return found
+
+    def read(self, entry: Entry) -> Picture:
+        """One frame of the left camera."""
+        colour, segmentation, disparity = entry.key
+        rgb = read_picture(colour, 3)
+        raw = read_picture(segmentation, 1)
+        if rgb.shape[:2] != (SIDE, SIDE) and not self.partial:
+            raise UsageError(f"{colour} is {rgb.shape[:2]}, published are {SIDE}×{SIDE}")
+        bits = read_picture(disparity, 1)
+        if bits.dtype != np.uint16:
+            raise UsageError(f"{disparity} is {bits.dtype}; a 16-bit PNG of float16 is expected")
+        width = rgb.shape[1]
+        centre = (width - 1) / 2
+        return Picture(
+            rgb,
+            disparity_to_metres(bits, FOCAL_BASELINE * width / SIDE),
+            class_ids(raw, LABEL_TABLE, str(segmentation)),
+            (width / 2, width / 2, centre, centre),
+        )
+
+
+def disparity_to_metres(
+    bits: npt.NDArray[np.uint16], focal_baseline: float
+) -> npt.NDArray[np.float32]:
+    """H×W bit patterns of float16 disparity in pixels → metres; at most 655.34, NaN invalid."""
+    disparity = bits.view(np.float16).astype(np.float32)
+    valid = np.isfinite(disparity) & (disparity > 0)
+    depth = np.minimum(focal_baseline / np.where(valid, disparity, 1), FAR_M)
+    return np.where(valid, depth, np.nan).astype(np.float32)
+
+
+def flights(part: Path) -> dict[str, list[str]]:
+    """Flight → relative paths of its colour pictures, from the HDF5 file or from the folders."""
+    path = part / RECORDS
+    if not path.is_file():
+        folders = sorted(p for p in (part / COLOUR).glob("trajectory_*") if p.is_dir())
+        if not folders:
+            raise UsageError(f"{part} has neither {RECORDS} nor {COLOUR}/trajectory_* folders")
+        return {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
+    with open_hdf5(path) as file:
+        found = {}
+        for flight in file:
+            group = file[flight]
+            if "camera_data" not in group or COLOUR not in group["camera_data"]:
+                raise UsageError(f"{path}: {flight} has no camera_data/{COLOUR}")
+            found[flight] = [_text(v) for v in group["camera_data"][COLOUR][()]]
+    return found
+
+
+def _relative(part: Path, paths: Iterable[Path]) -> list[str]:
+    return [p.relative_to(part).as_posix() for p in paths if p.suffix.lower() in _SUFFIXES]
+
+
+def _text(value: Any) -> str:
+    """A path in the file: bytes or str, and Windows separators where someone converted them."""
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text.replace("\\", "/")
+
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def _picture(stem: Path) -> Path:
+    """``…/000008`` → the PNG of that name, whichever way its suffix is spelt."""
+    for suffix in (".PNG", ".png"):
+        if stem.with_suffix(suffix).is_file():
+            return stem.with_suffix(suffix)
+    return stem.with_suffix(".PNG")

@@ -1,0 +1,204 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""SUN RGB-D: the unpacked SUNRGBD and SUNRGBDtoolbox folders."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.labels import IGNORE_ID, SUNRGBD37
+from training.data.prepare.base import (
+    Entry,
+    Picture,
+    Source,
+    class_ids,
+    load_mat,
+    need,
+    open_hdf5,
+    read_picture,
+)
+from training.options import UsageError, opt
+
+META = "SUNRGBDtoolbox/Metadata/SUNRGBDMeta.mat"
+SEG = "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat"
+NAMES = "SUNRGBDtoolbox/Metadata/seg37list.mat"
+SPLIT = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
+#: Sensors by the first folder of a frame's path.
+SENSORS = ("kv1", "kv2", "xtion", "realsense")
+#: The toolbox sets what lies beyond 8 m to 8 m.
+FAR_TICKS = 8000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen for SUN RGB-D."""
+
+    depth: Literal["refined", "raw"] = opt("refined", "depth_bfx (holes filled in) or depth")
+    depth_unit: float = opt(0.001, "metres per unit of the stored depth, bits rotated back")
+
+
+class SunRGBD(Source):
+    """10,335 frames of four sensors, 37 classes; 5,285 to train, 5,050 to test."""
+
+    name: ClassVar[str] = "sunrgbd"
+    page: ClassVar[str] = (
+        "SUN RGB-D, https://rgbd.cs.princeton.edu (SUNRGBD.zip and SUNRGBDtoolbox.zip, unpacked "
+        "side by side)"
+    )
+
+    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+        self.expected = {"train": 5285, "test": 5050}
+        self.label_set = SUNRGBD37
+        self.depth_unit = options.depth_unit
+        self._folder = "depth_bfx" if options.depth == "refined" else "depth"
+        need(root, ["SUNRGBD", META, SEG, NAMES, SPLIT], self.page)
+        self.root = root
+        self.files = [root / name for name in (META, SEG, NAMES, SPLIT)]
+        check_names(root / NAMES)
+        self._meta = np.atleast_1d(load_mat(root / META, "SUNRGBDMeta")["SUNRGBDMeta"])
+        self._split = read_split(root / SPLIT)
+        self._seg = open_hdf5(root / SEG)
+        self._labels = seg_references(self._seg, root / SEG)
+        if len(self._labels) != len(self._meta):
+            raise UsageError(
+                f"{SEG} has labels of {len(self._labels)} frames, {META} lists {len(self._meta)}"
+            )
+        self._partial = partial
+
+    def entries(self) -> list[Entry]:
+        """In the order of SUNRGBDMeta.mat, which is that of the labels."""
+        entries, missing = [], []
+        for i, meta in enumerate(self._meta):
+            frame = frame_folder(str(meta.rgbpath))
+            split = self._split.get(frame)
+            if split is None:
+                raise UsageError(f"{SPLIT} has no split for {frame}, which {META} lists")
+            folder = self.root / frame
+            if not (folder / "intrinsics.txt").is_file():
+                missing.append(frame)
+                continue
+            pictures = (str(meta.rgbname), str(meta.depthname))
+            entries.append(Entry(f"{i + 1:05d}", group_of(frame), split, (i, folder, *pictures)))
+        if missing and not self._partial:
+            raise UsageError(
+                f"{len(missing)} of {len(self._meta)} frames are not in {self.root}, the first "
+                f"{missing[0]}; unpack SUNRGBD.zip again, or give --partial"
+            )
+        return entries
+
+    def read(self, entry: Entry) -> Picture:
+        """One frame; the gravity is that of the annotated extrinsics."""
+        i, folder, rgb_name, depth_name = entry.key
+        rgb = read_picture(folder / "image" / rgb_name, 3)
+        ticks = read_picture(folder / self._folder / depth_name, 1)
+        if ticks.dtype != np.uint16:
+            raise UsageError(f"{folder / self._folder / depth_name} is {ticks.dtype}, not 16-bit")
+        raw = np.asarray(self._seg[self._labels[i]]).T  # MATLAB's column order
+        return Picture(
+            rgb,
+            depth_metres(ticks, self.depth_unit),
+            class_ids(raw, LABEL_TABLE, f"{SEG}, frame {i + 1}"),
+            read_intrinsics(folder / "intrinsics.txt"),
+            read_gravity(folder / "extrinsics"),
+        )
+
+
+#: Label of the file (0 unlabeled, 1..37) → class id.
+LABEL_TABLE = np.concatenate([[IGNORE_ID], np.arange(37)]).astype(np.uint8)
+
+
+def depth_metres(ticks: npt.NDArray[np.uint16], unit: float) -> npt.NDArray[np.float32]:
+    """Stored depth → metres; the PNG holds millimetres rotated left by three bits."""
+    rotated = (ticks >> 3) | (ticks << 13)
+    depth = np.minimum(rotated, FAR_TICKS).astype(np.float32) * np.float32(unit)
+    depth[ticks == 0] = np.nan
+    return depth
+
+
+def frame_folder(path: str) -> str:
+    """``/n/fs/sun3d/data/SUNRGBD/kv2/x/y/image/z.jpg`` → ``SUNRGBD/kv2/x/y``."""
+    parts = [p for p in path.replace("\\", "/").split("/") if p]
+    if "SUNRGBD" not in parts:
+        raise UsageError(f"frame path {path!r} has no folder SUNRGBD")
+    parts = parts[parts.index("SUNRGBD") :]
+    if "image" in parts:
+        parts = parts[: parts.index("image")]
+    if len(parts) < 3 or parts[1] not in SENSORS:
+        raise UsageError(f"frame path {path!r} names none of the sensors {', '.join(SENSORS)}")
+    return "/".join(parts)
+
+
+def group_of(frame: str) -> str:
+    """Frames of one recording are a group: kv2 names it by time, SUN3D by folder."""
+    parts = frame.split("/")
+    recording = re.match(r"\d{6}_(.+)_rgbf\d+", parts[-1])
+    if recording:
+        return "/".join([*parts[1:-1], recording[1]])
+    return "/".join(parts[1:4])
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """Frame folder → ``train`` or ``test``."""
+    found = load_mat(path, "alltrain", "alltest")
+    result: dict[str, str] = {}
+    for key, split in (("alltrain", "train"), ("alltest", "test")):
+        for frame in np.atleast_1d(found[key]):
+            folder = frame_folder(str(frame))
+            if folder in result:
+                raise UsageError(f"{path}: {folder} is in both splits, or twice in one")
+            result[folder] = split
+    return result
+
+
+def check_names(path: Path) -> None:
+    """Raise unless the toolbox names the 37 classes that we know."""
+    names = tuple(str(n) for n in np.atleast_1d(load_mat(path, "seg37list")["seg37list"]))
+    if names != SUNRGBD37.classes:
+        raise UsageError(f"{path} names {len(names)} classes, not the known 37 in their order")
+
+
+def seg_references(file: Any, path: Path) -> npt.NDArray[Any]:
+    """References to the label picture of each frame."""
+    if "SUNRGBD2Dseg" not in file or "seglabel" not in file["SUNRGBD2Dseg"]:
+        raise UsageError(f"{path} has no SUNRGBD2Dseg/seglabel: is it the right file?")
+    return file["SUNRGBD2Dseg"]["seglabel"][()].ravel()
+
+
+def read_intrinsics(path: Path) -> tuple[float, float, float, float]:
+    """fx, fy, cx, cy of intrinsics.txt: nine numbers, row by row."""
+    try:
+        k = [float(v) for v in path.read_text().split()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if len(k) != 9 or k[0] <= 0 or k[4] <= 0:
+        raise UsageError(f"{path} holds no 3×3 camera matrix with fx, fy above 0 but {k}")
+    return k[0], k[4], k[2], k[5]
+
+
+def read_gravity(folder: Path) -> tuple[float, float, float] | None:
+    """Down in the optical frame, of the newest extrinsics file; None without a usable one.
+
+    Its rotation turns optical axes into levelled ones, whose y points down; so the second row
+    is the down vector seen by the camera.
+    """
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        return None
+    try:
+        rows = np.loadtxt(files[-1], ndmin=2)
+    except ValueError:
+        return None
+    if rows.shape[0] < 3 or rows.shape[1] < 3:
+        return None
+    down = rows[1, :3] / max(1e-9, float(np.linalg.norm(rows[1, :3])))
+    # A rotation has unit rows; a camera that hangs upside down has no place in this set.
+    if abs(float(np.linalg.norm(rows[1, :3])) - 1) > 0.02 or down[1] <= 0:
+        return None
+    x, y, z = (round(float(v), 6) for v in down)
+    return x, y, z
