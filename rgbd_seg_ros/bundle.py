@@ -60,6 +60,12 @@ class NetworkRecord:
                 f"the network has {self.spec.num_classes} classes but label set "
                 f"{self.labels.name!r} has {len(self.labels)}"
             )
+        made, eaten = self.preprocess.depth.channels, self.spec.depth_channels
+        if self.spec.modality != "rgb" and made != eaten:
+            raise BundleError(
+                f"the network eats {eaten} depth channel(s) but encoding "
+                f"{self.preprocess.depth.kind!r} makes {made}"
+            )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ from rgbd_seg_ros.bundle import (
     save_bundle,
     save_network,
 )
+from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import build
 
 
 @pytest.fixture
@@ -58,6 +60,19 @@ def test_round_trip_keeps_weights_and_record(tiny_bundle: Bundle, saved: Path) -
             loaded.module.state_dict()[name], tensor, rtol=0, atol=0, msg=name
         )
     assert sorted(p.name for p in saved.iterdir()) == ["bundle.json", "depth.safetensors"]
+
+
+def test_a_record_with_hha_comes_back(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    network = tiny_bundle.networks["depth"]
+    preprocess = dataclasses.replace(
+        network.record.preprocess, depth=DepthEncoding.for_hha(holes="zero")
+    )
+    spec = dataclasses.replace(network.record.spec, depth_channels=3)
+    record = dataclasses.replace(network.record, preprocess=preprocess, spec=spec)
+    path = save_network(tmp_path / "n.safetensors", build(spec), record)
+    assert load_network(path).record == record
+    with pytest.raises(BundleError, match="eats 1 depth channel.* 'hha' makes 3"):
+        dataclasses.replace(network.record, preprocess=preprocess)
 
 
 def test_half_precision_halves_matrices_and_keeps_statistics(

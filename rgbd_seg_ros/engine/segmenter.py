@@ -24,6 +24,7 @@ from rgbd_seg_ros.engine.backends import (
     synchronise,
 )
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
+from rgbd_seg_ros.hha import estimate_gravity
 from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
 
 
@@ -72,6 +73,15 @@ class Segmenter:
         return tuple(self._networks)
 
     @property
+    def need_intrinsics(self) -> tuple[NetworkName, ...]:
+        """Those that cannot use depth without the camera's intrinsics (HHA)."""
+        return tuple(
+            name
+            for name, (_, preprocess) in self._networks.items()
+            if name != "rgb" and preprocess.depth.needs_intrinsics
+        )
+
+    @property
     def memory_mb(self) -> float | None:
         """GPU memory held by tensors, MiB; None on the CPU."""
         return memory_mb(self.device)
@@ -92,8 +102,9 @@ class Segmenter:
             rgb: H×W×3 uint8 in RGB order.
             depth: H×W float32 metres, NaN invalid, registered to ``rgb`` when both are given;
                 its size may differ from ``rgb``'s.
-            intrinsics: of the pictures, for depth encodings that need them.
-            gravity: unit vector (3) pointing down in the optical frame, likewise.
+            intrinsics: of the pictures, for the networks of :attr:`need_intrinsics`.
+            gravity: unit vector (3) pointing down in the optical frame, likewise; estimated from
+                ``depth`` when None.
             size: (height, width) of the mask; that of ``rgb``, else of ``depth``, by default.
             network: the network to use; by default the one that uses all inputs given. Asked for
                 ``rgbd`` with one input missing, that input is empty: a black picture, or depth
@@ -101,7 +112,7 @@ class Segmenter:
 
         Raises:
             EngineError: no input, inputs of a wrong type or shape, a network that the bundle lacks
-                or whose input is missing.
+                or whose input or intrinsics are missing.
         """
         started = time.perf_counter()
         _check_inputs(rgb, depth)
@@ -118,7 +129,7 @@ class Segmenter:
         backend, preprocess = self._networks[name]
 
         with torch.inference_mode():
-            inputs = self._prepare(name, preprocess, rgb, depth)
+            inputs = self._prepare(name, preprocess, rgb, depth, intrinsics, gravity)
             synchronise(self.device)
             prepared = time.perf_counter()
             logits = backend(*inputs)
@@ -141,27 +152,55 @@ class Segmenter:
         preprocess: Preprocess,
         rgb: npt.NDArray[np.uint8] | None,
         depth: npt.NDArray[np.float32] | None,
+        intrinsics: Intrinsics | None,
+        gravity: npt.NDArray[np.float32] | None,
     ) -> list[Tensor]:
         inputs = []
         if name in ("rgbd", "rgb"):
             if rgb is None:
                 rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
-            # torch wants a writable, contiguous array; messages are often neither.
-            pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(self.device)
-            inputs.append(prepare_rgb(pixels.permute(2, 0, 1)[None], preprocess))
+            pixels = self._tensor(rgb).permute(2, 0, 1)[None]
+            inputs.append(prepare_rgb(pixels, preprocess))
         if name in ("rgbd", "depth"):
             if depth is None:
                 depth = np.full(preprocess.size, np.nan, dtype=np.float32)
-            metres = torch.from_numpy(np.require(depth, requirements=["C", "W"])).to(self.device)
-            inputs.append(prepare_depth(metres[None, None], preprocess))
+                intrinsics = some_intrinsics(preprocess.size)  # nothing is seen through this lens
+            metres, matrix, down = self._tensor(depth)[None, None], None, None
+            if preprocess.depth.needs_intrinsics:
+                if intrinsics is None:
+                    raise EngineError(
+                        f"network {name!r} reads depth as {preprocess.depth.kind}, which needs "
+                        "the camera's intrinsics, and got none: give its camera_info"
+                    )
+                matrix = self._matrix(intrinsics, depth)
+                if gravity is not None:
+                    down = self._tensor(gravity.astype(np.float32))[None]
+            inputs.append(prepare_depth(metres, preprocess, matrix, down))
         return inputs
+
+    def estimate_gravity(
+        self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
+    ) -> npt.NDArray[np.float32]:
+        """Unit vector (3) pointing down in the optical frame, from H×W metres (NaN invalid)."""
+        with torch.inference_mode():
+            metres, matrix = self._tensor(depth)[None, None], self._matrix(intrinsics, depth)
+            down: npt.NDArray[np.float32] = estimate_gravity(metres, matrix)[0].cpu().numpy()
+        return down
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        # torch wants a writable, contiguous array; messages are often neither.
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+
+    def _matrix(self, intrinsics: Intrinsics, depth: npt.NDArray[np.float32]) -> Tensor:
+        """1×3×3 for this picture, whichever size of it the intrinsics were given for."""
+        return self._tensor(intrinsics.resized(depth.shape[1], depth.shape[0]).matrix())[None]
 
     def _warm_up(self) -> None:
         for name, (_, preprocess) in self._networks.items():
             rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
             depth = np.ones(preprocess.size, dtype=np.float32)
             for _ in range(2):
-                self(rgb, depth, network=name)
+                self(rgb, depth, some_intrinsics(preprocess.size), network=name)
 
 
 def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -176,6 +215,12 @@ def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         )
     confidence, labels = probabilities.max(dim=1)
     return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
+
+
+def some_intrinsics(size: tuple[int, int]) -> Intrinsics:
+    """A lens with a view of 53° across, for pictures in which its angle does not matter."""
+    height, width = size
+    return Intrinsics(width, width, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
 def _network_for(rgb: Any, depth: Any) -> NetworkName:

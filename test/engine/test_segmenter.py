@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rgbd_seg_ros.bundle import Bundle
+from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
+from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.engine import Segmenter
 from rgbd_seg_ros.engine.backends import EngineError, resolve_backend, resolve_device
 from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.preprocess import Preprocess
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -90,6 +94,46 @@ def test_a_bundle_without_a_network_says_which_it_has(tiny_bundle: Bundle) -> No
     assert alone.available == ("rgb",)
     with pytest.raises(EngineError, match="no network 'rgbd', only rgb"):
         alone(RGB, DEPTH)
+
+
+@pytest.fixture(scope="module")
+def hha_segmenter(tiny_bundle: Bundle) -> Segmenter:
+    """As ``tiny_bundle``, but depth alone is read as HHA; fusion reads metres."""
+    spec = NetworkSpec(architecture="deeplabv3plus", modality="depth", encoder="mit_b0",
+                       num_classes=16, width=16, depth_channels=3)  # fmt: skip
+    preprocess = Preprocess((64, 96), depth=DepthEncoding.for_hha())
+    torch.manual_seed(1)
+    record = NetworkRecord(spec, preprocess, tiny_bundle.labels)
+    networks = {**tiny_bundle.networks, "depth": Network(build(spec).eval(), record)}
+    return Segmenter(Bundle(tiny_bundle.labels, networks), device="cpu")
+
+
+CAMERA = Intrinsics(150.0, 150.0, 80.0, 60.0, 160, 120)
+
+
+def test_only_networks_that_read_hha_need_intrinsics(
+    segmenter: Segmenter, hha_segmenter: Segmenter
+) -> None:
+    assert segmenter.need_intrinsics == ()
+    assert hha_segmenter.need_intrinsics == ("depth",)
+    hha_segmenter(RGB, DEPTH)
+    with pytest.raises(EngineError, match=r"needs the camera's intrinsics.*camera_info"):
+        hha_segmenter(None, DEPTH)
+
+
+def test_intrinsics_of_another_size_of_the_picture_serve_too(hha_segmenter: Segmenter) -> None:
+    doubled = CAMERA.resized(320, 240)
+    first, second = (hha_segmenter(None, DEPTH, camera) for camera in (CAMERA, doubled))
+    np.testing.assert_array_equal(first.confidence, second.confidence)
+
+
+def test_without_gravity_it_is_estimated(hha_segmenter: Segmenter) -> None:
+    down = hha_segmenter.estimate_gravity(DEPTH[::2, ::3], CAMERA)
+    assert down.shape == (3,)
+    np.testing.assert_allclose(np.linalg.norm(down), 1.0, rtol=1e-6)
+    alone = hha_segmenter(None, DEPTH, CAMERA)
+    sideways = hha_segmenter(None, DEPTH, CAMERA, np.array([1.0, 0.0, 0.0]))
+    assert (alone.confidence != sideways.confidence).any()
 
 
 def test_unknown_device_and_backend_are_refused() -> None:
