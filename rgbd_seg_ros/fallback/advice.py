@@ -14,7 +14,11 @@ MISSED_WARNING = 0.1
 
 
 def advice(
-    config: CoreConfig, pairer: Pairer, misaligned: str | None, unfit: Sequence[str]
+    config: CoreConfig,
+    pairer: Pairer,
+    misaligned: str | None,
+    unfit: Sequence[str],
+    dependable: bool,
 ) -> Iterator[tuple[str, str]]:
     """Pairs of a key, by which a condition is told once, and the line to tell.
 
@@ -23,6 +27,8 @@ def advice(
         pairer: asked for the lag and the share of missed partners.
         misaligned: why depth is not registered to colour, if so.
         unfit: networks that lack the camera intrinsics they need.
+        dependable: both streams deliver. A stream that is dying misses its instants too, and
+            neither wait nor skew can help that.
     """
     if misaligned is not None:
         yield (
@@ -45,10 +51,10 @@ def advice(
                 f"{partner} comes {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
                 f"max_wait_ms={config.max_wait_ms:g}: raise it to fuse",
             )
-    if pairer.missed_fraction > MISSED_WARNING:
+    if dependable and pairer.missed_fraction > MISSED_WARNING:
         yield (
             "missed",
-            f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth lags "
-            f"colour by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
+            f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth "
+            f"lags colour by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
             f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise one of the two",
         )

@@ -1,13 +1,48 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Is depth registered to colour? Judged by what the messages say of themselves."""
+"""Is depth registered to colour, and which intrinsics hold? Judged by what the messages say."""
 
 from __future__ import annotations
 
-from rgbd_seg_ros.frames import Frame, Intrinsics
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.frames import Frame, Intrinsics, Stream
 
 #: Relative difference that still counts as the same, for aspect ratios and intrinsics.
 TOLERANCE = 0.01
+
+
+class Geometry:
+    """The newest usable frame of each stream, and what follows for fusion and intrinsics."""
+
+    def __init__(self) -> None:
+        self._newest: dict[Stream, Frame] = {}
+        self._misaligned: str | None = None
+
+    def note(self, stream: Stream, frame: Frame) -> None:
+        """Take a newer frame."""
+        self._newest[stream] = frame
+        rgb, depth = self._newest.get("rgb"), self._newest.get("depth")
+        if rgb is not None and depth is not None:
+            self._misaligned = misalignment(rgb, depth)
+
+    def misaligned(self, config: CoreConfig) -> str | None:
+        """Why the newest frames cannot be fused; None when they can, as far as is known."""
+        return None if config.assume_aligned else self._misaligned
+
+    def intrinsics(self, stream: Stream, config: CoreConfig) -> Intrinsics | None:
+        """Of the newest frame of ``stream``; colour and registered depth lend theirs."""
+        sources: list[Stream] = [stream]
+        if stream != "depth_raw" and self.misaligned(config) is None:
+            sources += ["rgb", "depth"]
+        frames = (self._newest.get(source) for source in sources)
+        return next((f.intrinsics for f in frames if f and f.intrinsics), None)
+
+    def mask_size(self, stream: Stream, frame: Frame, config: CoreConfig) -> tuple[int, int]:
+        """(height, width) of the mask made for ``frame``: registered depth has colour's."""
+        rgb = self._newest.get("rgb")
+        if stream != "depth" or rgb is None or self.misaligned(config) is not None:
+            return frame.size
+        return rgb.size
 
 
 def misalignment(rgb: Frame, depth: Frame) -> str | None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection
 
 from rgbd_seg_ros.fallback.advice import advice
-from rgbd_seg_ros.fallback.alignment import misalignment
+from rgbd_seg_ros.fallback.alignment import Geometry
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import STREAMS, Counters
 from rgbd_seg_ros.fallback.health import NS_PER_S, SensorHealth, State
@@ -17,6 +17,7 @@ from rgbd_seg_ros.fallback.job import Job, ModeChange
 from rgbd_seg_ros.fallback.modes import Mode, possible_mode
 from rgbd_seg_ros.fallback.pairing import (
     NS_PER_MS,
+    PARTNER,
     Instant,
     PairedStream,
     Pairer,
@@ -24,6 +25,8 @@ from rgbd_seg_ros.fallback.pairing import (
 )
 from rgbd_seg_ros.frames import NETWORKS, Defect, Frame, NetworkName, Stream
 
+#: The network that a stream's frames run through without a partner.
+ALONE: dict[Stream, NetworkName] = {"rgb": "rgb", "depth": "depth", "depth_raw": "depth"}
 #: Mode changes and warnings that nobody fetches are forgotten beyond this many.
 MAX_EVENTS = 256
 
@@ -63,8 +66,7 @@ class Core:
         self._job: Job | None
         self._started_ns: int | None
         self._deadline_ns: int | None
-        #: Newest usable frame of each stream, for alignment and intrinsics.
-        self._newest: dict[Stream, Frame]
+        self._geometry: Geometry
         #: Warnings already given.
         self._told: set[str]
         self._forget()
@@ -82,6 +84,8 @@ class Core:
         self._pairer.config = config
         for health in self.health.values():
             health.config = config
+        if self._enabled:
+            self._settle()
 
     @property
     def enabled(self) -> bool:
@@ -128,11 +132,14 @@ class Core:
         if self._started_ns is None:
             self._started_ns = self._now_ns
         health = self.health[stream]
-        others = [h for s, h in self.health.items() if s != stream]
-        alone = all(h.state is not State.OK or h.overdue(self._now_ns) for h in others)
+        alone = not any(
+            h.dependable(self._now_ns) and self._usable(ALONE[s], s)
+            for s, h in self.health.items()
+            if s != stream
+        )
         verdict = health.observe(item, self._now_ns, alone=alone)
         if isinstance(item, Frame) and verdict.reason is None:
-            self._newest[stream] = item
+            self._geometry.note(stream, item)
         situation = self._situation()
         if verdict.reason is not None:
             self.counters.count_unusable(stream, verdict.reason)
@@ -143,7 +150,7 @@ class Core:
             self.counters.count(stream, "recovering")
         elif isinstance(item, Frame):
             if stream == "depth_raw":
-                self._take_raw(item)
+                self._take_raw(item, situation)
             elif not self._pairer.push(stream, item, self._now_ns, situation):
                 self.counters.count(stream, "late")
         self._settle()
@@ -159,24 +166,19 @@ class Core:
             return
         late_ns = 0 if due_ns is None else self._now_ns - due_ns
         for health in self.health.values():
-            deadline_ns = health.silence_deadline_ns
-            if deadline_ns is None or self._now_ns < deadline_ns:
-                continue
-            if late_ns > self._config.late_tick_ms * NS_PER_MS:
-                health.grant_period(self._now_ns)
-            else:
-                health.check_silence(self._now_ns)
+            health.check_silence(
+                self._now_ns, late=late_ns > self._config.late_tick_ms * NS_PER_MS
+            )
         self._settle()
 
     def next_job(self, now_ns: int) -> Job | None:
         """The newest decided job, once; None when there is none. Its frames count as used."""
-        job = self._job
-        if job is None or not self._enabled:
+        if not self._enabled or not self._advance(now_ns) or self._job is None:
             return None
-        self._job = None
+        job, self._job = self._job, None
         # The engine was busy so long that the sensors have died meanwhile.
         max_age_ns = self._config.max_age_s * NS_PER_S
-        stale = 0 < max_age_ns < now_ns - job.stamp_ns
+        stale = 0 < max_age_ns < self._now_ns - job.stamp_ns
         self._count_job(job, "late" if stale else "used")
         return None if stale else job
 
@@ -204,9 +206,7 @@ class Core:
         source = rgb if rgb is not None else depth
         if source is None:
             raise ValueError("an instant has at least one frame")
-        size = source.size
-        if rgb is None and not raw and self._misaligned is None:
-            size = self.health["rgb"].size or size  # registered depth has colour's geometry
+        stream: Stream = "rgb" if rgb is not None else "depth_raw" if raw else "depth"
         if self._job is not None:
             self._count_job(self._job, "superseded")
         self._job = Job(
@@ -216,8 +216,8 @@ class Core:
             rgb=rgb,
             depth=depth,
             raw=raw,
-            size=size,
-            intrinsics=source.intrinsics or (None if depth is None else depth.intrinsics),
+            size=self._geometry.mask_size(stream, source, self._config),
+            intrinsics=source.intrinsics or self._geometry.intrinsics(stream, self._config),
             mode=self.mode,
             reason_rgb=self.health["rgb"].reason,
             reason_depth=self.health["depth"].reason,
@@ -225,13 +225,11 @@ class Core:
             age_depth_ms=_to_ms(self.health["depth"].age_ns(self._now_ns)),
         )
 
-    def _take_raw(self, frame: Frame) -> None:
-        """Raw depth makes a job only when registered depth is gone together with colour."""
-        gone = not self._ok("rgb") and not self._ok("depth")
+    def _take_raw(self, frame: Frame, situation: Situation) -> None:
+        """Raw depth makes a job only when neither colour nor registered depth serves."""
         started = self.mode is not Mode.STARTING  # until then registered depth may still come
-        needed = gone and started and "depth" in self._usable_networks
         last_ns = self._pairer.last_stamp_ns
-        if not needed:
+        if situation.serving or not (started and self._usable("depth", "depth_raw")):
             self.counters.count("depth_raw", "skipped")
         elif last_ns is not None and frame.stamp_ns <= last_ns:
             self.counters.count("depth_raw", "late")
@@ -243,33 +241,34 @@ class Core:
 
     def _situation(self) -> Situation:
         """What pairing has to know of the streams now."""
-        networks = self._usable_networks
         rgb, depth = self._ok("rgb"), self._ok("depth")
-        fusible = "rgbd" in networks and self._misaligned is None
+        fusible = self._usable("rgbd", "rgb") and self._misaligned is None
         fusing = rgb and depth and fusible
         hopeful = False
         if self.mode is Mode.STARTING and fusible and rgb != depth:
             partner: Stream = "depth" if rgb else "rgb"
             hopeful = self.health[partner].state is State.WAITING
-        serving: set[PairedStream] = set()
-        if fusing or (rgb and "rgb" in networks):
-            serving.add("rgb")
-        if fusing or (depth and "depth" in networks and "rgb" not in serving):
-            serving.add("depth")
+        single: set[PairedStream] = set()
+        if rgb and self._usable("rgb", "rgb"):
+            single.add("rgb")
+        if depth and self._usable("depth", "depth") and (fusing or not single):
+            single.add("depth")
+        serving = frozenset(PARTNER) if fusing else frozenset(single)
         periods: dict[PairedStream, int | None] = {
             "rgb": self.health["rgb"].period_ns,
             "depth": self.health["depth"].period_ns,
         }
-        return Situation(frozenset(serving), fusing, hopeful, periods)
+        return Situation(serving, frozenset(single), fusing, hopeful, periods)
 
     # --- Modes ---------------------------------------------------------------------------------
 
     def _possible_mode(self) -> Mode:
+        situation = self._situation()
+        raw = self._ok("depth_raw") and self._usable("depth", "depth_raw")
         return possible_mode(
-            rgb_ok=self._ok("rgb"),
-            depth_ok=self._ok("depth") or self._ok("depth_raw"),
-            fusible=self._ok("depth") and self._misaligned is None,
-            networks=self._usable_networks,
+            fused=situation.fusing,
+            rgb="rgb" in situation.single,
+            depth="depth" in situation.single or raw,
         )
 
     def _update_mode(self) -> None:
@@ -299,33 +298,30 @@ class Core:
 
     # --- Fusion --------------------------------------------------------------------------------
 
-    @property
-    def _usable_networks(self) -> tuple[NetworkName, ...]:
-        """In the bundle, not ruled out by ``force_network``, and with intrinsics if needed."""
-        forced = self._config.force_network
-        return tuple(
-            name
-            for name in self._networks
-            if forced in ("auto", name)
-            and (name not in self._need_intrinsics or self._has_intrinsics)
+    def _usable(self, name: NetworkName, stream: Stream) -> bool:
+        """May this network run on ``stream``: there, not ruled out, and with intrinsics?"""
+        return (
+            name in self._networks
+            and self._config.force_network in ("auto", name)
+            and (
+                name not in self._need_intrinsics
+                or self._geometry.intrinsics(stream, self._config) is not None
+            )
         )
 
     @property
-    def _has_intrinsics(self) -> bool:
-        return any(frame.intrinsics is not None for frame in self._newest.values())
-
-    @property
     def _misaligned(self) -> str | None:
-        """Why the newest frames cannot be fused; None when they can."""
-        rgb, depth = self._newest.get("rgb"), self._newest.get("depth")
-        if rgb is None or depth is None or self._config.assume_aligned:
-            return None
-        return misalignment(rgb, depth)
+        return self._geometry.misaligned(self._config)
 
     def _warn(self) -> None:
         """Tell what keeps the streams from being fused, each condition once until a reset."""
-        unfit = [n for n in self._need_intrinsics if self._newest and not self._has_intrinsics]
-        for key, text in advice(self._config, self._pairer, self._misaligned, unfit):
+        unfit = [
+            name
+            for name in self._need_intrinsics
+            if any(self._ok(s) and not self._geometry.intrinsics(s, self._config) for s in PARTNER)
+        ]
+        dependable = all(self.health[s].dependable(self._now_ns) for s in PARTNER)
+        for key, text in advice(self._config, self._pairer, self._misaligned, unfit, dependable):
             if key not in self._told:
                 self._told.add(key)
                 self._warnings.append(text)
@@ -362,7 +358,7 @@ class Core:
         self._job = None
         self._started_ns = None
         self._deadline_ns = None
-        self._newest = {}
+        self._geometry = Geometry()
         self._told = set()
 
     def _ok(self, stream: Stream) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,12 @@ class SensorHealth:
         self.last_stamp_ns: int | None = None
         #: (height, width) of the frames; None before the first.
         self.size: tuple[int, int] | None = None
+        #: Median of the recent stamp intervals; None until 5 are known.
+        self.period_ns: int | None = None
         self._last_arrival_ns: int | None = None
-        self._silence_granted_until_ns = 0
+        self._last_usable_ns = 0
+        #: End of the one period more that a late caller has granted; 0 for none.
+        self._granted_until_ns = 0
         self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
         self._unusable: deque[bool] = deque(maxlen=10)
         self._format: tuple[Any, ...] | None = None
@@ -78,18 +83,10 @@ class SensorHealth:
         return self.lost_reason if self.state is State.LOST else self.state.value
 
     @property
-    def period_ns(self) -> int | None:
-        """Median of the recent stamp intervals; None until 5 are known."""
-        if len(self._intervals_ns) < MIN_INTERVALS:
-            return None
-        return int(np.median(self._intervals_ns))
-
-    @property
     def slow(self) -> bool:
         """The last 5 intervals are longer than twice the learned period. A warning only."""
-        period = self.period_ns
         recent = list(self._intervals_ns)[-MIN_INTERVALS:]
-        return period is not None and float(np.median(recent)) > 2 * period
+        return self.period_ns is not None and _median(recent) > 2 * self.period_ns
 
     @property
     def timeout_ns(self) -> int:
@@ -97,8 +94,8 @@ class SensorHealth:
         period = self.period_ns
         if period is None:
             return round(self.config.first_silence_s * NS_PER_S)
-        silence_s = max(self.config.silent_periods * period / NS_PER_S, self.config.min_silence_s)
-        return round(silence_s * NS_PER_S)
+        shortest_ns = self.config.min_silence_s * NS_PER_S
+        return round(max(self.config.silent_periods * period, shortest_ns))
 
     @property
     def silence_deadline_ns(self) -> int | None:
@@ -107,19 +104,25 @@ class SensorHealth:
             return None
         if self._last_arrival_ns is None:
             return None
-        return max(self._last_arrival_ns + self.timeout_ns, self._silence_granted_until_ns)
+        return max(self._last_arrival_ns + self.timeout_ns, self._granted_until_ns)
 
     @property
     def hold_ns(self) -> int:
         """How long a lost stream must be usable before it is OK again: 1, 2, 4, 8 s by default."""
         doublings = min(max(self._losses - 1, 0), 30)
-        hold_s = min(self.config.hold_s * 2**doublings, self.config.max_hold_s)
+        hold_s = min(self.config.hold_s * 2.0**doublings, self.config.max_hold_s)
         return round(hold_s * NS_PER_S)
 
-    def overdue(self, now_ns: int) -> bool:
-        """Silent for more than two periods: not lost yet, but not to be counted on either."""
-        period_ns, last_ns = self.period_ns, self._last_arrival_ns
-        return period_ns is not None and last_ns is not None and now_ns - last_ns > 2 * period_ns
+    def dependable(self, now_ns: int) -> bool:
+        """OK, and no more than two periods without a usable frame.
+
+        Beyond that a stream is not lost yet, but it must not keep another one out either.
+        """
+        if self.period_ns is None:
+            patience_ns = round(self.config.min_silence_s * NS_PER_S)
+        else:
+            patience_ns = 2 * self.period_ns
+        return self.state is State.OK and now_ns - self._last_usable_ns <= patience_ns
 
     def age_ns(self, now_ns: int) -> int | None:
         """Time since the newest frame's stamp."""
@@ -134,12 +137,12 @@ class SensorHealth:
         Args:
             item: the frame, or the defect in its place.
             now_ns: time of arrival.
-            alone: no other stream is OK and on time, so a first usable frame is OK at once.
+            alone: no other stream can serve now, so a first usable frame is OK at once.
         """
         gap_ns = 0 if self._last_arrival_ns is None else now_ns - self._last_arrival_ns
         if gap_ns > self.timeout_ns:
             self._usable_run = 0
-        self._last_arrival_ns = now_ns
+        self._last_arrival_ns, self._granted_until_ns = now_ns, 0
         if isinstance(item, Defect):
             reason: str | None = item.reason
             self._new_format_run = 0
@@ -149,6 +152,7 @@ class SensorHealth:
             self._usable_run = 0
             self._count_unusable(reason, now_ns)
             return Verdict(reason)
+        self._last_usable_ns = now_ns
         self._unusable.append(False)
         self._usable_run += 1
         if self._usable_run == 1:
@@ -159,14 +163,18 @@ class SensorHealth:
             self._become_ok(now_ns)
         return Verdict(None)
 
-    def grant_period(self, now_ns: int) -> None:
-        """Put a due silence off by one more period: the caller came late, not the sensor."""
-        self._silence_granted_until_ns = now_ns + (self.period_ns or self.timeout_ns)
+    def check_silence(self, now_ns: int, *, late: bool) -> None:
+        """Lose the stream if its silence deadline has come.
 
-    def check_silence(self, now_ns: int) -> None:
-        """Lose the stream if its silence deadline has come."""
-        deadline = self.silence_deadline_ns
-        if deadline is not None and now_ns >= deadline:
+        A ``late`` caller, who may have missed messages, grants it one more period: once, or a
+        caller who is always late would never see a silence.
+        """
+        deadline_ns = self.silence_deadline_ns
+        if deadline_ns is None or now_ns < deadline_ns:
+            return
+        if late and not self._granted_until_ns:
+            self._granted_until_ns = now_ns + (self.period_ns or self.timeout_ns)
+        else:
             self._become_lost("silent", now_ns)
 
     # --- Is this frame usable? -----------------------------------------------------------------
@@ -201,7 +209,7 @@ class SensorHealth:
             self._new_format = form
             if not 0 < self.config.accept_change_after <= self._new_format_run:
                 return "malformed"
-            self._intervals_ns.clear()
+            self._forget_period()
             self._sample, self._repeats, self._new_format_run = None, 0, 0
         self._format, self.size = form, frame.size
         return None
@@ -217,6 +225,8 @@ class SensorHealth:
             return "repeated_stamp" if self.config.check_repeated_stamp else None
         if last is not None:
             self._intervals_ns.append(frame.stamp_ns - last)
+            if len(self._intervals_ns) >= MIN_INTERVALS:
+                self.period_ns = _median(self._intervals_ns)
         self.last_stamp_ns = frame.stamp_ns
         return None
 
@@ -263,7 +273,17 @@ class SensorHealth:
         self._losses += 1
         self.state, self.lost_reason = State.LOST, reason
         self._usable_run = 0
-        self._intervals_ns.clear()  # a lost stream learns its period anew
+        self._forget_period()
+
+    def _forget_period(self) -> None:
+        """A lost stream, or one of another format, learns its period anew."""
+        self._intervals_ns.clear()
+        self.period_ns = None
+
+
+def _median(values: Iterable[int]) -> int:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
 
 
 def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
-
-from rgbd_seg_ros.frames import NetworkName
 
 
 class Mode(str, enum.Enum):
@@ -20,21 +17,16 @@ class Mode(str, enum.Enum):
     NO_INPUT = "NO_INPUT"
 
 
-def possible_mode(
-    *, rgb_ok: bool, depth_ok: bool, fusible: bool, networks: Collection[NetworkName]
-) -> Mode:
+def possible_mode(*, fused: bool, rgb: bool, depth: bool) -> Mode:
     """The best mode for what is there.
 
     Args:
-        rgb_ok: colour is OK.
-        depth_ok: depth, registered or raw, is OK.
-        fusible: depth is registered to colour and the fused network has all it needs.
-        networks: those that may be used: in the bundle, and not ruled out by ``force_network``.
+        fused: colour and registered depth are OK, and the fused network may be used.
+        rgb: colour is OK, and its network may be used.
+        depth: depth, registered or raw, is OK, and its network may be used.
     """
-    if rgb_ok and depth_ok and fusible and "rgbd" in networks:
+    if fused:
         return Mode.RGBD
-    if rgb_ok and "rgb" in networks:
+    if rgb:
         return Mode.RGB_ONLY
-    if depth_ok and "depth" in networks:
-        return Mode.DEPTH_ONLY
-    return Mode.NO_INPUT
+    return Mode.DEPTH_ONLY if depth else Mode.NO_INPUT

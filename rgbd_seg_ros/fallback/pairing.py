@@ -45,11 +45,18 @@ class Situation:
 
     #: Streams whose frames may be used now.
     serving: frozenset[PairedStream]
+    #: Those of them whose frames may make a job alone.
+    single: frozenset[PairedStream]
     #: Frames of both are to be fused, so they wait for each other.
     fusing: bool
     #: A frame waits for a partner stream that has not shown a usable frame yet (start-up).
     hopeful: bool
     period_ns: dict[PairedStream, int | None]
+
+    @property
+    def primary(self) -> PairedStream:
+        """Sets the pace: colour, unless only depth has a network for frames without a partner."""
+        return "depth" if self.single == {"depth"} else "rgb"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +170,8 @@ class Pairer:
         """Every instant that can be decided now, in stamp order."""
         for idle in PARTNER.keys() - situation.serving:
             self._drop(idle, len(self._held[idle]))
+        if not situation.fusing:
+            self._missed.clear()  # a partner that was lost says nothing of the wait or the skew
         decided = []
         self._wait_until_ns = None
         while (stream := self._oldest()) is not None and self._wait_until_ns is None:
@@ -187,38 +196,32 @@ class Pairer:
         """Pair it, send it alone, skip it, or set the time until which it waits."""
         frame, arrival_ns = self._held[stream][0]
         if not (situation.fusing or situation.hopeful):
-            return self._alone(stream)
+            return self._alone(stream, situation)
         skew_ns = self.skew_ns(situation)
         partner = PARTNER[stream]
-        match = self._match(stream, frame.stamp_ns, skew_ns)
-        if match is not None:
+        index = self._nearest(partner, frame.stamp_ns, skew_ns)
+        taken = index is not None and self._has_nearer(stream, self._held[partner][index][0])
+        if index is not None and not taken:
             self._missed.append(False)
-            self._held[partner].pop(match[0])
+            match, _ = self._held[partner].pop(index)
             self._held[stream].pop(0)
-            pair = {stream: frame, partner: match[1]}
-            return Instant(pair["rgb"], pair["depth"])
+            return Instant(frame, match) if stream == "rgb" else Instant(match, frame)
         if any(
             not seen.usable and abs(seen.stamp_ns - frame.stamp_ns) <= skew_ns
             for seen in self._seen[partner]
         ):
-            return self._alone(stream)
-        if situation.hopeful:
-            wait_until_ns = arrival_ns + round(self.config.max_wait_ms * NS_PER_MS)
-            if now_ns >= wait_until_ns:
-                return self._alone(stream)
-            self._wait_until_ns = wait_until_ns
-            return None
+            return self._alone(stream, situation)
         due = self._due(stream, frame.stamp_ns, skew_ns, situation)
-        if stream == "rgb" and not due:
-            return self._unpaired(frame.stamp_ns, skew_ns, situation)
+        if stream == situation.primary and not (due or situation.hopeful):
+            return self._unpaired(stream, frame.stamp_ns, skew_ns, situation)
         wait_until_ns = arrival_ns + self.max_wait_ns(stream)
-        passed = any(seen.stamp_ns > frame.stamp_ns + skew_ns for seen in self._seen[partner])
+        passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
         if not passed and now_ns < wait_until_ns:
             self._wait_until_ns = wait_until_ns
             return None
-        if due:
-            return self._alone(stream, missed=True)
-        self._drop(stream, 1)  # colour is primary: depth makes no mask between two of colour's
+        if due or situation.hopeful:
+            return self._alone(stream, situation, missed=situation.fusing)
+        self._drop(stream, 1)  # the primary sets the pace: no mask between two of its own
         return None
 
     def _due(
@@ -226,52 +229,60 @@ class Pairer:
     ) -> bool:
         """Should the partner have a frame for this stamp, or one before it that never came?
 
-        Colour counts on a partner that is not slower at every instant, whatever its jitter.
+        The primary counts on a partner that is not slower at every instant, whatever its jitter.
         """
         own_ns = situation.period_ns[stream]
         partner_ns = situation.period_ns[PARTNER[stream]]
-        if own_ns is None or partner_ns is None:
+        seen = self._seen[PARTNER[stream]]
+        if stream != situation.primary:
+            # A primary frame that came unusable makes no mask: it counts as missing.
+            stamps = [s.stamp_ns for s in seen if s.usable]
+            if own_ns is None or partner_ns is None:
+                return not any(s > stamp_ns + skew_ns for s in stamps)
+        elif own_ns is None or partner_ns is None or partner_ns <= SLOWER * own_ns:
             return True
-        if stream == "rgb" and partner_ns <= SLOWER * own_ns:
-            return True
-        before = [
-            s.stamp_ns for s in self._seen[PARTNER[stream]] if s.stamp_ns <= stamp_ns + skew_ns
-        ]
+        else:
+            stamps = [s.stamp_ns for s in seen]
+        before = [s for s in stamps if s <= stamp_ns + skew_ns]
         return not before or max(before) + partner_ns <= stamp_ns + skew_ns
 
-    def _unpaired(self, stamp_ns: int, skew_ns: int, situation: Situation) -> Instant | None:
-        """A colour frame between two frames of a slower depth stream."""
-        own_ns = situation.period_ns["rgb"] or 0
-        partner_ns = situation.period_ns["depth"] or 0
+    def _unpaired(
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
+    ) -> Instant | None:
+        """A frame of the primary between two frames of a slower partner."""
+        own_ns = situation.period_ns[stream] or 0
+        partner_ns = situation.period_ns[PARTNER[stream]] or 0
         if self.config.unpaired == "single" or partner_ns > SLOW_PARTNER_NS:
-            return self._alone("rgb")
+            return self._alone(stream, situation)
         # Skipping must not starve: the next frame would come after the slower stream's period.
         last_ns = self.last_stamp_ns
         if last_ns is None or stamp_ns + own_ns > last_ns + partner_ns + skew_ns:
-            return self._alone("rgb", missed=True)
-        self._drop("rgb", 1)
+            return self._alone(stream, situation, missed=True)
+        self._drop(stream, 1)
         return None
 
-    def _alone(self, stream: PairedStream, *, missed: bool = False) -> Instant:
-        frame, _ = self._held[stream].pop(0)
+    def _alone(
+        self, stream: PairedStream, situation: Situation, *, missed: bool = False
+    ) -> Instant | None:
+        """The oldest frame without a partner, or nothing if no network takes it so."""
         if missed:
             self._counters.partner_missed += 1
             self._missed.append(True)
+        if stream not in situation.single:
+            self._drop(stream, 1)
+            return None
+        frame, _ = self._held[stream].pop(0)
         return Instant(frame, None) if stream == "rgb" else Instant(None, frame)
 
-    def _match(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int
-    ) -> tuple[int, Frame] | None:
-        """The nearest held partner frame, unless a later frame of ours is nearer to it."""
-        partners = [f for f, _ in self._held[PARTNER[stream]]]
-        near = [(abs(f.stamp_ns - stamp_ns), i) for i, f in enumerate(partners)]
-        if not near or min(near)[0] > skew_ns:
-            return None
-        distance, index = min(near)
-        ours = [f for f, _ in self._held[stream][1:]]
-        if any(abs(f.stamp_ns - partners[index].stamp_ns) < distance for f in ours):
-            return None
-        return index, partners[index]
+    def _nearest(self, stream: PairedStream, stamp_ns: int, skew_ns: int) -> int | None:
+        """Index of the held frame of ``stream`` nearest to a stamp, within the skew."""
+        near = [(abs(f.stamp_ns - stamp_ns), i) for i, (f, _) in enumerate(self._held[stream])]
+        return min(near)[1] if near and min(near)[0] <= skew_ns else None
+
+    def _has_nearer(self, stream: PairedStream, partner: Frame) -> bool:
+        """Is a later frame of ``stream`` nearer to this partner than the oldest one?"""
+        oldest, *later = (abs(f.stamp_ns - partner.stamp_ns) for f, _ in self._held[stream])
+        return any(distance < oldest for distance in later)
 
     # --- Remembering ---------------------------------------------------------------------------
 
