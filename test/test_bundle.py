@@ -71,7 +71,7 @@ def test_a_record_with_hha_comes_back(tiny_bundle: Bundle, tmp_path: Path) -> No
     record = dataclasses.replace(network.record, preprocess=preprocess, spec=spec)
     path = save_network(tmp_path / "n.safetensors", build(spec), record)
     assert load_network(path).record == record
-    with pytest.raises(BundleError, match="eats 1 depth channel.* 'hha' makes 3"):
+    with pytest.raises(BundleError, match=r"eats 1 depth channel.* 'hha' makes 3"):
         dataclasses.replace(network.record, preprocess=preprocess)
 
 
