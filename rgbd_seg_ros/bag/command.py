@@ -28,6 +28,7 @@ TOPICS = {
     "depth_raw": "unregistered depth, for when registered depth is lost with colour",
     "rgb_info": "camera_info of colour",
     "depth_info": "camera_info of depth",
+    "depth_raw_info": "camera_info of unregistered depth",
     "truth": "mono8 masks of true class ids, to score against",
 }
 

@@ -100,9 +100,13 @@ def _timeline(summary: Summary) -> str:
 
     def blocks(row: int, spans: Iterable[tuple[float, float, str, str]]) -> str:
         shapes = []
+        drawn_to = 0.0
         for from_s, to_s, text, colour in spans:
             x, width = _LEFT + from_s * scale, max((to_s - from_s) * scale, 1.5)
             y = row * _ROW + 4
+            if x + width < drawn_to + 0.5:
+                continue  # hidden behind the one before: an hour of flapping stays drawable
+            drawn_to = x + width
             shapes.append(
                 f'<g class="on"><title>{escape(text)}: {from_s:.2f} s to {to_s:.2f} s</title>'
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 8}" rx="3" '

@@ -72,7 +72,8 @@ class Outcome:
 
 def say(text: str) -> None:
     """A line for people; stdout is for results."""
-    print(text, file=sys.stderr)
+    over_progress = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{over_progress}{text}", file=sys.stderr)
 
 
 def replay_bag(

@@ -135,8 +135,11 @@ def test_warnings_and_interruption_are_told(outcome: Outcome) -> None:
 
 def test_a_flapping_stream_does_not_flood_the_page(outcome: Outcome) -> None:
     switch = {"t": 1.0, "from": "RGBD", "to": "RGB_ONLY", "reason": "depth silent"}
-    html = _render(outcome, switches=[switch] * 500)
+    runs = [[i / 5000, (i + 1) / 5000, ("rgb", "rgbd")[i % 2]] for i in range(20_000)]
+    timeline = {"modes": outcome.summary["timeline"]["modes"], "networks": runs}
+    html = _render(outcome, switches=[switch] * 500, timeline=timeline)
     assert "460 more are in summary.json" in html
+    assert html.count("<rect") < 3000
 
 
 def test_every_mode_and_network_has_a_colour() -> None:
