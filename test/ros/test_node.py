@@ -1,0 +1,323 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The node in a healthy graph: outputs, lifecycle, transports, and what it says when misused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from rgbd_seg_ros.ros import advice, diagnostics
+
+pytestmark = pytest.mark.ros
+
+DAY_NS = 86400 * 10**9
+
+
+def said(rig: Any, *words: str) -> None:
+    """Wait for a log line with all these words."""
+    rig.until(lambda: any(all(word in line for word in words) for line in rig.logs))
+
+
+# --- Outputs ---------------------------------------------------------------------------------
+
+
+def test_pictures_are_made_only_for_who_listens(rig: Any) -> None:
+    got: dict[str, list[Image]] = {"confidence": [], "overlay": [], "color_mask": []}
+    count = len(rig.masks)
+    rig.until(lambda: len(rig.masks) > count + 3)
+    subscriptions = [
+        rig.listener.create_subscription(Image, f"segmenter/{name}", got[name].append, 10)
+        for name in got
+    ]
+    rig.until(lambda: all(got.values()))
+    assert got["confidence"][-1].encoding == "mono8"
+    assert set(got["confidence"][-1].data) == {200}
+    for name in ("overlay", "color_mask"):
+        picture = got[name][-1]
+        assert (picture.encoding, picture.height, picture.width) == ("rgb8", 48, 64)
+        assert picture.header.frame_id == "camera"
+    colour = tuple(got["color_mask"][-1].data[:3])
+    assert colour == rig.engine.labels.palette[0]
+    for subscription in subscriptions:
+        rig.listener.destroy_subscription(subscription)
+
+
+def test_overlay_rate_is_limited_and_can_be_changed(make_rig: Callable[..., Any]) -> None:
+    from rclpy.parameter import Parameter
+
+    rig = make_rig(overlay_rate_hz=0.1)
+    got: list[Image] = []
+    rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
+    rig.activate()
+    rig.until(lambda: got)
+    count = len(rig.masks)
+    rig.until(lambda: len(rig.masks) > count + 20)
+    assert len(got) == 1
+    rig.node._outputs._pictures_due_s = 0.0
+    rig.node.set_parameters([Parameter("overlay_rate_hz", value=1000.0)])
+    rig.until(lambda: len(got) > 5)
+
+
+def test_label_info_and_mode_are_latched(rig: Any) -> None:
+    late: list[Any] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    from std_msgs.msg import String
+    from vision_msgs.msg import LabelInfo
+
+    rig.listener.create_subscription(LabelInfo, "segmenter/label_info", late.append, latched)
+    rig.listener.create_subscription(String, "segmenter/mode", late.append, latched)
+    rig.until(lambda: len(late) == 2)
+
+
+def test_diagnostics_give_rates_counts_and_latency(rig: Any) -> None:
+    rig.diagnostics.clear()
+    rig.until(lambda: len(rig.diagnostics) >= 2)
+    values = {v.key: v.value for v in rig.diagnostics[-1].values}
+    assert rig.diagnostics[-1].level == b"\x00"
+    assert rig.diagnostics[-1].message == "RGBD: both streams are used"
+    assert float(values["rate_rgb_hz"]) > 5
+    assert int(values["rgb_offered"]) >= int(values["rgb_used"]) > 0
+    assert float(values["latency_p50_ms"]) <= float(values["latency_p99_ms"])
+    assert values["device"] == "stand-in"
+    assert values["networks"] == "rgbd rgb depth"
+
+
+def test_intrinsics_reach_the_engine(rig: Any) -> None:
+    publisher = rig.camera.create_publisher(CameraInfo, "rgb/camera_info", 5)
+    info = CameraInfo(width=64, height=48)
+    info.k = [50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0]
+    timer = rig.camera.create_timer(0.05, lambda: publisher.publish(info))
+    rig.until(lambda: rig.engine.calls[-1]["intrinsics"] is not None)
+    assert rig.engine.calls[-1]["intrinsics"].fx == 50.0
+    timer.cancel()
+
+
+def test_the_engine_gets_rgb_order_and_metres(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(depth_scale=0.0001, max_depth_m=0.3)
+    sent = {}
+
+    def bgr(number: int) -> Image:
+        sent["rgb"] = rig.rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
+        return rig.image(np.ascontiguousarray(sent["rgb"][..., ::-1]), "bgr8")
+
+    rig.rgb = bgr
+    rig.activate()
+    rig.mode("RGBD")
+    rig.settle()
+    call = rig.engine.calls[-1]
+    assert np.array_equal(call["rgb"], sent["rgb"])
+    assert call["depth"].dtype == np.float32
+    assert np.nanmax(call["depth"]) <= 0.3
+    assert np.isnan(call["depth"]).any()
+
+
+# --- Lifecycle -------------------------------------------------------------------------------
+
+
+def test_every_transition_and_back(rig: Any) -> None:
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    success = TransitionCallbackReturn.SUCCESS
+    for _ in range(2):
+        assert rig.node.trigger_deactivate() == success
+        rig.until(lambda: rig.camera.count_subscribers("/rgb/image_raw") == 0)
+        count = len(rig.masks)
+        sent = rig.count
+        rig.until(lambda sent=sent: rig.count > sent + 10)
+        assert len(rig.masks) <= count + 1, "a mask while inactive"
+        assert rig.node.trigger_activate() == success
+        rig.mode("RGBD")
+    assert rig.node.trigger_deactivate() == success
+    assert rig.node.trigger_cleanup() == success
+    rig.until(lambda: rig.listener.count_publishers("/segmenter/mask") == 0)
+    assert rig.node.autostart()
+    rig.modes.clear()
+    rig.until(lambda: "RGBD" in rig.modes)
+
+
+def test_a_failed_configure_can_be_mended(make_rig: Callable[..., Any]) -> None:
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    rig = make_rig()
+    build = rig.node._build
+
+    def fail(_: Any) -> Any:
+        raise ValueError("device 'cuda' was asked for but no NVIDIA GPU or driver was found")
+
+    rig.node._build = fail
+    assert rig.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    said(rig, "cannot configure", "NVIDIA")
+    rig.node._build = build
+    rig.activate()
+    rig.mode("RGBD")
+
+
+def test_set_enabled_and_parameters_at_run_time(rig: Any) -> None:
+    from rclpy.parameter import Parameter
+    from std_srvs.srv import SetBool
+
+    client = rig.listener.create_client(SetBool, "segmenter/set_enabled")
+    rig.until(client.service_is_ready)
+    for wanted, mode in ((False, "STARTING"), (True, "RGBD")):
+        future = client.call_async(SetBool.Request(data=wanted))
+        rig.until(future.done)
+        assert future.result().success
+        rig.until(lambda mode=mode: rig.modes[-1] == mode)
+    results = rig.node.set_parameters([Parameter("force_network", value="depth")])
+    assert results[0].successful
+    rig.mode("DEPTH_ONLY")
+    results = rig.node.set_parameters([Parameter("force_network", value="auto")])
+    rig.mode("RGBD")
+    assert not rig.node.set_parameters([Parameter("device", value="cpu")])[0].successful
+    rig.check_masks()
+
+
+# --- Transports ------------------------------------------------------------------------------
+
+
+def test_compressed_colour_and_depth(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(rgb_transport="compressed", depth_transport="compressedDepth")
+    rig.advertise("rgb", CompressedImage, "rgb/image_raw/compressed")
+    rig.advertise("depth", CompressedImage, "depth/image_raw/compressedDepth")
+
+    def colour(_: int) -> CompressedImage:
+        pixels = rig.rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
+        message = CompressedImage(format="rgb8; jpeg compressed bgr8")
+        message.data.frombytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+        return message
+
+    def depth(_: int) -> CompressedImage:
+        ticks = rig.rng.integers(800, 4000, (48, 64), dtype=np.uint16)
+        message = CompressedImage(format="16UC1; compressedDepth png")
+        message.data.frombytes(bytes(12) + cv2.imencode(".png", ticks)[1].tobytes())
+        return message
+
+    rig.rgb, rig.depth = colour, depth
+    rig.activate()
+    rig.mode("RGBD")
+    rig.check_masks()
+
+
+# --- What it says ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second instead of five."""
+    monkeypatch.setattr(advice, "PATIENCE_S", 0.5)
+
+
+def test_no_publisher(make_rig: Callable[..., Any], impatient: None) -> None:
+    rig = make_rig()
+    for stream in ("rgb", "depth"):
+        rig.camera.destroy_publisher(rig.topics.pop(stream))
+    other = rig.camera.create_publisher(Image, "/front/color", 5)
+    rig.activate()
+    said(rig, "/rgb/image_raw", "no publisher", "/front/color", "camera:=")
+    said(rig, "/depth/image_raw", "no publisher")
+    rig.camera.destroy_publisher(other)
+
+
+def test_a_publisher_of_another_type(make_rig: Callable[..., Any], impatient: None) -> None:
+    rig = make_rig()
+    rig.advertise("rgb", CompressedImage)
+    rig.rgb = None
+    rig.activate()
+    said(rig, "/rgb/image_raw", "CompressedImage", "transport")
+
+
+def test_a_publisher_whose_qos_does_not_fit(
+    make_rig: Callable[..., Any], impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rgbd_seg_ros.ros import inputs
+
+    strict = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+    monkeypatch.setattr(inputs, "SENSOR_QOS", strict)
+    rig = make_rig()
+    rig.camera.destroy_publisher(rig.topics["depth"])
+    loose = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    rig.topics["depth"] = rig.camera.create_publisher(Image, "depth/image_raw", loose)
+    rig.activate()
+    said(rig, "/depth/image_raw", "best effort", "qos_overrides./depth/image_raw")
+
+
+def test_a_publisher_that_sends_nothing(make_rig: Callable[..., Any], impatient: None) -> None:
+    rig = make_rig()
+    rig.depth = None
+    rig.activate()
+    said(rig, "/depth/image_raw", "1 publisher (/camera)", "rmem_max")
+
+
+def test_stamps_of_another_day(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    fresh = rig.rgb
+
+    def old(number: int) -> Image:
+        message = fresh(number)
+        message.header.frame_id = "camera"
+        return message
+
+    rig.rgb = old
+    publish = rig.topics["rgb"].publish
+
+    def publish_old(message: Image) -> None:
+        message.header.stamp.sec -= 40 * 86400
+        publish(message)
+
+    rig.topics["rgb"].publish = publish_old
+    rig.activate()
+    said(rig, "rgb stamps are 40.0 days old", "--clock", "use_sim_time:=true")
+
+
+@pytest.mark.parametrize(("age", "words"), [(3 * DAY_NS, "3.0 days old"), (-DAY_NS, "ahead")])
+def test_wrong_day_in_simulated_time(age: int, words: str) -> None:
+    line = advice.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + age, simulated=True)
+    assert line is not None
+    assert words in line
+    assert "/clock" in line
+    assert advice.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + 10**9, simulated=True) is None
+
+
+def test_depth_that_is_not_registered(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    make = rig.depth_message
+
+    def unregistered(number: int) -> Image:
+        message = make(number)
+        message.header.frame_id = "camera_depth"
+        return message
+
+    rig.depth = unregistered
+    rig.activate()
+    rig.mode("RGB_ONLY")
+    said(rig, "camera_depth", "registered", "assume_aligned")
+
+
+def test_simulated_time_without_a_clock(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(use_sim_time=True)
+    rig.activate()
+    said(rig, "use_sim_time is true", "--clock")
+
+
+# --- Numbers ---------------------------------------------------------------------------------
+
+
+def test_rates_follow_the_node_clock() -> None:
+    rate = diagnostics.Rate()
+    assert rate.hz(0) == 0
+    for i in range(100):
+        rate.event(i * 50_000_000)
+    assert rate.hz(99 * 50_000_000) == pytest.approx(20)
+    assert rate.hz(99 * 50_000_000 + 6 * 10**9) == 0
+    rate.event(5)  # the clock jumped back
+    assert rate.hz(5) == 0
