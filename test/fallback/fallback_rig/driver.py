@@ -103,9 +103,10 @@ class Driver:
 
     def _tick_and_work(self) -> None:
         now_ns = self._now()
+        late_ns = round(self.plan.tick_late_ms * MS)
         for _ in range(10):
             deadline_ns = self.core.next_deadline(now_ns)
-            if deadline_ns is None or deadline_ns > now_ns:
+            if deadline_ns is None or deadline_ns + late_ns > now_ns:
                 break
             self.oracle.before(now_ns)
             self._call("tick", now_ns)
@@ -134,7 +135,8 @@ class Driver:
         times = []
         deadline_ns = self.core.next_deadline(now_ns)
         if deadline_ns is not None and self.clock.runs(self._true_ns):
-            times.append(self._true_ns + max(deadline_ns - now_ns, 0))
+            late_ns = round(self.plan.tick_late_ms * MS)
+            times.append(self._true_ns + max(deadline_ns - now_ns + late_ns, 0))
         if self.oracle.pending is not None and self._engine_free_ns > self._true_ns:
             times.append(self._engine_free_ns)
         wake_ns = min(times, default=None)

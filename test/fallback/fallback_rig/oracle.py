@@ -22,13 +22,13 @@ good frames: a partner that has just gone is OK in name until it is overdue.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fallback_rig.schedule import MS, Message, Plan, S
 from fallback_rig.truth import StreamTruth
 
-from rgbd_seg_ros.fallback import Core, Job, Mode, State
+from rgbd_seg_ros.fallback import Core, CoreConfig, Job, Mode, State
 from rgbd_seg_ros.frames import Frame, Stream
 
 STREAMS: tuple[Stream, ...] = ("rgb", "depth", "depth_raw")
@@ -56,6 +56,7 @@ class Oracle:
     def __init__(self, core: Core, plan: Plan) -> None:
         self.core = core
         self.plan = plan
+        self.config = CoreConfig(**plan.config)
         self.networks = set(plan.networks)
         self.features: set[str] = set()
         #: The job waiting for the engine.
@@ -68,13 +69,14 @@ class Oracle:
         self.used = dict.fromkeys(STREAMS, 0)
         self.disabled = dict.fromkeys(STREAMS, 0)
         self._enabled = True
+        self._late = round(plan.tick_late_ms * MS)
         self._now = 0
         self._deadline: int | None = None
         self._cleared = False
         self._clear()
 
     def _clear(self) -> None:
-        self.streams = {s: StreamTruth(self.core.config) for s in STREAMS}
+        self.streams = {s: StreamTruth(self.config) for s in STREAMS}
         self.records: dict[int, Record] = {}
         self.newest: dict[Stream, Frame] = {}
         self.last_stamp: int | None = None
@@ -98,7 +100,7 @@ class Oracle:
         self._deadline_before = self._deadline
         if now <= 0:
             return
-        step = round(self.core.config.clock_step_s * S)
+        step = round(self.config.clock_step_s * S)
         ahead = max(self._now, self._deadline or now)
         if self._now and (now < self._now - step or now > ahead + step):
             self.features.add("clock step")
@@ -118,7 +120,7 @@ class Oracle:
 
     def after_tick(self, deadline: int, now: int) -> None:
         """Time passed."""
-        late = self._now - deadline > self.core.config.late_tick_ms * MS
+        late = self._now - deadline > self.config.late_tick_ms * MS
         if not self._cleared:
             for truth in self.streams.values():
                 truth.tick(self._now, late=late)
@@ -128,7 +130,7 @@ class Oracle:
         """The engine asked for work."""
         if job is not None:
             assert job is self.pending, "a job that was not waiting"
-            assert self._now - job.stamp_ns <= self.core.config.max_age_s * S, "a stale job"
+            assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
             for record in self._records_of(job):
                 self.used[record.stream] += 1
         self.pending = None
@@ -158,10 +160,10 @@ class Oracle:
                 self._clear()
             if action == "reset":
                 self._now = now
+        if action.startswith("force"):
+            self.config = replace(self.config, force_network=action.split()[1])
         self._owed = self._since = None
         self._cleared = False
-        for truth in self.streams.values():
-            truth.config = self.core.config
         self._check(now)
 
     def finish(self, now: int) -> None:
@@ -180,7 +182,7 @@ class Oracle:
         """May this network run on this stream?"""
         if network not in self.networks:
             return False
-        if self.core.config.force_network not in ("auto", network):
+        if self.config.force_network not in ("auto", network):
             return False
         return network not in self.plan.need_intrinsics or self._intrinsics(stream)
 
@@ -193,7 +195,7 @@ class Oracle:
     @property
     def aligned(self) -> bool:
         """Is depth registered to colour, as far as is known?"""
-        if self.core.config.assume_aligned or not {"rgb", "depth"} <= self.newest.keys():
+        if self.config.assume_aligned or not {"rgb", "depth"} <= self.newest.keys():
             return True
         rgb, depth = self.newest["rgb"], self.newest["depth"]
         if rgb.size[0] * depth.size[1] != rgb.size[1] * depth.size[0]:
@@ -222,8 +224,8 @@ class Oracle:
     @property
     def skew(self) -> int:
         """Largest stamp difference within an instant."""
-        if self.core.config.max_skew_ms:
-            return round(self.core.config.max_skew_ms * MS)
+        if self.config.max_skew_ms:
+            return round(self.config.max_skew_ms * MS)
         known = self._known_periods
         return min(known) // 2 if known else 20 * MS
 
@@ -298,7 +300,7 @@ class Oracle:
             self._since = stamp
         if stamp - self._since > patience:
             waits = self.fusing or not self._running
-            owed = self._now + (round(self.core.config.max_wait_ms * MS) if waits else 0)
+            owed = self._now + (round(self.config.max_wait_ms * MS) if waits else 0)
             self._owed = owed if self._owed is None else min(self._owed, owed)
             self._owed_while_unknown = waits and (not self._running or len(known) < 2)
             self._owed_stream = stream
@@ -321,7 +323,7 @@ class Oracle:
             self.pending = job
             self._running = True
             self._owed = None
-        grace = round(core.config.start_grace_s * S)
+        grace = round(self.config.start_grace_s * S)
         if self._started is not None and self._now >= self._started + grace:
             self._running = True
         for s in STREAMS:
@@ -336,7 +338,7 @@ class Oracle:
             self._owed = None  # now it is known which instants have no partner
         self._deadline = core.next_deadline(self._now) if self._enabled else None
         self._check_deadline()
-        if self._owed is not None and self._now > self._owed:
+        if self._owed is not None and self._now > self._owed + self._late:
             raise AssertionError("no job although usable frames come")
 
     def _check_deadline(self) -> None:
@@ -344,7 +346,7 @@ class Oracle:
             return
         due = [t.silence_deadline for t in self.streams.values()]
         if not self._running and self._started is not None:
-            due.append(self._started + round(self.core.config.start_grace_s * S))
+            due.append(self._started + round(self.config.start_grace_s * S))
         due.append(self._owed)
         wanted = min((d for d in due if d is not None), default=None)
         if wanted is not None:
@@ -381,7 +383,7 @@ class Oracle:
             assert not record.used, "a frame serves twice"
             record.used = True
             assert record.serves, "a frame of a lost stream"
-            assert self._now - record.frame.stamp_ns <= self.core.config.max_age_s * S, "stale"
+            assert self._now - record.frame.stamp_ns <= self.config.max_age_s * S, "stale"
         assert self.last_stamp is None or job.stamp_ns > self.last_stamp, "stamps do not increase"
         streams = [record.stream for record in records]
         wanted = {
@@ -407,9 +409,9 @@ class Oracle:
             self._check_no_partner(records[0])
         else:
             assert self.serves_alone(streams[0]) or not self._running, "not this stream's turn"
-        cap = round(self.core.config.max_wait_ms * MS)
+        cap = round(self.config.max_wait_ms * MS)
         waited = self._now - max(record.arrival for record in records)
-        assert waited <= cap or self.irregular, f"waited {waited / MS} ms"
+        assert waited <= cap + self._late or self.irregular, f"waited {waited / MS} ms"
         self.last_stamp = self._since = job.stamp_ns
         self.jobs.append((self._now, job))
 
@@ -421,14 +423,14 @@ class Oracle:
         return [frame for frame, _ in self.core._pairer._held[stream]]
 
     def _check_best(self, job: Job) -> None:
-        """One of the two frames has no better partner among those that wait."""
+        """Neither of the two has a better partner among those that wait."""
         rgb, depth = job.rgb.stamp_ns, job.depth.stamp_ns  # type: ignore[union-attr]
         skew = abs(rgb - depth)
         nearer = [
             any(d < skew for d in self._apart("depth", rgb)),
             any(d < skew for d in self._apart("rgb", depth)),
         ]
-        assert not all(nearer), "both frames have a nearer partner"
+        assert not any(nearer), "a nearer partner waits"
 
     def _check_no_partner(self, record: Record) -> None:
         """A frame goes alone only if no frame that waits could be fused with it."""
@@ -448,16 +450,16 @@ class Oracle:
             abs(a.lag_ms + a.lag_growth_ms * t - b.lag_ms - b.lag_growth_ms * t) + a.lag_jitter_ms
             for a, b in ((rgb, depth), (depth, rgb))
             for t in (0, plan.duration_s)
-        )
+        ) + max(rgb.lag_jump_ms, depth.lag_jump_ms)
         apart = abs(rgb.phase - depth.phase) + max(rgb.jitter, depth.jitter)
         if rgb.rate_hz != depth.rate_hz or apart > 0.3 or lag_ms > 80 or plan.duration_s < 2.5:
             return
-        skew_ms = self.core.config.max_skew_ms
+        skew_ms = self.config.max_skew_ms
         if skew_ms and skew_ms < apart * 1000 / rgb.rate_hz + 1:
             return
         if not self.aligned or not self.allowed("rgbd", "rgb"):
             return
-        if self.core.config.max_wait_ms < lag_ms + 5:
+        if self.config.max_wait_ms < lag_ms + 5:
             return
         self.features.add("steady")
         end = max(job.stamp_ns for _, job in self.jobs)

@@ -45,6 +45,7 @@ def calm_plans(draw: st.DrawFn) -> Plan:
             lag_ms=draw(_one_of(0.0, 10.0, 40.0)),
             lag_jitter_ms=draw(_one_of(0.0, 5.0)),
             lag_growth_ms=draw(_one_of(0.0, 10.0)),
+            lag_jump_ms=draw(_one_of(0.0, 0.0, 20.0)),
         )
         for stream in ("rgb", "depth")
     }
@@ -80,7 +81,7 @@ def plans(draw: st.DrawFn) -> Plan:
         begin_s = 0.3 if kind == "flap" else when()
         length_s = 6.0 if kind == "flap" else draw(_one_of(0.1, 0.3, 0.6, 1.5, 9.0))
         faults += [Fault(stream, kind, begin_s, length_s) for stream in targets]
-    rare = _one_of(False, False, False, True)
+    rare = _one_of(False, False, True)
     steps: tuple[tuple[float, float], ...] = ()
     if draw(rare):
         count = draw(_one_of(1, 1, 2))
@@ -114,6 +115,7 @@ def plans(draw: st.DrawFn) -> Plan:
         pauses=pauses,
         zero_s=draw(_one_of(0.0, 0.0, 0.0, 0.0, 0.3)),
         stalls=stalls,
+        tick_late_ms=draw(_one_of(*[0.0] * 9, 30.0, 90.0)),
         engine_ms=draw(_one_of(0.0, 0.0, 20.0, 120.0, 700.0)),
         actions=tuple(actions),
         config=config,

@@ -64,6 +64,8 @@ class Sensor:
     lag_ms: float = 5.0
     lag_jitter_ms: float = 0.0
     lag_growth_ms: float = 0.0
+    #: Added to the lag from the middle of the schedule on.
+    lag_jump_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Plan:
     zero_s: float = 0.0
     #: (true time, length): the process sleeps; messages queue up.
     stalls: tuple[tuple[float, float], ...] = ()
+    #: Every tick comes so much too late.
+    tick_late_ms: float = 0.0
     engine_ms: float = 0.0
     #: (true time, "disable" | "enable" | "force rgb" | … | "reset").
     actions: tuple[tuple[float, str], ...] = ()
@@ -186,7 +190,8 @@ def _stream(
         if "flap" in kinds and (t_s - first_s) % 1.0 < 0.3:
             continue
         message = _message(plan, clock, stream, true_ns, index, kinds, chance, bad, bad_kind, odd)
-        lag_ms = sensor.lag_ms + sensor.lag_jitter_ms * lag_jitter + sensor.lag_growth_ms * t_s
+        lag_ms = sensor.lag_jump_ms if t_s > plan.duration_s / 2 else 0.0
+        lag_ms += sensor.lag_ms + sensor.lag_jitter_ms * lag_jitter + sensor.lag_growth_ms * t_s
         arrival_ns = true_ns + round(lag_ms * MS)
         if "burst" in kinds:
             arrival_ns = (arrival_ns // (150 * MS) + 1) * 150 * MS
