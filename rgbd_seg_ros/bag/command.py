@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.topics import NONE
 from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.gravity import DEFAULT_FRAME
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.bag.replay import Engine
@@ -73,6 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fuse although nothing shows that depth is registered to colour",
     )
     group.add_argument(
+        "--gravity-frame",
+        default=DEFAULT_FRAME,
+        metavar="FRAME",
+        help="whose z axis points up, for networks that read HHA, by the bag's transforms; without "
+        "them, or empty: gravity is estimated from depth (default %(default)s)",
+    )
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -98,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         config=core_config(args.set, args.assume_aligned),
         engine_latency_ms=args.engine_latency,
         compare=args.without_fallback,
+        gravity_frame=args.gravity_frame,
         out=args.out,
         record=args.record,
         overwrite=args.overwrite,

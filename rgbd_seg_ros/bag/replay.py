@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from rgbd_seg_ros.bag.source import Arrival
 from rgbd_seg_ros.depth import to_metres
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 from rgbd_seg_ros.frames import Frame, NetworkName, Stream
+from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Engine(Protocol):
     def available(self) -> tuple[NetworkName, ...]: ...
 
     def __call__(
-        self, rgb: Any, depth: Any, intrinsics: Any, /, *, size: Any, network: Any
+        self, rgb: Any, depth: Any, intrinsics: Any, /, *, size: Any, network: Any, **gravity: Any
     ) -> Segmentation: ...
 
 
@@ -63,10 +65,16 @@ class Replay:
         engine: makes the masks.
         engine_latency_ms: bag time that a mask takes; 0 for an engine that is always free.
         compare: also ask the fused network wherever a partner is missing.
+        gravity: tells which way is down, for networks that read HHA; by default estimated.
     """
 
     def __init__(
-        self, core: Core, engine: Engine, engine_latency_ms: float = 0.0, compare: bool = False
+        self,
+        core: Core,
+        engine: Engine,
+        engine_latency_ms: float = 0.0,
+        compare: bool = False,
+        gravity: Gravity | None = None,
     ) -> None:
         if not 0 <= engine_latency_ms < math.inf:
             raise BagError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
@@ -74,6 +82,8 @@ class Replay:
         self._engine = engine
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
         self._compare = compare and "rgbd" in engine.available
+        self._gravity = gravity or Gravity("")
+        self._needs_intrinsics = "rgbd" in getattr(engine, "need_intrinsics", ())
         self._now_ns = 0
         #: When the engine is free again; None while it is.
         self._busy_until_ns: int | None = None
@@ -133,10 +143,11 @@ class Replay:
             yield self._make(job, ready_ns)
 
     def _make(self, job: Job, ready_ns: int) -> Made:
-        result = segment(self._engine, job, self.core.config)
+        result = segment(self._engine, job, self.core.config, self._gravity)
         other = None
-        if self._compare and job.network != "rgbd":
-            other = segment(self._engine, job, self.core.config, network="rgbd")
+        can_fuse = job.intrinsics is not None or not self._needs_intrinsics
+        if self._compare and can_fuse and job.network != "rgbd":
+            other = segment(self._engine, job, self.core.config, self._gravity, network="rgbd")
         depth: Stream = "depth_raw" if job.raw else "depth"
         frames: tuple[tuple[Stream, Frame | None], ...] = (("rgb", job.rgb), (depth, job.depth))
         arrived_ns = {
@@ -153,17 +164,24 @@ class Replay:
 
 
 def segment(
-    engine: Engine, job: Job, config: CoreConfig, network: NetworkName | None = None
+    engine: Engine,
+    job: Job,
+    config: CoreConfig,
+    gravity: Gravity | None = None,
+    network: NetworkName | None = None,
 ) -> Segmentation:
-    """One job on the engine, by the job's network or another."""
+    """One job on the engine, by the job's network or another.
+
+    ``gravity`` is asked only for a network that needs it; without one the engine estimates.
+    """
     rgb = job.rgb.array if job.rgb is not None else None
-    return engine(
-        rgb,
-        depth_m(job, config),
-        job.intrinsics,
-        size=job.size,
-        network=network or job.network,
-    )
+    depth, name = depth_m(job, config), network or job.network
+    down = {}
+    if gravity is not None and name in getattr(engine, "need_intrinsics", ()):
+        if job.depth is not None and job.intrinsics is not None:
+            find = partial(engine.estimate_gravity, depth, job.intrinsics)  # type: ignore[attr-defined]
+            down["gravity"] = gravity(job.depth.frame_id, job.depth.stamp_ns, find)
+    return engine(rgb, depth, job.intrinsics, size=job.size, network=name, **down)
 
 
 def depth_m(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | None:

@@ -27,6 +27,7 @@ from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import check_place
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.frames import NETWORKS
+from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.labels import LabelSet
 
 
@@ -44,6 +45,8 @@ class Options:
     engine_latency_ms: float = 0.0
     #: Also score the fused network with an empty partner wherever the fallback serves.
     compare: bool = False
+    #: Frame whose z axis points up, for networks that read HHA; empty: estimate gravity.
+    gravity_frame: str = DEFAULT_FRAME
     #: Folder for masks, overlays, summary and report; None for none of them.
     out: Path | None = None
     #: Bag to write; None for none.
@@ -100,13 +103,16 @@ def replay_bag(
                 say(f"no {field_name} topic in this bag; choose one with --{field_name}-topic")
         stamps, warning = choose_stamps(reader, topics, options.stamps, options.config.max_age_s)
         engine = load_engine()
-        source = Source(reader, topics, options.faults, stamps)
-        core = Core(options.config, engine.available, getattr(engine, "need_intrinsics", ()))
+        needs = getattr(engine, "need_intrinsics", ())
+        gravity = Gravity(options.gravity_frame, say)
+        transforms = gravity.tree if needs else None
+        source = Source(reader, topics, options.faults, stamps, transforms)
+        core = Core(options.config, engine.available, needs)
         session = _Session(options, reader, topics, core, engine.labels, stack)
         if warning:
             session.warn(warning)
 
-        replay = Replay(core, engine, options.engine_latency_ms, options.compare)
+        replay = Replay(core, engine, options.engine_latency_ms, options.compare, gravity)
         arrivals = session.watched(source, interrupted)
         try:
             for made in replay.run(arrivals, session.scorer.add_truth):
@@ -192,6 +198,11 @@ class _Session:
         self._progress.finish(f"{len(self.stamps_ns)} masks")
         if self.reader.damage:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
+        if self.topics.truth and self.stamps_ns and not self.scorer.has_truth:
+            self.warn(
+                f"no mask has a true mask on {self.topics.truth} within 20 ms of its stamp, so "
+                "there are no scores; is the truth stamped as the pictures are?"
+            )
         strips = self.album.strips()
         summary = self._summary(source, stamps)
         if self.recorder is not None:

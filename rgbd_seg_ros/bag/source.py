@@ -14,11 +14,14 @@ from rgbd_seg_ros.bag.faults import STREAMS, FaultSchedule, Sample
 from rgbd_seg_ros.bag.reader import BagError, BagMessage, BagReader
 from rgbd_seg_ros.bag.topics import Topics
 from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
+from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_frame, to_intrinsics, to_mask
 
 Stamps = Literal["auto", "header", "receive"]
 #: So many messages show whether headers and receive times agree.
 STAMP_SAMPLE = 30
+#: Where transforms are, in every bag.
+TRANSFORMS = ("/tf", "/tf_static")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ class Source:
         topics: what to read of it.
         faults: what to break; it serves this source alone.
         stamps: ``header`` or ``receive``, see :func:`choose_stamps`.
+        transforms: is given the bag's transforms as they come by; None to leave them unread.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Source:
         topics: Topics,
         faults: FaultSchedule,
         stamps: Literal["header", "receive"],
+        transforms: TransformTree | None = None,
     ) -> None:
         self._reader = reader
+        self._transforms = transforms
         self._topics = topics
         self._faults = faults
         self._by_receive_time = stamps == "receive"
@@ -60,11 +66,15 @@ class Source:
             message = reader.first(topic)
             if message is not None:
                 self._intrinsics |= dict.fromkeys(streams, to_intrinsics(message))
+        if transforms is not None:
+            # Latched before the recording began, so they hold from its start on.
+            for item in reader.messages(TRANSFORMS[1:]):
+                self._take_transforms(item)
 
     def __iter__(self) -> Iterator[Arrival]:
         held: list[tuple[int, int, Arrival]] = []  # what a fault delays
         order = itertools.count()
-        for message in self._reader.messages(self._topics.all):
+        for message in self._reader.messages(self._read):
             while held and held[0][0] <= message.receive_ns:
                 yield heapq.heappop(held)[2]
             arrival = self._arrival(message)
@@ -77,8 +87,19 @@ class Source:
         while held:
             yield heapq.heappop(held)[2]
 
+    @property
+    def _read(self) -> list[str]:
+        return [*self._topics.all, *(TRANSFORMS[:1] if self._transforms is not None else ())]
+
+    def _take_transforms(self, message: BagMessage) -> None:
+        if self._transforms is not None and message.message is not None:
+            self._transforms.add(message.message)
+
     def _arrival(self, message: BagMessage) -> Arrival | None:
         topics = self._topics
+        if message.topic in TRANSFORMS:
+            self._take_transforms(message)
+            return None
         if message.topic == topics.truth:
             return self._truth(message)
         if message.topic in topics.infos:

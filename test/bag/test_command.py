@@ -16,6 +16,7 @@ import pytest
 from rgbd_seg_ros import cli
 from rgbd_seg_ros.bag import command
 from rgbd_seg_ros.bag.command import core_config, interruptible
+from rgbd_seg_ros.bag.faults import FAULTS
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.bundle import Bundle, save_bundle
@@ -51,6 +52,13 @@ def test_json_is_all_there_is_on_stdout(recording: Path, replay) -> None:  # typ
     assert [s.keys() for s in summary["switches"]] == [{"t", "from", "to", "reason"}]
     assert summary["miou"] is None  # no truth topic was given
     assert "STARTING -> RGBD" in err
+
+
+def test_every_key_and_fault_is_documented(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    document = (Path(__file__).resolve().parents[2] / "docs" / "replay.md").read_text()
+    summary = json.loads(replay(recording, "--json")[1])
+    assert [key for key in summary if f"`{key}`" not in document] == []
+    assert [name for name in FAULTS if f"| `{name}` |" not in document] == []
 
 
 def test_people_get_the_same_numbers(recording: Path, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -177,3 +177,22 @@ def test_a_bad_schedule_is_named_by_line(tmp_path: Path, text: str, message: str
 def test_a_missing_schedule_is_named(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="cannot read fault schedule"):
         load_faults(tmp_path / "none.yaml")
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "config" / "faults").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_schedules_are_valid(path: Path) -> None:
+    assert load_faults(path).faults
+
+
+def test_the_demos_losses_are_a_shipped_schedule_too() -> None:
+    from training import demo
+
+    def key(fault: Fault) -> tuple:
+        return (fault.from_s, fault.to_s, str(fault))
+
+    shipped = load_faults(ROOT / "config" / "faults" / "each_then_both.yaml").faults
+    assert sorted(map(key, shipped)) == sorted(map(key, demo.schedule().faults))

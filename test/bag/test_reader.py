@@ -61,9 +61,12 @@ def _write2(
     return path
 
 
-def _write1(path: Path) -> Path:
+def _write1(path: Path, compression: str | None = None) -> Path:
     store = get_typestore(Stores.ROS1_NOETIC)
-    with Writer1(path) as writer:
+    writer = Writer1(path)
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression])
+    with writer:
         connection = writer.add_connection(TOPIC, "sensor_msgs/msg/Image", typestore=store)
         for i in range(COUNT):
             data = store.serialize_ros1(_image(store, i), "sensor_msgs/msg/Image")
@@ -85,8 +88,9 @@ def test_ros2_bags_of_every_kind(tmp_path: Path, storage: str, compression: str)
     _check_content(_write2(tmp_path / "bag", storage, compression))
 
 
-def test_ros1_bag(tmp_path: Path) -> None:
-    _check_content(_write1(tmp_path / "one.bag"))
+@pytest.mark.parametrize("compression", [None, "BZ2", "LZ4"])
+def test_ros1_bag(tmp_path: Path, compression: str | None) -> None:
+    _check_content(_write1(tmp_path / "one.bag", compression))
 
 
 @pytest.mark.parametrize("storage", ["SQLITE3", "MCAP"])

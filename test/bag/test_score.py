@@ -13,6 +13,7 @@ import pytest
 from rgbd_seg_ros.bag.faults import Fault, FaultSchedule, Phase
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.score import Scorer, fitted, iou_table, rounded
+from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Frame
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
@@ -150,3 +151,16 @@ def test_a_truth_topic_that_is_no_mask_is_refused(recording: Path, run_replay) -
     topic = "/camera/camera/color/image_raw"
     with pytest.raises(BagError, match=r"truth topic .* cannot be used: encoding 'rgb8'"):
         run_replay(recording, topics={"truth": topic, "rgb": "none"})
+
+
+def test_truth_of_other_times_is_told(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(5):
+            now_ns = 1_700_000_000 * 10**9 + i * 100 * MS
+            picture = np.random.default_rng(i).integers(40, 200, (24, 32, 3), dtype=np.uint8)
+            writer.image("/camera/rgb", now_ns, picture, now_ns, "cam")
+            writer.image("/truth", now_ns, np.zeros((24, 32), np.uint8), now_ns + 50 * MS, "cam")
+    summary = run_replay(tmp_path / "bag", topics={"truth": "/truth"}).summary
+    assert summary["unscored"] == summary["masks"] == 5
+    assert summary["miou"] is None
+    assert any("is the truth stamped as the pictures are?" in text for text in summary["warnings"])
