@@ -221,7 +221,7 @@ def search_gravity(n: Tensor) -> Tensor:
 
 
 def least_eigenvector(matrix: Tensor, near: Tensor) -> Tensor:
-    """Eigenvector of the least eigenvalue of symmetric matrices (B×3×3 float64), on ``near``'s side.
+    """Eigenvector of the least eigenvalue of B×3×3 symmetric float64, on the side of ``near``.
 
     Closed form, since the library's solver waits for the device. With A the matrix less its mean
     eigenvalue and λ the least eigenvalue of A, adj(A − λ) = A² + λA + λ² − ½·tr A² is the

@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gravity-frame",
         default=DEFAULT_FRAME,
         metavar="FRAME",
-        help="whose z axis points up, for networks that read HHA, by the bag's transforms; without "
-        "them, or empty: gravity is estimated from depth (default %(default)s)",
+        help="frame whose z axis points up by the bag's transforms, for networks that read HHA; "
+        "without them, or empty: gravity is estimated from depth (default %(default)s)",
     )
     group.add_argument(
         "--set",

@@ -39,7 +39,7 @@ class Engine(Protocol):
     def available(self) -> tuple[NetworkName, ...]: ...
 
     def __call__(
-        self, rgb: Any, depth: Any, intrinsics: Any, /, *, size: Any, network: Any, **gravity: Any
+        self, rgb: Any, depth: Any, intrinsics: Any, /, *, size: Any, network: Any
     ) -> Segmentation: ...
 
 
@@ -176,12 +176,12 @@ def segment(
     """
     rgb = job.rgb.array if job.rgb is not None else None
     depth, name = depth_m(job, config), network or job.network
-    down = {}
-    if gravity is not None and name in getattr(engine, "need_intrinsics", ()):
-        if job.depth is not None and job.intrinsics is not None:
-            find = partial(engine.estimate_gravity, depth, job.intrinsics)  # type: ignore[attr-defined]
-            down["gravity"] = gravity(job.depth.frame_id, job.depth.stamp_ns, find)
-    return engine(rgb, depth, job.intrinsics, size=job.size, network=name, **down)
+    options: dict[str, Any] = {"size": job.size, "network": name}
+    needed = name in getattr(engine, "need_intrinsics", ())
+    if needed and gravity is not None and job.depth is not None and job.intrinsics is not None:
+        find = partial(engine.estimate_gravity, depth, job.intrinsics)  # type: ignore[attr-defined]
+        options["gravity"] = gravity(job.depth.frame_id, job.depth.stamp_ns, find)
+    return engine(rgb, depth, job.intrinsics, **options)
 
 
 def depth_m(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | None:
