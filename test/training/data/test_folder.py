@@ -1,0 +1,169 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""An own folder: splits, units, and every defect named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training.config import RunConfig
+from training.data.folder import open_folder
+from training.data.sources import open_split
+from training.options import UsageError
+
+
+@pytest.fixture
+def own(dataset: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(dataset, tmp_path / "own"))
+
+
+def test_splits_are_disjoint_complete_and_stable(own: Path) -> None:
+    names = {s: open_folder(str(own), s, 0.2, False).names for s in ("train", "val", "test")}
+    assert {s: len(n) for s, n in names.items()} == {"train": 10, "val": 3, "test": 3}
+    assert len({n for part in names.values() for n in part}) == 16
+    for folder in ("rgb", "depth", "labels"):  # one more sample moves hardly any other
+        shutil.copy(own / folder / "frame_000.png", own / folder / "zebra.png")
+    again = open_folder(str(own), "test", 0.2, False).names
+    assert len(set(again) - set(names["test"])) <= 1
+
+
+def test_listed_splits_are_taken_as_they_are(own: Path) -> None:
+    (own / "train.txt").write_text("frame_003\nframe_001\nframe_005\nframe_007\n")
+    (own / "test.txt").write_text("frame_002\n")
+    assert open_folder(str(own), "test", 0.2, False).names == ["frame_002"]
+    train = open_folder(str(own), "train", 0.2, False).names
+    val = open_folder(str(own), "val", 0.2, False).names
+    assert sorted([*train, *val]) == ["frame_001", "frame_003", "frame_005", "frame_007"]
+    assert len(val) == 1, "validation is held out of the listed training set"
+
+
+def test_units_ids_and_intrinsics(own: Path) -> None:
+    (own / "dataset.yaml").write_text(
+        "classes: [wall, thing]\nfirst_id: 1\ndepth_scale: 0.0002\n"
+        "intrinsics: {fx: 60, fy: 61, cx: 31.5, cy: 23.5}\n"
+    )
+    sample = open_folder(str(own), "train", 0.1, False)[0]
+    stored = cv2.imread(str(own / "labels" / f"{sample.name}.png"), cv2.IMREAD_UNCHANGED)
+    assert (sample.labels[stored == 0] == 255).all(), "0 is unlabeled"
+    assert (sample.labels[stored == 2] == 1).all()
+    ticks = cv2.imread(str(own / "depth" / f"{sample.name}.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(sample.depth_m[ticks > 0], ticks[ticks > 0] * 0.0002, rtol=1e-6)
+    assert np.isnan(sample.depth_m[ticks == 0]).all()
+    assert sample.intrinsics is not None
+    assert sample.intrinsics[1, 1] == 61
+    things = sample.rgb[stored == 2].mean(axis=0)
+    assert things[2] > things[0] + 100, "things are blue: RGB order"
+
+
+def open_all(root: Path, cache: str = "") -> None:
+    for split in ("train", "val", "test"):
+        open_folder(str(root), split, 0.1, False, cache)
+
+
+def _label_7(own: Path) -> None:
+    path = own / "labels" / "frame_004.png"
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    picture[5, 5] = 7
+    cv2.imwrite(str(path), picture)
+
+
+def _colour_labels(own: Path) -> None:
+    cv2.imwrite(str(own / "labels" / "frame_004.png"), np.zeros((48, 64, 3), np.uint8))
+
+
+def _other_size(own: Path) -> None:
+    cv2.imwrite(str(own / "labels" / "frame_004.png"), np.zeros((24, 32), np.uint8))
+
+
+def _no_depth(own: Path) -> None:
+    (own / "depth" / "frame_004.png").unlink()
+
+
+def _no_classes(own: Path) -> None:
+    (own / "dataset.yaml").write_text("clases: [a]\n")
+
+
+def _no_description(own: Path) -> None:
+    (own / "dataset.yaml").unlink()
+
+
+def _twice(own: Path) -> None:
+    (own / "train.txt").write_text("frame_001\n")
+    (own / "test.txt").write_text("frame_001\n")
+
+
+def _unknown_name(own: Path) -> None:
+    (own / "val.txt").write_text("frame_0001\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_label_7, r"frame_004.png holds label 7, allowed are 0\.\.2 and 255"),
+        (_colour_labels, "frame_004.png has 3 channels"),
+        (_other_size, r"'frame_004': sizes differ \(rgb 64×48, depth 64×48, labels 32×24\)"),
+        (_no_depth, "1 samples are incomplete; 'frame_004' has no depth"),
+        (_no_classes, "unknown key 'clases'; did you mean 'classes'"),
+        (_no_description, "dataset.yaml is missing; it lists the classes"),
+        (_twice, "'frame_001' is in both train.txt and test.txt"),
+        (_unknown_name, "no sample 'frame_0001' in .*did you mean 'frame_001'"),
+    ],
+)
+def test_defects_are_one_line(own: Path, spoil: Callable[[Path], None], message: str) -> None:
+    spoil(own)
+    with pytest.raises(UsageError, match=message) as error:
+        open_all(own)
+    assert "\n" not in str(error.value)
+
+
+def test_a_corrupt_picture_is_skipped_with_its_name_or_refused(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = open_folder(str(own), "train", 0.1, False).names[2]
+    path = own / "rgb" / f"{victim}.png"
+    path.write_bytes(path.read_bytes()[:40])
+    samples = open_folder(str(own), "train", 0.1, False)
+    assert victim not in samples.names
+    assert len(samples) == 12
+    err = capsys.readouterr().err
+    assert f"{victim}.png" in err
+    assert "1 of 13 samples skipped" in err
+    with pytest.raises(UsageError, match=f"1 unreadable samples in .*{victim}"):
+        open_folder(str(own), "train", 0.1, strict=True)
+
+
+def test_checked_files_are_not_read_again(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.data import folder
+
+    reads: list[str] = []
+    original = folder.read_labels
+    monkeypatch.setattr(
+        folder, "read_labels", lambda path, d: (reads.append(path.stem), original(path, d))[1]
+    )
+    cache = str(tmp_path / "cache")
+    open_folder(str(own), "train", 0.1, False, cache)
+    assert len(reads) == 13
+    open_folder(str(own), "train", 0.1, False, cache)
+    assert len(reads) == 13
+    _label_7(own)  # a changed file is read again, and found out
+    with pytest.raises(UsageError, match="label 7"):
+        open_all(own, cache)
+
+
+def test_an_empty_split_and_a_missing_root(own: Path) -> None:
+    (own / "val.txt").write_text("")
+    with pytest.raises(UsageError, match="split 'val' of data set 'folder' has no samples"):
+        open_split(RunConfig(data="folder", root=str(own)), "val")
+    with pytest.raises(UsageError, match="needs its folder: --root"):
+        open_split(RunConfig(data="folder"), "train")
+    with pytest.raises(UsageError, match="unknown data set 'folders'; did you mean 'folder'"):
+        open_split(RunConfig(data="folders"), "train")

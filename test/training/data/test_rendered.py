@@ -1,0 +1,101 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of rendered rooms: the renderer's frames, extended, resumed, keyed by its source."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.depth import to_metres
+from training.data import rendered
+from training.data.rendered import RenderedScenes
+from training.data.synthetic import SceneSource
+
+SIZE = (24, 32)
+
+
+class Inline:
+    """A pool of no processes: imports of torch in fresh ones would cost seconds."""
+
+    rendered: ClassVar[list[tuple[int, int]]] = []
+
+    def __init__(self, _: int) -> None: ...
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def imap(self, function: Any, jobs: Any) -> Any:
+        for job in jobs:
+            self.rendered.append(job[3:5])
+            yield function(job)
+
+
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    Inline.rendered.clear()
+    monkeypatch.setattr(
+        rendered.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": Inline})
+    )
+    monkeypatch.setattr(rendered, "CHUNK", 2)
+
+
+def test_frames_are_the_renderers_and_a_longer_run_extends(tmp_path: Path) -> None:
+    RenderedScenes(str(tmp_path), SIZE, 3, "val", 3)
+    scenes = RenderedScenes(str(tmp_path), SIZE, 3, "val", 5)
+    assert Inline.rendered == [(0, 2), (2, 3), (3, 5)]
+    source = SceneSource(SIZE, seed=3, split="val")
+    for index in (0, 2, 4):
+        sample, frame = scenes[index], source[index]
+        assert (sample.rgb == frame.rgb).all()
+        assert (sample.labels == frame.labels).all()
+        np.testing.assert_array_equal(sample.depth_m, to_metres(frame.depth_mm))
+        np.testing.assert_array_equal(sample.intrinsics, frame.intrinsics.matrix())
+        np.testing.assert_allclose(sample.gravity, frame.gravity, atol=1e-6)
+    again = pickle.loads(pickle.dumps(scenes))
+    assert (again[4].rgb == scenes[4].rgb).all()
+    with pytest.raises(IndexError):
+        scenes[5]
+
+
+def test_a_shorter_run_renders_nothing(tmp_path: Path) -> None:
+    RenderedScenes(str(tmp_path), SIZE, 0, "train", 3)
+    Inline.rendered.clear()
+    assert len(RenderedScenes(str(tmp_path), SIZE, 0, "train", 2)) == 2
+    assert Inline.rendered == []
+
+
+def test_an_interrupted_rendering_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = rendered._render_chunk
+
+    def interrupted(job: Any) -> int:
+        if job[3] >= 2:
+            raise KeyboardInterrupt
+        return original(job)
+
+    monkeypatch.setattr(rendered, "_render_chunk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
+    monkeypatch.setattr(rendered, "_render_chunk", original)
+    Inline.rendered.clear()
+    scenes = RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
+    assert Inline.rendered == [(2, 4)]
+    assert (scenes[3].rgb == SceneSource(SIZE, 0, "train")[3].rgb).all()
+
+
+def test_splits_seeds_and_sources_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [(0, "train"), (1, "train"), (0, "val")]
+    folders = {RenderedScenes(str(tmp_path), SIZE, s, split, 1).folder for s, split in keys}
+    assert len(folders) == 3
+    monkeypatch.setattr(rendered, "_source_hash", lambda: "another")
+    assert RenderedScenes(str(tmp_path), SIZE, 0, "train", 1).folder not in folders

@@ -1,0 +1,80 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: whole or not at all, two kept, a damaged one passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import checkpoint
+from training.options import UsageError
+
+
+def save(run: Path, step: int) -> Path:
+    tensors = {"weights": {"w": torch.full((3,), float(step))}}
+    optimiser = {"adamw": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}}
+    return checkpoint.save(run, step, tensors, optimiser, {"best": {"epoch": step}})
+
+
+def test_round_trip_and_two_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        save(tmp_path, step)
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step_00000010", "step_00000015"]
+    state, contents = checkpoint.load_latest(tmp_path) or ({}, {})
+    assert (state["step"], state["best"]) == (15, {"epoch": 15})
+    assert torch.equal(contents["weights"]["w"], torch.full((3,), 15.0))
+    assert torch.equal(contents["optimiser"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
+
+
+def test_none_yet(tmp_path: Path) -> None:
+    assert checkpoint.load_latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("victim", ["weights.safetensors", "optimiser.pt", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_one_is_named_and_the_one_before_taken(
+    victim: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / victim
+    data = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        path.write_bytes(b"\x00" + data[1:])
+    else:
+        path.unlink()
+    state, _ = checkpoint.load_latest(tmp_path) or ({}, {})
+    assert state["step"] == 1
+    assert "step_00000002 is damaged" in capsys.readouterr().err
+
+
+def test_nothing_whole_is_an_error(tmp_path: Path) -> None:
+    (save(tmp_path, 1) / "state.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no checkpoint in .* is whole"):
+        checkpoint.load_latest(tmp_path)
+
+
+def test_a_failing_write_leaves_no_checkpoint_and_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+    original = checkpoint._write
+
+    def full_disk(path: Path, data: bytes) -> None:
+        if path.name == "state.json":
+            raise OSError(28, "No space left on device")
+        original(path, data)
+
+    monkeypatch.setattr(checkpoint, "_write", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    state, _ = checkpoint.load_latest(tmp_path) or ({}, {})
+    assert state["step"] == 1
+    save(tmp_path, 2)  # the half-written one is in nobody's way
+    assert (checkpoint.load_latest(tmp_path) or ({},))[0]["step"] == 2

@@ -1,0 +1,185 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Options: recipe then flags, types and ranges, a suggestion for a typo, help without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from training.config import SAVED_RECIPE, RunConfig, options_of, resolve, to_yaml
+from training.methods import METHODS
+from training.options import UsageError, convert, kinds
+from training.train import prepare_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ("train", "evaluate", "bundle", "import_weights", "export")
+
+
+def recipe(folder: Path, text: str) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "lr: 1e-4\nbatch: 2\nnetwork: cmx_b1\n")
+    settings = resolve("supervised", ["--config", path, "--batch", "6", "--weight-decay=0.1"])
+    assert (settings.run.lr, settings.run.batch, settings.run.weight_decay) == (1e-4, 6, 0.1)
+    assert settings.options.network == "cmx_b1"
+    assert settings.run.out == "runs/recipe"
+    assert resolve("supervised", ["--weight_decay", "0.2"]).run.weight_decay == 0.2
+
+
+def test_the_saved_recipe_repeats_the_run(tmp_path: Path) -> None:
+    first = resolve("supervised", ["--size", "96x128", "--scales", "1", "--jitter", "0,0,0,0"])
+    again = resolve("supervised", ["--config", recipe(tmp_path, to_yaml(first))])
+    assert again == first
+    assert "resume" not in to_yaml(first)
+
+
+def test_resume_remembers_how_the_run_was_started(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    settings = resolve("supervised", ["--out", out, "--epochs", "7", "--network", "cmx_b1"])
+    prepare_folder(settings)
+    again = resolve("supervised", ["--out", out, "--resume"])
+    assert again == dataclasses.replace(
+        settings, run=dataclasses.replace(settings.run, resume=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--learnin-rate", "1"], "unknown option '--learnin-rate'"),
+        (["--epoch", "3"], "did you mean '--epochs'"),
+        (["--networc", "x"], "did you mean '--network'"),
+        (["5"], "unknown option '5'; options start with --"),
+        (["--epochs", "many"], "epochs: 'many' is no int"),
+        (["--epochs", "0"], "epochs must be 1 or more, got 0"),
+        (["--size", "100"], "size: needs 2 values"),
+        (["--size", "16,16"], "size must be at least 32,32, got 16,16"),
+        (["--amp", "fp32"], "amp: 'fp32' is none of off, bf16, fp16"),
+        (["--schedule", "polly"], "did you mean 'poly'"),
+        (["--ema", "1"], "ema must be"),
+        (["--flip", "1.5"], "flip must be from 0 to 1"),
+        (["--resume", "--overwrite"], "resume must be given without overwrite"),
+    ],
+)
+def test_mistakes_on_the_command_line(flags: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve("supervised", flags)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3\n", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("method: crodino_kd\n", "recipe of method 'crodino_kd', not 'supervised'"),
+        ("- 3\n", "must hold `key: value` lines, got list"),
+        ("a: [1\n", "is no YAML"),
+        ("lr: true\n", "lr: True is no float"),
+        ("epochs: 2.5\n", "epochs: 2.5 is no int"),
+        ("network: [a]\n", "network: ['a'] is no str"),
+    ],
+)
+def test_mistakes_in_a_recipe(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve("supervised", ["--config", recipe(tmp_path, text)])
+    assert message in str(error.value)
+
+
+def test_a_missing_recipe() -> None:
+    with pytest.raises(UsageError, match=r"cannot read nowhere\.yaml: No such file"):
+        resolve("supervised", ["--config", "nowhere.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        ("480x640", tuple[int, int], (480, 640)),
+        ([480, 640], tuple[int, int], (480, 640)),
+        (0.5, tuple[float, ...], (0.5,)),
+        ("0.5, 1", tuple[float, ...], (0.5, 1.0)),
+        ("no", bool, False),
+        (False, Literal["off", "bf16"], "off"),  # YAML's bare `off`
+        ("none", float | None, None),
+        ("1e-5", float, 1e-5),
+    ],
+)
+def test_values(value: Any, kind: Any, expected: Any) -> None:
+    assert convert(value, kind, "key") == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_options_are_read_without_the_method(method: str) -> None:
+    """What `--help` shows is the real Config, field by field, and no key means two things."""
+    import importlib
+
+    light = options_of(method)
+    real = importlib.import_module(f"training.methods.{method}").Config
+    assert [(f.name, f.default, f.metadata) for f in dataclasses.fields(light)] == [
+        (f.name, f.default, f.metadata) for f in dataclasses.fields(real)
+    ]
+    assert not set(kinds(light)) & set(kinds(RunConfig))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_help_of_a_method_lists_every_option_without_torch(method: str) -> None:
+    code = (
+        f"import sys\nfrom training.train import main\ntry: main(['{method}', '--help'])\n"
+        "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for name in (*kinds(options_of(method)), *kinds(RunConfig)):
+        assert f"--{name.replace('_', '-')}" in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_needs_no_torch(verb: str) -> None:
+    code = (
+        f"import sys\nfrom training.{verb} import main\ntry: main(['--help'])\n"
+        "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
+    settings = resolve("supervised", ["--out", str(tmp_path / "run")])
+    prepare_folder(settings)
+    with pytest.raises(UsageError, match="already holds a run; add --resume"):
+        prepare_folder(settings)
+    (tmp_path / "run" / "old").write_text("x")
+    prepare_folder(resolve("supervised", ["--out", str(tmp_path / "run"), "--overwrite"]))
+    assert not (tmp_path / "run" / "old").exists()
+    assert (tmp_path / "run" / SAVED_RECIPE).is_file()
+
+
+def test_unknown_method() -> None:
+    from training.train import main
+
+    with pytest.raises(
+        UsageError, match=r"unknown method 'supervized'; did you mean 'supervised'"
+    ):
+        main(["supervized"])
+
+
+def test_errors_are_one_line_and_exit_code_2() -> None:
+    command = [sys.executable, "-m", "training.train", "supervised", "--epochs", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: epochs: 'x' is no int\n"
