@@ -255,6 +255,7 @@ class Oracle:
             self.features.add("flapping")
         if all(self.streams[s].state is State.LOST for s in ("rgb", "depth")):
             self.features.add("both lost")
+        truth.arrives(self._now)
         reason = truth.judge(message, self._now)
         others = [s for s in STREAMS if s != stream]
         alone = not any(
@@ -297,7 +298,7 @@ class Oracle:
             if stream != primary:
                 patience += min(known)
         if self._since is None:
-            self._since = stamp
+            self._since = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
         if stamp - self._since > patience:
             waits = self.fusing or not self._running
             owed = self._now + (round(self.config.max_wait_ms * MS) if waits else 0)

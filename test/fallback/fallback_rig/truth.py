@@ -96,11 +96,14 @@ class StreamTruth:
         patience = S // 4 if self.period is None else 2 * self.period
         return self.state is State.OK and now - self.last_usable <= patience
 
-    def message(self, reason: str | None, now: int, *, alone: bool) -> State:
-        """The state that this message must lead to. ``alone``: nothing else can serve."""
+    def arrives(self, now: int) -> None:
+        """A message is here."""
         if self.last_arrival is not None and now - self.last_arrival > self.timeout:
             self._run.clear()  # not usable all the time
         self.last_arrival, self._granted_until = now, 0
+
+    def message(self, reason: str | None, now: int, *, alone: bool) -> State:
+        """The state that this message must lead to. ``alone``: nothing else can serve."""
         self._verdicts.append(reason is None)
         if reason is not None:
             self._run.clear()
