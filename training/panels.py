@@ -36,7 +36,7 @@ def panel(
     pictures = stack([sample], device)
     for name, ask in cases.items():
         mask, _ = decide(ask(pictures), sample.labels.shape)
-        tiles[name] = colorize(mask[0].cpu().numpy(), labels)
+        tiles[f"mask: {name}"] = colorize(mask[0].cpu().numpy(), labels)
     return np.concatenate([_titled(tile, title) for title, tile in tiles.items()], axis=1)
 
 
