@@ -40,6 +40,9 @@ class Options:
     """What can be chosen for SUN RGB-D."""
 
     depth: Literal["refined", "raw"] = opt("refined", "depth_bfx (holes filled in) or depth")
+    bits: Literal["rotated", "plain"] = opt(
+        "rotated", "as published, or converted to plain millimetres by someone"
+    )
     depth_unit: float = opt(0.001, "metres per unit of the stored depth, bits rotated back")
 
 
@@ -56,6 +59,7 @@ class SunRGBD(Source):
         self.expected = {"train": 5285, "test": 5050}
         self.label_set = SUNRGBD37
         self.depth_unit = options.depth_unit
+        self._rotated = options.bits == "rotated"
         self._folder = "depth_bfx" if options.depth == "refined" else "depth"
         need(root, ["SUNRGBD", META, SEG, NAMES, SPLIT], self.page)
         self.root = root
@@ -96,13 +100,21 @@ class SunRGBD(Source):
         """One frame; the gravity is that of the annotated extrinsics."""
         i, folder, rgb_name, depth_name = entry.key
         rgb = read_picture(folder / "image" / rgb_name, 3)
-        ticks = read_picture(folder / self._folder / depth_name, 1)
+        path = folder / self._folder / depth_name
+        ticks = read_picture(path, 1)
         if ticks.dtype != np.uint16:
-            raise UsageError(f"{folder / self._folder / depth_name} is {ticks.dtype}, not 16-bit")
+            raise UsageError(f"{path} is {ticks.dtype}, not 16-bit")
+        # Up to 8.19 m the three lowest bits of the published files are 0.
+        odd = float((ticks & 7 != 0).mean())
+        if self._rotated and odd > 0.25:
+            raise UsageError(
+                f"{path}: {100 * odd:.0f} % of the depth beyond 8.19 m, its bits are not rotated: "
+                "wrong unit? try --bits plain"
+            )
         raw = np.asarray(self._seg[self._labels[i]]).T  # MATLAB's column order
         return Picture(
             rgb,
-            depth_metres(ticks, self.depth_unit),
+            depth_metres(ticks, self.depth_unit, self._rotated),
             class_ids(raw, LABEL_TABLE, f"{SEG}, frame {i + 1}"),
             read_intrinsics(folder / "intrinsics.txt"),
             read_gravity(folder / "extrinsics"),
@@ -113,10 +125,12 @@ class SunRGBD(Source):
 LABEL_TABLE = np.concatenate([[IGNORE_ID], np.arange(37)]).astype(np.uint8)
 
 
-def depth_metres(ticks: npt.NDArray[np.uint16], unit: float) -> npt.NDArray[np.float32]:
-    """Stored depth → metres; the PNG holds millimetres rotated left by three bits."""
-    rotated = (ticks >> 3) | (ticks << 13)
-    depth = np.minimum(rotated, FAR_TICKS).astype(np.float32) * np.float32(unit)
+def depth_metres(
+    ticks: npt.NDArray[np.uint16], unit: float, rotated: bool = True
+) -> npt.NDArray[np.float32]:
+    """Stored depth → metres; the published PNG holds millimetres rotated left by three bits."""
+    plain = (ticks >> 3) | (ticks << 13) if rotated else ticks
+    depth = np.minimum(plain, FAR_TICKS).astype(np.float32) * np.float32(unit)
     depth[ticks == 0] = np.nan
     return depth
 

@@ -41,8 +41,8 @@ JOURNAL = "unfinished.jsonl"
 SAMPLED = 12
 #: Frames read before their files are written; also what an interruption can lose.
 CHUNK = 16
-#: Units that people mix up, metres per tick: mm, 0.1 mm (old ROS, RealSense), 0.2 mm (TUM), cm, m.
-UNITS = (0.001, 0.0001, 0.0002, 0.01, 1.0)
+#: Units that people mix up, metres per tick: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
+UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 #: Files beyond this are listed in the index by size alone.
 HASHED_BYTES = 1 << 26
 

@@ -1,0 +1,484 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Own folders into the prepared layout; resuming, refusing, splitting, reading, the data card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from training.config import RunConfig, run_command
+from training.data.folder import open_folder
+from training.data.prepare import DATASETS, source_class, write
+from training.data.prepare.folder import group_names
+from training.data.prepare.index import assign_splits, open_prepared, read_index, to_record
+from training.data.sources import open_split
+from training.options import UsageError
+from training.prepare import main
+
+ROOT = Path(__file__).resolve().parents[3]
+H, W, N = 24, 32, 40
+CLASSES = ["floor", "wall", "thing"]
+
+
+def content(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour (BGR), depth in millimetres, class ids of frame ``i``."""
+    rng = np.random.default_rng(i)
+    depth = rng.integers(1000, 4000, (H, W)).astype(np.uint16)
+    depth[:6] = 0  # a quarter
+    labels = rng.integers(0, 3, (H, W)).astype(np.uint8)
+    labels[:, :8] = 255  # a quarter
+    return rng.integers(0, 256, (H, W, 3), np.uint8), depth, labels
+
+
+def name_of(i: int) -> str:
+    return f"room{i // 10}_{i % 10:03d}"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """An own folder of four rooms, ten frames each."""
+    root = tmp_path / "own"
+    for folder in ("rgb", "depth", "labels"):
+        (root / folder).mkdir(parents=True)
+    for i in range(N):
+        for folder, picture in zip(("rgb", "depth", "labels"), content(i), strict=True):
+            assert cv2.imwrite(str(root / folder / f"{name_of(i)}.png"), picture)
+    camera = {"fx": 30.0, "fy": 30.5, "cx": 15.5, "cy": 11.5}
+    (root / "dataset.yaml").write_text(yaml.safe_dump({"classes": CLASSES, "intrinsics": camera}))
+    return root
+
+
+@pytest.fixture
+def out(own: Path) -> Path:
+    """The folder prepared, rooms as groups."""
+    folder = own.parent / "out"
+    assert prepare(own, folder) == 0
+    return folder
+
+
+def prepare(root: Path, out: Path, *flags: str) -> int:
+    argv = ["folder", "--source", str(root), "--out", str(out), "--group", "^room.", *flags]
+    return run_command(lambda: main(argv))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file's content and time of writing."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+# --- Writing -------------------------------------------------------------------------------------
+
+
+def test_the_layout_holds_what_the_folder_held(out: Path) -> None:
+    index = read_index(out)
+    assert index.label_set.classes == tuple(CLASSES)
+    assert [r.name for r in index.records] == sorted(name_of(i) for i in range(N))
+    for split in ("train", "val", "test"):
+        for sample in open_prepared(str(out), split):
+            room, frame = sample.name[4:].split("_")
+            bgr, depth, labels = content(10 * int(room) + int(frame))
+            np.testing.assert_array_equal(sample.rgb[..., ::-1], bgr)
+            np.testing.assert_array_equal(np.nan_to_num(sample.depth_m * 1000).round(), depth)
+            np.testing.assert_array_equal(sample.labels, labels)
+            np.testing.assert_allclose(
+                sample.intrinsics, [[30, 0, 15.5], [0, 30.5, 11.5], [0, 0, 1]]
+            )
+
+
+def test_a_second_run_changes_no_byte_and_writes_no_picture(own: Path, out: Path) -> None:
+    before = snapshot(out)
+    assert prepare(own, out) == 0
+    after = snapshot(out)
+    assert {k: v[0] for k, v in after.items()} == {k: v[0] for k, v in before.items()}
+    pictures = [k for k in before if k.endswith(".png")]
+    assert all(before[k] == after[k] for k in pictures)
+
+
+def test_an_interrupted_run_is_taken_up(
+    own: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = {k: v[0] for k, v in snapshot(out).items()}
+    shutil.rmtree(out)
+    cls = source_class("folder")
+    real, calls = cls.read, []
+
+    def tired(self, entry):
+        calls.append(entry.name)
+        if len(calls) == write.SAMPLED + write.CHUNK + 5:
+            raise KeyboardInterrupt
+        return real(self, entry)
+
+    monkeypatch.setattr(cls, "read", tired)
+    assert prepare(own, out) == 130
+    monkeypatch.undo()
+    journal = out / write.JOURNAL
+    done = len(journal.read_text().splitlines()) - 1
+    assert done == write.CHUNK
+    with journal.open("a") as file:  # the line during which the power went
+        file.write('{"name": "room0_0')
+    first = out / "rgb" / f"{name_of(0)}.png"
+    kept = first.stat().st_mtime_ns
+    assert prepare(own, out) == 0
+    assert f"{N - done} of {N} frames to write" in capsys.readouterr().err
+    assert first.stat().st_mtime_ns == kept
+    assert {k: v[0] for k, v in snapshot(out).items()} == reference
+
+
+def test_a_lost_picture_is_written_again(own: Path, out: Path) -> None:
+    reference = snapshot(out)
+    (out / "depth/room1_003.png").unlink()
+    (out / "labels/room2_004.png").write_bytes(b"short")
+    assert prepare(own, out) == 0
+    assert {k: v[0] for k, v in snapshot(out).items()} == {k: v[0] for k, v in reference.items()}
+
+
+def test_another_preparation_is_not_overwritten_unasked(
+    own: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(out)
+    assert prepare(own, out, "--depth-unit", "0.002") == 2
+    assert "holds another preparation" in capsys.readouterr().err
+    assert snapshot(out) == before
+    assert prepare(own, out, "--depth-unit", "0.002", "--overwrite") == 0
+    assert read_index(out).depth_scale == 0.002
+
+
+def test_foreign_files_are_not_mixed_with(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = own.parent / "thesis"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    assert prepare(own, folder) == 2
+    assert "choose an empty --out" in capsys.readouterr().err
+    assert [p.name for p in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_too_small_a_disk_is_noticed_before_writing(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9, 8, 1000))
+    assert prepare(own, own.parent / "out") == 2
+    text = capsys.readouterr().err
+    assert "needs about" in text
+    assert "free some or choose another --out" in text
+    assert not (own.parent / "out").exists()
+
+
+def test_the_estimate_is_near_the_truth(own: Path, out: Path) -> None:
+    options = sys.modules[source_class("folder").__module__].Options(group="^room.")
+    source = source_class("folder")(own, options, False)
+    entries = source.entries()
+    written = sum(sum(r.bytes.values()) for r in read_index(out).records)
+    blocks = 3 * 2048 * N
+    assert write.estimate(source, entries, entries) == pytest.approx(written + blocks, rel=0.1)
+
+
+def test_a_dry_run_writes_nothing(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare(own, own.parent / "out", "--dry-run") == 0
+    assert "40 of 40 frames to write" in capsys.readouterr().err
+    assert not (own.parent / "out").exists()
+
+
+# --- What own folders get wrong ------------------------------------------------------------------
+
+
+def _rewrite(path: Path, change) -> None:
+    cv2.imwrite(str(path), change(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+FIRST, LATER = f"{name_of(0)}.png", f"{name_of(17)}.png"
+DEFECTS = {
+    "no class list": (lambda r: (r / "dataset.yaml").unlink(), "lacks dataset.yaml"),
+    "no depth": (lambda r: shutil.rmtree(r / "depth"), "lacks depth"),
+    "incomplete": (lambda r: (r / "labels" / FIRST).unlink(), "'room0_000' has no labels"),
+    "fourth class": (
+        lambda r: _rewrite(r / "labels" / FIRST, lambda a: np.full_like(a, 3)),
+        "holds label 3, allowed are 0..2",
+    ),
+    "other size": (
+        lambda r: _rewrite(r / "depth" / FIRST, lambda a: a[:-1]),
+        "all must be one size",
+    ),
+    "truncated": (
+        lambda r: (r / "rgb" / LATER).write_bytes((r / "rgb" / LATER).read_bytes()[:500]),
+        "truncated or no picture",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defects_are_one_line_and_code_2(
+    own: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = DEFECTS[name]
+    change(own)
+    assert prepare(own, own.parent / "out") == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+@pytest.mark.parametrize(("unit", "hint"), [("1", "0.001"), ("0.00001", "0.001")])
+def test_a_wrong_unit_is_noticed(
+    own: Path, unit: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(own, own.parent / "out", "--depth-unit", unit) == 2
+    assert f"wrong unit? try --depth-unit {hint}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.001])
+def test_float_depth(own: Path, unit: float) -> None:
+    for path in (own / "depth").glob("*.png"):
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32) * 0.001 / unit
+        depth[depth == 0] = np.nan
+        cv2.imwrite(str(path.with_suffix(".tiff")), depth)
+        path.unlink()
+    flags = () if unit == 1 else ("--depth-unit", str(unit))
+    assert prepare(own, own.parent / "out", *flags) == 0
+    ticks = cv2.imread(str(own.parent / "out/depth" / FIRST), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(ticks, content(0)[1])
+
+
+def test_depth_too_far_for_16_bits_is_not_clipped(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (own / "depth").glob("*.png"):
+        depth = np.full((H, W), 20, np.float32)
+        depth[0, 0] = 80
+        cv2.imwrite(str(path.with_suffix(".tiff")), depth)
+        path.unlink()
+    assert prepare(own, own.parent / "out") == 2
+    assert "80.0 m does not fit 16 bits of 0.001 m" in capsys.readouterr().err
+    assert prepare(own, own.parent / "out", "--tick", "0.01") == 0
+
+
+# --- Splits --------------------------------------------------------------------------------------
+
+
+def test_whole_rooms_are_held_out(out: Path) -> None:
+    rooms: dict[str, set[str]] = {}
+    for record in read_index(out).records:
+        rooms.setdefault(record.split, set()).add(record.group)
+    assert sorted(map(len, rooms.values())) == [1, 1, 2]
+    assert len(set().union(*rooms.values())) == 4
+
+
+def test_the_folders_own_lists_win(own: Path) -> None:
+    for split, room in (("train", 0), ("val", 1), ("test", 2)):
+        names = "".join(f"{name_of(10 * room + i)}\n" for i in range(10))
+        (own / f"{split}.txt").write_text(names)
+    assert prepare(own, own.parent / "out") == 0
+    index = read_index(own.parent / "out")
+    assert {(r.group, r.split) for r in index.records} == {
+        ("room0", "train"), ("room1", "val"), ("room2", "test")
+    }  # fmt: skip
+
+
+def test_more_frames_of_known_groups_move_no_group() -> None:
+    groups = [f"scene{i // 4}" for i in range(200)]
+    names = [str(i) for i in range(200)]
+    first = dict(zip(groups, assign_splits(names, groups, [None] * 200, 0.1), strict=True))
+    again = groups * 2
+    second = assign_splits(names * 2, again, [None] * 400, 0.1)
+    assert dict(zip(again, second, strict=True)) == first
+    assert sum(s == "val" for s in first.values()) == round(45 * 0.1)
+
+
+def test_published_splits_stay(tmp_path: Path) -> None:
+    splits = ["test", "train", "train", "val"]
+    assert assign_splits(list("abcd"), list("wxyz"), splits, 0.5) == splits
+    with pytest.raises(UsageError, match="cannot hold out a val split"):
+        assign_splits(list("ab"), list("xx"), ["test", "train"], 0.5)
+
+
+def test_names_without_scenes_become_blocks_of_neighbours() -> None:
+    groups = group_names([f"img_{i:04d}" for i in range(200)], "")
+    assert groups[:10] == ["img_/0"] * 10
+    assert len(set(groups)) == 20
+    assert group_names(["a_1", "a_2", "b_1"], "^.") == ["a", "a", "b"]
+    with pytest.raises(UsageError, match="matches nothing in 'c1'"):
+        group_names(["a1", "c1"], "^a")
+
+
+def test_another_fraction_rewrites_the_lists_only(own: Path, out: Path) -> None:
+    before = snapshot(out)
+    assert prepare(own, out, "--val-fraction", "0.5") == 0
+    after = snapshot(out)
+    assert all(before[k] == after[k] for k in before if k.endswith(".png"))
+    assert read_index(out).val_fraction == 0.5
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+
+def test_training_opens_it_by_name(out: Path) -> None:
+    config = dataclasses.replace(RunConfig(), data="prepared", root=str(out))
+    samples = open_split(config, "train")
+    assert len(samples) == 20
+    assert samples.label_set == read_index(out).label_set
+    copy = pickle.loads(pickle.dumps(samples))  # loader processes get a copy
+    np.testing.assert_array_equal(copy[3].rgb, samples[3].rgb)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_folder_reader_reads_the_same(out: Path, split: str) -> None:
+    ours = open_prepared(str(out), split)
+    theirs = open_folder(str(out), split, 0.1, strict=True)
+    assert [r.name for r in ours.records] == theirs.names
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.depth_m, b.depth_m)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_a_missing_file_is_noticed_before_training(out: Path) -> None:
+    record = next(r for r in read_index(out).records if r.split == "train")
+    (out / "rgb" / f"{record.name}.png").unlink()
+    with pytest.raises(UsageError, match=f"1 of 20 files are missing or changed.*{record.name}"):
+        open_prepared(str(out), "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(format=9), "has format 9, known is 1"),
+        (lambda d: d.pop("frames"), "defective"),
+        (lambda d: d["label_set"].update(classes=[]), "defective"),
+        (lambda d: d["frames"][0].pop("size"), "defective"),
+    ],
+)
+def test_a_defective_index_is_refused(out: Path, change, message: str) -> None:
+    document = json.loads((out / "index.json").read_text())
+    change(document)
+    (out / "index.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=message):
+        read_index(out)
+
+
+def test_no_index_and_no_root(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no prepared data set"):
+        open_prepared(str(tmp_path), "train")
+    with pytest.raises(UsageError, match="--root DIR"):
+        open_prepared("", "train")
+
+
+def test_records_survive_json(out: Path) -> None:
+    for record in read_index(out).records:
+        assert to_record(json.loads(json.dumps(dataclasses.asdict(record)))) == record
+
+
+# --- The card ------------------------------------------------------------------------------------
+
+
+def test_the_card_counts_right(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: main(["check", str(out), "--json"])) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["frames"] == {"train": 20, "val": 10, "test": 10}
+    assert card["problems"] == []
+    assert card["unlabeled_share"] == 0.25
+    assert card["invalid_depth_share"] == 0.25
+    assert card["sizes"] == {"24x32": 40}
+    depth = np.concatenate([d[d > 0] for _, d, _ in map(content, range(N))]) / 1000
+    for key, value in card["depth_m"].items():
+        assert value == pytest.approx(np.percentile(depth, int(key[1:])), abs=0.002)
+    rooms = {r.group for r in read_index(out).records if r.split == "train"}
+    train = [content(i) for i in range(N) if f"room{i // 10}" in rooms]
+    depth = np.concatenate([d[d > 0] for _, d, _ in train]) / 1000
+    moments = card["depth_train"]
+    assert moments["zscore_mean"] == pytest.approx(depth.mean(), abs=1e-3)
+    assert moments["zscore_std"] == pytest.approx(depth.std(), abs=1e-3)
+    assert moments["disparity_mean"] == pytest.approx((1 / depth).mean(), abs=1e-3)
+    labels = np.concatenate([m[m < 255] for _, _, m in train])
+    for i, name in enumerate(CLASSES):
+        assert card["class_share"][name]["train"] == pytest.approx((labels == i).mean(), abs=1e-5)
+
+
+def test_the_card_for_people_and_its_twelve_pictures(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(out), "--pictures", str(out.parent / "sheet.png")]) == 0
+    text = capsys.readouterr().out
+    for part in ("40 frames, 3 classes", "train", "p50", "25.0 % invalid", "zscore_mean", "wall"):
+        assert part in text
+    sheet = cv2.imread(str(out.parent / "sheet.png"))
+    # Six rows of two strips of three pictures, 150 high and 200 wide, 2 pixels around each strip.
+    assert sheet.shape == (6 * 154, 2 * 604, 3)
+    assert all(sheet[r * 154 : r * 154 + 154].std() > 10 for r in range(6))
+
+
+@pytest.mark.parametrize("defect", ["changed", "gone", "extra", "class"])
+def test_problems_are_listed_and_give_code_1(
+    out: Path, defect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = out / "labels" / FIRST
+    data = path.read_bytes()
+    if defect == "changed":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif defect == "gone":
+        path.unlink()
+    elif defect == "extra":
+        shutil.copy(path, path.with_name("stray.png"))
+    else:  # fewer classes than the labels use
+        document = json.loads((out / "index.json").read_text())
+        document["label_set"] = {"name": "x", "classes": ["floor", "wall"],
+                                 "palette": [[1, 2, 3], [4, 5, 6]]}  # fmt: skip
+        (out / "index.json").write_text(json.dumps(document))
+    assert run_command(lambda: main(["check", str(out), "--json"])) == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    expected = {"changed": "sha256", "gone": "No such file", "extra": "not in the index",
+                "class": "class id 2, x has 2 classes"}  # fmt: skip
+    assert expected[defect] in problems[0]
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([n, "--help"] for n in (*DATASETS, "check"))])
+def test_help_needs_no_torch(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom training.prepare import main\n"
+        f"try:\n    main({argv!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert "usage:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nyu2"], "unknown data set 'nyu2'; did you mean 'nyuv2'?"),
+        (["midair", "--sorce", "x"], "unknown option '--sorce'; did you mean '--source'?"),
+        (["potsdam", "--source", "x"], "--out is missing; get the files of ISPRS"),
+        (["sunrgbd", "--out", "x"], "--source is missing; get the files of SUN RGB-D"),
+        (["nyuv2", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
+        (["midair", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
+        (["potsdam", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
+        (["nyuv2", "--classes", "41"], "'41' is none of 40, 13"),
+        (["folder", "--group", "("], "is no regular expression"),
+        (["folder", "--val-fraction", "1"], "must be between 0 and 1"),
+        (["check", "nowhere"], "no prepared data set"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(lambda: main(argv)) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert message in error[0]

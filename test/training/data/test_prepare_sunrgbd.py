@@ -1,0 +1,235 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""SUN RGB-D: the official directory tree, rotated depth bits, toolbox files, broken copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5py scipy")
+scipy_io = pytest.importorskip("scipy.io", reason="needs the data extra: pip install h5py scipy")
+
+from rgbd_seg_ros.labels import SUNRGBD37  # noqa: E402
+from training.config import run_command  # noqa: E402
+from training.data.prepare import sunrgbd  # noqa: E402
+from training.data.prepare.index import open_prepared, read_index  # noqa: E402
+from training.prepare import main  # noqa: E402
+
+#: Frame folder, size, focal length: one of each sensor, two of one Kinect recording.
+KV2 = "SUNRGBD/kv2/kinect2data/00031{}_2014-06-02_15-07-56_260595134347_rgbf000{}-resize"
+FRAMES = [
+    ("SUNRGBD/kv1/NYUdata/NYU0001", (42, 56), 520.0),
+    ("SUNRGBD/xtion/sun3ddata/brown_bm_1/brown_bm_1/0000103-000003448944", (44, 58), 570.3),
+    (KV2.format(1, 158), (53, 73), 529.5),
+    (KV2.format(2, 362), (53, 73), 529.5),
+    ("SUNRGBD/realsense/lg/2014_10_20-21_36_38-1311000073", (48, 64), 693.7),
+    ("SUNRGBD/kv1/b3dodata/img_0063", (42, 56), 520.0),
+]
+TEST = {0, 4}
+
+
+def content(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour (BGR), depth in millimetres, labels of frame ``i``."""
+    h, w = FRAMES[i][1]
+    rng = np.random.default_rng(i)
+    bgr = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (w, h))
+    depth_mm = rng.integers(900, 4000, (h, w)).astype(np.uint16)
+    depth_mm[0, 0], depth_mm[0, 1] = 0, 8100  # a hole, and beyond the toolbox's 8 m
+    return bgr, depth_mm, rng.integers(0, 38, (h, w)).astype(np.uint8)
+
+
+def rotate_left(depth_mm: np.ndarray) -> np.ndarray:
+    """As the files hold it: three bits to the left, the top ones come in from the right."""
+    wide = depth_mm.astype(np.uint32)
+    return ((wide << 3) & 0xFFFF | wide >> 13).astype(np.uint16)
+
+
+def cells(words: list[str]) -> np.ndarray:
+    found = np.empty((1, len(words)), object)
+    found[0] = words
+    return found
+
+
+def write_official(root: Path, rotate: bool = True) -> None:
+    tilt = np.radians(20)  # looks 20° down: the optical axis leans towards the floor
+    rotation = np.array(
+        [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
+    )
+    meta = np.zeros((1, len(FRAMES)), [(k, object) for k in ("rgbpath", "rgbname", "depthname")])
+    for i, (frame, _, focal) in enumerate(FRAMES):
+        bgr, depth_mm, labels = content(i)
+        h, w = labels.shape
+        folder = root / frame
+        for name in ("image", "depth", "depth_bfx", "extrinsics"):
+            (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / f"image/{i:07d}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 100])
+        stored = rotate_left(depth_mm) if rotate else depth_mm
+        cv2.imwrite(str(folder / f"depth_bfx/{i:07d}.png"), stored)
+        cv2.imwrite(str(folder / f"depth/{i:07d}.png"), np.where(depth_mm > 2500, 0, stored))
+        k = f"{focal:f} 0.000000 {w / 2:f}\n0.000000 {focal:f} {h / 2:f}\n0 0 1\n"
+        (folder / "intrinsics.txt").write_text(k)
+        np.savetxt(folder / "extrinsics/20150118235401.txt", np.c_[rotation, np.zeros(3)])
+        path = f"/n/fs/sun3d/data/{frame}/image/{i:07d}.jpg"
+        meta[0, i] = (path, f"{i:07d}.jpg", f"{i:07d}.png")
+    box = root / "SUNRGBDtoolbox"
+    (box / "Metadata").mkdir(parents=True)
+    (box / "traintestSUNRGBD").mkdir()
+    scipy_io.savemat(root / sunrgbd.META, {"SUNRGBDMeta": meta})
+    scipy_io.savemat(root / sunrgbd.NAMES, {"seg37list": cells(list(SUNRGBD37.classes))})
+    write_split(root, TEST)
+    with h5py.File(root / sunrgbd.SEG, "w", userblock_size=512) as file:
+        references = np.empty((len(FRAMES), 1), h5py.ref_dtype)
+        for i in range(len(FRAMES)):
+            references[i, 0] = file.create_dataset(f"#refs#/{i}", data=content(i)[2].T).ref
+        file.create_dataset("SUNRGBD2Dseg/seglabel", data=references, dtype=h5py.ref_dtype)
+
+
+def write_split(root: Path, test: set[int], both: int | None = None) -> None:
+    paths = [f"/n/fs/sun3d/data/{frame}" for frame, _, _ in FRAMES]
+    train = [p for i, p in enumerate(paths) if i not in test or i == both]
+    values = {"alltrain": cells(train), "alltest": cells([paths[i] for i in sorted(test)])}
+    scipy_io.savemat(root / sunrgbd.SPLIT, values)
+
+
+def prepare(root: Path, out: Path, *flags: str) -> int:
+    argv = ["sunrgbd", "--source", str(root), "--out", str(out), "--partial", *flags]
+    return run_command(lambda: main(argv))
+
+
+def test_every_sensor_is_read_back(tmp_path: Path) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
+    seen = 0
+    for split in ("train", "val", "test"):
+        prepared = open_prepared(str(tmp_path / "out"), split)
+        for record, sample in zip(prepared.records, prepared, strict=True):
+            i = int(record.name) - 1
+            bgr, depth_mm, labels = content(i)
+            seen += 1
+            assert (split == "test") == (i in TEST)
+            assert np.abs(sample.rgb[..., ::-1].astype(int) - bgr).mean() < 3  # JPEG
+            truth = np.where(depth_mm == 0, np.nan, np.minimum(depth_mm, 8000) / 1000)
+            np.testing.assert_allclose(sample.depth_m, truth, atol=1e-6)
+            np.testing.assert_array_equal(
+                sample.labels, np.where(labels == 0, 255, labels.astype(int) - 1)
+            )
+            assert sample.intrinsics is not None
+            h, w = labels.shape
+            focal = FRAMES[i][2]
+            np.testing.assert_allclose(
+                sample.intrinsics, [[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], rtol=1e-6
+            )
+            assert sample.gravity is not None
+            np.testing.assert_allclose(
+                sample.gravity, [0, np.cos(np.radians(20)), np.sin(np.radians(20))], atol=1e-5
+            )
+    assert seen == len(FRAMES)
+
+
+def test_frames_of_one_recording_stay_together(tmp_path: Path) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
+    groups = {r.name: r.group for r in read_index(tmp_path / "out").records}
+    assert groups["00003"] == groups["00004"]
+    assert len(set(groups.values())) == 5
+    assert groups["00002"] == "xtion/sun3ddata/brown_bm_1"
+
+
+def test_raw_depth(tmp_path: Path) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out", "--depth", "raw") == 0
+    ticks = cv2.imread(str(tmp_path / "out/depth/00002.png"), cv2.IMREAD_UNCHANGED)
+    depth_mm = content(1)[1]
+    np.testing.assert_array_equal(ticks, np.where(depth_mm > 2500, 0, depth_mm))
+
+
+@pytest.mark.parametrize("value", [0, 1, 7, 8, 900, 7999, 8191, 65535])
+def test_the_bit_rotation_undoes_the_files(value: int) -> None:
+    stored = rotate_left(np.array([[value]], np.uint16))
+    depth = sunrgbd.depth_metres(stored, 0.001)[0, 0]
+    assert np.isnan(depth) if value == 0 else depth == pytest.approx(min(value, 8000) / 1000)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _names(root: Path) -> None:
+    scipy_io.savemat(root / sunrgbd.NAMES, {"seg37list": cells(list(SUNRGBD37.classes[:36]))})
+
+
+def _relabel(root: Path) -> None:
+    with h5py.File(root / sunrgbd.SEG, "r+") as file:
+        file["#refs#/0"][0, 0] = 200
+
+
+DEFECTS = {
+    "no toolbox": (lambda r: (r / sunrgbd.SPLIT).unlink(), "allsplit.mat; official page: SUN"),
+    "truncated labels": (lambda r: _cut(r / sunrgbd.SEG), "truncated or no HDF5"),
+    "truncated meta": (lambda r: _cut(r / sunrgbd.META), "truncated or no MATLAB"),
+    "36 classes": (_names, "names 36 classes, not the known 37"),
+    "both splits": (lambda r: write_split(r, TEST, both=0), "is in both splits"),
+    "unlisted": (lambda r: _drop_first(r), "has no split for"),
+    "truncated picture": (
+        lambda r: _cut(r / FRAMES[1][0] / "depth_bfx/0000001.png"),
+        "truncated or no picture",
+    ),
+    "label 200": (_relabel, "holds label 200, allowed are 0..37"),
+    "camera": (
+        lambda r: (r / FRAMES[0][0] / "intrinsics.txt").write_text("0 0 0"),
+        "holds no 3×3 camera matrix",
+    ),
+}
+
+
+def _drop_first(root: Path) -> None:
+    found = scipy_io.loadmat(root / sunrgbd.SPLIT)
+    values = {"alltrain": found["alltrain"][:, 1:], "alltest": found["alltest"]}
+    scipy_io.savemat(root / sunrgbd.SPLIT, values)
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defects_are_one_line_and_code_2(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_official(tmp_path / "in")
+    change, message = DEFECTS[name]
+    change(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_depth_that_was_never_rotated_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_official(tmp_path / "in", rotate=False)
+    assert prepare(tmp_path / "in", tmp_path / "out") == 2
+    assert "its bits are not rotated: wrong unit? try --bits plain" in capsys.readouterr().err
+    assert prepare(tmp_path / "in", tmp_path / "out", "--bits", "plain") == 0
+    ticks = cv2.imread(str(tmp_path / "out/depth/00001.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(ticks, np.minimum(content(0)[1], 8000))
+
+
+def test_depth_in_a_wrong_unit_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out", "--depth-unit", "1") == 2
+    assert "outside 0.3..60 m: wrong unit? try --depth-unit 0.001" in capsys.readouterr().err
+
+
+def test_fewer_frames_than_published_need_leave(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_official(tmp_path / "in")
+    argv = ["sunrgbd", "--source", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert run_command(lambda: main(argv)) == 2
+    error = capsys.readouterr().err
+    assert "train 4 (published: 5285), test 2 (published: 5050)" in error
+    assert "--partial" in error
