@@ -10,11 +10,13 @@ from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
 
 from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.ros import advice
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
@@ -22,6 +24,15 @@ from rgbd_seg_ros.ros.parameters import NodeConfig
 
 #: Best effort talks to every publisher; newest frames matter, so few are kept.
 SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+#: As tf2's own listeners have it: static transforms are latched by many publishers.
+TRANSFORM_QOS = {
+    "/tf": QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT),
+    "/tf_static": QoSProfile(
+        depth=100,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    ),
+}
 
 
 class Inputs:
@@ -32,6 +43,7 @@ class Inputs:
         config: transports, and whether to listen to raw depth.
         store: takes a stream and its message.
         measurements: counts arrivals.
+        transforms: is given the robot's transforms; None to leave them alone.
     """
 
     def __init__(
@@ -40,6 +52,7 @@ class Inputs:
         config: NodeConfig,
         store: Callable[[Stream, Any], None],
         measurements: Measurements,
+        transforms: TransformTree | None = None,
     ) -> None:
         self._node = node
         self._store = store
@@ -54,6 +67,9 @@ class Inputs:
         self._subscribe("depth", config.depth_transport)
         if config.use_depth_raw:
             self._subscribe("depth_raw", config.depth_transport)
+        if transforms is not None:
+            for topic, qos in TRANSFORM_QOS.items():
+                self._create(TFMessage, topic, transforms.add, qos)
 
     def destroy(self) -> None:
         """Take every subscription off the graph."""
@@ -72,10 +88,12 @@ class Inputs:
         on_info = partial(self._converter.camera_info, stream)
         self._create(CameraInfo, f"{stream}/camera_info", on_info)
 
-    def _create(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Any:
+    def _create(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = SENSOR_QOS
+    ) -> Any:
         overrides = QoSOverridingOptions.with_default_policies()
         subscription = self._node.create_subscription(
-            kind, topic, callback, SENSOR_QOS, qos_overriding_options=overrides
+            kind, topic, callback, qos, qos_overriding_options=overrides
         )
         self._subscriptions.append(subscription)
         return subscription

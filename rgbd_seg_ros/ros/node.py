@@ -23,6 +23,7 @@ from rgbd_seg_ros.bag.replay import depth_m, segment
 from rgbd_seg_ros.colorize import colorize_depth
 from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.convert import header
 from rgbd_seg_ros.ros.diagnostics import (
@@ -67,6 +68,7 @@ class SegmenterNode(LifecycleNode):
         self._measurements = Measurements()
         self._steady = RosClock(clock_type=ClockType.STEADY_TIME)
         self._inputs: Inputs | None = None
+        self._gravity = Gravity("")
         self._undo: list[Callable[[], Any]] = []
         #: Warnings for /diagnostics and the steady time at which they expire.
         self._warnings: list[tuple[str, float]] = []
@@ -124,7 +126,12 @@ class SegmenterNode(LifecycleNode):
         outputs.publish_labels(self.get_clock().now().nanoseconds)
         self._on_change(self._core)
         live.start(self._core)
-        inputs = self._inputs = Inputs(self, self._config, live.store, self._measurements)
+        # Only a network that reads HHA asks for gravity; it then says where that comes from.
+        self._gravity = Gravity(self._config.gravity_frame, self.get_logger().info)
+        transforms = self._gravity.tree if needs and self._config.gravity_frame else None
+        inputs = self._inputs = Inputs(
+            self, self._config, live.store, self._measurements, transforms
+        )
         for period_s, callback in ((WATCHDOG_S, live.nudge), (1.0, inputs.explain)):
             timer = self.create_timer(period_s, callback, clock=self._steady)
             self._undo.append(partial(self.destroy_timer, timer))
@@ -215,7 +222,7 @@ class SegmenterNode(LifecycleNode):
     # --- Out -----------------------------------------------------------------------------------
 
     def _segment(self, engine: LiveEngine, job: Job) -> Segmentation:
-        return segment(engine, job, self._core_config)
+        return segment(engine, job, self._core_config, self._gravity)
 
     def _convert(self, stream: Stream, message: Any) -> Frame | Defect:
         if self._inputs is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rgbd_seg_ros.fallback.config import CoreConfig, check_value
+from rgbd_seg_ros.gravity import DEFAULT_FRAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,13 @@ class NodeConfig:
     use_depth_raw: bool = field(
         default=True,
         metadata={"doc": "listen to `depth_raw/image_raw`, for when aligned depth dies with RGB"},
+    )
+    gravity_frame: str = field(
+        default=DEFAULT_FRAME,
+        metadata={
+            "doc": "frame whose z axis points up, for networks that read HHA: gravity then comes "
+            "from the transforms; without them, or empty: estimated from depth"
+        },
     )
     overlay_rate_hz: float = field(
         default=10.0,
