@@ -25,10 +25,10 @@ SCENES = [f"{room}_{i:04d}" for room in ("kitchen", "office") for i in range(1, 
 TO40 = (np.arange(894) % 40 + 1).astype(np.uint8)
 #: The 13 classes of the 40, as the published mapping has them.
 TO13 = np.array(
-    [12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5]
-    + [7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7],
+    [*(12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5),
+     *(7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7)],
     np.uint8,
-)
+)  # fmt: skip
 
 
 def cells(words: list[str]) -> np.ndarray:
