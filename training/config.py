@@ -192,6 +192,7 @@ def make_parser(method: str, prog: str) -> argparse.ArgumentParser:
     """The parser of one method's command line."""
     parser = argparse.ArgumentParser(
         prog=f"{prog} {method}",
+        usage=f"{prog} {method} [--config FILE] [--key value ...]",
         allow_abbrev=False,
         description=f"Train by {method}. Recipe first, then flags: the flags win.",
     )

@@ -1,13 +1,17 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM ask a run to stop at the end of its step; a second one stops it at once."""
+"""Ctrl-C and SIGTERM ask a run to stop at the end of its step; a later one stops it at once."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
+
+#: Under torchrun one Ctrl-C reaches a rank twice, from the terminal and from its parent.
+SAME_REQUEST_S = 2.0
 
 
 class Interrupt:
@@ -15,6 +19,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -28,6 +33,8 @@ class Interrupt:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            if time.monotonic() - self._asked_at > SAME_REQUEST_S:
+                raise KeyboardInterrupt
+            return
+        self.asked, self._asked_at = True, time.monotonic()
         print("stopping after this step, then saving …", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import Preprocess
 from training import checkpoint, distributed, results
-from training.config import RunConfig, Settings, method_class
+from training.config import SAVED_RECIPE, RunConfig, Settings, method_class, to_yaml
 from training.data.loader import Plan, scoring_loader, to_batch, training_loader
 from training.data.sources import open_split
 from training.data.transforms import encoding_of
@@ -35,6 +35,10 @@ AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 
 class TrainingStopped(UsageError):
     """The run ended early, and the message says why and what to do."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Run:
@@ -99,6 +103,9 @@ class Run:
         """
         if self.config.resume:
             self._resume()
+        if distributed.is_main():  # only now: a refused resume changes nothing
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
         self._sanity_check()
         started, first_step = time.monotonic(), self.step
         with Interrupt() as interrupt:
@@ -135,7 +142,7 @@ class Run:
             if not proceed:
                 self._save()
                 raise TrainingStopped(
-                    f"interrupted, saved at step {self.step}; {self.how_to_resume}"
+                    f"interrupted, saved at step {self.step}; {self.how_to_resume}", exit_code=130
                 )
             if config.checkpoint_every and self.step % config.checkpoint_every == 0:
                 self._save()
@@ -181,10 +188,13 @@ class Run:
 
     @contextmanager
     def scoring(self) -> Iterator[dict[str, Predictor]]:
-        """The students as predictors, in eval mode and with averaged weights where there are."""
+        """The students as predictors, in eval mode and with averaged weights where there are.
+
+        In full precision, so that validation, test and evaluation are the same measurement.
+        """
         averaged = self.average.applied_to(self.method) if self.average else nullcontext()
         self.method.eval()
-        with averaged, self._autocast():
+        with averaged:
             yield {
                 name: predictor(student, name, self.task.preprocess, self.protocol)
                 for name, student in self.method.students.items()

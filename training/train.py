@@ -44,12 +44,15 @@ def main(argv: list[str] | None = None) -> int:
             run.train()
         except TrainingStopped as stopped:
             run.log.say(str(stopped))
-            return 1
+            return stopped.exit_code
     return 0
 
 
 def prepare_folder(settings: Settings) -> None:
-    """Make the run's folder and save the recipe, unless another run lives there."""
+    """Make the run's folder, with its recipe; refuse one where another run lives.
+
+    On resume the old recipe stays until the run has accepted the new one.
+    """
     if int(os.environ.get("RANK", "0")):
         return
     folder = Path(settings.run.out)
@@ -64,7 +67,8 @@ def prepare_folder(settings: Settings) -> None:
             "throw it away, or choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SAVED_RECIPE).write_text(to_yaml(settings), encoding="utf-8")
+    if not settings.run.resume:
+        (folder / SAVED_RECIPE).write_text(to_yaml(settings), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -102,8 +102,11 @@ def test_interrupt_saves_and_says_how_to_resume(
         return losses
 
     monkeypatch.setattr(run, "_step", step_then_signal)
-    with pytest.raises(TrainingStopped, match=r"saved at step .* supervised --out .* --resume"):
+    with pytest.raises(
+        TrainingStopped, match=r"saved at step .* supervised --out .* --resume"
+    ) as stopped:
         run.train()
+    assert stopped.value.exit_code == 130
     resumed = train(settings(resume=True))
     assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
 
@@ -264,3 +267,48 @@ def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
     changed = settings(epochs=1, lr=5e-4)
     lines = checkpoint.compare(state, changed, run.task.labels, run.plan.steps)
     assert lines == ["resuming with lr 0.0005 instead of 0.001"]
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp: str) -> None:
+    run = Run(settings(amp=amp), CPU)
+    before = run.method.students["rgb"].decoder.classifier.weight.clone()  # type: ignore[union-attr]
+    run.method.train()
+    raw = next(iter(run.loader))
+    for _ in range(8 if amp == "fp16" else 1):  # the scaler skips steps until its scale fits
+        losses = run._step([raw], [1.0])
+        assert losses["ce"].isfinite()
+    after = run.method.students["rgb"].decoder.classifier.weight  # type: ignore[union-attr]
+    assert after.dtype == torch.float32
+    assert not torch.equal(before, after)
+    assert bool(run.scaler.state_dict()) == (amp == "fp16")
+
+
+def test_a_refused_resume_leaves_the_recipe_alone(settings: Make, tmp_path: Path) -> None:
+    from training.train import prepare_folder
+
+    prepare_folder(settings(epochs=1))
+    train(settings(epochs=1))
+    saved = (tmp_path / "run" / "config.yaml").read_text()
+    other = settings(resume=True, batch=2)
+    prepare_folder(other)
+    with pytest.raises(UsageError, match="steps per epoch"):
+        Run(other, CPU).train()
+    assert (tmp_path / "run" / "config.yaml").read_text() == saved
+    longer = settings(resume=True, epochs=2)
+    prepare_folder(longer)
+    assert train(longer).step == 6
+    assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_tensorboard_gets_scalars_and_pictures(settings: Make, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(settings(epochs=1, tensorboard=True, log_every=1))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/ce", "train/lr", "val/rgb"} <= set(tags["scalars"])
+    assert tags["images"] == ["val/0"]  # one validation sample, one picture
+    assert [e.step for e in events.Scalars("train/ce")] == [1, 2, 3]
