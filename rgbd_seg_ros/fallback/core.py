@@ -253,7 +253,7 @@ class Core:
             single.add("rgb")
         if depth and self._usable("depth", "depth") and (fusing or not single):
             single.add("depth")
-        serving = frozenset(PARTNER) if fusing else frozenset(single)
+        serving = frozenset(PARTNER) if fusing or hopeful else frozenset(single)
         periods: dict[PairedStream, int | None] = {
             "rgb": self.health["rgb"].period_ns,
             "depth": self.health["depth"].period_ns,

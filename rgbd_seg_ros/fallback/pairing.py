@@ -131,6 +131,11 @@ class Pairer:
             return cap_ns
         return max(0, min(lag_ns + WAIT_MARGIN_NS, cap_ns))
 
+    def _wait_ns(self, stream: PairedStream, situation: Situation) -> int:
+        if stream != situation.primary and None in situation.period_ns.values():
+            return round(self.config.max_wait_ms * NS_PER_MS)  # is the primary due at all?
+        return self.max_wait_ns(stream)
+
     def skew_ns(self, situation: Situation) -> int:
         """Largest stamp difference within one instant."""
         if self.config.max_skew_ms:
@@ -215,7 +220,7 @@ class Pairer:
         due = self._due(stream, frame.stamp_ns, skew_ns, situation)
         if stream == situation.primary and not (due or situation.hopeful):
             return self._unpaired(stream, frame.stamp_ns, skew_ns, situation)
-        wait_until_ns = arrival_ns + self.max_wait_ns(stream)
+        wait_until_ns = arrival_ns + self._wait_ns(stream, situation)
         passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
         if not passed and now_ns < wait_until_ns:
             self._wait_until_ns = wait_until_ns

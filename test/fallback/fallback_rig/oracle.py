@@ -135,7 +135,7 @@ class Oracle:
                 self.used[record.stream] += 1
         self.pending = None
         assert self.core._job is None
-        self._check(now)
+        self._check(now, settled=False)
 
     def before_action(self, action: str, now: int) -> None:
         """The user is about to do something."""
@@ -297,6 +297,9 @@ class Oracle:
             patience = max(patience, max(known) + self.skew)
             if stream != primary:
                 patience += min(known)
+        elif self.fusing and stream != primary and primary in self.newest:
+            if self.newest[primary].stamp_ns > stamp + self.skew:
+                return  # the primary delivers, at a rate not known yet: no mask between its own
         if self._since is None:
             self._since = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
         if stamp - self._since > patience:
@@ -308,16 +311,13 @@ class Oracle:
 
     # --- Checks --------------------------------------------------------------------------------
 
-    def _check(self, now: int) -> None:
-        """Everything that must hold after every call."""
+    def _check(self, now: int, *, settled: bool = True) -> None:
+        """Everything that must hold after every call; ``settled`` if the call decides things."""
         core = self.core
         if self._cleared and now > 0:
             for s in STREAMS:
                 grown = core.counters.fates[s]["reset"] - self._reset_before[s]
                 assert grown == self._pending_before[s], "a clock step did not clear what waited"
-        elif self._started is not None and not self._running:
-            # Only after deciding: a job of this call was decided in STARTING.
-            pass
         job = core._job
         if job is not None and job is not self.pending:
             self._check_job(job)
@@ -325,7 +325,7 @@ class Oracle:
             self._running = True
             self._owed = None
         grace = round(self.config.start_grace_s * S)
-        if self._started is not None and self._now >= self._started + grace:
+        if settled and self._started is not None and self._now >= self._started + grace:
             self._running = True
         for s in STREAMS:
             assert core.health[s].state is self.streams[s].state, (
@@ -384,7 +384,6 @@ class Oracle:
             assert not record.used, "a frame serves twice"
             record.used = True
             assert record.serves, "a frame of a lost stream"
-            assert self._now - record.frame.stamp_ns <= self.config.max_age_s * S, "stale"
         assert self.last_stamp is None or job.stamp_ns > self.last_stamp, "stamps do not increase"
         streams = [record.stream for record in records]
         wanted = {

@@ -1,0 +1,63 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""When depth counts as registered to colour."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.fallback.alignment import misalignment
+from rgbd_seg_ros.frames import Frame, Intrinsics
+
+HD = Intrinsics(900, 900, 640, 360, 1280, 720)
+VGA = Intrinsics(600, 600, 320, 240, 640, 480)
+
+
+def picture(
+    height: int, width: int, frame_id: str, info: Intrinsics | None, *, rgb: bool
+) -> Frame:
+    shape = (height, width, 3) if rgb else (height, width)
+    return Frame(np.zeros(shape, np.uint8 if rgb else np.uint16), 1, frame_id, "", info)
+
+
+@pytest.mark.parametrize(
+    ("rgb_id", "depth_id", "rgb_info", "depth_info", "aligned"),
+    [
+        ("camera", "camera", None, None, True),
+        ("camera", "camera", VGA, dataclasses.replace(VGA, fx=700), True),  # one frame_id
+        ("camera", "depth", None, None, False),
+        ("", "", None, None, False),
+        ("0", "0", None, None, False),
+        ("0", "0", VGA, VGA, True),
+        ("camera", "depth", VGA, VGA, True),
+        ("camera", "depth", VGA, None, False),
+        ("camera", "depth", VGA, dataclasses.replace(VGA, fx=605), True),
+        ("camera", "depth", VGA, dataclasses.replace(VGA, fx=607), False),
+        ("camera", "depth", VGA, dataclasses.replace(VGA, cy=247), False),
+        ("camera", "depth", VGA, VGA.resized(320, 240), True),
+    ],
+)
+def test_frame_ids_and_camera_infos(
+    rgb_id: str, depth_id: str, rgb_info: Any, depth_info: Any, aligned: bool
+) -> None:
+    rgb = picture(480, 640, rgb_id, rgb_info, rgb=True)
+    depth = picture(480, 640, depth_id, depth_info, rgb=False)
+    assert (misalignment(rgb, depth) is None) is aligned
+
+
+@pytest.mark.parametrize(
+    ("size", "aligned"),
+    [((480, 640), True), ((240, 320), True), ((360, 640), False), ((480, 645), True),
+     ((480, 655), False), ((640, 480), False)],
+)  # fmt: skip
+def test_one_aspect_ratio(size: tuple[int, int], aligned: bool) -> None:
+    rgb = picture(480, 640, "camera", None, rgb=True)
+    text = misalignment(rgb, picture(*size, "camera", None, rgb=False))
+    assert (text is None) is aligned
+    if text:
+        assert f"{size[1]}×{size[0]}" in text
+        assert "640×480" in text

@@ -1,0 +1,426 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The core: start, modes, clock, raw depth, headers and sizes, switches, networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fallback_rig.schedule import MS, S
+from fallback_rig.simple import INTRINSICS, T0, Bench, black, depth, hole, rgb
+
+from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
+from rgbd_seg_ros.frames import Intrinsics
+
+# --- start -------------------------------------------------------------------------------------
+
+
+def test_starting_ends_with_the_first_job() -> None:
+    bench = Bench().rgb(0)
+    assert (bench.core.mode, bench.jobs) == (Mode.STARTING, [])
+    bench.depth(0, lag=30)
+    assert (bench.core.mode, bench.networks) == (Mode.RGBD, ["rgbd"])
+    (change,) = bench.core.drain_mode_changes()
+    assert (change.from_mode, change.to_mode, change.t_ns) == (
+        Mode.STARTING,
+        Mode.RGBD,
+        T0 + 30 * MS,
+    )
+    assert bench.core.drain_mode_changes() == []
+
+
+@pytest.mark.parametrize("stream", ["rgb", "depth"])
+def test_the_first_instant_waits_max_wait_for_its_partner(stream: str) -> None:
+    bench = Bench()
+    getattr(bench, stream)(0)
+    bench.to(99)
+    assert bench.core.mode is Mode.STARTING
+    bench.to(100)
+    assert [(ms, job.network) for ms, job in bench.jobs] == [(100, stream)]
+    assert bench.core.mode is (Mode.RGB_ONLY if stream == "rgb" else Mode.DEPTH_ONLY)
+    assert bench.core.counters.partner_missed == 0
+
+
+@pytest.mark.parametrize(("grace_s", "end_ms"), [(1.0, 1000), (0.3, 300)])
+def test_starting_ends_after_the_grace_without_a_usable_frame(grace_s: float, end_ms: int) -> None:
+    bench = Bench(start_grace_s=grace_s).offer("rgb", black(T0), 0).to(end_ms - 1)
+    assert bench.core.mode is Mode.STARTING
+    assert bench.to(end_ms).core.mode is Mode.NO_INPUT
+
+
+def test_nothing_is_decided_before_the_first_message() -> None:
+    bench = Bench().to(60_000)
+    assert (bench.core.mode, bench.core.next_deadline(bench.now)) == (Mode.STARTING, None)
+
+
+# --- modes -------------------------------------------------------------------------------------
+
+
+def test_both_streams_die_and_no_input_is_reported_in_time() -> None:
+    bench = Bench().both(0, 400).to(609)
+    assert bench.core.mode is Mode.RGBD
+    bench.to(610)
+    assert bench.core.mode is Mode.NO_INPUT
+    assert "silent" in bench.core.mode_reason
+    assert bench.jobs[-1][0] == 360
+    bench.rgb(3000)
+    assert (bench.core.mode, bench.networks[-1]) == (Mode.RGB_ONLY, "rgb")
+
+
+def test_return_to_fusion_waits_for_the_hold() -> None:
+    bench = Bench().both(0, 400)
+    for t in range(400, 800, 40):
+        bench.rgb(t)
+    assert bench.core.mode is Mode.RGB_ONLY
+    bench.both(800, 1800)
+    assert bench.core.mode is Mode.RGB_ONLY
+    assert bench.core.counters.fates["depth"]["recovering"] == 25
+    bench.both(1800, 1880)
+    assert bench.core.mode is Mode.RGBD
+    assert bench.core.drain_mode_changes()[-1].reason == "recovered"
+
+
+def test_a_partner_that_stops_during_the_hold_leaves_nobody_blind() -> None:
+    bench = Bench().both(0, 400)
+    for t in range(400, 800, 40):
+        bench.rgb(t)
+    bench.both(800, 1200)
+    bench.jobs.clear()
+    for t in range(1200, 1600, 40):
+        bench.depth(t)
+    assert bench.jobs[0][0] - 1160 <= 3 * 40 + bench.core.max_wait_ms("depth")
+
+
+def test_jobs_tell_the_state_at_their_decision() -> None:
+    bench = Bench().both(0, 400)
+    for t in range(400, 800, 40):
+        bench.rgb(t, lag=7)
+    _, job = bench.jobs[-1]
+    assert (job.mode, job.reason_rgb, job.reason_depth) == (Mode.RGB_ONLY, "ok", "silent")
+    assert (job.age_rgb_ms, job.age_depth_ms) == (7, 760 + 7 - 360)
+
+
+# --- clock -------------------------------------------------------------------------------------
+
+
+def test_clock_at_zero_decides_nothing() -> None:
+    core = Core()
+    core.offer("rgb", rgb(0), 0)
+    core.tick(0)
+    assert (core.next_deadline(0), core.next_job(0), core.mode) == (None, None, Mode.STARTING)
+    assert core.counters.fates["rgb"]["reset"] == 1
+
+
+def test_clock_that_goes_back_to_zero_hands_out_nothing() -> None:
+    core = Core()
+    core.offer("rgb", rgb(T0), T0)
+    core.offer("depth", depth(T0), T0)
+    assert core.next_job(0) is None
+    assert core.next_job(T0) is not None
+
+
+def test_a_standing_clock_is_a_pause() -> None:
+    bench = Bench().both(0, 400)
+    for _ in range(100):
+        bench.core.tick(bench.now)
+    assert bench.core.mode is Mode.RGBD
+    bench.both(400, 800)
+    assert set(bench.networks) == {"rgbd"}
+
+
+@pytest.mark.parametrize("step_s", [-0.5, -0.3, 0.3])
+def test_small_steps_are_ignored(step_s: float) -> None:
+    bench = Bench().both(0, 400)
+    core = bench.core
+    now = bench.now + round(step_s * S)
+    core.offer("rgb", rgb(T0 + 400 * MS), now)
+    core.offer("depth", depth(T0 + 400 * MS), now)
+    assert core.mode is Mode.RGBD
+    assert core.next_job(now) is not None
+    assert core.counters.fates["rgb"]["reset"] == 0
+
+
+@pytest.mark.parametrize("step_s", [-0.51, -10.0, -900.0, 0.76, 10.0, 1e9])
+@pytest.mark.parametrize("call", ["offer", "tick", "next_job"])
+def test_large_steps_clear_all_state(step_s: float, call: str) -> None:
+    core = Core()
+    for i in range(10):
+        t = T0 + i * 40 * MS
+        core.offer("rgb", rgb(t), t)
+        core.offer("depth", depth(t), t)
+    core.offer("rgb", rgb(t + 40 * MS), t)
+    now = t + round(step_s * S)
+    if call == "offer":
+        core.offer("rgb", rgb(now), now)
+    elif call == "tick":
+        core.tick(now)
+    else:
+        assert core.next_job(now) is None
+    assert core.mode is Mode.STARTING
+    assert core.mode_reason == "clock jumped"
+    assert core.health["depth"].state is State.WAITING
+    assert core.counters.fates["rgb"]["reset"] == 2
+    assert core.counters.fates["depth"]["reset"] == 1
+    core.offer("rgb", rgb(now + 1), now + 1)  # stamps before the last job's are welcome now
+    core.offer("depth", depth(now + 1), now + 1)
+    assert core.next_job(now + 1) is not None
+
+
+def test_a_late_tick_condemns_nobody() -> None:
+    bench = Bench().both(0, 400)
+    core, late = bench.core, T0 + (360 + 250 + 51) * MS
+    core.tick(late)
+    assert core.mode is Mode.RGBD
+    assert core.next_deadline(late) == late + 40 * MS
+    core.tick(late + 40 * MS)
+    assert core.mode is Mode.NO_INPUT
+
+
+def test_a_tick_in_time_does() -> None:
+    bench = Bench().both(0, 400)
+    bench.core.tick(T0 + (360 + 250 + 50) * MS)
+    assert bench.core.mode is Mode.NO_INPUT
+
+
+def test_a_job_that_waited_too_long_is_late() -> None:
+    core = Core()
+    core.offer("rgb", rgb(T0), T0)
+    core.offer("depth", depth(T0), T0)
+    core.tick(T0 + S)
+    assert core.next_job(T0 + S + 1) is None
+    assert core.counters.fates["rgb"]["late"] == 1
+
+
+def test_reset_by_hand() -> None:
+    bench = Bench().both(0, 400).rgb(400)
+    bench.core.reset(T0)
+    assert bench.core.mode is Mode.STARTING
+    assert bench.core.counters.fates["rgb"]["reset"] == 1
+    assert bench.core.next_deadline(T0) is None
+
+
+# --- raw depth ---------------------------------------------------------------------------------
+
+
+def test_raw_depth_serves_only_when_colour_and_registered_depth_are_gone() -> None:
+    bench = Bench()
+    for t in range(0, 400, 40):
+        bench.rgb(t).depth(t).raw(t)
+    assert set(bench.networks) == {"rgbd"}
+    assert bench.core.counters.fates["depth_raw"]["skipped"] == 10
+    for t in range(400, 800, 40):  # colour dies, registered depth does not
+        bench.depth(t).raw(t)
+    assert not any(job.raw for _, job in bench.jobs)
+    bench.jobs.clear()
+    for t in range(800, 1600, 40):  # both die
+        bench.raw(t)
+    ms, job = bench.jobs[0]
+    assert ms - 760 <= 250 + 40
+    assert (job.network, job.raw, job.frame_id) == ("depth", True, "raw")
+    assert bench.core.mode is Mode.DEPTH_ONLY
+    assert len(bench.jobs) == len({job.stamp_ns for _, job in bench.jobs}) >= 13
+
+
+def test_raw_depth_serves_if_colour_is_there_but_has_no_network() -> None:
+    bench = Bench(force_network="depth")
+    for t in range(0, 1200, 40):
+        bench.rgb(t).raw(t)
+    assert bench.core.mode is Mode.DEPTH_ONLY
+    assert bench.jobs[-1][1].raw
+
+
+def test_raw_depth_waits_for_the_start_and_yields_to_its_betters() -> None:
+    bench = Bench()
+    for t in range(0, 1400, 40):
+        bench.raw(t)
+    assert bench.jobs[0][0] == pytest.approx(1000, abs=40)
+    bench.rgb(1400).raw(1440)
+    assert bench.networks[-1] == "rgb"
+
+
+# --- headers and sizes -------------------------------------------------------------------------
+
+
+def big(stamp_ns: int, **other: Any) -> Any:
+    return rgb(stamp_ns, array=np.tile(rgb(stamp_ns).array, (2, 2, 1)), **other)
+
+
+def test_header_and_size_are_colours_when_colour_is_in_it() -> None:
+    bench = Bench()
+    bench.offer("rgb", big(T0), 0).depth(3)
+    _, job = bench.jobs[0]
+    assert (job.network, job.stamp_ns, job.frame_id, job.size) == ("rgbd", T0, "camera", (16, 16))
+
+
+def test_a_mask_of_registered_depth_has_colours_last_size() -> None:
+    bench = Bench()
+    for i in range(10):
+        bench.offer("rgb", big(T0 + i * 40 * MS), i * 40).depth(i * 40)
+    bench.depth(400).to(420)
+    _, job = bench.jobs[-1]
+    assert (job.network, job.stamp_ns, job.size) == ("depth", T0 + 400 * MS, (16, 16))
+
+
+def test_a_mask_of_unregistered_depth_has_its_own_size() -> None:
+    bench = Bench()
+    for i in range(10):
+        bench.offer("rgb", big(T0 + i * 40 * MS), i * 40).depth(i * 40, frame_id="depth")
+    for t in range(400, 1000, 40):
+        bench.depth(t, frame_id="depth")
+    _, job = bench.jobs[-1]
+    assert (job.network, job.size, job.frame_id) == ("depth", (8, 8), "depth")
+
+
+def test_unusable_colour_does_not_give_depth_its_size() -> None:
+    bench = Bench()
+    bench.offer("rgb", black(T0), 0)
+    bench.core.offer("rgb", rgb(T0 + 1, array=np.zeros((16, 12, 3), np.uint8)), T0 + 1)
+    bench.depth(2)
+    assert bench.jobs[0][1].size == (8, 8)
+
+
+# --- alignment through the core ----------------------------------------------------------------
+
+
+def test_unregistered_depth_is_told_once_and_used_only_when_colour_is_lost() -> None:
+    bench = Bench()
+    for t in range(0, 400, 40):
+        bench.rgb(t).depth(t, frame_id="depth")
+    assert set(bench.networks) <= {"rgb"}
+    assert bench.core.mode is Mode.RGB_ONLY
+    (text,) = bench.core.drain_warnings()
+    assert "align_depth" in text
+    assert "assume_aligned" in text
+    for t in range(400, 800, 40):
+        bench.depth(t, frame_id="depth")
+    assert (bench.core.mode, bench.networks[-1]) == (Mode.DEPTH_ONLY, "depth")
+
+
+def test_assume_aligned_fuses_it() -> None:
+    bench = Bench(assume_aligned=True)
+    for t in range(0, 400, 40):
+        bench.rgb(t).depth(t, frame_id="depth")
+    assert set(bench.networks) == {"rgbd"}
+    assert bench.core.drain_warnings() == []
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "mode"),
+    [("rgb", Mode.RGB_ONLY), ("depth", Mode.DEPTH_ONLY), ("rgbd", Mode.RGBD)],
+)
+def test_force_network(network: str, mode: Mode) -> None:
+    bench = Bench().both(0, 400)
+    bench.core.force_network(network)
+    assert bench.core.mode is mode  # at once
+    bench.jobs.clear()
+    bench.both(400, 800)
+    assert bench.networks == [network] * 10
+    bench.core.force_network("auto")
+    assert bench.core.mode is Mode.RGBD
+    with pytest.raises(ValueError, match=r"auto, rgbd, rgb, depth.*'both'"):
+        bench.core.force_network("both")
+
+
+@pytest.mark.parametrize(
+    ("networks", "fused", "no_depth", "no_rgb"),
+    [
+        (("rgbd",), {"rgbd"}, set(), set()),
+        (("rgb",), {"rgb"}, {"rgb"}, set()),
+        (("depth",), {"depth"}, set(), {"depth"}),
+        (("rgb", "depth"), {"rgb"}, {"rgb"}, {"depth"}),
+        (("rgbd", "depth"), {"rgbd"}, set(), {"depth"}),
+        (("rgbd", "rgb"), {"rgbd"}, {"rgb"}, set()),
+    ],
+)
+def test_bundles_that_lack_networks(
+    networks: Any, fused: set[str], no_depth: set[str], no_rgb: set[str]
+) -> None:
+    """Healthy, then an unusable partner (before it is lost), then a lost one."""
+    for stream, expected in (("rgb", no_depth), ("depth", no_rgb)):
+        bench = Bench(Core(networks=networks)).both(0, 400)
+        assert set(bench.networks) == fused
+        bench.jobs.clear()
+        for i in range(10):
+            t = 400 + 40 * i
+            if stream == "rgb":
+                bench.rgb(t).offer("depth", hole(T0 + t * MS), t)
+            else:
+                bench.offer("rgb", black(T0 + t * MS), t).depth(t)
+        assert set(bench.networks) == expected
+        assert (bench.core.mode is Mode.NO_INPUT) is (not expected)
+
+
+def test_a_lost_stream_is_not_held_back_by_one_without_a_network() -> None:
+    bench = Bench(force_network="depth").both(0, 400)
+    for t in range(400, 800, 40):
+        bench.rgb(t)
+    assert bench.core.mode is Mode.NO_INPUT
+    bench.jobs.clear()
+    bench.both(800, 840)
+    assert bench.networks == ["depth"]
+
+
+def test_a_network_without_its_intrinsics_is_not_used_until_they_come() -> None:
+    bench = Bench(Core(need_intrinsics=("rgbd", "depth"))).both(0, 400)
+    assert set(bench.networks) == {"rgb"}
+    (text,) = bench.core.drain_warnings()
+    assert "camera_info" in text
+    for t in range(400, 800, 40):
+        bench.rgb(t, intrinsics=INTRINSICS).depth(t)
+    assert bench.networks[-1] == "rgbd"
+    for t in range(800, 1600, 40):
+        bench.depth(t)
+    _, job = bench.jobs[-1]
+    assert (job.network, job.intrinsics) == ("depth", INTRINSICS)  # registered: colour's hold
+
+
+def test_raw_depth_needs_its_own_intrinsics() -> None:
+    for own in (None, Intrinsics(9, 9, 3, 3, 8, 8)):
+        bench = Bench(Core(need_intrinsics=("depth",)))
+        for t in range(0, 400, 40):
+            bench.rgb(t, intrinsics=INTRINSICS)
+        for t in range(400, 1600, 40):
+            bench.raw(t, intrinsics=own)
+        assert bench.core.mode is (Mode.DEPTH_ONLY if own else Mode.NO_INPUT)
+        assert {job.intrinsics for _, job in bench.jobs if job.raw} == ({own} if own else set())
+
+
+# --- switches ----------------------------------------------------------------------------------
+
+
+def test_disabled_drops_everything_and_enabled_begins_anew() -> None:
+    bench = Bench().both(0, 400).rgb(400)
+    core = bench.core
+    core.set_enabled(False)
+    assert core.counters.fates["rgb"]["disabled"] == 1
+    bench.both(440, 800)
+    core.tick(bench.now)
+    assert core.counters.fates["rgb"]["disabled"] == 10
+    assert (core.next_deadline(bench.now), core.next_job(bench.now)) == (None, None)
+    assert (core.mode, core.mode_reason) == (Mode.STARTING, "disabled")
+    core.set_enabled(True)
+    bench.jobs.clear()
+    bench.both(60_000, 60_400)
+    assert bench.networks == ["rgbd"] * 10
+
+
+def test_config_changes_at_run_time() -> None:
+    bench = Bench().both(0, 400)
+    bench.core.config = CoreConfig(frozen_after=2)
+    for t in range(400, 600, 40):
+        bench.rgb(t, picture=0).depth(t)
+    assert bench.core.health["rgb"].reason == "frozen"
+
+
+def test_events_that_nobody_fetches_are_bounded() -> None:
+    core = Core()
+    for i in range(2000):
+        core.force_network("rgb")
+        core.reset(T0 + i)
+        core.offer("rgb", rgb(T0 + i), T0 + i)
+    assert len(core.drain_mode_changes()) <= 256
