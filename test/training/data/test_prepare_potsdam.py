@@ -126,6 +126,13 @@ def _paint_purple(root: Path) -> None:
     cv2.imwrite(str(path), picture)
 
 
+def _paint_grey(root: Path) -> None:
+    path = root / potsdam.LABELS / "top_potsdam_6_7_label.tif"
+    picture = cv2.imread(str(path))
+    picture[5, 7] = 128
+    cv2.imwrite(str(path), picture)
+
+
 def _narrow(root: Path) -> None:
     path = root / potsdam.NDSM / "dsm_potsdam_02_10_normalized_lastools.jpg"
     cv2.imwrite(str(path), np.zeros((SIDE, SIDE - 2), np.uint8))
@@ -148,6 +155,7 @@ DEFECTS = {
     ),
     "truncated": (lambda r: _cut(r / potsdam.NDSM / NDSM), "truncated or no picture"),
     "seventh class": (_paint_purple, "1 pixels of unknown colour, the first (255, 0, 255) at row"),
+    "grey": (_paint_grey, "pixels of unknown colour, the first (128, 128, 128)"),
     "too narrow": (_narrow, "is (96, 94), its labels are (96, 96)"),
 }
 

@@ -139,6 +139,18 @@ def test_frames_of_one_recording_stay_together(tmp_path: Path) -> None:
     assert groups["00002"] == "xtion/sun3ddata/brown_bm_1"
 
 
+def test_the_split_lists_in_place_of_the_toolbox(tmp_path: Path) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
+    (tmp_path / "in" / sunrgbd.SPLIT).unlink()
+    for split, name in sunrgbd.LISTS.items():
+        chosen = [i for i in range(len(FRAMES)) if (i in TEST) == (split == "test")]
+        lines = [f"{FRAMES[i][0]}/image/{i:07d}.jpg\n" for i in chosen]
+        (tmp_path / "in" / name).write_text("".join(lines))
+    assert prepare(tmp_path / "in", tmp_path / "again") == 0
+    assert read_index(tmp_path / "again").records == read_index(tmp_path / "out").records
+
+
 def test_raw_depth(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--depth", "raw") == 0

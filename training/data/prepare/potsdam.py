@@ -33,7 +33,7 @@ TEST_SCENES = (
 )
 SCENE_PIXELS = 6000
 #: Painted colours may be off by this much per channel, as in scene 4_12.
-COLOUR_TOLERANCE = 12
+COLOUR_TOLERANCE = 60
 #: Added to the height, so that ground is a valid depth: 0 means invalid.
 GROUND_M = 1.0
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,6 +30,8 @@ META = "SUNRGBDtoolbox/Metadata/SUNRGBDMeta.mat"
 SEG = "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat"
 NAMES = "SUNRGBDtoolbox/Metadata/seg37list.mat"
 SPLIT = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
+#: Split lists that circulate (github.com/ankurhanda/sunrgbd-meta-data), in place of SPLIT.
+LISTS = {"train": "sunrgbd_training_images.txt", "test": "sunrgbd_testing_images.txt"}
 #: Sensors by the first folder of a frame's path.
 SENSORS = ("kv1", "kv2", "xtion", "realsense")
 #: The toolbox sets what lies beyond 8 m to 8 m.
@@ -61,12 +64,15 @@ class SunRGBD(Source):
         self.depth_unit = options.depth_unit
         self._rotated = options.bits == "rotated"
         self._folder = "depth_bfx" if options.depth == "refined" else "depth"
-        need(root, ["SUNRGBD", META, SEG, NAMES, SPLIT], self.page)
+        lists = all((root / name).is_file() for name in LISTS.values())
+        by_lists = lists and not (root / SPLIT).is_file()
+        split_files = tuple(LISTS.values()) if by_lists else (SPLIT,)
+        need(root, ["SUNRGBD", META, SEG, NAMES, *split_files], self.page)
         self.root = root
-        self.files = [root / name for name in (META, SEG, NAMES, SPLIT)]
+        self.files = [root / name for name in (META, SEG, NAMES, *split_files)]
         check_names(root / NAMES)
         self._meta = np.atleast_1d(load_mat(root / META, "SUNRGBDMeta")["SUNRGBDMeta"])
-        self._split = read_split(root / SPLIT)
+        self._split = read_lists(root) if by_lists else read_split(root / SPLIT)
         self._seg = open_hdf5(root / SEG)
         self._labels = seg_references(self._seg, root / SEG)
         if len(self._labels) != len(self._meta):
@@ -82,7 +88,8 @@ class SunRGBD(Source):
             frame = frame_folder(str(meta.rgbpath))
             split = self._split.get(frame)
             if split is None:
-                raise UsageError(f"{SPLIT} has no split for {frame}, which {META} lists")
+                where = " and ".join(p.name for p in self.files[3:])
+                raise UsageError(f"{where} has no split for {frame}, which {META} lists")
             folder = self.root / frame
             if not (folder / "intrinsics.txt").is_file():
                 missing.append(frame)
@@ -160,9 +167,20 @@ def group_of(frame: str) -> str:
 def read_split(path: Path) -> dict[str, str]:
     """Frame folder → ``train`` or ``test``."""
     found = load_mat(path, "alltrain", "alltest")
+    lists = {"train": found["alltrain"], "test": found["alltest"]}
+    return _to_splits({s: np.atleast_1d(frames) for s, frames in lists.items()}, path)
+
+
+def read_lists(root: Path) -> dict[str, str]:
+    """The same from text files with one colour picture per line."""
+    lists = {s: (root / name).read_text().split() for s, name in LISTS.items()}
+    return _to_splits(lists, root / LISTS["train"])
+
+
+def _to_splits(lists: Mapping[str, Iterable[Any]], path: Path) -> dict[str, str]:
     result: dict[str, str] = {}
-    for key, split in (("alltrain", "train"), ("alltest", "test")):
-        for frame in np.atleast_1d(found[key]):
+    for split, frames in lists.items():
+        for frame in frames:
             folder = frame_folder(str(frame))
             if folder in result:
                 raise UsageError(f"{path}: {folder} is in both splits, or twice in one")
