@@ -297,9 +297,13 @@ class Oracle:
             patience = max(patience, max(known) + self.skew)
             if stream != primary:
                 patience += min(known)
-        elif self.fusing and stream != primary and primary in self.newest:
-            if self.newest[primary].stamp_ns > stamp + self.skew:
-                return  # the primary delivers, at a rate not known yet: no mask between its own
+        elif (
+            self.fusing
+            and stream != primary
+            and primary in self.newest
+            and self.newest[primary].stamp_ns > stamp + self.skew
+        ):
+            return  # the primary delivers, at a rate not known yet: no mask between its own
         if self._since is None:
             self._since = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
         if stamp - self._since > patience:
