@@ -18,6 +18,9 @@ PATIENCE_S = 5.0
 #: Stamps this far from now belong to another day, not to a slow camera.
 ANOTHER_DAY_S = 3600.0
 
+#: Outputs of this or another segmenter are no cameras.
+MADE_FROM_PICTURES = ("/mask", "/confidence", "/overlay", "/color_mask")
+
 
 def describe_qos(qos: QoSProfile) -> str:
     """The policies that decide whether two endpoints talk: ``reliable, volatile``."""
@@ -67,12 +70,12 @@ def _silent(subscription: Subscription, publishers: Sequence[TopicEndpointInfo])
 
 
 def _elsewhere(node: Node, wanted: str, topic: str, name: str) -> str:
-    own = f"{node.get_fully_qualified_name()}/"
     others = sorted(
         other
         for other, types in node.get_topic_names_and_types()
-        if wanted in types and not other.startswith((topic, own)) and node.count_publishers(other)
+        if wanted in types and other != topic and not other.endswith(MADE_FROM_PICTURES)
     )
+    others = [other for other in others if node.count_publishers(other)]
     if not others:
         return "Nobody publishes such pictures: start the camera, or check ROS_DOMAIN_ID"
     return (

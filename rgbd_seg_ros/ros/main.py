@@ -62,17 +62,20 @@ def main(
             rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    # A signal between two steps of the executor takes its context away.
+    except RuntimeError:
+        if node.context.ok():
+            raise
     # Ctrl-C reaches the node twice, from the terminal and from the launch file.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stopped = node.close()
+    node.close()
     node.destroy_node()
     rclpy.try_shutdown()
-    if not stopped:
-        # The interpreter cannot end in order while its engine thread is inside a network.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not `return`: PyTorch takes a second or two to end in order, and cannot while the engine's
+    # thread is inside a network.
+    os._exit(code)
 
 
 if __name__ == "__main__":

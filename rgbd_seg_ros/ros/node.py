@@ -170,15 +170,14 @@ class SegmenterNode(LifecycleNode):
             self._inputs = None
         self._core = None
 
-    def _tear_down(self) -> bool:
-        """Stop all; False when the engine is still in the middle of a mask."""
+    def _tear_down(self) -> None:
         self._stop()
-        stopped = self._live is None or self._live.stop(SHUTDOWN_S)
+        if self._live is not None:
+            self._live.stop(SHUTDOWN_S)
         self._live = None
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
-        return stopped
 
     def autostart(self) -> bool:
         """Configure and activate; False when that fails."""
@@ -186,9 +185,9 @@ class SegmenterNode(LifecycleNode):
         steps = (self.trigger_configure, self.trigger_activate)
         return all(step() == success for step in steps)
 
-    def close(self) -> bool:
-        """Before the node is destroyed; False when the engine's thread had to be left behind."""
-        return self._tear_down()
+    def close(self) -> None:
+        """Before the node is destroyed. A mask in the making is left behind after a moment."""
+        self._tear_down()
 
     # --- What others ask -----------------------------------------------------------------------
 
