@@ -139,6 +139,22 @@ def test_frames_of_one_recording_stay_together(tmp_path: Path) -> None:
     assert groups["00002"] == "xtion/sun3ddata/brown_bm_1"
 
 
+@pytest.mark.parametrize(
+    ("frame", "group"),
+    [
+        (KV2.format(1, 158), "kv2/kinect2data/2014-06-02_15-07-56_260595134347"),
+        (
+            "SUNRGBD/kv2/align_kv2/2014-12-18_15-45-54_260595134347_rgbf000087-resize",
+            "kv2/align_kv2/2014-12-18_15-45-54_260595134347",
+        ),
+        ("SUNRGBD/kv1/NYUdata/NYU0001", "kv1/NYUdata/NYU0001"),
+        ("SUNRGBD/xtion/sun3ddata/a/b/0000103-0001", "xtion/sun3ddata/a"),
+    ],
+)
+def test_a_group_is_a_recording_or_a_place(frame: str, group: str) -> None:
+    assert sunrgbd.group_of(frame) == group
+
+
 def test_the_split_lists_in_place_of_the_toolbox(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out") == 0

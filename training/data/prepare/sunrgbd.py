@@ -158,7 +158,7 @@ def frame_folder(path: str) -> str:
 def group_of(frame: str) -> str:
     """Frames of one recording are a group: kv2 names it by time, SUN3D by folder."""
     parts = frame.split("/")
-    recording = re.match(r"\d{6}_(.+)_rgbf\d+", parts[-1])
+    recording = re.match(r"(?:\d{6}_)?(.+)_rgbf\d+", parts[-1])
     if recording:
         return "/".join([*parts[1:-1], recording[1]])
     return "/".join(parts[1:4])
