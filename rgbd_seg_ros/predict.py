@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.frames import Intrinsics
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmenter
@@ -66,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metres per tick of 16-bit depth pictures (default %(default)s); floats are metres",
     )
     parser.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="of the pictures, in pixels; only networks that read HHA need them",
+    )
+    parser.add_argument(
         "--network", choices=("rgbd", "rgb", "depth"), help="default: the one using all inputs"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -79,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
+    if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
+        raise PredictError(f"--intrinsics needs FX and FY above 0, got {args.intrinsics[:2]}")
     items = _items(args)
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise PredictError(f"{args.out} is not empty; choose another --out or add --overwrite")
@@ -151,7 +161,7 @@ def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict
                 f"{depth.shape[0]}: depth is not registered to colour; give one of them alone"
             )
     try:
-        result = segmenter(rgb, depth, network=args.network)
+        result = segmenter(rgb, depth, _intrinsics(args, rgb, depth), network=args.network)
     except EngineError as error:
         raise PredictError(str(error)) from error
     write_picture(args.out / f"{item.name}_mask.png", result.labels)
@@ -165,6 +175,13 @@ def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict
         "mean_confidence": round(float(result.confidence.mean()) / 255, 4),
         "timings_ms": {k: round(v, 3) for k, v in result.timings_ms.items()},
     }
+
+
+def _intrinsics(args: argparse.Namespace, *pictures: npt.NDArray[Any] | None) -> Intrinsics | None:
+    if args.intrinsics is None:
+        return None
+    height, width = next(p.shape[:2] for p in pictures if p is not None)
+    return Intrinsics(*args.intrinsics, width, height)
 
 
 def _overlay(

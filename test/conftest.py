@@ -75,3 +75,22 @@ def tiny_bundle():  # type: ignore[no-untyped-def]
         record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
         networks[name] = Network(build(spec).eval(), record)
     return Bundle(INDOOR16, networks)
+
+
+@pytest.fixture(scope="session")
+def hha_bundle(tiny_bundle):  # type: ignore[no-untyped-def]
+    """As ``tiny_bundle``, but the depth network reads HHA; the fused one reads metres."""
+    import torch
+
+    from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
+    from rgbd_seg_ros.depth import DepthEncoding
+    from rgbd_seg_ros.models import NetworkSpec, build
+    from rgbd_seg_ros.preprocess import Preprocess
+
+    torch.manual_seed(1)
+    spec = NetworkSpec(architecture="deeplabv3plus", modality="depth", encoder="mit_b0",
+                       num_classes=16, width=16, depth_channels=3)  # fmt: skip
+    preprocess = Preprocess((64, 96), depth=DepthEncoding.for_hha())
+    record = NetworkRecord(spec, preprocess, tiny_bundle.labels, {"method": "none"})
+    networks = {**tiny_bundle.networks, "depth": Network(build(spec).eval(), record)}
+    return Bundle(tiny_bundle.labels, networks)

@@ -95,3 +95,16 @@ def test_real_pair_gives_a_mask_of_its_size(
     assert _run("--rgb", rgb, "--depth", depth, "--bundle", bundle, "--out", tmp_path / "o") == 0
     mask = cv2.imread(str(tmp_path / "o" / "sample_rgb_mask.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == cv2.imread(str(rgb)).shape[:2]
+
+
+def test_a_network_that_reads_hha_asks_for_intrinsics(
+    folder: Path, hha_bundle: Bundle, tmp_path: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    bundle = save_bundle(tmp_path / "bundle", hha_bundle)
+    depth = folder / "depth" / "geometry.png"
+    options = ("--depth", depth, "--bundle", bundle, "--out", tmp_path / "out", "--overwrite")
+    assert _run(*options) == 1
+    assert "--intrinsics" in capsys.readouterr().err
+    assert _run(*options, "--intrinsics", 70, 70, 39.5, 29.5) == 0
+    with pytest.raises(PredictError, match="FX and FY above 0"):
+        _run(*options, "--intrinsics", 0, 70, 39.5, 29.5)

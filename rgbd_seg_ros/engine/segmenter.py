@@ -170,7 +170,8 @@ class Segmenter:
                 if intrinsics is None:
                     raise EngineError(
                         f"network {name!r} reads depth as {preprocess.depth.kind}, which needs "
-                        "the camera's intrinsics, and got none: give its camera_info"
+                        "the camera's intrinsics, and got none: give its camera_info, or for "
+                        "picture files --intrinsics"
                     )
                 matrix = self._matrix(intrinsics, depth)
                 if gravity is not None:

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
-from rgbd_seg_ros.depth import DepthEncoding
+from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine import Segmenter
 from rgbd_seg_ros.engine.backends import EngineError, resolve_backend, resolve_device
 from rgbd_seg_ros.engine.segmenter import decide
 from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.models import NetworkSpec, build
-from rgbd_seg_ros.preprocess import Preprocess
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -97,15 +94,8 @@ def test_a_bundle_without_a_network_says_which_it_has(tiny_bundle: Bundle) -> No
 
 
 @pytest.fixture(scope="module")
-def hha_segmenter(tiny_bundle: Bundle) -> Segmenter:
-    """As ``tiny_bundle``, but depth alone is read as HHA; fusion reads metres."""
-    spec = NetworkSpec(architecture="deeplabv3plus", modality="depth", encoder="mit_b0",
-                       num_classes=16, width=16, depth_channels=3)  # fmt: skip
-    preprocess = Preprocess((64, 96), depth=DepthEncoding.for_hha())
-    torch.manual_seed(1)
-    record = NetworkRecord(spec, preprocess, tiny_bundle.labels)
-    networks = {**tiny_bundle.networks, "depth": Network(build(spec).eval(), record)}
-    return Segmenter(Bundle(tiny_bundle.labels, networks), device="cpu")
+def hha_segmenter(hha_bundle: Bundle) -> Segmenter:
+    return Segmenter(hha_bundle, device="cpu")
 
 
 CAMERA = Intrinsics(150.0, 150.0, 80.0, 60.0, 160, 120)
