@@ -181,7 +181,8 @@ def _intrinsics(args: argparse.Namespace, *pictures: npt.NDArray[Any] | None) ->
     if args.intrinsics is None:
         return None
     height, width = next(p.shape[:2] for p in pictures if p is not None)
-    return Intrinsics(*args.intrinsics, width, height)
+    fx, fy, cx, cy = args.intrinsics
+    return Intrinsics(fx, fy, cx, cy, width, height)
 
 
 def _overlay(
