@@ -19,6 +19,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
+    """Keep launch_testing's plugin, there where ROS is sourced, to the launch tests.
+
+    It imports every test file a second time under its bare name, and two of one name are an error.
+    """
+    if "def generate_test_description" in module_path.read_text():
+        return None
+    return pytest.Module.from_parent(parent, path=module_path)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run."""
     reasons = {"gpu": _no_gpu(), "ros": _no_ros()}
