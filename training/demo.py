@@ -47,6 +47,9 @@ LOSSES: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (19.0, 21.0, ("rgb", "depth")),
 )
 DURATION_S = 25.0
+#: Of the first 16 rooms, the one whose drive has the most classes in view all along, so that each
+#: phase tests nearly all of them; chosen by the labels alone.
+SEED = 10
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     add(
         "--rate", type=float, default=10.0, metavar="HZ", help="of the drive (default %(default)s)"
     )
-    add("--seed", type=int, default=0, help="which room (default %(default)s)")
+    add("--seed", type=int, default=SEED, help="which room (default %(default)s)")
     args = parser.parse_args(argv)
     size = _size(args.size)
     if not 5 <= args.rate <= 60:
