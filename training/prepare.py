@@ -51,6 +51,10 @@ def prepare(name: str, argv: list[str]) -> int:
     for key in ("source", "out"):
         if not getattr(common, key):
             raise UsageError(f"--{key} is missing; get the files of {cls.page}")
+    import cv2
+
+    # OpenCV warns of every GeoTIFF tag, and tells in four lines what our error says in one.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     source = cls(Path(common.source), options, common.partial)
     write.prepare(source, {k: list(v) if isinstance(v, tuple) else v for k, v in
                            vars(options).items()}, common)  # fmt: skip

@@ -154,6 +154,10 @@ DEFECTS = {
         "top_potsdam_2_10_IRRG.tif is missing",
     ),
     "truncated": (lambda r: _cut(r / potsdam.NDSM / NDSM), "truncated or no picture"),
+    "truncated label": (
+        lambda r: _cut(r / potsdam.LABELS / "top_potsdam_2_10_label.tif"),
+        "truncated or no picture",
+    ),
     "seventh class": (_paint_purple, "1 pixels of unknown colour, the first (255, 0, 255) at row"),
     "grey": (_paint_grey, "pixels of unknown colour, the first (128, 128, 128)"),
     "too narrow": (_narrow, "is (96, 94), its labels are (96, 96)"),

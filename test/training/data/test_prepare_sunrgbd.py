@@ -175,15 +175,20 @@ def test_raw_depth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ticks, np.where(depth_mm > 2500, 0, depth_mm))
 
 
-@pytest.mark.parametrize("value", [0, 1, 7, 8, 900, 7999, 8191, 65535])
-def test_the_bit_rotation_undoes_the_files(value: int) -> None:
-    stored = rotate_left(np.array([[value]], np.uint16))
-    depth = sunrgbd.depth_metres(stored, 0.001)[0, 0]
-    assert np.isnan(depth) if value == 0 else depth == pytest.approx(min(value, 8000) / 1000)
+def test_the_bit_rotation_undoes_the_files() -> None:
+    every = np.arange(65536, dtype=np.uint16)[None]
+    depth = sunrgbd.depth_metres(rotate_left(every), 0.001)[0]
+    assert np.isnan(depth[0])
+    np.testing.assert_allclose(depth[1:], np.minimum(np.arange(1, 65536), 8000) / 1000, rtol=1e-6)
 
 
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _pack(root: Path) -> None:
+    (root / "SUNRGBD").rename(root / "elsewhere")
+    (root / "SUNRGBD.zip").touch()
 
 
 def _names(root: Path) -> None:
@@ -197,6 +202,11 @@ def _relabel(root: Path) -> None:
 
 DEFECTS = {
     "no toolbox": (lambda r: (r / sunrgbd.SPLIT).unlink(), "allsplit.mat; official page: SUN"),
+    "packed": (_pack, "lacks SUNRGBD; unpack SUNRGBD.zip first; official page"),
+    "no frame": (
+        lambda r: scipy_io.savemat(r / sunrgbd.META, {"SUNRGBDMeta": np.arange(6)}),
+        "has frames without rgbpath",
+    ),
     "truncated labels": (lambda r: _cut(r / sunrgbd.SEG), "truncated or no HDF5"),
     "truncated meta": (lambda r: _cut(r / sunrgbd.META), "truncated or no MATLAB"),
     "36 classes": (_names, "names 36 classes, not the known 37"),

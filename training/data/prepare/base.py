@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,10 @@ def read_picture(path: Path, channels: int | None = None) -> npt.NDArray[Any]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     picture = None
     if data and not _cut_short(data):
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        # Other defects: OpenCV returns nothing, or raises where even the size makes no sense.
+        with contextlib.suppress(cv2.error):
+            buffer = np.frombuffer(data, np.uint8)
+            picture = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise UsageError(
             f"{path} is truncated or no picture ({len(data)} bytes): unpack or download it again"

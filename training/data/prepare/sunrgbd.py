@@ -72,6 +72,9 @@ class SunRGBD(Source):
         self.files = [root / name for name in (META, SEG, NAMES, *split_files)]
         check_names(root / NAMES)
         self._meta = np.atleast_1d(load_mat(root / META, "SUNRGBDMeta")["SUNRGBDMeta"])
+        for key in ("rgbpath", "rgbname", "depthname"):
+            if not all(hasattr(meta, key) for meta in self._meta):
+                raise UsageError(f"{META} has frames without {key}: is it the right file?")
         self._split = read_lists(root) if by_lists else read_split(root / SPLIT)
         self._seg = open_hdf5(root / SEG)
         self._labels = seg_references(self._seg, root / SEG)
