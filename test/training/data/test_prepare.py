@@ -21,6 +21,7 @@ import yaml
 from training.config import RunConfig, run_command
 from training.data.folder import open_folder
 from training.data.prepare import DATASETS, source_class, write
+from training.data.prepare.base import load_mat, open_hdf5
 from training.data.prepare.folder import group_names
 from training.data.prepare.index import assign_splits, open_prepared, read_index, to_record
 from training.data.sources import open_split
@@ -190,6 +191,17 @@ def test_a_dry_run_writes_nothing(own: Path, capsys: pytest.CaptureFixture[str])
     assert prepare(own, own.parent / "out", "--dry-run") == 0
     assert "40 of 40 frames to write" in capsys.readouterr().err
     assert not (own.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "opens"), [("h5py", "h5py", open_hdf5), ("scipy.io", "scipy", load_mat)]
+)
+def test_a_missing_extra_is_named_with_its_command(
+    module: str, name: str, opens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=f"needs {name}: pip install {name}"):
+        opens(tmp_path / "file.mat")
 
 
 # --- What own folders get wrong ------------------------------------------------------------------
