@@ -1,11 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds for HHA of one picture, on the CPU's cores and in a CUDA graph where there is one.
+"""Milliseconds for each depth encoding of one picture, on the CPU and in a CUDA graph.
 
     python -m benchmarks.hha --size 480 640 [--threads 2] [--json]
 
-Other load on the machine only ever adds time, so the least of many runs is printed beside the
-median.
+HHA runs with gravity given and with gravity estimated. Other load on the machine only ever adds
+time, so the least of many runs is printed beside the median.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from rgbd_seg_ros.depth import hha, to_metres
+from rgbd_seg_ros.depth import DepthEncoding, encode, to_metres
 
 
 def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,29 +44,50 @@ def times_ms(run: Callable[[], object], repeats: int) -> dict[str, float]:
     return {"least_ms": round(min(spans), 2), "median_ms": round(statistics.median(spans), 2)}
 
 
-def on_cpu(inputs: tuple[Tensor, ...], repeats: int) -> dict[str, float]:
+#: Case → encoding, and whether gravity is given.
+CASES = {
+    "zscore": (DepthEncoding("zscore"), False),
+    "disparity": (DepthEncoding("disparity"), False),
+    "hha, gravity given": (DepthEncoding.for_hha(), True),
+    "hha, gravity estimated": (DepthEncoding.for_hha(), False),
+}
+
+
+def on_cpu(run: Callable[[], object], repeats: int) -> dict[str, float]:
     """Eager, as the engine calls it."""
     with torch.inference_mode():
-        return times_ms(lambda: hha(*inputs), repeats)
+        return times_ms(run, repeats)
 
 
-def on_cuda(inputs: tuple[Tensor, ...], repeats: int) -> dict[str, float]:
+def on_cuda(run: Callable[[], object], repeats: int) -> dict[str, float]:
     """Replays of a captured graph, the device's work included."""
-    moved = [tensor.cuda() for tensor in inputs]
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for _ in range(3):
-            hha(*moved)
+            run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        hha(*moved)
+        run()
 
     def replay() -> None:
         graph.replay()
         torch.cuda.synchronize()
 
     return times_ms(replay, repeats)
+
+
+def measure(
+    inputs: tuple[Tensor, Tensor, Tensor], device: str, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Times of every case."""
+    depth, intrinsics, gravity = (tensor.to(device) for tensor in inputs)
+    timed = on_cuda if device == "cuda" else on_cpu
+    return {
+        name: timed(partial(encode, depth, encoding, intrinsics, gravity if given else None),
+                    repeats)
+        for name, (encoding, given) in CASES.items()
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -78,24 +100,17 @@ def main() -> None:
     if min(args.threads, args.repeats) < 1 or min(args.size) < 8:
         parser.error("give --threads and --repeats of at least 1 and a --size of at least 8 8")
     torch.set_num_threads(args.threads)
-    depth, intrinsics, gravity = picture((args.size[0], args.size[1]))
-    devices = {f"cpu, {args.threads} thread(s)": on_cpu}
+    inputs = picture((args.size[0], args.size[1]))
+    rows = {f"cpu, {args.threads} thread(s)": measure(inputs, "cpu", args.repeats)}
     if torch.cuda.is_available():
-        devices[torch.cuda.get_device_name()] = on_cuda
-    rows = {
-        device: {
-            "gravity_given": measure((depth, intrinsics, gravity), args.repeats),
-            "gravity_estimated": measure((depth, intrinsics), args.repeats),
-        }
-        for device, measure in devices.items()
-    }
+        rows[torch.cuda.get_device_name()] = measure(inputs, "cuda", args.repeats)
     if args.json:
         print(json.dumps({"size": args.size, "repeats": args.repeats, "devices": rows}))
         return
     for device, cases in rows.items():
         for case, ms in cases.items():
             print(
-                f"{args.size[1]}×{args.size[0]}, {device}, {case.replace('_', ' ')}: "
+                f"{args.size[1]}×{args.size[0]}, {device}, {case}: "
                 f"{ms['least_ms']} ms, median {ms['median_ms']} ms"
             )
 
