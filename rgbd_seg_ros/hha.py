@@ -89,7 +89,7 @@ def window_sums(z: Tensor, valid: Tensor, margin: int) -> tuple[Sums, Sums]:
     the mask are whole numbers, exact in float32.
 
     Args:
-        z: B×H×W metres, anything where invalid.
+        z: B×H×W metres, any number but 0 where invalid.
         valid: B×H×W.
         margin: windows centred up to so far outside the picture too.
 
@@ -98,7 +98,7 @@ def window_sums(z: Tensor, valid: Tensor, margin: int) -> tuple[Sums, Sums]:
     """
     pad = [margin + R_ANGLE] * 4
     m = functional.pad(valid.float(), pad)
-    b = functional.pad(torch.where(valid, z.reciprocal(), 0.0), pad)
+    b = functional.pad(valid / z, pad)
     m_rows, b_rows = _moments(m, -1, 2), _moments(b, -1, 1)
     return (
         [_moments(f, -2, 2 - i) for i, f in enumerate(m_rows)],
@@ -183,14 +183,14 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     determinant = both - uv * uv
     # Pixels in one line have determinant 0, up to rounding: correlation² within 1e-4 of 1.
     fine = determinant > 1e-4 * both
-    scale = torch.where(fine, determinant, 1.0).reciprocal()
+    scale = fine / determinant.masked_fill_(~fine, 1.0)
     alpha, beta = (vv * ub - uv * vb) * scale, (uu * vb - uv * ub) * scale
     gamma = (t - alpha * s_u - beta * s_v) / n.clamp(min=1.0)
     normal_x, normal_y = alpha * fx, beta * fy
     normal_z = gamma - normal_x * x - normal_y * y
     length = (normal_x * normal_x + normal_y * normal_y + normal_z * normal_z).sqrt_()
     # N·ray is γ, so its sign tells which way the plane's normal points.
-    unit = torch.where(fine, gamma.sign(), 0.0) / length.clamp_(min=1e-30)
+    unit = gamma.sign() * fine / length.clamp_(min=1e-30)
     return normal_x * unit, normal_y * unit, normal_z * unit
 
 
@@ -265,11 +265,11 @@ def channels(
     _, _, x, y = rays
     down_x, down_y, down_z = down[:, :, None, None].unbind(1)
     up_m = (x * down_x + (y * down_y + down_z)) * -z
-    lowest_m = torch.where(valid, up_m, math.inf).amin(dim=(1, 2), keepdim=True)
-    lowest_m = torch.where(lowest_m > -LEAST_FLOOR_M, -ASSUMED_FLOOR_M, lowest_m)
+    lowest_m = up_m.masked_fill(~valid, math.inf).amin(dim=(1, 2), keepdim=True)
+    lowest_m.masked_fill_(lowest_m > -LEAST_FLOOR_M, -ASSUMED_FLOOR_M)
     out = z.new_empty(z.shape[0], 3, *z.shape[1:])
     disparity, height, angle = out.unbind(1)
-    torch.div(310.0, z.clamp(min=1.0), out=disparity)
+    torch.reciprocal(z.clamp(min=1.0), out=disparity).mul_(310.0)
     torch.sub(up_m, lowest_m, out=height).mul_(100.0)
     torch.acos(cosine.clamp(-1.0, 1.0), out=angle).mul_(180.0 / math.pi).add_(38.0)
     out.round_().clamp_(0.0, 255.0)
@@ -290,7 +290,7 @@ def _clean(depth_m: Tensor) -> tuple[Tensor, Tensor]:
     """Metres B×H×W with 1 m in the holes, and where depth is valid."""
     z = depth_m[:, 0].float()
     valid = (z > 0) & (z < math.inf)
-    return torch.where(valid, z, 1.0), valid
+    return z.masked_fill(~valid, 1.0), valid
 
 
 def _rays(intrinsics: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
