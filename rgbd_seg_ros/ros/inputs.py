@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -89,9 +90,15 @@ class Inputs:
         self._create(CameraInfo, f"{stream}/camera_info", on_info)
 
     def _create(
-        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = SENSOR_QOS
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile | None = None,
     ) -> Any:
         overrides = QoSOverridingOptions.with_default_policies()
+        # A copy: rclpy writes a topic's overrides into the profile that it is given.
+        qos = copy.copy(qos or SENSOR_QOS)
         subscription = self._node.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=overrides
         )

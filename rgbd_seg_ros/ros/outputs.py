@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,7 +58,7 @@ class Outputs:
         return self._node.create_lifecycle_publisher(
             message_type,
             topic,
-            qos,
+            copy.copy(qos),  # rclpy writes a topic's overrides into it
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 

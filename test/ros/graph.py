@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import shutil
@@ -110,12 +109,34 @@ class StandIn:
         return Segmentation(labels, np.full(size, 200, np.uint8), network, {})
 
 
+class Tee:
+    """A logger that also keeps what it is told."""
+
+    def __init__(self, logger: Any, lines: list[str]) -> None:
+        self._logger = logger
+        self._lines = lines
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+    def info(self, text: str, **options: Any) -> None:
+        self._lines.append(text)
+        self._logger.info(text, **options)
+
+    def warning(self, text: str, **options: Any) -> None:
+        self._lines.append(text)
+        self._logger.warning(text, **options)
+
+    def error(self, text: str, **options: Any) -> None:
+        self._lines.append(text)
+        self._logger.error(text, **options)
+
+
 class Rig:
     """The node with a stand-in engine, a camera and a listener, all in this process."""
 
     def __init__(self, **parameters: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
-        from rcl_interfaces.msg import Log
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
         from rclpy.parameter import Parameter
@@ -163,7 +184,9 @@ class Rig:
         hear(String, "segmenter/mode", lambda m: self.modes.append(m.data), latched)
         hear(LabelInfo, "segmenter/label_info", self.labels.append, latched)
         hear(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        hear(Log, "/rosout", lambda m: self.logs.append(m.msg), QoSProfile(depth=100))
+        # Not by /rosout: a node of the same name that is taken down late takes that away.
+        logger = self.node.get_logger()
+        self.node.get_logger = lambda: Tee(logger, self.logs)
         self.timer = self.camera.create_timer(1 / 30, self.publish)
 
     # --- The camera ---
@@ -289,9 +312,6 @@ class Rig:
         self.executor.shutdown()
         for node in (self.node, self.camera, self.listener):
             node.destroy_node()
-        # Until its last reference is gone, /rosout of the next node of this name goes nowhere.
-        del self.node
-        gc.collect()
 
 
 class Client:

@@ -251,6 +251,20 @@ def test_a_publisher_whose_qos_does_not_fit(
     said(rig, "/depth/image_raw", "best effort", "qos_overrides./depth/image_raw")
 
 
+def test_a_qos_override_is_for_its_topic_alone(make_rig: Callable[..., Any]) -> None:
+    from rclpy.parameter import Parameter
+
+    rig = make_rig()
+    name = "qos_overrides./rgb/image_raw.subscription.reliability"
+    rig.node.declare_parameter(name, "reliable")
+    rig.node.set_parameters([Parameter(name, value="reliable")])
+    rig.activate()
+    for topic, wanted in (("rgb", "RELIABLE"), ("depth", "BEST_EFFORT")):
+        infos = rig.listener.get_subscriptions_info_by_topic(f"/{topic}/image_raw")
+        assert [info.qos_profile.reliability.name for info in infos] == [wanted]
+    rig.mode("RGBD")
+
+
 def test_a_publisher_that_sends_nothing(make_rig: Callable[..., Any], impatient: None) -> None:
     rig = make_rig()
     rig.depth = None
