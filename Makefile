@@ -5,8 +5,8 @@ VENV   ?= .venv
 EXTRAS := bag,data,train,export,test
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Sourced only if it fits this environment's Python; ROS reads unset variables and set -u would stop it.
-ROS    := for s in /opt/ros/*/setup.bash; do [ -f $$s ] && source $$s; done; true
+# ROS 2 is sourced where its rclpy fits this environment's Python.
+ROS    := for s in /opt/ros/*/setup.bash; do (source $$s && $(BIN)/python -c 'import rclpy') &>/dev/null && source $$s && break; done; true
 
 .PHONY: test lint tests test-thorough demo test-py clean help
 

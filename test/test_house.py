@@ -18,7 +18,7 @@ PACKAGE = [p for p in SOURCES if p.is_relative_to(ROOT / "rgbd_seg_ros")]
 ROS_ONLY = {
     "rclpy", "cv_bridge", "sensor_msgs", "std_msgs", "std_srvs", "vision_msgs", "diagnostic_msgs",
     "diagnostic_updater", "rcl_interfaces", "lifecycle_msgs", "builtin_interfaces",
-    "geometry_msgs", "tf2_ros", "message_filters",
+    "geometry_msgs", "tf2_ros", "tf2_msgs", "message_filters",
 }  # fmt: skip
 
 
@@ -71,3 +71,22 @@ def test_licence_line_docstring_and_length(path: Path) -> None:
 def test_help_needs_no_torch() -> None:
     code = "import sys, rgbd_seg_ros.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def readme_tree() -> str:
+    """The README's map: every file of both code folders with its first docstring line."""
+    lines = []
+    for top in ("rgbd_seg_ros", "training"):
+        for path in sorted((ROOT / top).rglob("*.py"), key=lambda p: (p.parent.parts, p.name)):
+            text = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[:1]
+            folder = path.parent.relative_to(ROOT)
+            if path.name == "__init__.py":
+                lines.append(f"{str(folder) + '/':34} {text[0]}")
+            else:
+                lines.append(f"  {path.stem:32} {text[0]}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def test_readme_maps_every_file() -> None:
+    expected = readme_tree()
+    assert expected in (ROOT / "README.md").read_text(), f"README.md should hold:\n{expected}"
