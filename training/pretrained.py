@@ -33,8 +33,9 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
     Args:
         source: ``none``; ``imagenet`` or one of torchvision's names (``IMAGENET1K_V1``, …) for
             ResNet encoders; or a file: an encoder by ``training.import_weights``, a published
-            MiT or ResNet file as downloaded, or a network trained or imported here, of which
-            everything but a classifier for other classes is taken.
+            MiT or ResNet file as downloaded, or a network trained or imported here (its file, its
+            run's folder or its bundle's folder), of which everything but a classifier for other
+            classes is taken.
         preprocess: what the network will be fed; said if a trained one was fed otherwise.
 
     Raises:
@@ -43,6 +44,8 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
     if source == "none":
         return "Apache-2.0"
     path = Path(source)
+    if path.is_dir():
+        return _from_network(network, path, preprocess)
     if not path.is_file():
         return _from_torchvision(network, source)
     if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
@@ -106,9 +109,7 @@ def _from_torchvision(network: Network, source: str) -> str:
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
-    from rgbd_seg_ros.bundle import load_network
-
-    trained = load_network(path)
+    trained = _load(path, network.spec.modality)
     own = network.state_dict()
     weights = trained.module.state_dict()
     other = {
@@ -125,6 +126,25 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
         if theirs != ours:
             _say(f"it was trained with {key} {theirs}, this run uses {ours}")
     return trained.record.licence
+
+
+def _load(path: Path, modality: str) -> Any:
+    """The network of a file, or the one of that modality in a run's or bundle's folder."""
+    from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
+
+    if path.is_file():
+        return load_network(path)
+    if (path / BUNDLE_JSON).is_file():
+        networks: Mapping[str, Any] = load_bundle(path).networks
+        if modality not in networks:
+            raise UsageError(
+                f"bundle {path} has no network {modality!r}, only {', '.join(networks)}"
+            )
+        return networks[modality]
+    kept = path / "best" / f"{modality}.safetensors"
+    if not kept.is_file():
+        raise UsageError(f"{path} is neither a bundle nor a run that trained {modality!r}")
+    return load_network(kept)
 
 
 def _say(text: str) -> None:

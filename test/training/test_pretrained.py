@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from rgbd_seg_ros.bundle import NetworkRecord, save_network
+from rgbd_seg_ros.bundle import Bundle, NetworkRecord, save_bundle, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build
 from rgbd_seg_ros.models.deeplabv3plus import build_encoder
@@ -104,6 +104,24 @@ def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
     assert "it was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="does not fit"):
         load_pretrained(network("mit_b0", "rgbd"), str(path), PREPROCESS)
+
+
+def test_a_bundle_or_a_run_gives_the_network_of_the_same_modality(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    def fresh(modality: str) -> Any:
+        return build(tiny_bundle.networks[modality].record.spec)  # type: ignore[index]
+
+    folder = save_bundle(tmp_path / "bundle", tiny_bundle, torch.float32)
+    net = fresh("depth")
+    load_pretrained(net, str(folder), PREPROCESS)
+    expected = tiny_bundle.networks["depth"].module.state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in net.state_dict().items())
+    packed = tiny_bundle.networks["rgb"]
+    save_network(tmp_path / "run" / "best" / "rgb.safetensors", packed.module, packed.record)
+    load_pretrained(fresh("rgb"), str(tmp_path / "run"), PREPROCESS)
+    with pytest.raises(UsageError, match="neither a bundle nor a run that trained 'depth'"):
+        load_pretrained(fresh("depth"), str(tmp_path / "run"), PREPROCESS)
 
 
 def test_a_missing_connection_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ class Config:
     modality: Literal["rgb", "depth", "rgbd"] = opt("rgbd", "what the network is fed")
     width: int = opt(0, "channels of the decoder; 0: the published width")
     output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
-    pretrained: str = opt("none", "encoder weights: none, imagenet or a file")
+    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
 
 
 class Supervised(Method):

@@ -1,0 +1,140 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Does data loading keep up with the training step? Samples per second of both, and memory.
+
+    python -m benchmarks.training --config config/train/synthetic_rgb.yaml [--key value ...]
+
+The loader is timed alone with the recipe's workers, the step alone on batches that lie ready. A
+ratio of 2 leaves half of the loader's time to spare. Other load on the machine only ever adds
+time, so the least step time is printed beside the median.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.config import Settings, resolve, run_command
+from training.options import UsageError, read_yaml
+
+if TYPE_CHECKING:
+    from training.loop import Run
+
+#: Training samples prepared; the loader goes through them once per epoch.
+SAMPLES = 96
+WARM_UP_STEPS = 2
+STEPS = 10
+
+
+def loader_rate(run: Run, epochs: int = 3) -> dict[str, float]:
+    """Samples per second of the loader alone; the first epoch, which starts workers, is not timed.
+
+    Beside it the CPU time of one sample, measured in this process without workers.
+    """
+    spans = []
+    for epoch in range(epochs + 1):
+        run.sampler.epoch, run.sampler.start = epoch, 0
+        begin = time.perf_counter()
+        count = sum(len(raw["rgb"]) for raw in run.loader)
+        spans.append((time.perf_counter() - begin) / count)
+    data: Any = run.loader.dataset
+    begin = time.process_time()
+    for index in range(SAMPLES):
+        data[(0, index)]
+    cpu_s = (time.process_time() - begin) / SAMPLES
+    return {"samples_per_s": 1 / statistics.median(spans[1:]), "cpu_ms_per_sample": 1e3 * cpu_s}
+
+
+def step_times(run: Run) -> dict[str, float]:
+    """Seconds of one optimiser step, normalisation on the device included."""
+    import torch
+
+    run.method.train()
+    run.sampler.epoch, run.sampler.start = 0, 0
+    raws = []
+    for raw in run.loader:
+        raws.append(raw)
+        if len(raws) == run.plan.accumulate:
+            break
+    shares = run.plan.shares(0, 0)
+    spans = []
+    for _ in range(WARM_UP_STEPS + STEPS):
+        begin = time.perf_counter()
+        run._step(raws, shares)
+        if run.device.type == "cuda":
+            torch.cuda.synchronize()
+        spans.append(time.perf_counter() - begin)
+    timed = spans[WARM_UP_STEPS:]
+    return {"step_s": statistics.median(timed), "least_step_s": min(timed)}
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Loader, step and memory of one recipe."""
+    from training.distributed import process_group
+    from training.loop import Run
+    from training.results import count, peak_memory_mb
+
+    with process_group(settings.run.device) as device:
+        run = Run(settings, device)
+        step = step_times(run)
+        loader = loader_rate(run)
+        batch = settings.run.batch
+        workers = run.loader.num_workers
+        return {
+            "device": str(device),
+            "method": settings.method,
+            "parameters": {name: count(net) for name, net in run.method.students.items()},
+            "size": list(settings.run.size),
+            "batch": batch,
+            "amp": settings.run.amp,
+            "workers": workers,
+            **loader,
+            **step,
+            "step_samples_per_s": batch / step["step_s"],
+            "loader_over_step": loader["samples_per_s"] * step["step_s"] / batch,
+            "peak_memory_mb": peak_memory_mb(device),
+        }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, measure, print."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--json" in argv
+    argv = [word for word in argv if word != "--json"]
+    if "-h" in argv or "--help" in argv or "--config" not in argv:
+        print(__doc__)
+        return 0 if "-h" in argv or "--help" in argv else 2
+    recipe = read_yaml(Path(argv[argv.index("--config") + 1]))
+    if "method" not in recipe:
+        raise UsageError("the recipe must say its method")
+    settings = resolve(recipe["method"], argv, "python -m benchmarks.training")
+    with tempfile.TemporaryDirectory() as out:
+        few = dataclasses.replace(
+            settings.run, out=out, train_frames=SAMPLES, val_frames=1, tensorboard=False
+        )
+        report = measure(dataclasses.replace(settings, run=few))
+    if as_json:
+        print(json.dumps(report))
+    sizes = ", ".join(f"{n} {p / 1e6:.2f} M" for n, p in report["parameters"].items())
+    print(
+        f"{report['method']} ({sizes}) at {report['size'][0]}×{report['size'][1]}, batch "
+        f"{report['batch']}, amp {report['amp']}, {report['device']}\n"
+        f"step    {report['step_s']:.3f} s (least {report['least_step_s']:.3f}), "
+        f"{report['step_samples_per_s']:.1f} samples/s\n"
+        f"loader  {report['samples_per_s']:.1f} samples/s with {report['workers']} workers "
+        f"({report['cpu_ms_per_sample']:.1f} ms of CPU per sample), "
+        f"{report['loader_over_step']:.1f} × the step\n"
+        f"memory  {report['peak_memory_mb']} MB at the peak",
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
