@@ -7,17 +7,27 @@ and its stamp is at least ``patience`` newer than the last job's, a job follows 
 
 | situation of the frame's stream | patience (in stamps) | wait (in time) |
 |---|---|---|
-| it alone serves | one skew: the partner's frame of the last job's instant is no new instant | 0 |
+| it alone serves | skew, at least 20 ms | 0 |
 | STARTING | the same | max_wait |
 | both fuse, periods not known yet | the same | max_wait |
-| both fuse | slower period + skew; for depth one faster period more, since depth makes no mask
-between two of colour's | max_wait |
+| both fuse, it is the primary | slower period + skew | max_wait |
+| both fuse, it is not | slower + faster period + skew | max_wait |
 | raw depth, nothing else serves | 0 | 0 |
+
+Patience is never below one skew, because a frame within it belongs to the last job's instant. The
+primary (colour, or depth where only depth has a network of its own) sets the pace; the other
+stream makes no mask between two of its frames, hence one period more, and while the periods are
+not known it makes none if a later frame of the primary is here already.
+
+What frees the core of a claim: the stream is lost (the other one's frames then have claims of
+their own, without wait); the periods get known (then it is known which frames have no partner);
+the user forces a network.
 
 A frame makes no job while its stream is lost, so the states are checked too: a lost stream must
 be OK at its first usable frame unless another one that can serve has had a usable frame within
 two of its periods (250 ms while they are not known). That is how long the robot may be blind on
-good frames: a partner that has just gone is OK in name until it is overdue.
+good frames: a partner that has just gone is OK in name until it is overdue. Depth that is not
+registered, and raw depth, serve once colour is lost, so there the bound is colour's time-out.
 """
 
 from __future__ import annotations
