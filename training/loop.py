@@ -48,6 +48,7 @@ class Run:
         self.settings, self.config, self.device = settings, settings.run, device
         self.folder = Path(settings.run.out)
         config = self.config
+        results.commit()  # remembered now: the checkout may move on while the run trains
         set_determinism(config, device)
         torch.manual_seed(config.seed)
         train, val = open_split(config, "train"), open_split(config, "val")

@@ -9,6 +9,7 @@ import resource
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +152,9 @@ def peak_memory_mb(device: torch.device) -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
+@cache
 def commit() -> str:
-    """The checkout's commit, with ``+`` when files differ from it; ``unknown`` without git."""
+    """The checkout's commit at the first call, ``+`` when files differ; ``unknown`` without git."""
     here = Path(__file__).parent
     try:
         head, dirty = (
