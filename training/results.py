@@ -154,7 +154,7 @@ def peak_memory_mb(device: torch.device) -> int:
 
 @cache
 def commit() -> str:
-    """The checkout's commit at the first call, ``+`` when files differ; ``unknown`` without git."""
+    """The checkout's commit at the first call, ``+`` if files differ; ``unknown`` without git."""
     here = Path(__file__).parent
     try:
         head, dirty = (
