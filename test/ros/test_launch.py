@@ -54,10 +54,12 @@ class TestNode(unittest.TestCase):
     """While the launch file runs."""
 
     client: Client
+    own_context: bool
 
     @classmethod
     def setUpClass(cls) -> None:
-        if not rclpy.ok():
+        cls.own_context = not rclpy.ok()
+        if cls.own_context:
             rclpy.init()
         cls.client = Client("launch_client", "/front/segmenter")
         cls.client.send("/front")
@@ -65,6 +67,8 @@ class TestNode(unittest.TestCase):
     @classmethod
     def tearDownClass(cls) -> None:
         cls.client.close()
+        if cls.own_context:
+            rclpy.shutdown()
 
     def fused(self) -> None:
         """Wait until both streams are fused."""
