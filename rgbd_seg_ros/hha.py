@@ -97,8 +97,8 @@ def window_sums(z: Tensor, valid: Tensor, margin: int) -> tuple[Sums, Sums]:
         B×(H+2·margin)×(W+2·margin) each: Σ uⁱvʲ for i+j ≤ 2, and Σ uⁱvʲ/Z for i+j ≤ 1.
     """
     pad = [margin + R_ANGLE] * 4
-    m = functional.pad(valid.float(), pad)
-    b = functional.pad(valid / z, pad)
+    mask = valid.float()  # booleans in arithmetic are some ten times slower on a CPU
+    m, b = functional.pad(mask, pad), functional.pad(mask / z, pad)
     m_rows, b_rows = _moments(m, -1, 2), _moments(b, -1, 1)
     return (
         [_moments(f, -2, 2 - i) for i, f in enumerate(m_rows)],
@@ -183,14 +183,14 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     determinant = both - uv * uv
     # Pixels in one line have determinant 0, up to rounding: correlation² within 1e-4 of 1.
     fine = determinant > 1e-4 * both
-    scale = fine / determinant.masked_fill_(~fine, 1.0)
+    scale = fine.float() / determinant.masked_fill_(~fine, 1.0)
     alpha, beta = (vv * ub - uv * vb) * scale, (uu * vb - uv * ub) * scale
     gamma = (t - alpha * s_u - beta * s_v) / n.clamp(min=1.0)
     normal_x, normal_y = alpha * fx, beta * fy
     normal_z = gamma - normal_x * x - normal_y * y
     length = (normal_x * normal_x + normal_y * normal_y + normal_z * normal_z).sqrt_()
     # N·ray is γ, so its sign tells which way the plane's normal points.
-    unit = gamma.sign() * fine / length.clamp_(min=1e-30)
+    unit = gamma.sign() * fine.float() / length.clamp_(min=1e-30)
     return normal_x * unit, normal_y * unit, normal_z * unit
 
 
