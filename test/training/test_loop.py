@@ -41,7 +41,7 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-# Kills itself while it writes the optimiser state of the checkpoint of step 5, in mid-epoch.
+# Kills itself while it writes the optimiser state of the checkpoint of step 7, in mid-epoch.
 KILLED = """
 import json, os, signal, sys, torch
 from training import checkpoint
@@ -50,7 +50,7 @@ from training.loop import Run
 torch.set_num_threads(int(sys.argv[2]))
 write = checkpoint._write
 def write_or_die(path, data):
-    if "00000005" in str(path) and path.name == "optimiser.pt":
+    if "00000007" in str(path) and path.name == "optimiser.pt":
         path.write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -
     killed = subprocess.run([*command, str(torch.get_num_threads())], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
     left = sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir())
-    assert left == [".writing_00000005", "step_00000003", "step_00000004"]
+    assert left == [".writing_00000007", "step_00000005", "step_00000006"]
 
     resumed = Run(settings(**keys, out=str(tmp_path / "broken"), resume=True), CPU)
     resumed.train()
