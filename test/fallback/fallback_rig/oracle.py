@@ -21,7 +21,8 @@ not known it makes none if a later frame of the primary is here already.
 
 What frees the core of a claim: the stream is lost (the other one's frames then have claims of
 their own, without wait); the periods get known (then it is known which frames have no partner);
-the user forces a network.
+a period is found to be longer, so that the frame was within patience after all (the next one that
+is not has a claim of its own); the user forces a network.
 
 A frame makes no job while its stream is lost, so the states are checked too: a lost stream must
 be OK at its first usable frame unless another one that can serve has had a usable frame within
@@ -97,6 +98,7 @@ class Oracle:
         self._owed: int | None = None
         self._owed_while_unknown = False
         self._owed_stream: Stream = "rgb"
+        self._owed_stamp = 0
         self.pending = None
         self._cleared = True
 
@@ -297,18 +299,14 @@ class Oracle:
         primary = "rgb" if self.allowed("rgb", "rgb") else "depth"
         if stream == primary != self._owed_stream and self._owed_while_unknown:
             self._owed = None  # the other one waited for a frame of the primary; here it is
-        patience = max(self.skew, 20 * MS)
         known = self._known_periods
         if not (self.fusing or self.serves_alone(stream)):
             return
         if not self.allowed(ALONE[stream], stream):
             return  # it makes no job without a partner
-        if self.fusing and len(known) == 2:
-            patience = max(patience, max(known) + self.skew)
-            if stream != primary:
-                patience += min(known)
-        elif (
+        if (
             self.fusing
+            and len(known) < 2
             and stream != primary
             and primary in self.newest
             and self.newest[primary].stamp_ns > stamp + self.skew
@@ -316,12 +314,22 @@ class Oracle:
             return  # the primary delivers, at a rate not known yet: no mask between its own
         if self._since is None:
             self._since = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
-        if stamp - self._since > patience:
+        if stamp - self._since > self._patience(stream):
             waits = self.fusing or not self._running
             owed = self._now + (round(self.config.max_wait_ms * MS) if waits else 0)
-            self._owed = owed if self._owed is None else min(self._owed, owed)
+            if self._owed is None or owed < self._owed:
+                self._owed, self._owed_stamp = owed, stamp
             self._owed_while_unknown = waits and (not self._running or len(known) < 2)
             self._owed_stream = stream
+
+    def _patience(self, stream: Stream) -> int:
+        """How much newer than the last job a frame must be to have a claim, in stamps."""
+        patience, known = max(self.skew, 20 * MS), self._known_periods
+        if not (self.fusing and len(known) == 2):
+            return patience
+        primary = "rgb" if self.allowed("rgb", "rgb") else "depth"
+        own = 0 if stream == primary else min(known)
+        return max(patience, max(known) + self.skew) + own
 
     # --- Checks --------------------------------------------------------------------------------
 
@@ -351,6 +359,10 @@ class Oracle:
             self._owed = None  # what waits when its stream is lost is dropped; others have claims
         if self._owed_while_unknown and self._running and len(self._known_periods) == 2:
             self._owed = None  # now it is known which instants have no partner
+        if self._owed_stream != "depth_raw" and self._since is not None:
+            gap = self._owed_stamp - self._since
+            if gap <= self._patience(self._owed_stream):
+                self._owed = None  # a period is longer than it seemed
         self._deadline = core.next_deadline(self._now) if self._enabled else None
         self._check_deadline()
         if self._owed is not None and self._now > self._owed + self._late:
