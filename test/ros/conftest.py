@@ -34,8 +34,9 @@ def ros_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The package, installed for every test here."""
-    install_overlay(tmp_path_factory.mktemp("overlay"))
+    """The package, installed for every test here that runs under ROS."""
+    if "AMENT_PREFIX_PATH" in os.environ:
+        install_overlay(tmp_path_factory.mktemp("overlay"))
 
 
 @pytest.fixture(scope="session")
