@@ -47,7 +47,10 @@ def process_group(device: str) -> Iterator[torch.device]:
     chosen = resolve_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    if chosen.type == "cuda":
+        dist.init_process_group("nccl", device_id=chosen)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield chosen
     finally:

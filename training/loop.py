@@ -61,8 +61,9 @@ class Run:
         world = distributed.world_size()
         if config.sync_bn:
             distributed.sync_batch_norm(self.method, device)
-        synced = config.sync_bn and world > 1
-        smallest = 1 if synced else self.method.min_batch
+        # Samples per part and rank; synchronised batch norm sees the parts of all ranks as one.
+        together = world if config.sync_bn else 1
+        smallest = -(-self.method.min_batch // together)
         self.plan = Plan(len(train), config.batch, config.accumulate, world, config.seed, smallest)
         self.total_steps = config.epochs * self.plan.steps
         self.loader, self.sampler = training_loader(
