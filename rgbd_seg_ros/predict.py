@@ -142,7 +142,8 @@ def _folder_items(folder: Path) -> Iterator[Item]:
     names = sorted(streams["rgb"].keys() | streams["depth"].keys())
     if not names:
         raise PredictError(
-            f"no pictures in {folder}; expected rgb/NAME.png and/or depth/NAME.png in it"
+            f"no pictures in {folder}; expected {'|'.join(RGB_FOLDERS)}/NAME.png and/or "
+            "depth/NAME.png in it, or give single files with --rgb and --depth"
         )
     for name in names:
         yield Item(name, streams["rgb"].get(name), streams["depth"].get(name))

@@ -162,7 +162,7 @@ class Phase:
 
     from_s: float
     to_s: float
-    #: For example ``depth drop``; ``all well`` without any.
+    #: For example ``depth drop``; ``no fault`` without any.
     name: str
     #: Streams hit by a fault.
     streams: tuple[Stream, ...]
@@ -208,7 +208,7 @@ class FaultSchedule:
         for from_s, to_s in itertools.pairwise(cuts):
             active = [f for f in self.faults if f.active(from_s)]
             streams = tuple(s for s in STREAMS if any(s in f.streams for f in active))
-            name = ", ".join(dict.fromkeys(str(f) for f in active)) or "all well"
+            name = ", ".join(dict.fromkeys(str(f) for f in active)) or "no fault"
             phases.append(Phase(from_s, to_s, name, streams))
         return phases
 

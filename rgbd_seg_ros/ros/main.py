@@ -42,6 +42,8 @@ def main(
     build: Callable[[NodeConfig], LiveEngine] = build_engine,
 ) -> int:
     """Run the node until SIGINT, SIGTERM or a failed start; the exit code."""
+    # As in the command line: before torch loads, so that busy cores do not starve its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A message waits this long at most for the thread that is making a mask (Python's default is
     # 5 ms, as much as all else that the node adds).
     sys.setswitchinterval(0.0005)

@@ -30,7 +30,7 @@ class NodeConfig:
         metadata={"doc": "`auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N`"},
     )
     backend: str = field(
-        default="auto", metadata={"doc": "what runs the networks, see `rgbd_seg bench --help`"}
+        default="auto", metadata={"doc": "what runs the networks: `auto` or `torch`"}
     )
     rgb_transport: str = field(
         default="raw",

@@ -110,13 +110,13 @@ def test_phases_cut_the_bag_where_faults_change() -> None:
     )
     phases = schedule.phases(10.0)
     assert [(p.from_s, p.to_s, p.name, p.streams) for p in phases] == [
-        (0, 2, "all well", ()),
+        (0, 2, "no fault", ()),
         (2, 3, "depth drop", ("depth",)),
         (3, 4, "depth drop, rgb drop", ("rgb", "depth")),
         (4, 5, "rgb drop", ("rgb",)),
-        (5, 10, "all well", ()),
+        (5, 10, "no fault", ()),
     ]
-    assert [p.name for p in FaultSchedule().phases(1.0)] == ["all well"]
+    assert [p.name for p in FaultSchedule().phases(1.0)] == ["no fault"]
 
 
 def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:

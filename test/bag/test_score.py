@@ -40,7 +40,7 @@ def _truth(stamp_ms: int, value: int) -> Frame:
     return Frame(np.full((2, 2), value, np.uint8), stamp_ms * MS)
 
 
-ALL_WELL = (Phase(0, 1, "all well", ()),)
+ALL_WELL = (Phase(0, 1, "no fault", ()),)
 
 
 def _scorer(expect_truth: bool = True, phases=ALL_WELL):  # type: ignore[no-untyped-def]
@@ -90,7 +90,7 @@ def test_masks_do_not_wait_where_no_truth_will_come() -> None:
 
 
 def test_scores_by_network_and_phase_and_without_fallback() -> None:
-    phases = (Phase(0, 1, "all well", ()), Phase(1, 2, "depth drop", ("depth",)))
+    phases = (Phase(0, 1, "no fault", ()), Phase(1, 2, "depth drop", ("depth",)))
     scorer, _ = _scorer(phases=phases)
     for stamp_ms, value, network, other in (
         (500, 0, "rgbd", None),
@@ -142,7 +142,7 @@ def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None
     assert summary["miou"] == 0.3333
     assert summary["miou_all"] == 0.1667
     well, lost = summary["phases"]
-    assert (well["name"], well["masks"], well["miou_without_fallback"]) == ("all well", 20, None)
+    assert (well["name"], well["masks"], well["miou_without_fallback"]) == ("no fault", 20, None)
     assert (lost["name"], lost["masks"]) == ("depth drop", 20)
     assert (lost["miou_fallback"], lost["miou_without_fallback"]) == (0.25, 0)
 

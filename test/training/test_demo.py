@@ -56,7 +56,7 @@ def _outcome(drive, **changes):  # type: ignore[no-untyped-def]
     phases = [
         {"name": name, "streams": streams, "miou_fallback": a, "miou_without_fallback": b}
         for name, streams, a, b in (
-            ("all well", [], None, None),
+            ("no fault", [], None, None),
             ("depth drop", ["depth"], 0.6, 0.3),
             ("rgb drop", ["rgb"], 0.5, 0.2),
             ("rgb drop, depth drop", ["rgb", "depth"], None, None),
