@@ -313,7 +313,8 @@ class Oracle:
         ):
             return  # the primary delivers, at a rate not known yet: no mask between its own
         if self._since is None:
-            self._since = stamp if self.last_stamp is None else max(stamp, self.last_stamp)
+            # After the user's change; the frames before it were dropped under the old rule.
+            self._since = max(f.stamp_ns for f in self.newest.values())
         if stamp - self._since > self._patience(stream):
             waits = self.fusing or not self._running
             owed = self._now + (round(self.config.max_wait_ms * MS) if waits else 0)
