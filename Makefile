@@ -5,6 +5,8 @@ VENV   ?= .venv
 EXTRAS := bag,data,train,export,test
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# OpenMP threads that spin for each other starve when the cores are busy.
+export OMP_WAIT_POLICY ?= PASSIVE
 # ROS 2 is sourced where its rclpy fits this environment's Python.
 ROS    := for s in /opt/ros/*/setup.bash; do (source $$s && $(BIN)/python -c 'import rclpy') &>/dev/null && source $$s && break; done; true
 
