@@ -26,7 +26,7 @@ from training.data.transforms import encoding_of
 from training.interrupt import Interrupt
 from training.methods.base import Method, Task
 from training.options import UsageError
-from training.runlog import RunLog, progress_line
+from training.runlog import Clock, RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
 from training.scoring import Predictor, Protocol, predictor, score
 
@@ -78,8 +78,13 @@ class Run:
         self.average = AveragedWeights(self.method, config.ema) if config.ema else None
         #: Optimiser steps done; everything random or scheduled is a function of it.
         self.step = 0
+        #: Epochs done with their validation, if they have one.
+        self.validated = 0
+        #: The best validation, and how many came after it.
         self.best: dict[str, Any] = {}
         self.stale = 0
+        #: When the run would have begun, had it never been resumed.
+        self.began = time.monotonic()
         self.log = RunLog(self.folder, distributed.is_main(), config.tensorboard)
         self.forward = self._wrap()
 
@@ -109,21 +114,20 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
         self._sanity_check()
-        started, first_step = time.monotonic(), self.step
         with Interrupt() as interrupt:
-            for epoch in range(self.step // self.plan.steps, self.config.epochs):
+            # From the epoch of the last step done: it may lack its validation still.
+            for epoch in range(max(0, self.step - 1) // self.plan.steps, self.config.epochs):
+                if self.config.early_stop and self.stale >= self.config.early_stop:
+                    self.log.say(f"stopped early: {self.stale} validations without a better one")
+                    break
                 self._epoch(epoch, interrupt)
                 last = epoch + 1 == self.config.epochs
-                if last or (epoch + 1) % self.config.val_every == 0:
+                due = last or (epoch + 1) % self.config.val_every == 0
+                if due and self.validated <= epoch:
                     self._validate(epoch)
                     self._save()
-                    if self.config.early_stop and self.stale >= self.config.early_stop:
-                        self.log.say(
-                            f"stopped early: {self.stale} validations without a better one"
-                        )
-                        break
-        facts = {"train_s": round(time.monotonic() - started, 1), "steps": self.step - first_step}
-        return results.finish(self, facts)
+        spent_s = time.monotonic() - self.began
+        return results.finish(self, {"train_s": round(spent_s, 1), "steps": self.step})
 
     def _epoch(self, epoch: int, interrupt: Interrupt) -> None:
         config, steps = self.config, self.plan.steps
@@ -220,6 +224,7 @@ class Run:
             mious = {name: matrix.miou for name, matrix in matrices.items()}
             mean = float(np.mean(list(mious.values())))
             better = not self.best or mean > self.best["miou_mean"]
+            self.validated = epoch + 1
             self.stale = 0 if better else self.stale + 1
             text = "  ".join(f"{name} {value:.4f}" for name, value in mious.items())
             self.log.say(f"epoch {epoch + 1}  val mIoU  {text}{'  (best)' if better else ''}")
@@ -249,8 +254,10 @@ class Run:
                 "settings": self.settings.to_dict(),
                 "classes": list(self.task.labels.classes),
                 "steps_per_epoch": self.plan.steps,
+                "validated": self.validated,
                 "best": self.best,
                 "stale": self.stale,
+                "train_s": time.monotonic() - self.began,
                 "average_updates": self.average.updates if self.average else 0,
             }
             checkpoint.save(self.folder, self.step, tensors, optimiser, state)
@@ -270,7 +277,9 @@ class Run:
             averaged = contents["averaged"]
             self.average.state = {k: v.to(self.device) for k, v in averaged.items()}
             self.average.updates = state["average_updates"]
-        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+        self.step, self.validated = state["step"], state["validated"]
+        self.best, self.stale = state["best"], state["stale"]
+        self.began -= state["train_s"]
         self.log.say(f"resumed at step {self.step} of {self.total_steps}")
 
     # --- Parts -------------------------------------------------------------------------------
@@ -313,39 +322,6 @@ class Run:
             f"a loss is not finite at step {self.step}: {values}; the batch is in {path}; "
             "lower lr, set clip_norm, or use amp bf16 instead of fp16"
         )
-
-
-class Clock:
-    """Throughput and the share of time spent waiting for data, since the last reading."""
-
-    def __init__(self) -> None:
-        self._mark = time.perf_counter()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._waited = self._worked = 0.0
-        self._samples = self._steps = 0
-
-    def loaded(self) -> None:
-        """The data of the next step are there."""
-        now = time.perf_counter()
-        self._waited += now - self._mark
-        self._mark = now
-
-    def stepped(self, samples: int) -> None:
-        """The step is done."""
-        now = time.perf_counter()
-        self._worked += now - self._mark
-        self._mark = now
-        self._samples += samples
-        self._steps += 1
-
-    def read(self) -> tuple[float, float, float]:
-        """(samples per second, share of time spent waiting, seconds per step)."""
-        total = max(self._waited + self._worked, 1e-9)
-        figures = self._samples / total, self._waited / total, total / max(1, self._steps)
-        self._reset()
-        return figures
 
 
 def preprocess_of(config: RunConfig) -> Preprocess:

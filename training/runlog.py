@@ -69,6 +69,39 @@ class RunLog:
             self._board.close()
 
 
+class Clock:
+    """Throughput and the share of time spent waiting for data, since the last reading."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._waited = self._worked = 0.0
+        self._samples = self._steps = 0
+
+    def loaded(self) -> None:
+        """The data of the next step are there."""
+        now = time.perf_counter()
+        self._waited += now - self._mark
+        self._mark = now
+
+    def stepped(self, samples: int) -> None:
+        """The step is done."""
+        now = time.perf_counter()
+        self._worked += now - self._mark
+        self._mark = now
+        self._samples += samples
+        self._steps += 1
+
+    def read(self) -> tuple[float, float, float]:
+        """(samples per second, share of time spent waiting, seconds per step)."""
+        total = max(self._waited + self._worked, 1e-9)
+        figures = self._samples / total, self._waited / total, total / max(1, self._steps)
+        self._reset()
+        return figures
+
+
 def duration(seconds: float) -> str:
     """``75`` → ``1:15``, ``3700`` → ``1:01:40``."""
     minutes, s = divmod(round(max(0.0, seconds)), 60)

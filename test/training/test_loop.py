@@ -87,6 +87,40 @@ def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_validation_that_a_kill_prevented_is_made_up_for(
+    settings: Make, epoch: int, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``before`` the validation, or ``after`` it, its best student written but no checkpoint."""
+    keys = {"epochs": 3, "checkpoint_every": 1, "ema": 0.9}
+    whole = train(settings(**keys, out=str(tmp_path / "whole")))
+    validate = Run._validate
+
+    def killed(run: Run, now: int) -> None:
+        if now == epoch and moment == "before":
+            raise SystemExit
+        validate(run, now)
+        if now == epoch:
+            raise SystemExit
+
+    monkeypatch.setattr(Run, "_validate", killed)
+    with pytest.raises(SystemExit):
+        train(settings(**keys))
+    monkeypatch.undo()
+    resumed = train(settings(**keys, resume=True))
+    assert (resumed.best, resumed.stale) == (whole.best, whole.stale)
+    assert (resumed.step, resumed.validated) == (whole.step, whole.validated)
+    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
+    files = [tmp_path / name / "best" / "rgb.safetensors" for name in ("whole", "run")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("whole", "run")]
+    for document in results:
+        assert document.pop("train_s") > 0
+        document.pop("peak_memory_mb")
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("step", [1, 2])
 def test_interrupt_saves_and_says_how_to_resume(
     settings: Make, step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -226,6 +260,17 @@ def test_early_stop(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "score", lambda *_, **__: {"rgb": same})
     run.train()
     assert run.step == 3 * run.plan.steps  # the first is the best, two are not better
+
+    again = Run(settings(epochs=9, early_stop=2, resume=True), CPU)
+    monkeypatch.setattr(again, "score", lambda *_, **__: {"rgb": same})
+    again.train()
+    assert again.step == run.step  # a resume does not forget that it had stopped
+    assert again.best == run.best
+
+    patient = Run(settings(epochs=9, early_stop=4, resume=True), CPU)
+    monkeypatch.setattr(patient, "score", lambda *_, **__: {"rgb": same})
+    patient.train()
+    assert patient.step == 5 * run.plan.steps
 
 
 def test_overfit_trains_and_validates_on_the_same_few(settings: Make) -> None:
