@@ -11,8 +11,11 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from launch import LaunchContext, LaunchDescription
 
@@ -21,6 +24,7 @@ CAMERAS = {path.stem: path for path in sorted((SHARE / "config" / "camera").glob
 
 ARGUMENTS = {
     "bundle": ("", "directory of the trained networks; the shipped one when empty"),
+    "device": ("", "auto, cpu, cuda or cuda:N; as in params_file when empty"),
     "camera": (
         "",
         f"camera profile: {', '.join(CAMERAS)}, or the path of a YAML like config/camera/*.yaml; "
@@ -59,16 +63,23 @@ def nodes(context: LaunchContext) -> list[Any]:
     """The node and RViz, with every argument resolved."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
+    if not Path(value["params_file"]).is_file():
+        raise RuntimeError(f"params_file {value['params_file']!r} is no file")
     parameters: list[Any] = [value["params_file"], camera_parameters]
     parameters.append({"use_sim_time": value["use_sim_time"].lower() == "true"})
     parameters.append({"autostart": value["autostart"].lower() == "true"})
-    if value["bundle"]:
-        parameters.append({"bundle": value["bundle"]})
-    ros_arguments = ["--log-level", f"{value['name']}:={value['log_level']}"]
+    for name in ("bundle", "device"):
+        if value[name]:  # text, even where it looks like a number
+            parameters.append({name: ParameterValue(value[name], value_type=str)})
+    # An including launch file may have pushed a namespace of its own.
+    outer = context.launch_configurations.get("ros_namespace")
+    namespace = make_namespace_absolute(prefix_namespace(outer, value["namespace"])) or "/"
+    node = f"{namespace.rstrip('/')}/{value['name']}"
+    logger = node.strip("/").replace("/", ".")
+    ros_arguments = ["--log-level", f"{logger}:={value['log_level']}"]
     if value["enclave"]:
         ros_arguments += ["--enclave", value["enclave"]]
-    node = f"/{value['namespace'].strip('/')}/{value['name']}".replace("//", "/")
-    image = dict(remappings).get("rgb/image_raw", f"{node.rsplit('/', 1)[0]}/rgb/image_raw")
+    image = dict(remappings).get("rgb/image_raw", f"{namespace.rstrip('/')}/rgb/image_raw")
     return [
         LifecycleNode(
             package="rgbd_seg_ros",
@@ -80,6 +91,7 @@ def nodes(context: LaunchContext) -> list[Any]:
             ros_arguments=ros_arguments,
             output="screen",
             emulate_tty=True,
+            on_exit=on_exit,
         ),
         Node(
             package="rviz2",
@@ -92,6 +104,15 @@ def nodes(context: LaunchContext) -> list[Any]:
             condition=IfCondition(value["rviz"]),
         ),
     ]
+
+
+def on_exit(event: ProcessExited, context: LaunchContext) -> None:
+    """Ends the launch with exit code 1 when the node ended by itself with an error."""
+    if event.returncode and not context.is_shutdown:
+        # An exception is the one thing that makes `ros2 launch` exit with 1.
+        raise RuntimeError(
+            f"the segmenter ended with exit code {event.returncode}; its last line says why"
+        )
 
 
 def generate_launch_description() -> LaunchDescription:

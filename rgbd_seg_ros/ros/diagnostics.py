@@ -21,13 +21,16 @@ from rgbd_seg_ros.fallback import Core
 RATE_WINDOW_S = 5.0
 #: Latency percentiles are over so many masks.
 LATENCY_WINDOW = 300
-#: Level and sentence of each mode.
-MODES = {
+#: Level and sentence of each mode, and of what else keeps the node from making masks.
+STATES = {
     "STARTING": (DiagnosticStatus.WARN, "waiting for the first pictures"),
     "RGBD": (DiagnosticStatus.OK, "both streams are used"),
     "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: colour alone, depth is lost"),
     "DEPTH_ONLY": (DiagnosticStatus.WARN, "degraded: depth alone, colour is lost"),
     "NO_INPUT": (DiagnosticStatus.ERROR, "no usable stream, so no masks"),
+    "loading": (DiagnosticStatus.WARN, "the networks are not there yet"),
+    "disabled": (DiagnosticStatus.OK, "no masks until ~/set_enabled says so"),
+    "inactive": (DiagnosticStatus.OK, "no masks until the node is activated"),
 }
 
 
@@ -82,7 +85,7 @@ class Measurements:
 class Snapshot:
     """One look at the node."""
 
-    #: The mode, or why there is none (``inactive``, ``disabled``).
+    #: A key of :data:`STATES`.
     state: str
     now_ns: int
     #: Sentences that make an OK state a warning: unaligned depth, a slow stream, the CPU, …
@@ -106,6 +109,8 @@ def look(core: Core, values: dict[str, str], warnings: list[str]) -> None:
         fates.update({f"unusable_{why}": n for why, n in counters.unusable[stream].items()})
         values.update({f"{stream}_{fate}": str(count) for fate, count in fates.items() if count})
     warnings += [f"{name} is slower than it was" for name, h in core.health.items() if h.slow]
+    if not core.enabled:
+        warnings.clear()  # they are of the masks
 
 
 class SegmentationTask(DiagnosticTask):
@@ -119,8 +124,8 @@ class SegmentationTask(DiagnosticTask):
     def run(self, stat: Any) -> Any:
         """Fill ``stat``; called by the updater."""
         snapshot, measured = self._look(), self._measurements
-        level, sentence = MODES.get(snapshot.state, (DiagnosticStatus.OK, snapshot.state))
-        text = f"{snapshot.state}: {sentence}" if snapshot.state in MODES else sentence
+        level, sentence = STATES[snapshot.state]
+        text = f"{snapshot.state}: {sentence}"
         warnings = list(snapshot.warnings)
         if time.monotonic() - measured.last_error_s < RATE_WINDOW_S:
             level, text = DiagnosticStatus.ERROR, f"the engine failed: {measured.last_error}"

@@ -123,6 +123,11 @@ class Inputs:
             self.warn_once(f"a message of {stream} is unusable: {frame.detail}")
         return frame
 
+    def be_patient(self) -> None:
+        """Count the silence of every stream from now on."""
+        for stream in self._last_image_s:
+            self._last_image_s[stream] = time.monotonic()
+
     def explain(self) -> None:
         """One line for each stream that has brought nothing for some seconds."""
         for stream, subscription in self._images.items():

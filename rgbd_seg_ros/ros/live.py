@@ -75,9 +75,19 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def wait_built(self, timeout_s: float) -> bool:
-        """True when the engine is there, or ``error`` says why not."""
-        return self._built.wait(timeout_s)
+    def wait_built(self) -> LiveEngine:
+        """The engine, when it is there.
+
+        Raises:
+            InterruptedError: :meth:`stop` came first.
+            Exception: whatever kept the engine from being built.
+        """
+        self._built.wait()
+        if self.error is not None:
+            raise self.error
+        if self.engine is None or self._stopping:
+            raise InterruptedError("stopped while the networks were loading")
+        return self.engine
 
     def start(self, core: Core) -> None:
         """Take messages from now on."""
@@ -96,6 +106,7 @@ class Live:
         """End the thread; False when it is still in the middle of a mask after ``timeout_s``."""
         self.pause()
         self._stopping = True
+        self._built.set()
         self._wake.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()

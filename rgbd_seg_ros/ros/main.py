@@ -4,18 +4,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from rgbd_seg_ros.ros.live import LiveEngine
 from rgbd_seg_ros.ros.node import SegmenterNode
 from rgbd_seg_ros.ros.parameters import NodeConfig
+
+#: A signal ends the process within two seconds: in order if that takes no longer than this, else
+#: as it is. The rest is for the system to take it down.
+END_S = 1.8
+STDERR = 2
+
+
+class Ending:
+    """When the process ends: on SIGINT, on SIGTERM, or when the start failed.
+
+    A thread hears the signals, so that the end comes in time whatever the main thread is busy
+    with. Ctrl-C comes twice, from the terminal and from the launch file; only the first counts.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        #: Read by the main thread between two callbacks.
+        self.wanted = False
+        #: Whom to wake when the end is wanted.
+        self.executor: Executor | None = None
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        threading.Thread(target=self._watch, args=(reader,), name="ending", daemon=True).start()
+
+    def _watch(self, reader: int) -> None:
+        os.read(reader, 1)
+        self.wanted = True
+        if self.executor is not None:
+            self.executor.create_task(lambda: None)
+        time.sleep(END_S)
+        with contextlib.suppress(OSError):
+            if select.select([], [STDERR], [], 0)[1]:  # not if that could block
+                os.write(STDERR, b"segmenter: the orderly end took too long, ending at once\n")
+        os._exit(self.code)
 
 
 def build_engine(config: NodeConfig) -> LiveEngine:
@@ -47,29 +89,30 @@ def main(
     # A message waits this long at most for the thread that is making a mask (Python's default is
     # 5 ms, as much as all else that the node adds).
     sys.setswitchinterval(0.0005)
-    rclpy.init(args=None if args is None else list(args))
+    ending = Ending()
+    # rclpy's own handlers would take the context away at once, and with it every last word.
+    rclpy.init(
+        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+    )
     try:
         node = SegmenterNode(build)
     except ValueError as error:
         print(f"segmenter: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
-    code = 0
-    try:
-        if not node.get_parameter("autostart").value:
-            node.get_logger().info("waiting to be configured (autostart is false)")
-        elif not node.autostart() and node.context.ok():
-            code = 1
-        if code == 0:
-            rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    # A signal between two steps of the executor takes its context away.
-    except RuntimeError:
-        if node.context.ok():
-            raise
-    # Ctrl-C reaches the node twice, from the terminal and from the launch file.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    executor = ending.executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    async def start() -> None:
+        if not await node.autostart():
+            ending.code, ending.wanted = 1, True
+
+    if node.get_parameter("autostart").value:
+        executor.create_task(start)
+    else:
+        node.get_logger().info("waiting to be configured (autostart is false)")
+    while not ending.wanted:
+        executor.spin_once()
     node.close()
     node.destroy_node()
     rclpy.try_shutdown()
@@ -77,7 +120,7 @@ def main(
     sys.stderr.flush()
     # Not `return`: PyTorch takes a second or two to end in order, and cannot while the engine's
     # thread is inside a network.
-    os._exit(code)
+    os._exit(ending.code)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock as RosClock
 from rclpy.clock import ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
-from rgbd_seg_ros.bag.replay import depth_m, segment
-from rgbd_seg_ros.colorize import colorize_depth
+from rgbd_seg_ros.bag.replay import segment
 from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.ros import parameters
-from rgbd_seg_ros.ros.convert import header
 from rgbd_seg_ros.ros.diagnostics import (
     Measurements,
     SegmentationTask,
@@ -36,6 +32,7 @@ from rgbd_seg_ros.ros.diagnostics import (
 from rgbd_seg_ros.ros.inputs import Inputs
 from rgbd_seg_ros.ros.live import Live, LiveEngine, Skin
 from rgbd_seg_ros.ros.outputs import Outputs
+from rgbd_seg_ros.ros.responsive import ResponsiveNode
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation
@@ -43,13 +40,15 @@ if TYPE_CHECKING:
 #: The watchdog's period on the steady clock. Decisions wait no longer than this while the engine
 #: is busy or the clock is simulated; otherwise the engine's thread wakes at the exact deadline.
 WATCHDOG_S = 0.02
-#: How long a shutdown waits for a mask in the making.
-SHUTDOWN_S = 1.0
+#: How long cleaning up waits for a mask in the making, which still uses the networks.
+CLEANUP_S = 1.0
 #: How long a warning of the core stays in /diagnostics.
 WARNING_S = 60.0
+#: Modes in which no mask comes.
+MASKLESS = ("STARTING", "NO_INPUT")
 
 
-class SegmenterNode(LifecycleNode):
+class SegmenterNode(ResponsiveNode):
     """Owns the ROS side: parameters, topics, timers. Decisions are the core's, masks the engine's.
 
     Args:
@@ -73,6 +72,7 @@ class SegmenterNode(LifecycleNode):
         #: Warnings for /diagnostics and the steady time at which they expire.
         self._warnings: list[tuple[str, float]] = []
         self._mode = ""
+        self._closing = False
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         task = SegmentationTask(self._snapshot, self._measurements)
         self._updater = start_updater(self, self.get_fully_qualified_name(), task)
@@ -83,6 +83,9 @@ class SegmenterNode(LifecycleNode):
         """Load and warm every network; fails with one line that says why."""
         try:
             self._configure()
+        except InterruptedError as error:
+            self.get_logger().info(str(error))
+            return TransitionCallbackReturn.FAILURE
         # rclpy would swallow the exception without a word.
         except Exception as error:
             self.get_logger().error(f"cannot configure: {error}")
@@ -92,6 +95,9 @@ class SegmenterNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._config, self._core_config = parameters.read(self)
+        bundle = self._config.bundle or "that came with the package"
+        self.get_logger().info(f"loading bundle {bundle} (device {self._config.device}) ...")
+        self.get_logger().debug(f"{self._config}, {self._core_config}")
         skin = Skin(
             now_ns=lambda: self.get_clock().now().nanoseconds,
             convert=self._convert,
@@ -101,16 +107,14 @@ class SegmenterNode(LifecycleNode):
             on_error=self._on_engine_error,
         )
         self._live = Live(skin, partial(self._build, self._config))
-        while not self._live.wait_built(0.1):
-            if not self.context.ok():
-                raise RuntimeError("interrupted while the networks were loading")
-        if self._live.engine is None:
-            raise self._live.error or RuntimeError("the engine was not built")
-        engine = self._live.engine
+        if self._closing:
+            self._live.stop(0.0)
+        engine = self._live.wait_built()
         self._outputs = Outputs(self, engine.labels, self._config.overlay_rate_hz)
         self._warnings = []
         if self._config.device == "auto" and str(engine.device) == "cpu":
-            self._warnings.append(("no GPU PyTorch can use: running on the CPU", math.inf))
+            text = "no GPU that PyTorch can use: running on the CPU (device: cpu if that is meant)"
+            self._warnings.append((text, math.inf))
         names = ", ".join(engine.available)
         self.get_logger().info(f"networks {names} are warm on {engine.device}")
 
@@ -129,10 +133,8 @@ class SegmenterNode(LifecycleNode):
         # Only a network that reads HHA asks for gravity; it then says where that comes from.
         self._gravity = Gravity(self._config.gravity_frame, self.get_logger().info)
         transforms = self._gravity.tree if needs and self._config.gravity_frame else None
-        inputs = self._inputs = Inputs(
-            self, self._config, live.store, self._measurements, transforms
-        )
-        for period_s, callback in ((WATCHDOG_S, live.nudge), (1.0, inputs.explain)):
+        self._inputs = Inputs(self, self._config, live.store, self._measurements, transforms)
+        for period_s, callback in ((WATCHDOG_S, live.nudge), (1.0, self._each_second)):
             timer = self.create_timer(period_s, callback, clock=self._steady)
             self._undo.append(partial(self.destroy_timer, timer))
         # Steps of the system's own clock have no such callback: the core sees them by itself.
@@ -162,6 +164,10 @@ class SegmenterNode(LifecycleNode):
     def _stop(self) -> None:
         if self._live is not None:
             self._live.pause()
+        if self._core is not None and self._outputs is not None:
+            # The latched mode and the last overlay stay behind, and must not look alive.
+            self._outputs.publish_mode("NO_INPUT")
+            self._blank("inactive")
         for undo in self._undo:
             undo()
         self._undo.clear()
@@ -170,24 +176,22 @@ class SegmenterNode(LifecycleNode):
             self._inputs = None
         self._core = None
 
-    def _tear_down(self) -> None:
+    def _tear_down(self, patience_s: float = CLEANUP_S) -> None:
         self._stop()
         if self._live is not None:
-            self._live.stop(SHUTDOWN_S)
+            self._live.stop(patience_s)
         self._live = None
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
 
-    def autostart(self) -> bool:
-        """Configure and activate; False when that fails."""
-        success = TransitionCallbackReturn.SUCCESS
-        steps = (self.trigger_configure, self.trigger_activate)
-        return all(step() == success for step in steps)
-
     def close(self) -> None:
-        """Before the node is destroyed. A mask in the making is left behind after a moment."""
-        self._tear_down()
+        """Before the process ends, which takes a mask in the making with it."""
+        self._closing = True
+        if self._live is not None:
+            self._live.stop(0.0)
+        self.wait_configured(1.0)
+        self._tear_down(patience_s=0.0)
 
     # --- What others ask -----------------------------------------------------------------------
 
@@ -202,9 +206,20 @@ class SegmenterNode(LifecycleNode):
         response.message = "enabled" if request.data else "disabled"
         if self._live is None or self._core is None:
             response.message = "the node is not active; see `ros2 lifecycle get`"
-        else:
-            self._live.with_core(lambda core: core.set_enabled(request.data))
+            return response
+        self.get_logger().info(f"{response.message} by ~/set_enabled")
+        self._live.with_core(lambda core: core.set_enabled(request.data))
+        if self._inputs is not None:
+            self._inputs.be_patient()
         return response
+
+    def _each_second(self) -> None:
+        if self._live is None or self._inputs is None or self._core is None:
+            return
+        if self._core.enabled:
+            self._inputs.explain()
+        # Again and again, for who comes late or missed it.
+        self._live.with_core(self._blank_if_maskless)
 
     def _on_set_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
         reason = parameters.refusal(changes, configured=self._live is not None)
@@ -229,42 +244,37 @@ class SegmenterNode(LifecycleNode):
         return self._inputs.convert(stream, message)
 
     def _on_change(self, core: Core) -> None:
-        outputs = self._outputs
         for change in core.drain_mode_changes():
             words = f"{change.from_mode.value} -> {change.to_mode.value}"
-            self.get_logger().info(f"{words}: {change.reason}")
+            if core.enabled:
+                self.get_logger().info(f"{words}: {change.reason}")
         for text in core.drain_warnings():
             self.get_logger().warning(text)
             self._warnings = [*self._warnings[-8:], (text, time.monotonic() + WARNING_S)]
-        if outputs is not None and core.mode.value != self._mode:
-            self._mode = core.mode.value
-            outputs.publish_mode(self._mode)
+        # While disabled the core is STARTING; to who waits for masks that is NO_INPUT.
+        mode = core.mode.value if core.enabled else "NO_INPUT"
+        if self._outputs is not None and mode != self._mode:
+            self._mode = mode
+            self._outputs.publish_mode(mode)
+            self._blank_if_maskless(core)
+
+    def _blank_if_maskless(self, core: Core) -> None:
+        if self._mode in MASKLESS:
+            reason = core.mode_reason if core.enabled else "disabled"
+            self._blank(f"{self._mode}: {reason}")
+
+    def _blank(self, caption: str) -> None:
+        if self._outputs is not None:
+            self._outputs.publish_blank(caption, self.get_clock().now().nanoseconds)
 
     def _on_mask(self, job: Job, result: Any, latency_ms: float) -> None:
-        outputs = self._outputs
-        if outputs is None:
+        if self._outputs is None:
             return
-        ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
-        status = {
-            "mode": job.mode.value,
-            "network": result.network,
-            "reason_rgb": job.reason_rgb,
-            "reason_depth": job.reason_depth,
-            **{key: "" if age is None else f"{age:.1f}" for key, age in ages.items()},
-            "latency_ms": f"{latency_ms:.2f}",
-        }
-        head = header(job.stamp_ns, job.frame_id)
-        outputs.publish_mask(result.labels, result.confidence, head, status)
+        self._outputs.publish_mask(job, result, latency_ms)
         self._measurements.mask(self.get_clock().now().nanoseconds, latency_ms)
-        caption = f"{job.mode.value} ({result.network})"
-        outputs.publish_pictures(result.labels, lambda: self._background(job), head, caption)
-
-    def _background(self, job: Job) -> npt.NDArray[np.uint8]:
-        """What the overlay is drawn on: the picture, or depth in false colours."""
-        if job.rgb is not None:
-            return np.asarray(job.rgb.array, dtype=np.uint8)
-        metres = depth_m(job, self._core_config)
-        return np.zeros((*job.size, 3), np.uint8) if metres is None else colorize_depth(metres)
+        # A mask in the making when all fell silent comes after the overlay has said so.
+        if self._mode not in MASKLESS:
+            self._outputs.publish_pictures(job, result, self._core_config)
 
     def _on_engine_error(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
@@ -275,7 +285,8 @@ class SegmenterNode(LifecycleNode):
         now_ns = self.get_clock().now().nanoseconds
         live = self._live
         if live is None or live.engine is None or self._core is None:
-            return Snapshot("inactive", now_ns, (), {})
+            loading = live is not None and self._outputs is None
+            return Snapshot("loading" if loading else "inactive", now_ns, (), {})
         memory = live.engine.memory_mb
         values = {
             "device": str(live.engine.device),

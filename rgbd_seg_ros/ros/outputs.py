@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,12 +16,17 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from rgbd_seg_ros.colorize import colorize, overlay
+from rgbd_seg_ros.bag.replay import depth_m
+from rgbd_seg_ros.colorize import colorize, colorize_depth, overlay
+from rgbd_seg_ros.fallback import CoreConfig, Job
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.ros.convert import header, image_message
+
+if TYPE_CHECKING:
+    from rgbd_seg_ros.engine import Segmentation
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -53,6 +57,9 @@ class Outputs:
         self._color_mask = self._publisher(Image, "~/color_mask", RELIABLE)
         self._status = self._publisher(DiagnosticArray, "~/status", RELIABLE)
         self._pictures_due_s = 0.0
+        #: Height and width, and frame, of the last mask.
+        self._last_shape: tuple[int, ...] = (480, 640)
+        self._last_frame_id = ""
 
     def _publisher(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
         return self._node.create_lifecycle_publisher(
@@ -86,32 +93,31 @@ class Outputs:
         """One of the five words, latched."""
         self._mode.publish(String(data=mode))
 
-    def publish_mask(
-        self,
-        labels: npt.NDArray[np.uint8],
-        confidence: npt.NDArray[np.uint8],
-        message_header: Header,
-        status: Mapping[str, str],
-    ) -> None:
+    def publish_mask(self, job: Job, result: Segmentation, latency_ms: float) -> None:
         """A mask with its status, and its confidence if somebody listens."""
-        self._mask.publish(image_message(labels, message_header))
+        head = header(job.stamp_ns, job.frame_id)
+        self._last_shape, self._last_frame_id = result.labels.shape, job.frame_id
+        self._mask.publish(image_message(result.labels, head))
         if self._confidence.get_subscription_count():
-            self._confidence.publish(image_message(confidence, message_header))
+            self._confidence.publish(image_message(result.confidence, head))
+        ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
+        status = {
+            "mode": job.mode.value,
+            "network": result.network,
+            "reason_rgb": job.reason_rgb,
+            "reason_depth": job.reason_depth,
+            **{key: "" if age is None else f"{age:.1f}" for key, age in ages.items()},
+            "latency_ms": f"{latency_ms:.2f}",
+        }
         entry = DiagnosticStatus(
             name=f"{self._node.get_fully_qualified_name().lstrip('/')}: mask",
             level=LEVELS[status["mode"]],
             message=status["mode"],
             values=[KeyValue(key=key, value=value) for key, value in status.items()],
         )
-        self._status.publish(DiagnosticArray(header=message_header, status=[entry]))
+        self._status.publish(DiagnosticArray(header=head, status=[entry]))
 
-    def publish_pictures(
-        self,
-        labels: npt.NDArray[np.uint8],
-        background: Callable[[], npt.NDArray[np.uint8]],
-        message_header: Header,
-        caption: str,
-    ) -> None:
+    def publish_pictures(self, job: Job, result: Segmentation, config: CoreConfig) -> None:
         """Overlay and colour mask, if somebody listens and not more often than the limit."""
         publishers = {"overlay": self._overlay, "color_mask": self._color_mask}
         wanted = {name for name, p in publishers.items() if p.get_subscription_count()}
@@ -119,19 +125,35 @@ class Outputs:
         if not wanted or now_s < self._pictures_due_s:
             return
         self._pictures_due_s = now_s + 1 / self.overlay_rate_hz
+        head = header(job.stamp_ns, job.frame_id)
         if "color_mask" in wanted:
-            self._color_mask.publish(image_message(colorize(labels, self._labels), message_header))
+            self._color_mask.publish(image_message(colorize(result.labels, self._labels), head))
         if "overlay" in wanted:
-            height, width = labels.shape
-            below = background()
-            if below.shape[:2] != (height, width):
-                below = np.asarray(
-                    cv2.resize(below, (width, height), interpolation=cv2.INTER_NEAREST),
-                    dtype=np.uint8,
-                )
-            picture = overlay(below, labels, self._labels)
+            picture = overlay(background(job, config), result.labels, self._labels)
+            write_caption(picture, f"{job.mode.value} ({result.network})")
+            self._overlay.publish(image_message(picture, head))
+
+    def publish_blank(self, caption: str, stamp_ns: int) -> None:
+        """A dark overlay in place of the last one, which would look alive while no mask comes."""
+        if self._overlay.get_subscription_count():
+            picture = np.full((*self._last_shape, 3), 40, np.uint8)
             write_caption(picture, caption)
-            self._overlay.publish(image_message(picture, message_header))
+            self._overlay.publish(image_message(picture, header(stamp_ns, self._last_frame_id)))
+
+
+def background(job: Job, config: CoreConfig) -> npt.NDArray[np.uint8]:
+    """What a job's overlay is drawn on, H×W×3: the picture, or depth in false colours."""
+    metres = depth_m(job, config) if job.rgb is None else None
+    if job.rgb is not None:
+        picture = np.asarray(job.rgb.array, dtype=np.uint8)
+    elif metres is not None:
+        picture = colorize_depth(metres)
+    else:
+        picture = np.zeros((*job.size, 3), np.uint8)
+    if picture.shape[:2] != job.size:
+        size = job.size[::-1]
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return picture
 
 
 def write_caption(picture: npt.NDArray[np.uint8], text: str) -> None:

@@ -89,3 +89,11 @@ def make_client(ros_context: None) -> Iterator[Callable[..., Client]]:
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second instead of five."""
+    from rgbd_seg_ros.ros import advice
+
+    monkeypatch.setattr(advice, "PATIENCE_S", 0.5)

@@ -73,6 +73,21 @@ def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: floa
     return value
 
 
+def ask(node: Any, until: Callable[[Any], Any], kind: Any, service: str, request: Any) -> Any:
+    """A service's answer to ``node``, which ``until`` spins."""
+    client = node.create_client(kind, service)
+    until(client.service_is_ready)
+    future = client.call_async(request)
+    until(future.done)
+    node.destroy_client(client)
+    return future.result()
+
+
+def said(rig: Any, *words: str) -> None:
+    """Wait for a log line with all these words."""
+    rig.until(lambda: any(all(word in line for word in words) for line in rig.logs))
+
+
 class StandIn:
     """An engine whose mask says which network made it, after a wait that a test may set."""
 
@@ -254,12 +269,17 @@ class Rig:
 
     def activate(self) -> None:
         """Configure and activate, and wait for the first mode."""
-        assert self.node.autostart()
+        assert self.node.trigger_configure().to_label() == "transition_success"
+        assert self.node.trigger_activate().to_label() == "transition_success"
         self.until(lambda: self.modes)
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        """An answer of the node."""
+        return ask(self.listener, self.until, kind, f"segmenter/{service}", request)
 
     def mode(self, mode: str) -> None:
         """Wait for a mode and for a mask made in it, where it makes any."""
-        self.until(lambda: self.modes[-1] == mode)
+        self.until(lambda: self.modes and self.modes[-1] == mode)
         if mode not in ("NO_INPUT", "STARTING"):
             count = len(self.statuses)
             self.until(lambda: any(s["mode"] == mode for s in self.statuses[count:]))
@@ -373,11 +393,7 @@ class Client:
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """A service's answer."""
-        client = self.node.create_client(kind, f"{self.path}/{service}")
-        self.until(client.service_is_ready)
-        future = client.call_async(request)
-        self.until(future.done)
-        return future.result()
+        return ask(self.node, self.until, kind, f"{self.path}/{service}", request)
 
     def close(self) -> None:
         self.executor.shutdown()

@@ -18,9 +18,10 @@ import launch_testing
 import rclpy
 from ament_index_python.packages import get_package_share_directory
 from graph import Client, install_overlay, save_tiny_bundle
-from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.actions import GroupAction, IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -32,18 +33,23 @@ import launch
 @pytest.mark.launch_test
 @pytest.mark.ros
 def generate_test_description() -> launch.LaunchDescription:
-    """The launch file, in a namespace, with the tiny bundle."""
+    """The launch file twice, in two namespaces, with the tiny bundle."""
     folder = Path(tempfile.mkdtemp(prefix="rgbd_seg_launch_"))
     install_overlay(folder)
     bundle = save_tiny_bundle(folder / "bundle")
     share = get_package_share_directory("rgbd_seg_ros")
-    arguments = {"bundle": str(bundle), "namespace": "front", "log_level": "debug"}
+
+    def seg(**more: str) -> IncludeLaunchDescription:
+        arguments = {"bundle": str(bundle), "device": "cpu", "log_level": "debug", **more}
+        return IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(f"{share}/launch/seg.launch.py"),
+            launch_arguments=arguments.items(),
+        )
+
     return launch.LaunchDescription(
         [
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(f"{share}/launch/seg.launch.py"),
-                launch_arguments=arguments.items(),
-            ),
+            GroupAction([seg(namespace="front", enclave="/front/eyes")]),
+            GroupAction([PushRosNamespace("robot"), seg(namespace="rear")]),
             launch_testing.actions.ReadyToTest(),
             RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: shutil.rmtree(folder))),
         ]
@@ -126,9 +132,30 @@ class TestNode(unittest.TestCase):
         assert state.current_state.label == "active"
         off, on = SetBool.Request(data=False), SetBool.Request(data=True)
         assert self.client.call(SetBool, "set_enabled", off).success
-        self.mode("STARTING")
+        self.mode("NO_INPUT")
         assert self.client.call(SetBool, "set_enabled", on).success
         self.mode("RGBD")
+
+    def test_two_namespaces_at_once(self) -> None:
+        self.fused()
+        rear = Client("rear_client", "/robot/rear/segmenter")
+        rear.send("/robot/rear")
+        rear.until(lambda: rear.got["mask"] and rear.got["label_info"])
+        stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in rear.got["mask"]]
+        assert set(stamps) <= set(rear.sent)
+        assert not set(stamps) & set(self.client.sent)
+        rear.close()
+
+    def test_log_level_reaches_a_node_in_a_namespace(self, proc_output: Any) -> None:
+        for logger in ("front.segmenter", "robot.rear.segmenter"):
+            proc_output.assertWaitFor(f"[{logger}]: NodeConfig(", timeout=40, stream="stderr")
+
+    def test_the_enclave_is_the_given_one(self) -> None:
+        def found() -> bool:
+            nodes = self.client.node.get_node_names_and_namespaces_with_enclaves()
+            return ("segmenter", "/front", "/front/eyes") in nodes
+
+        self.client.until(found)
 
 
 @launch_testing.post_shutdown_test()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,19 +14,18 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
+from graph import said
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool
 
 from rgbd_seg_ros.ros import advice, diagnostics
 
 pytestmark = pytest.mark.ros
 
+ROOT = Path(__file__).resolve().parents[2]
 DAY_NS = 86400 * 10**9
-
-
-def said(rig: Any, *words: str) -> None:
-    """Wait for a log line with all these words."""
-    rig.until(lambda: any(all(word in line for word in words) for line in rig.logs))
 
 
 # --- Outputs ---------------------------------------------------------------------------------
@@ -53,11 +53,15 @@ def test_pictures_are_made_only_for_who_listens(rig: Any) -> None:
 
 
 def test_overlay_rate_is_limited_and_can_be_changed(make_rig: Callable[..., Any]) -> None:
-    from rclpy.parameter import Parameter
-
     rig = make_rig(overlay_rate_hz=0.1)
     got: list[Image] = []
-    rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
+
+    def keep(picture: Image) -> None:
+        stamp = picture.header.stamp
+        if stamp.sec * 10**9 + stamp.nanosec in rig.sent["rgb"]:  # else it stands for no mask
+            got.append(picture)
+
+    rig.listener.create_subscription(Image, "segmenter/overlay", keep, 10)
     rig.activate()
     rig.until(lambda: got)
     count = len(rig.masks)
@@ -66,6 +70,34 @@ def test_overlay_rate_is_limited_and_can_be_changed(make_rig: Callable[..., Any]
     rig.node._outputs._pictures_due_s = 0.0
     rig.node.set_parameters([Parameter("overlay_rate_hz", value=1000.0)])
     rig.until(lambda: len(got) > 5)
+
+
+OUTPUTS = {
+    "mask": ("sensor_msgs/msg/Image", "VOLATILE"),
+    "label_info": ("vision_msgs/msg/LabelInfo", "TRANSIENT_LOCAL"),
+    "confidence": ("sensor_msgs/msg/Image", "VOLATILE"),
+    "overlay": ("sensor_msgs/msg/Image", "VOLATILE"),
+    "color_mask": ("sensor_msgs/msg/Image", "VOLATILE"),
+    "mode": ("std_msgs/msg/String", "TRANSIENT_LOCAL"),
+    "status": ("diagnostic_msgs/msg/DiagnosticArray", "VOLATILE"),
+}
+INPUTS = ("rgb", "depth", "depth_raw")
+
+
+def test_topics_types_and_qos_are_the_documented_ones(rig: Any) -> None:
+    for name, (kind, durability) in OUTPUTS.items():
+        (info,) = rig.listener.get_publishers_info_by_topic(f"/segmenter/{name}")
+        assert (info.topic_type, info.qos_profile.durability.name) == (kind, durability)
+        assert info.qos_profile.reliability.name == "RELIABLE"
+    for stream in INPUTS:
+        for topic, kind in (("image_raw", "Image"), ("camera_info", "CameraInfo")):
+            (info,) = rig.listener.get_subscriptions_info_by_topic(f"/{stream}/{topic}")
+            assert info.topic_type == f"sensor_msgs/msg/{kind}"
+            assert info.qos_profile.reliability.name == "BEST_EFFORT"
+            assert info.qos_profile.durability.name == "VOLATILE"
+    text = (ROOT / "docs" / "ros.md").read_text()
+    assert all(f"`~/{name}`" in text for name in OUTPUTS)
+    assert all(f"`{stream}/camera_info`" in text for stream in INPUTS)
 
 
 def test_label_info_and_mode_are_latched(rig: Any) -> None:
@@ -140,8 +172,8 @@ def test_every_transition_and_back(rig: Any) -> None:
     assert rig.node.trigger_deactivate() == success
     assert rig.node.trigger_cleanup() == success
     rig.until(lambda: rig.listener.count_publishers("/segmenter/mask") == 0)
-    assert rig.node.autostart()
     rig.modes.clear()
+    rig.activate()
     rig.until(lambda: "RGBD" in rig.modes)
 
 
@@ -163,15 +195,8 @@ def test_a_failed_configure_can_be_mended(make_rig: Callable[..., Any]) -> None:
 
 
 def test_set_enabled_and_parameters_at_run_time(rig: Any) -> None:
-    from rclpy.parameter import Parameter
-    from std_srvs.srv import SetBool
-
-    client = rig.listener.create_client(SetBool, "segmenter/set_enabled")
-    rig.until(client.service_is_ready)
-    for wanted, mode in ((False, "STARTING"), (True, "RGBD")):
-        future = client.call_async(SetBool.Request(data=wanted))
-        rig.until(future.done)
-        assert future.result().success
+    for wanted, mode in ((False, "NO_INPUT"), (True, "RGBD")):
+        assert rig.call(SetBool, "set_enabled", SetBool.Request(data=wanted)).success
         rig.until(lambda mode=mode: rig.modes[-1] == mode)
     results = rig.node.set_parameters([Parameter("force_network", value="depth")])
     assert results[0].successful
@@ -211,12 +236,6 @@ def test_compressed_colour_and_depth(make_rig: Callable[..., Any]) -> None:
 # --- What it says ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second instead of five."""
-    monkeypatch.setattr(advice, "PATIENCE_S", 0.5)
-
-
 def test_no_publisher(make_rig: Callable[..., Any], impatient: None) -> None:
     rig = make_rig()
     for stream in ("rgb", "depth"):
@@ -252,8 +271,6 @@ def test_a_publisher_whose_qos_does_not_fit(
 
 
 def test_a_qos_override_is_for_its_topic_alone(make_rig: Callable[..., Any]) -> None:
-    from rclpy.parameter import Parameter
-
     rig = make_rig()
     name = "qos_overrides./rgb/image_raw.subscription.reliability"
     rig.node.declare_parameter(name, "reliable")
