@@ -66,7 +66,8 @@ def hha(
     Args:
         depth_m: B×1×H×W metres, NaN invalid.
         intrinsics: B×3×3 camera matrices in pixels, for a picture of H×W.
-        gravity: B×3, pointing down in the optical frame; estimated from the picture when None.
+        gravity: B×3, pointing down in the optical frame, any length; estimated from the picture
+            when None. A row of zeros or with NaN counts as the picture's own down, (0, 1, 0).
         holes: ``reference`` (disparity 255, the camera's own height, angle 218) or ``zero``.
 
     Returns:

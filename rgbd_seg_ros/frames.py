@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,9 +31,10 @@ class Intrinsics:
     height: int
 
     def __post_init__(self) -> None:
-        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
+        known = all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
+        if not (known and min(self.fx, self.fy, self.width, self.height) > 0):
             raise ValueError(
-                f"intrinsics need fx, fy, width and height above 0, got {self}; "
+                f"intrinsics need finite numbers and fx, fy, width and height above 0, got {self}; "
                 "an uncalibrated camera_info (all zeros) counts as none"
             )
 

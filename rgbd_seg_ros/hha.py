@@ -62,7 +62,7 @@ def hha(
             down = gravity_from(*wider(m, b, _stride(z)), rays, valid, _stride(z))
             m, b = ([[f[:, STEP:-STEP, STEP:-STEP] for f in g] for g in s] for s in (m, b))
         else:
-            down = functional.normalize(gravity.float(), dim=1)
+            down = direction(gravity)
         cosine = cosine_to(down, normals(m, b, rays))
         return channels(z, valid, rays, down, cosine, holes)
 
@@ -204,6 +204,15 @@ def gravity_from(m: Sums, b: Sums, rays: tuple[Tensor, ...], valid: Tensor, stri
     n = torch.stack(normals(m, b, (fx, fy, x[..., every], y[:, every])), dim=1)
     n = (n * valid[:, None, every, every]).flatten(2)
     return search_gravity(n)
+
+
+def direction(gravity: Tensor) -> Tensor:
+    """Unit vectors along ``gravity`` (B×3, any length); the picture's own down for zero or NaN."""
+    gravity = gravity.float()
+    length = gravity.norm(dim=1, keepdim=True)
+    known = (length > 1e-6) & (length < math.inf)  # no for NaN
+    own = torch.eye(3, device=gravity.device)[1].expand_as(gravity)
+    return torch.where(known, gravity / length, own)
 
 
 def search_gravity(n: Tensor) -> Tensor:

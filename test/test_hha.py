@@ -243,6 +243,27 @@ def test_pixels_too_few_for_a_plane_have_no_angle() -> None:
     assert set(angle[np.isfinite(z)]) == {128}
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_gravity_that_is_no_direction_is_the_pictures_own_down(
+    value: float, room: tuple[np.ndarray, ...]
+) -> None:
+    z, k, gravity = room
+    depth = torch.from_numpy(np.stack([z, z]))[:, None]
+    down = torch.from_numpy(np.stack([np.full(3, value, np.float32), 9.81 * gravity]))
+    first, second = hha(depth, torch.from_numpy(k).repeat(2, 1, 1), down).numpy()
+    np.testing.assert_array_equal(first, ours(z, k, DOWN))
+    np.testing.assert_allclose(second, ours(z, k, gravity), atol=1)  # no neighbour is touched
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (7, 7), (20, 21)])
+@pytest.mark.parametrize("gravity", [None, DOWN], ids=["estimated", "given"])
+def test_pictures_smaller_than_a_window(size: tuple[int, int], gravity: np.ndarray | None) -> None:
+    levels = ours(np.full(size, 2.0, np.float32), K, gravity)
+    assert levels.shape == (3, *size)
+    assert np.isfinite(levels).all()
+    assert (levels[0] == 155).all()
+
+
 def test_half_precision_around_it_changes_nothing(room: tuple[np.ndarray, ...]) -> None:
     z, k, _ = room
     with torch.autocast("cpu", dtype=torch.bfloat16):

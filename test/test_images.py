@@ -268,6 +268,7 @@ def test_intrinsics() -> None:
     del old.k
     assert to_intrinsics(old) == full
     assert to_intrinsics(_info([0.0] * 9)) is None
+    assert to_intrinsics(_info([*k[:2], float("nan"), *k[3:]])) is None
     assert to_intrinsics(_info(k, width=0)) is None
 
 
