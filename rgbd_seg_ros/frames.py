@@ -34,7 +34,7 @@ class Intrinsics:
         known = all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
         if not (known and min(self.fx, self.fy, self.width, self.height) > 0):
             raise ValueError(
-                f"intrinsics need finite numbers and fx, fy, width and height above 0, got {self}; "
+                f"intrinsics need numbers, and fx, fy, width and height above 0, got {self}; "
                 "an uncalibrated camera_info (all zeros) counts as none"
             )
 

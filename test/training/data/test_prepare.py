@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -144,6 +145,31 @@ def test_a_lost_picture_is_written_again(own: Path, out: Path) -> None:
     (out / "labels/room2_004.png").write_bytes(b"short")
     assert prepare(own, out) == 0
     assert {k: v[0] for k, v in snapshot(out).items()} == {k: v[0] for k, v in reference.items()}
+
+
+def test_an_edited_picture_is_prepared_anew(
+    own: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(out)
+    cv2.imwrite(str(own / "labels" / FIRST), np.full((H, W), 2, np.uint8))
+    later = (out / "labels" / FIRST).stat().st_mtime_ns + 1_000_000_000
+    os.utime(own / "labels" / FIRST, ns=(later, later))
+    assert prepare(own, out) == 0
+    assert "1 of 40 frames to write" in capsys.readouterr().err
+    assert (cv2.imread(str(out / "labels" / FIRST), cv2.IMREAD_UNCHANGED) == 2).all()
+    after = snapshot(out)
+    changed = {k for k in before if k.endswith(".png") and after[k][0] != before[k][0]}
+    assert changed == {f"labels/{FIRST}"}
+    assert main(["check", str(out)]) == 0
+
+
+def test_a_description_that_changed_but_kept_its_length_is_noticed(
+    own: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (own / "dataset.yaml").read_text()
+    (own / "dataset.yaml").write_text(text.replace("fx: 30.0", "fx: 31.0"))
+    assert prepare(own, out) == 2
+    assert "holds another preparation" in capsys.readouterr().err
 
 
 def test_another_preparation_is_not_overwritten_unasked(
@@ -430,7 +456,15 @@ def test_the_card_for_people_and_its_twelve_pictures(
     assert all(sheet[r * 154 : r * 154 + 154].std() > 10 for r in range(6))
 
 
-@pytest.mark.parametrize("defect", ["changed", "gone", "extra", "class"])
+def test_pictures_that_cannot_be_written_are_no_secret(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["check", str(out), "--pictures", str(out / "nowhere" / "sheet.png")]
+    assert run_command(lambda: main(argv)) == 2
+    assert "nowhere/sheet.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("defect", ["changed", "gone", "extra", "swapped", "class"])
 def test_problems_are_listed_and_give_code_1(
     out: Path, defect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -442,6 +476,8 @@ def test_problems_are_listed_and_give_code_1(
         path.unlink()
     elif defect == "extra":
         shutil.copy(path, path.with_name("stray.png"))
+    elif defect == "swapped":  # as many files as before
+        path.rename(path.with_name("stray.png"))
     else:  # fewer classes than the labels use
         document = json.loads((out / "index.json").read_text())
         document["label_set"] = {"name": "x", "classes": ["floor", "wall"],
@@ -450,8 +486,8 @@ def test_problems_are_listed_and_give_code_1(
     assert run_command(lambda: main(["check", str(out), "--json"])) == 1
     problems = json.loads(capsys.readouterr().out)["problems"]
     expected = {"changed": "sha256", "gone": "No such file", "extra": "not in the index",
-                "class": "class id 2, x has 2 classes"}  # fmt: skip
-    assert expected[defect] in problems[0]
+                "swapped": "not in the index", "class": "class id 2, x has 2 classes"}  # fmt: skip
+    assert expected[defect] in "".join(problems)
 
 
 # --- The command ---------------------------------------------------------------------------------

@@ -94,6 +94,16 @@ def test_crops_are_where_their_names_say(tmp_path: Path, bands: str) -> None:
     assert seen == len(HERE) * 4
 
 
+def test_labels_unpacked_without_a_folder(tmp_path: Path) -> None:
+    write_official(tmp_path / "in")
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
+    for path in (tmp_path / "in" / potsdam.LABELS).iterdir():
+        path.rename(tmp_path / "in" / path.name)
+    (tmp_path / "in" / potsdam.LABELS).rmdir()
+    assert prepare(tmp_path / "in", tmp_path / "loose") == 0
+    assert read_index(tmp_path / "loose").records == read_index(tmp_path / "out").records
+
+
 def test_metres_of_a_float_ndsm(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     height = np.full((SIDE, SIDE), 3.5, np.float32)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,6 +83,10 @@ class Source:
             UsageError: a file is missing or defective, or holds what it must not.
         """
         raise NotImplementedError
+
+    def edited(self, entry: Entry) -> Sequence[Path]:
+        """Files of a frame that people may edit; it is prepared anew when one is newer."""
+        return ()
 
 
 def need(root: Path, names: Iterable[str], page: str) -> None:

@@ -57,9 +57,10 @@ def check(root: Path, sheet: Path | None = None) -> dict[str, Any]:
         arrays = load(root, record, problems)
         if arrays:
             count(tallies[record.split], arrays, record, index, problems)
-    unlisted = sum(1 for s in STREAMS for _ in (root / s).glob("*.png")) - 3 * len(index.records)
-    if unlisted > 0:
-        problems.append(f"{unlisted} files are not in the index")
+    names = {record.name for record in index.records}
+    unlisted = [p for s in STREAMS for p in sorted((root / s).glob("*")) if p.stem not in names]
+    if unlisted:
+        problems.append(f"{len(unlisted)} files are not in the index, such as {unlisted[0]}")
     path = sheet or root / SHEET
     write_sheet(path, root, index)
     return to_card(index, tallies, problems) | {"pictures": str(path)}
@@ -185,7 +186,7 @@ def to_text(card: dict[str, Any]) -> str:
     train = ", ".join(f"{k} {v:g}" for k, v in card["depth_train"].items())
     lines = [
         f"{card['dataset']}: {sum(card['frames'].values())} frames, {card['classes']} classes "
-        f"({card['label_set']}), {card['bytes'] / 1e9:.2f} GB",
+        f"({card['label_set']}), {card['bytes'] / 1e9:.3g} GB",
         table(rows),
         f"sizes: {sizes}; {card['frames_with_intrinsics']} frames with intrinsics "
         f"({card['cameras']} cameras), {card['frames_with_gravity']} with gravity",
@@ -219,7 +220,8 @@ def write_sheet(path: Path, root: Path, index: Index, height: int = 150) -> None
     strips = [np.pad(s, [(2, 2), (2, width - s.shape[1] + 2), (0, 0)]) for s in strips]
     strips += [np.zeros_like(strips[0])] * (len(strips) % 2)
     rows = [np.hstack(strips[i : i + 2]) for i in range(0, len(strips), 2)]
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    _, png = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    path.write_bytes(png.tobytes())  # raises, where cv2.imwrite says nothing
 
 
 def draw(root: Path, record: Record, index: Index, height: int) -> npt.NDArray[np.uint8] | None:

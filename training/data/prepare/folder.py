@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -83,6 +84,11 @@ class OwnFolder(Source):
             Entry(name, group, listed.get(name), tuple(files[f][name] for f in FOLDERS))
             for name, group in zip(names, groups, strict=True)
         ]
+
+    def edited(self, entry: Entry) -> Sequence[Path]:
+        """All three: labels get corrected."""
+        files: tuple[Path, ...] = entry.key
+        return files
 
     def read(self, entry: Entry) -> Picture:
         """A triple, with the unit that was asked for."""

@@ -76,6 +76,9 @@ class Potsdam(Source):
         self.label_set = POTSDAM6
         self.depth_unit = options.depth_unit
         self.depth_scale = 0.01
+        # The zip of the labels holds no folder, so they may lie beside the other folders.
+        loose = not (root / options.labels).is_dir() and any(root.glob("top_potsdam_*_label.tif"))
+        self._labels = root if loose else root / options.labels
         self.scenes = [s for s in SCENES if self._label_path(s).is_file()]
         per_scene = (SCENE_PIXELS // options.crop) ** 2
         test = len(options.test_scenes)
@@ -85,7 +88,7 @@ class Potsdam(Source):
             "test": per_scene * test,
         }
         names = {"irgb": (RGB, IRRG), "irrg": (IRRG,), "rgb": (RGB,)}[options.bands]
-        need(root, [NDSM, options.labels, *names], self.page)
+        need(root, [NDSM, *([] if loose else [options.labels]), *names], self.page)
         if not self.scenes or (len(self.scenes) < len(SCENES) and not partial):
             missing = [s for s in SCENES if s not in self.scenes]
             raise UsageError(
@@ -117,7 +120,7 @@ class Potsdam(Source):
         return Picture(*(np.ascontiguousarray(a[window]) for a in self._scene(scene)))
 
     def _label_path(self, scene: str) -> Path:
-        return self.root / self.options.labels / f"top_potsdam_{scene}_label.tif"
+        return self._labels / f"top_potsdam_{scene}_label.tif"
 
     def _paths(self, scene: str) -> list[Path]:
         """Label, height and colour pictures of a scene."""

@@ -93,23 +93,24 @@ def prepare(source: Source, options: dict[str, Any], common: Common) -> Index | 
         common.val_fraction,
     )
     check_counts(source, entries, common.partial)
-    fingerprint = make_fingerprint(source, entries, options)
+    files = describe_files(source, Path(common.source))
+    fingerprint = make_fingerprint(source, entries, options, files)
     done, stale = resume(out, fingerprint)
     if stale and not common.overwrite:
         raise UsageError(
             f"{out} holds another preparation (other options, files or data set): choose "
             "another --out, or --overwrite"
         )
-    todo = [entry for entry in entries if entry.name not in done]
+    todo = [e for e in entries if e.name not in done or is_outdated(source, e, out)]
     say(f"{source.name}: {_counted(splits)}; {len(todo)} of {len(entries)} frames to write")
     if todo:
         need = estimate(source, entries, todo)
         where = next(p for p in (out.resolve(), *out.resolve().parents) if p.exists())
         free = shutil.disk_usage(where).free
-        say(f"needs about {need / 1e9:.2f} GB in {out}, {free / 1e9:.1f} GB are free")
+        say(f"needs about {need / 1e9:.3g} GB in {out}, {free / 1e9:.3g} GB are free")
         if need > free:
             raise UsageError(
-                f"{out} needs about {need / 1e9:.2f} GB, its disk has {free / 1e9:.2f} GB free: "
+                f"{out} needs about {need / 1e9:.3g} GB, its disk has {free / 1e9:.3g} GB free: "
                 "free some or choose another --out"
             )
     if common.dry_run:
@@ -122,7 +123,6 @@ def prepare(source: Source, options: dict[str, Any], common: Common) -> Index | 
         Record(**{**asdict(done[e.name]), "group": e.group, "split": s})
         for e, s in zip(entries, splits, strict=True)
     )
-    files = describe_files(source, Path(common.source))
     index = Index(
         source.name, source.label_set, source.depth_scale, source.quantity, options,
         {"page": source.page, "files": files}, common.val_fraction, fingerprint, records,
@@ -154,11 +154,13 @@ def check_counts(source: Source, entries: Sequence[Entry], partial: bool) -> Non
     say(f"note: {text}")
 
 
-def make_fingerprint(source: Source, entries: Sequence[Entry], options: dict[str, Any]) -> str:
+def make_fingerprint(
+    source: Source, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
+) -> str:
     """Of everything that decides the pictures."""
     document = [
-        FORMAT, source.name, options, source.label_set.classes, source.depth_scale,
-        [[p.name, p.stat().st_size] for p in source.files], [e.name for e in entries],
+        FORMAT, source.name, options, source.label_set.classes, source.depth_scale, files,
+        [e.name for e in entries],
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()
 
@@ -208,6 +210,12 @@ def remove(out: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def is_outdated(source: Source, entry: Entry, out: Path) -> bool:
+    """Whether a picture that was prepared has been edited since."""
+    written = min((out / s / f"{entry.name}.png").stat().st_mtime_ns for s in STREAMS)
+    return any(path.stat().st_mtime_ns > written for path in source.edited(entry))
 
 
 def _is_there(out: Path, record: Record) -> bool:
