@@ -23,6 +23,7 @@ from training.import_weights import (
 from training.options import UsageError
 
 if TYPE_CHECKING:
+    from rgbd_seg_ros.models import NetworkSpec
     from rgbd_seg_ros.models.network import Network
     from rgbd_seg_ros.preprocess import Preprocess
 
@@ -35,7 +36,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
             ResNet encoders; or a file: an encoder by ``training.import_weights``, a published
             MiT or ResNet file as downloaded, or a network trained or imported here (its file, its
             run's folder or its bundle's folder), of which everything but a classifier for other
-            classes is taken.
+            classes is taken, or the encoder alone if the decoder is another.
         preprocess: what the network will be fed; said if a trained one was fed otherwise.
 
     Raises:
@@ -109,7 +110,12 @@ def _from_torchvision(network: Network, source: str) -> str:
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
-    trained = _load(path, network.spec.modality)
+    trained = load_trained(path, network.spec.modality)
+    _say_normalisation(trained.record.preprocess, preprocess)
+    if _only_encoder_fits(trained.record.spec, network.spec):
+        _load_encoder(network, trained.module.encoder.state_dict(), str(path))
+        _say(f"encoder weights from {path}, without its decoder")
+        return trained.record.licence  # type: ignore[no-any-return]
     own = network.state_dict()
     weights = trained.module.state_dict()
     other = {
@@ -121,15 +127,29 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
         raise UsageError(f"{path} holds {trained.record.spec}, which does not fit {network.spec}")
     network.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     _say(f"weights from {path}{', without its classifier' if other else ''}")
+    return trained.record.licence  # type: ignore[no-any-return]
+
+
+def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
+    encoders = [(s.encoder, s.modality, s.depth_channels) for s in (theirs, ours)]
+    decoders = [(s.architecture, s.width, s.split, s.output_stride) for s in (theirs, ours)]
+    single = {theirs.architecture, ours.architecture} <= {"deeplabv3plus", "segformer"}
+    return single and encoders[0] == encoders[1] and decoders[0] != decoders[1]
+
+
+def _say_normalisation(trained: Preprocess, preprocess: Preprocess) -> None:
     for key in ("rgb_mean", "rgb_std", "depth"):
-        theirs, ours = getattr(trained.record.preprocess, key), getattr(preprocess, key)
+        theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:
-            _say(f"it was trained with {key} {theirs}, this run uses {ours}")
-    return trained.record.licence
+            _say(f"the weights were trained with {key} {theirs}, this run uses {ours}")
 
 
-def _load(path: Path, modality: str) -> Any:
-    """The network of a file, or the one of that modality in a run's or bundle's folder."""
+def load_trained(path: Path, modality: str) -> Any:
+    """The LoadedNetwork of a file, or the one of that modality in a run's or bundle's folder.
+
+    Raises:
+        UsageError: the folder has none of that modality.
+    """
     from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
 
     if path.is_file():

@@ -8,4 +8,7 @@ from __future__ import annotations
 #: options, a frozen dataclass ``Config`` that uses nothing but builtins, typing and ``opt``.
 METHODS: dict[str, str] = {
     "supervised": "Supervised",
+    "crodino_kd": "CroDiNoKD",
+    "prim_kd": "PrimKD",
+    "kd_v2": "KDv2",
 }

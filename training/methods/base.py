@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,8 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.network import Network
 from rgbd_seg_ros.preprocess import Preprocess
-from training.pretrained import load_pretrained
+from training.options import UsageError
+from training.pretrained import load_pretrained, load_trained
 
 Views = Literal["shared", "decoupled"]
 
@@ -45,6 +47,34 @@ class Task:
         network = build(spec)
         network.licence = load_pretrained(network, pretrained, self.preprocess)  # type: ignore[assignment]
         return network
+
+    def teacher(self, source: str, modality: str) -> Frozen:
+        """The frozen network of a file, run or bundle, fed as the students are.
+
+        Raises:
+            UsageError: none of that modality there, other classes, or another normalisation.
+        """
+        network = load_trained(Path(source), modality)
+        record = network.record
+        if record.spec.modality != modality:
+            raise UsageError(
+                f"{source} holds a network fed {record.spec.modality}, not {modality}"
+            )
+        if record.labels.classes != self.labels.classes:
+            raise UsageError(
+                f"the teacher {source} knows {len(record.labels)} classes "
+                f"({', '.join(record.labels.classes[:3])}, …), the data have {len(self.labels)} "
+                f"({', '.join(self.labels.classes[:3])}, …)"
+            )
+        keys = {"rgb": ("rgb_mean", "rgb_std"), "depth": ("depth",)}
+        for key in keys.get(modality, keys["rgb"] + keys["depth"]):
+            theirs, ours = getattr(record.preprocess, key), getattr(self.preprocess, key)
+            if theirs != ours:
+                raise UsageError(
+                    f"the teacher {source} was trained with {key} {theirs}, this run uses {ours}: "
+                    "make them equal"
+                )
+        return Frozen(network.module)
 
 
 @dataclass(frozen=True)

@@ -38,3 +38,19 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="sum")
     return global_mean(total, (labels != IGNORE_ID).sum())
+
+
+def kl_divergence(target: Tensor, logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Pixel-wise KL(target ‖ logits) at temperature 1: summed over classes, mean over pixels.
+
+    Args:
+        target: B×K×H×W logits of the distribution to come near to.
+        logits: B×K×H×W.
+        labels: B×H×W class ids; pixels with 255 are left out. None: every pixel counts.
+    """
+    p, q = target.float().log_softmax(dim=1), logits.float().log_softmax(dim=1)
+    per_pixel = (p.exp() * (p - q)).sum(dim=1)
+    if labels is None:
+        return global_mean(per_pixel.sum(), per_pixel.numel())
+    valid = labels != IGNORE_ID
+    return global_mean(per_pixel[valid].sum(), valid.sum())

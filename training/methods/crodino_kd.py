@@ -1,0 +1,139 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""CroDiNo-KD (arXiv 2505.24361): RGB and depth students teach each other, without a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
+from training import distributed
+from training.methods.base import Batch, Method, Task
+from training.methods.losses import cross_entropy, global_mean
+from training.options import UsageError, opt
+
+#: Of every cosine and Euclidean term.
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``crodino_kd``; the defaults are the paper's where it gives them."""
+
+    network: str = opt("crodino_r50", "of both students, one with a split: crodino_*")
+    width: int = opt(0, "channels of the decoders; 0: the published width")
+    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
+    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
+    mixup: float = opt(0.35, "share λ of the other modality in the mixed features; 0: no mixup")
+    mixup_direction: Literal["own", "other"] = opt(
+        "own", "own: (1-λ) own + λ other features; other: λ own + (1-λ) other"
+    )
+    orthogonality: bool = opt(True, "L_orth: keep invariant and specific features apart")
+    contrastive: bool = opt(True, "L_con: draw the invariant features of one scene together")
+    auxiliary: bool = opt(True, "L_aux: each half alone must tell the classes")
+    auxiliary_skip: bool = opt(True, "the auxiliary decoder sees the low-level features too")
+    tau: float = opt(0.07, "temperature of L_con")
+    decoupled: bool = opt(True, "augment colour and depth each by its own draw")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mixup <= 1:
+            raise UsageError(f"mixup must be from 0 (none) to 1, got {self.mixup}")
+        if self.tau <= 0:
+            raise UsageError(f"tau must be above 0, got {self.tau}")
+
+
+class CroDiNoKD(Method):
+    """L = L_seg + L_aux + L_orth + L_con, unweighted (methods as in the paper's §3).
+
+    Each student's encoder gives F = [inv ; spec]. The mixed inv′ takes a share of the other
+    student's inv, and its own decoder must still make the mask of it. Only ``students`` are kept:
+    the auxiliary decoder, shared by both students and both halves, ends with the training.
+    """
+
+    def __init__(self, config: Config, task: Task) -> None:
+        specs = {
+            m: task.spec(config.network, m, width=config.width, output_stride=config.output_stride)
+            for m in ("rgb", "depth")
+        }
+        if not specs["rgb"].split:
+            raise UsageError(f"crodino_kd needs a network with a split, got {config.network!r}: "
+                             "choose a crodino_* one")  # fmt: skip
+        super().__init__({m: task.network(spec, config.pretrained) for m, spec in specs.items()})
+        self.config = config
+        self.views = "decoupled" if config.decoupled else "shared"
+        self.auxiliary = (
+            auxiliary_decoder(specs["rgb"], config.auxiliary_skip) if config.auxiliary else None
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        config, size = self.config, batch.rgb.shape[2:]
+        low, inv, spec = {}, {}, {}
+        for m, student in self.students.items():
+            features, bottleneck = student.encode(*batch.inputs(m))
+            low[m] = features[0]
+            inv[m], spec[m] = student.split(bottleneck)
+
+        losses = {}
+        for m, student in self.students.items():
+            halves = torch.cat((inv[m], spec[m]), dim=1)
+            logits, _ = student.decode(halves, low[m], size)
+            losses[f"seg_{m}"] = cross_entropy(logits, batch.labels[m])
+        if config.mixup:
+            share = config.mixup if config.mixup_direction == "own" else 1 - config.mixup
+            for m, other in (("rgb", "depth"), ("depth", "rgb")):
+                mixed = torch.cat((inv[m].lerp(inv[other], share), spec[m]), dim=1)
+                logits, _ = self.students[m].decode(mixed, low[m], size)
+                losses[f"mix_{m}"] = cross_entropy(logits, batch.labels[m])
+        if self.auxiliary is not None:
+            for m in self.students:
+                losses[f"aux_{m}"] = sum(
+                    cross_entropy(self.auxiliary(half, low[m], size)[0], batch.labels[m])
+                    for half in (inv[m], spec[m])
+                )
+        if config.orthogonality:
+            losses["orth"] = sum(orthogonality(inv[m], spec[m]) for m in self.students)
+        if config.contrastive:
+            losses["con"] = contrastive(embedding(inv["rgb"]), embedding(inv["depth"]), config.tau)
+        return losses
+
+
+def orthogonality(inv: Tensor, spec: Tensor) -> Tensor:
+    """Mean over B, h and w of cos(inv, spec), two maps B×C×h×w."""
+    cosine = functional.cosine_similarity(inv.float(), spec.float(), dim=1, eps=EPS)
+    return global_mean(cosine.sum(), cosine.numel())
+
+
+def embedding(inv: Tensor) -> Tensor:
+    """z: the L2-normalised spatial mean of B×C×h×w, B×C."""
+    return functional.normalize(inv.float().mean(dim=(2, 3)), dim=1, eps=EPS)
+
+
+def contrastive(z_rgb: Tensor, z_depth: Tensor, tau: float) -> Tensor:
+    """InfoNCE over s(u, v) = -‖u-v‖₂/τ: RGB-anchored mean plus depth-anchored mean.
+
+    The positive of an anchor is the same scene's other modality, the denominator runs over the
+    2B-1 other vectors of the global batch, the positive included.
+
+    Args:
+        z_rgb: B×C unit vectors of this rank.
+        z_depth: B×C, of the same scenes in the same order.
+        tau: temperature.
+
+    Raises:
+        ValueError: one scene in all has no negatives.
+    """
+    everyone = torch.cat((distributed.gather_rows(z_rgb), distributed.gather_rows(z_depth)))
+    own, total = len(z_rgb), len(everyone) // 2
+    if total < 2:
+        raise ValueError("the contrastive loss needs a batch of at least 2 scenes, got 1")
+    difference = torch.cat((z_rgb, z_depth))[:, None] - everyone[None]
+    similarity = -(difference.square().sum(dim=2) + EPS).sqrt() / tau
+    index = torch.arange(own, device=z_rgb.device) + distributed.first_row(own, z_rgb.device)
+    itself, partner = torch.cat((index, index + total)), torch.cat((index + total, index))
+    similarity = similarity.scatter(1, itself[:, None], float("-inf"))
+    return global_mean(functional.cross_entropy(similarity, partner, reduction="sum"), own)

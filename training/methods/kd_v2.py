@@ -1,0 +1,56 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""KDv2: an RGB-D teacher's predictions guide an RGB and a depth student; CroDiNo-KD's rival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from training.methods.base import Batch, Method, Task
+from training.methods.losses import cross_entropy, kl_divergence
+from training.options import UsageError, opt
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``kd_v2``."""
+
+    network: str = opt("deeplabv3plus_r50", "of both students")
+    width: int = opt(0, "channels of the decoders; 0: the published width")
+    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
+    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
+    teacher: str = opt("", "a network file, run or bundle: acnet_r50 trained by `supervised`")
+
+
+class KDv2(Method):
+    """L = Σ_m ½ CE(student_m, y) + ½ KL(teacher ‖ student_m), temperature 1."""
+
+    def __init__(self, config: Config, task: Task) -> None:
+        if not config.teacher:
+            raise UsageError(
+                "kd_v2 needs a teacher: train one with `python -m training.train supervised "
+                "--network acnet_r50 --modality rgbd` and give its run with --teacher"
+            )
+        super().__init__(
+            {
+                m: task.network(
+                    task.spec(
+                        config.network, m, width=config.width, output_stride=config.output_stride
+                    ),
+                    config.pretrained,
+                )
+                for m in ("rgb", "depth")
+            }
+        )
+        self.teacher = task.teacher(config.teacher, "rgbd")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        taught = self.teacher(*batch.inputs("rgbd")).logits
+        losses = {}
+        for m, student in self.students.items():
+            logits = student(*batch.inputs(m)).logits
+            losses[f"ce_{m}"] = 0.5 * cross_entropy(logits, batch.labels[m])
+            losses[f"kl_{m}"] = 0.5 * kl_divergence(taught, logits)
+        return losses
