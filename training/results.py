@@ -20,6 +20,7 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import distributed
 from training.data.loader import scoring_loader
 from training.data.sources import open_split
+from training.methods.base import Frozen
 from training.panels import panel
 from training.runlog import duration, table
 from training.scoring import Predictor, predictor
@@ -95,6 +96,9 @@ def finish(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
         "best_epoch": run.best["epoch"],
         "parameters": {n: count(s) for n, s in run.method.students.items()},
         "parameters_training_only": count(run.method) - count(run.method.students),
+        "parameters_teacher": sum(
+            count(part.module) for part in vars(run.method).values() if isinstance(part, Frozen)
+        ),
         "world_size": distributed.world_size(),
         "peak_memory_mb": peak_memory_mb(run.device),
         **facts,

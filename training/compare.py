@@ -1,0 +1,264 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training.compare PLAN`: methods on the same data, budget and seeds, as one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.config import run_command
+from training.options import UsageError, lookup
+from training.plan import Member, Plan, Row, read_plan
+from training.runlog import duration, table
+
+#: Seconds between two looks at the processes.
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: its folder, and the finished folders it needs first."""
+
+    folder: Path
+    member: Member
+    seed: int
+    teacher: Path | None
+    #: Folders of the tuning runs whose validation scores choose the learning rate.
+    candidates: Mapping[float, Path]
+    #: A tuning run has a rate of its own, and fewer epochs.
+    lr: float | None = None
+    epochs: int | None = None
+
+    @property
+    def needs(self) -> list[Path]:
+        """Folders that must hold results before this can start."""
+        return [*self.candidates.values(), *([self.teacher] if self.teacher else [])]
+
+    def recipe(self) -> dict[str, Any]:
+        """The run's recipe, once everything it needs is there."""
+        keys = {**self.member.keys, "seed": self.seed, "lr": self.lr or best_rate(self.candidates)}
+        if self.teacher:
+            keys["teacher"] = str(self.teacher)
+        if self.epochs:
+            keys["epochs"] = self.epochs
+        return keys
+
+
+def results(folder: Path) -> dict[str, Any] | None:
+    """What a finished run left, None if it has not finished."""
+    path = folder / "results.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def best_rate(candidates: Mapping[float, Path]) -> float:
+    """The learning rate of the best mean validation mIoU over a run's students."""
+
+    def val(rate: float) -> float:
+        finished = results(candidates[rate])
+        if finished is None:
+            raise UsageError(f"{candidates[rate]} has no results")
+        return statistics.mean(s["val"]["miou"] for s in finished["students"].values())
+
+    return max(candidates, key=val)
+
+
+def tasks(plan: Plan, out: Path) -> Iterator[Task]:
+    """Every training of the plan, in its order; tuning before the runs that it serves."""
+
+    def folder(name: str, seed: int) -> Path:
+        return out / "runs" / name / f"seed_{seed}"
+
+    def tuning(name: str) -> dict[float, Path]:
+        return {rate: out / "tuning" / name / f"lr_{rate:g}" for rate in plan.tuning.lr}
+
+    for row in plan.rows.values():
+        teacher = folder(row.teacher, plan.rows[row.teacher].seeds[0]) if row.teacher else None
+        for member in row.members:
+            if member.tuned_as == member.name:
+                for rate, path in tuning(member.name).items():
+                    yield Task(
+                        path, member, plan.tuning.seed, teacher, {}, rate, plan.tuning.epochs
+                    )
+        for seed in row.seeds:
+            for member in row.members:
+                path = folder(member.name, seed)
+                yield Task(path, member, seed, teacher, tuning(member.tuned_as))
+
+
+class Runner:
+    """Trains tasks side by side, each in a process of its own; takes up what was begun."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.running: dict[Path, subprocess.Popen[bytes]] = {}
+        self.failed: list[Path] = []
+
+    def run(self, todo: list[Task]) -> None:
+        """Until every task is done or cannot be. Ctrl-C lets the running ones save first."""
+        total, began, finished = len(todo), time.monotonic(), 0
+        waiting = [task for task in todo if results(task.folder) is None]
+        print(f"{total} runs, {total - len(waiting)} already done", file=sys.stderr)
+        try:
+            while waiting or self.running:
+                for folder in self._reap():
+                    finished += 1
+                    left = (len(waiting) + len(self.running)) * (time.monotonic() - began)
+                    print(f"{'FAILED' if folder in self.failed else 'done'}  {folder}  "
+                          f"({len(waiting) + len(self.running)} left, about "
+                          f"{duration(left / finished)})", file=sys.stderr)  # fmt: skip
+                ready = [t for t in waiting if all(results(n) is not None for n in t.needs)]
+                for task in ready[: self.jobs - len(self.running)]:
+                    waiting.remove(task)
+                    self._start(task)
+                if not self.running and not ready:
+                    break  # what is left needs a run that failed
+                time.sleep(POLL_S)
+        finally:
+            for process in self.running.values():
+                process.terminate()
+            for process in self.running.values():
+                process.wait()
+
+    def _start(self, task: Task) -> None:
+        import yaml
+
+        task.folder.mkdir(parents=True, exist_ok=True)
+        recipe = task.folder / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(task.recipe(), sort_keys=False))
+        fresh = ["--overwrite"] if (task.folder / "config.yaml").exists() else []
+        again = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else fresh
+        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        command = [sys.executable, "-m", "training.train", task.member.keys["method"],
+                   "--config", str(recipe), "--out", str(task.folder), *again]  # fmt: skip
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": threads}
+        with (task.folder / "output.txt").open("ab") as output:
+            self.running[task.folder] = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _reap(self) -> list[Path]:
+        ended = [folder for folder, process in self.running.items() if process.poll() is not None]
+        for folder in ended:
+            if self.running.pop(folder).returncode:
+                self.failed.append(folder)
+        return ended
+
+
+def collect(plan: Plan, out: Path) -> dict[str, dict[str, Any]]:
+    """Row → its figures, of the rows whose every run has finished."""
+    document: dict[str, dict[str, Any]] = {}
+    chosen = {(t.member.name, t.seed): t for t in tasks(plan, out) if t.lr is None}
+    for row in plan.rows.values():
+        runs = [[chosen[member.name, seed] for member in row.members] for seed in row.seeds]
+        found = [[results(task.folder) for task in seed] for seed in runs]
+        if all(r is not None for seed in found for r in seed):
+            document[row.name] = figures(row, runs, found)
+    return document
+
+
+def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[str, Any]:
+    """One row's figures; scores are of the test split, in the epoch best on validation."""
+    keys, first = row.members[0].keys, found[0]
+    scores: dict[str, list[float]] = {}
+    for seed in found:
+        for result in seed:
+            for name, score in result["students"].items():
+                scores.setdefault(f"miou_{name}", []).append(score["test"]["miou"])
+    return {
+        "method": keys["method"],
+        "network": keys["network"],
+        "seeds": list(row.seeds),
+        "epochs": keys["epochs"],
+        "lr": [task.recipe()["lr"] for task in runs[0]],
+        **scores,
+        # Of the whole training, validations included; both networks where there are two.
+        "step_s": round(
+            statistics.mean(sum(r["train_s"] / r["steps"] for r in seed) for seed in found), 4
+        ),
+        "params_main": sum(sum(r["parameters"].values()) for r in first),
+        "params_aux": sum(r["parameters_training_only"] for r in first),
+        "params_teacher": max(r["parameters_teacher"] for r in first),
+    }
+
+
+def summary(document: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table: test mIoU in per cent, mean ± deviation over seeds."""
+    names = [f"miou_{m}" for m in ("rgb", "depth", "rgbd")]
+    shown = [n for n in names if any(n in row for row in document.values())]
+    head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr"]
+    rows = [head]
+    for name, row in document.items():
+        kept = [row[n] for n in shown if n in row]
+        means = [statistics.mean(seed) for seed in zip(*kept, strict=True)]
+        cells = [spread(row[n]) if n in row else "" for n in shown]
+        rates = ", ".join(f"{rate:g}" for rate in row["lr"])
+        rows.append(
+            [name, *cells, spread(means), str(len(row["seeds"])), str(row["epochs"]), rates]
+        )
+    return table(rows)
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± sample deviation in per cent; one value alone has none."""
+    mean = f"{100 * statistics.mean(values):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, train what is missing, collect, print."""
+    parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__)
+    parser.add_argument("plan", type=Path, help="rows, seeds and budget: config/compare/*.yaml")
+    parser.add_argument("--out", type=Path, help="default runs/compare/NAME-OF-PLAN")
+    parser.add_argument(
+        "--rows", nargs="+", metavar="ROW", help="these alone (and what they need)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side (default 1)")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs and end")
+    parser.add_argument("--json", action="store_true", help="print compare.json on stdout")
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        raise UsageError(f"--jobs must be 1 or more, got {args.jobs}")
+    plan = read_plan(args.plan)
+    out = args.out or Path("runs") / "compare" / args.plan.stem
+    todo = list(tasks(plan, out))
+    if args.rows:
+        for row in args.rows:
+            lookup("row", row, plan.rows)
+        todo = wanted(todo, {m.name for r in args.rows for m in plan.rows[r].members})
+    if args.dry_run:
+        for task in todo:
+            print(task.folder, "done" if results(task.folder) else "")
+        return 0
+    runner = Runner(args.jobs)
+    runner.run(todo)
+    document = collect(plan, out)
+    (out / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(summary(document), file=sys.stderr)
+    if args.json:
+        print(json.dumps(document))
+    for folder in runner.failed:
+        print(f"failed: {folder}, see {folder / 'output.txt'}", file=sys.stderr)
+    return 1 if runner.failed else 0
+
+
+def wanted(todo: list[Task], names: set[str]) -> list[Task]:
+    """The tasks of some members, with everything that they need."""
+    kept = {t.folder for t in todo if t.member.name in names}
+    while more := {n for t in todo if t.folder in kept for n in t.needs} - kept:
+        kept |= more
+    return [t for t in todo if t.folder in kept]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
