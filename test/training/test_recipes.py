@@ -12,16 +12,22 @@ import numpy as np
 import pytest
 import torch
 
+from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import build
 from training import loop
 from training.config import Settings, options_of, resolve
 from training.data.sample import Sample
-from training.loop import Run
+from training.loop import Run, preprocess_of
+from training.methods.base import Task
 from training.options import kinds, read_yaml
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
 #: Named networks too big to step in a test → the same architecture on the smallest encoder.
 SMALL = {"resnet50": "resnet18", "r50": "r18"} | {f"_b{n}": "_b0" for n in range(1, 6)}
+
+#: Methods with a teacher → a small one.
+TEACHERS = {"prim_kd": "segformer_b0", "kd_v2": "acnet_r18"}
 
 
 class Noise:
@@ -45,6 +51,15 @@ class Noise:
         )
 
 
+def write_teacher(settings: Settings, path: Path) -> Path:
+    """An untrained network in the place of the one that the recipe names."""
+    modality = getattr(settings.options, "teacher_modality", "rgbd")
+    task = Task(Noise.label_set, preprocess_of(settings.run))
+    spec = task.spec(TEACHERS[settings.method], modality)
+    save_network(path, build(spec), NetworkRecord(spec, task.preprocess, task.labels, {}, ""))
+    return path
+
+
 def shrunk(settings: Settings, folder: Path) -> Settings:
     """The same keys at a size and with networks that a test can step."""
     run = dataclasses.replace(
@@ -60,6 +75,8 @@ def shrunk(settings: Settings, folder: Path) -> Settings:
             changes[key] = "none" if key == "pretrained" else value
     if "width" in kinds(type(settings.options)):
         changes["width"] = 16
+    if settings.method in TEACHERS:
+        changes["teacher"] = str(write_teacher(settings, folder.with_suffix(".safetensors")))
     options = dataclasses.replace(settings.options, **changes)
     return dataclasses.replace(settings, run=run, options=options)
 
