@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     out = args["out"]
     if out and out.exists() and any(out.iterdir()) and not args["overwrite"]:
         raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
-    recipe = read_yaml(Path(args["config"])) if args["config"] else _recipe_of(args["networks"])
+    recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(args["networks"])
     flags = {key: args[key] for key in DATA_KEYS if key in args}
 
     from training.distributed import is_main, process_group
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _recipe_of(paths: list[Path]) -> dict[str, Any]:
+def recipe_of(paths: list[Path]) -> dict[str, Any]:
     """The recipe of the first run among the paths: score a run on the data it was meant for."""
     for path in paths:
         if (path / SAVED_RECIPE).is_file():

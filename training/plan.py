@@ -71,7 +71,7 @@ def read_plan(path: Path) -> Plan:
         default_seeds = tuple(document["seeds"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path}: seeds, tune (lr, epochs, seed), keys or rows: {error!r}"
+            f"{path} needs seeds, tune (lr, epochs, seed), keys and rows: {error!r}"
         ) from error
     rows: dict[str, Row] = {}
     for name, own in raw.items():

@@ -1,0 +1,175 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison: its plan is checked whole, learning rates come from validation, runs are kept."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from training.compare import Task, best_rate, collect, main, results, spread, tasks, wanted
+from training.options import UsageError
+from training.plan import read_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = sorted((ROOT / "config" / "compare").glob("*.yaml"))
+
+
+def a_plan(**changes: Any) -> dict[str, Any]:
+    return {
+        "seeds": [0, 1],
+        "tune": {"lr": [1e-3, 1e-4], "epochs": 1, "seed": 9},
+        "keys": {"data": "folder", "size": [32, 32], "epochs": 3},
+        "rows": {
+            "pair": {"method": "supervised", "network": "deeplabv3plus_mit_b0",
+                     "modality": ["rgb", "depth"]},
+            "teacher": {"method": "supervised", "network": "segformer_b0", "modality": "rgb",
+                        "seeds": [0]},
+            "student": {"method": "prim_kd", "network": "cmx_b0", "teacher_row": "teacher"},
+            "student/min": {"like": "student", "select": "min", "seeds": [0]},
+        },
+        **changes,
+    }  # fmt: skip
+
+
+def write(folder: Path, document: dict[str, Any]) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def finish(task: Task, val: float, test: float, modality: str) -> None:
+    """Leave what a finished run leaves."""
+    task.folder.mkdir(parents=True)
+    split = {"val": {"miou": val}, "test": {"miou": test}}
+    sizes = {"parameters_training_only": 3, "parameters_teacher": 5}
+    document = {"students": {modality: split}, "parameters": {modality: 10}, "steps": 4,
+                "train_s": 2.0, **sizes}  # fmt: skip
+    (task.folder / "results.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_every_shipped_plan_is_valid(path: Path, tmp_path: Path) -> None:
+    plan = read_plan(path)
+    todo = list(tasks(plan, tmp_path))
+    folders = {task.folder for task in todo}
+    assert len(folders) == len(todo)
+    assert all(set(task.needs) <= folders for task in todo)
+
+
+def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
+    plan = read_plan(write(tmp_path, a_plan()))
+    todo = list(tasks(plan, tmp_path / "out"))
+    names = [str(t.folder.relative_to(tmp_path / "out")) for t in todo]
+    assert names[:4] == [f"tuning/pair/{m}/lr_{r}" for m in ("rgb", "depth")
+                         for r in ("0.001", "0.0001")]  # fmt: skip
+    assert names[4:8] == [f"runs/pair/{m}/seed_{s}" for s in (0, 1) for m in ("rgb", "depth")]
+    assert names[-1] == "runs/student/min/seed_0"  # a variant is not tuned
+    assert len(todo) == 4 + 4 + 2 + 1 + 2 + 2 + 1
+    variant, teacher = todo[-1], tmp_path / "out/runs/teacher/seed_0"
+    assert variant.needs == [
+        tmp_path / "out/tuning/student/lr_0.001",
+        tmp_path / "out/tuning/student/lr_0.0001",
+        teacher,
+    ]
+    few = wanted(todo, {"student/min"})
+    assert {t.folder for t in few} == {variant.folder, *variant.needs,
+                                       *(t.folder for t in todo if "tuning/teacher" in
+                                         str(t.folder))}  # fmt: skip
+
+
+def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -> None:
+    plan = read_plan(write(tmp_path, a_plan()))
+    for task in tasks(plan, tmp_path / "out"):
+        modality = task.member.keys.get("modality", "rgbd")
+        if task.lr is not None:  # the worse on test is the better on validation
+            good = task.lr == 1e-4
+            finish(task, 0.4 if good else 0.3, 0.1 if good else 0.9, modality)
+            assert task.recipe()["epochs"] == 1
+            assert task.recipe()["seed"] == 9
+        else:
+            recipe = task.recipe()
+            assert recipe["lr"] == 1e-4
+            assert recipe["epochs"] == 3
+            assert recipe.get("teacher") == (
+                str(tmp_path / "out/runs/teacher/seed_0")
+                if task.member.keys["method"] == "prim_kd"
+                else None
+            )
+            finish(task, 0.5, 0.2 + 0.1 * task.seed, modality)
+    document = collect(plan, tmp_path / "out")
+    assert list(document) == ["pair", "teacher", "student", "student/min"]
+    assert document["pair"] == {
+        "method": "supervised", "network": "deeplabv3plus_mit_b0", "seeds": [0, 1], "epochs": 3,
+        "lr": [1e-4, 1e-4], "miou_rgb": [0.2, pytest.approx(0.3)],
+        "miou_depth": [0.2, pytest.approx(0.3)], "step_s": 1.0, "params_main": 20,
+        "params_aux": 6, "params_teacher": 5,
+    }  # fmt: skip
+    assert document["student/min"]["miou_rgbd"] == [0.2]
+
+
+def test_a_row_with_a_missing_run_is_left_out(tmp_path: Path) -> None:
+    plan = read_plan(write(tmp_path, a_plan()))
+    for task in tasks(plan, tmp_path / "out"):
+        if "student" not in task.member.name:
+            finish(task, 0.5, 0.5, task.member.keys["modality"])
+    assert list(collect(plan, tmp_path / "out")) == ["pair", "teacher"]
+
+
+def test_the_spread_is_the_sample_deviation() -> None:
+    values = [0.50, 0.52, 0.57]
+    assert spread(values) == f"53.00 ± {100 * statistics.stdev(values):.2f}"
+    assert spread([0.5]) == "50.00"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": {"a": {"network": "cmx_b0"}}}, "a row needs a method"),
+        ({"rows": {"a": {"method": "supervised", "netwrok": "x"}}}, "did you mean 'network'"),
+        ({"rows": {"a": {"like": "b"}}}, "unknown row of .* 'b'"),
+        ({"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}}, "unknown row above 'b'"),
+        ({"seeds": [9]}, "seed 9 is the one for tuning"),
+        ({"tune": {"lr": [1e-3]}}, "needs seeds, tune"),
+    ],
+)
+def test_a_bad_plan_is_refused_before_the_first_run(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_plan(write(tmp_path, a_plan(**change)))
+
+
+def test_it_trains_and_takes_up_what_is_done(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"data": "folder", "root": str(dataset), "cache": "", "size": [32, 32], "epochs": 1,
+            "batch": 4, "workers": 0, "tensorboard": False, "device": "cpu"}  # fmt: skip
+    row = {"method": "supervised", "network": "segformer_b0", "modality": "rgb"}
+    tune = {"lr": [1e-3], "epochs": 1, "seed": 9}
+    path = write(tmp_path, {"seeds": [0], "tune": tune, "keys": keys, "rows": {"one": row}})
+    out = tmp_path / "out"
+    assert main([str(path), "--out", str(out), "--jobs", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((out / "compare.json").read_text())
+    assert 0 <= document["one"]["miou_rgb"][0] <= 1
+    assert best_rate({1e-3: out / "tuning/one/lr_0.001"}) == 1e-3
+    before = (out / "runs/one/seed_0/results.json").stat().st_mtime_ns
+    assert main([str(path), "--out", str(out)]) == 0
+    assert "2 already done" in capsys.readouterr().err
+    assert (out / "runs/one/seed_0/results.json").stat().st_mtime_ns == before
+
+
+def test_a_failed_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = a_plan(keys={"data": "folder", "root": str(tmp_path / "nowhere"), "epochs": 1})
+    plan["rows"] = {"one": plan["rows"]["teacher"]}
+    out = tmp_path / "out"
+    assert main([str(write(tmp_path, plan)), "--out", str(out), "--jobs", "2"]) == 1
+    assert "FAILED" in capsys.readouterr().err
+    assert "nowhere" in (out / "tuning/one/lr_0.001/output.txt").read_text()
+    assert results(out / "runs/one/seed_0") is None
