@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import tempfile
@@ -32,12 +33,15 @@ from launch import LaunchContext, LaunchDescription
 
 PREFIX = Path(get_package_prefix("rgbd_seg_ros"))
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
+SCORE = PREFIX / "lib" / "rgbd_seg_ros" / "replay_score"
 NODE = "/segmenter"
 OUTPUTS = ("mask", "confidence", "label_info", "mode", "status")
+#: Seconds of the bag between two looks at the node's counters.
+LOOK_S = 0.1
 ARGUMENTS = {
     "bag": (None, "the bag to play"),
     "faults": ("", "fault schedule, as for `rgbd_seg replay --faults`"),
-    "rate": ("1.0", "speed of the playback"),
+    "rate": ("1.0", "speed of the playback; slower for networks that cannot keep up"),
     "out": ("", "where recording and score go; a new temporary directory when empty"),
     "bundle": ("", "directory of the trained networks; the shipped one when empty"),
     "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
@@ -45,38 +49,54 @@ ARGUMENTS = {
 }
 
 
+def checked(value: dict[str, str]) -> dict[str, Any]:
+    """The arguments, and what is in the node's parameter file, before anything is started.
+
+    Raises:
+        RuntimeError: a wrong one; launch prints it as one line and exits with code 1.
+    """
+    try:
+        rate = float(value["rate"])
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise RuntimeError(f"rate:={value['rate']} must be a number above 0, such as 0.5")
+    if value["rviz"].lower() not in ("true", "false"):
+        raise RuntimeError(f"rviz:={value['rviz']} must be true or false")
+    if value["bundle"] and not (Path(value["bundle"]) / "bundle.json").is_file():
+        raise RuntimeError(
+            f"bundle:={value['bundle']} is no bundle: it has no bundle.json; make one with "
+            "`python -m training.bundle`, or leave it out for the shipped one"
+        )
+    try:
+        given = yaml.safe_load(Path(value["params_file"]).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RuntimeError(f"cannot read params_file:={value['params_file']}: {reason}") from error
+    if not isinstance(given or {}, dict):
+        raise RuntimeError(
+            f"params_file:={value['params_file']} must map node names to ros__parameters"
+        )
+    return dict(given or {})
+
+
 def processes(context: LaunchContext) -> list[Any]:
     """Player, republisher, node, recorder, monitor, and what follows when each ends."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    given = checked(value)
     out = Path(value["out"] or tempfile.mkdtemp(prefix="rgbd_seg_replay_")).resolve()
-    recorded, parameters = out / "recorded", out / "parameters.json"
+    recorded = out / "recorded"
     if recorded.exists():
-        raise RuntimeError(f"{recorded} exists; give another out:=")
-    out.mkdir(parents=True, exist_ok=True)
+        raise RuntimeError(f"out:={out} holds a recording already; give another")
     bag = Path(value["bag"]).resolve()
-    faults = str(Path(value["faults"]).resolve()) if value["faults"] else ""
-    look = [str(PREFIX / "lib" / "rgbd_seg_ros" / "replay_score"), "--look", f"--bag={bag}"]
-    seen = subprocess.run(look, capture_output=True, text=True, check=False)
+    look = [str(SCORE), "plan", f"--bag={bag}", f"--out={out / 'plan.json'}"]
+    look += [f"--faults={Path(value['faults']).resolve()}"] if value["faults"] else []
+    seen = subprocess.run(look, stderr=subprocess.PIPE, text=True, check=False)
     if seen.returncode:
-        raise RuntimeError(seen.stderr.strip())
-    plan = json.loads(seen.stdout)
-    streams = plan["streams"]
-    # The comparison is of decisions: nothing may be lost on the way.
-    overrides = {
-        "/**": {
-            "ros__parameters": {
-                f"qos_overrides.{topic}.subscription.{policy}": setting
-                for topic in streams.values()
-                for policy, setting in (("reliability", "reliable"), ("depth", 100))
-            }
-        }
-    }
-    given = yaml.safe_load(Path(value["params_file"]).read_text()) or {}
-    (out / "node.yaml").write_text(yaml.safe_dump(merged(given, overrides)))
-    reliable = {t: {"reliability": "reliable", "history": "keep_all"} for t in streams.values()}
-    (out / "player_qos.yaml").write_text(yaml.safe_dump(reliable))
-    camera = {"prefix": "", "topics": plan["inputs"], "parameters": {}}
-    (out / "camera.yaml").write_text(yaml.safe_dump(camera))
+        raise RuntimeError(seen.stderr.strip().splitlines()[-1])
+    plan = json.loads((out / "plan.json").read_text())
+    topics = list(plan["streams"].values())
+    write_settings(out, given, plan)
     segmenter = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "seg.launch.py")),
         launch_arguments={
@@ -90,17 +110,17 @@ def processes(context: LaunchContext) -> list[Any]:
     republisher = Node(
         package="rgbd_seg_ros",
         executable="fault_republisher",
-        parameters=[
-            {"faults": faults, "start_ns": plan["start_ns"], "use_sim_time": True, **streams}
-        ],
+        parameters=[{"plan": str(out / "plan.json"), "use_sim_time": True}],
         output="screen",
     )
     player = ExecuteProcess(
         cmd=[
             *("ros2", "bag", "play", str(bag), "--clock", "250", "--rate", value["rate"]),
             *("--start-paused", "--disable-keyboard-controls"),
-            *("--qos-profile-overrides-path", str(out / "player_qos.yaml"), "--remap"),
-            *(f"{topic}:={plan['prefix']}{topic}" for topic in streams.values()),
+            *("--qos-profile-overrides-path", str(out / "player_qos.yaml")),
+            # Not all: the bag may hold the outputs of an earlier node, or a clock.
+            *("--topics", *dict.fromkeys([*plan["inputs"].values(), "/tf", "/tf_static"])),
+            *("--remap", *(f"{topic}:={plan['prefix']}{topic}" for topic in topics)),
         ],
         name="player",
         output="screen",
@@ -115,62 +135,67 @@ def processes(context: LaunchContext) -> list[Any]:
         name="recorder",
         output="screen",
     )
-    first, last = (
-        Node(
-            package="rgbd_seg_ros",
-            executable="replay_monitor",
-            name=f"replay_{stage}",
-            parameters=[
-                {"stage": stage, "segmenter": NODE, "out": str(out)},
-                {"topics": list(streams.values())},
-            ],
-            output="screen",
-        )
-        for stage in ("start", "end")
+    monitor = Node(
+        package="rgbd_seg_ros",
+        executable="replay_monitor",
+        parameters=[{"segmenter": NODE, "out": str(out), "topics": topics}],
+        output="screen",
     )
-    paths = {"bag": bag, "recorded": recorded, "parameters": parameters, "out": out / "score.json"}
-    arguments = [f"--{name}={path}" for name, path in paths.items()]
-    arguments += [f"--{stream.replace('_', '-')}={topic}" for stream, topic in streams.items()]
-    arguments += [f"--faults={faults}"] if faults else []
     score = Node(
         package="rgbd_seg_ros",
         executable="replay_score",
-        name="replay_score",
-        arguments=arguments,
+        arguments=[
+            *("score", f"--plan={out / 'plan.json'}", f"--recorded={recorded}"),
+            *(f"--parameters={out / 'parameters.json'}", f"--out={out / 'score.json'}"),
+        ],
         output="screen",
     )
     stop_recorder = EmitEvent(
         event=SignalProcess(signal_number=signal.SIGINT, process_matcher=lambda p: p is recorder)
     )
     done = EmitEvent(event=Shutdown(reason=f"the replay is scored; its results are in {out}"))
-    return [
-        segmenter,
-        republisher,
-        recorder,
-        player,
-        first,
-        after(first, [], "the replay could not start"),
-        after(player, [last], "the bag could not be played"),
-        after(last, [stop_recorder], "the outputs did not end"),
-        after(recorder, [score], "the recording failed", allowed=(0, 2, -2)),
-        after(score, [done], f"live and offline replay differ, see {out / 'score.json'}"),
-    ]
+    stages: dict[Any, tuple[list[Any], str, tuple[int, ...]]] = {
+        player: ([], "the bag could not be played", (0,)),
+        monitor: ([stop_recorder], "the replay did not start or did not end", (0,)),
+        recorder: ([score], "the recording failed", (0, 2, -2)),
+        score: ([done], f"the live replay does not pass, see {out / 'score.json'}", (0,)),
+    }
+    watch = RegisterEventHandler(OnProcessExit(on_exit=lambda e, c: follow(e, c, stages)))
+    return [watch, segmenter, republisher, recorder, player, monitor]
 
 
-def after(
-    process: ExecuteProcess, actions: list[Any], complaint: str, allowed: tuple[int, ...] = (0,)
-) -> RegisterEventHandler:
-    """What follows a process; its failure ends the launch with exit code 1."""
+def follow(
+    event: Any, context: LaunchContext, stages: dict[Any, tuple[list[Any], str, tuple[int, ...]]]
+) -> list[Any]:
+    """What follows the end of a process. One that fails, or ends when none should, ends all."""
+    if context.is_shutdown or event.process_name.startswith("rviz"):
+        return []
+    default: tuple[list[Any], str, tuple[int, ...]] = ([], "it must run until the end", ())
+    actions, complaint, allowed = stages.get(event.action, default)
+    if event.returncode not in allowed:
+        # An exception is the one thing that makes `ros2 launch` exit with 1.
+        raise RuntimeError(
+            f"{event.process_name} ended with exit code {event.returncode}: {complaint}; its own "
+            "lines above say why"
+        )
+    return actions
 
-    def proceed(event: Any, context: LaunchContext) -> list[Any]:
-        if context.is_shutdown:
-            return []
-        if event.returncode not in allowed:
-            # An exception is the one thing that makes `ros2 launch` exit with 1.
-            raise RuntimeError(f"{complaint} (exit code {event.returncode})")
-        return actions
 
-    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=proceed))
+def write_settings(out: Path, given: dict[str, Any], plan: dict[str, Any]) -> None:
+    """The node's parameters, the player's QoS and the camera profile of this bag."""
+    topics = plan["streams"].values()
+    # The comparison is of decisions: nothing may be lost on the way.
+    depths = {f"{topic}.subscription": 100 for topic in topics}
+    depths |= {f"{NODE}/{name}.publisher": 100 for name in ("mask", "confidence", "status")}
+    parameters: dict[str, Any] = {"diagnostic_updater.period": LOOK_S}
+    for where, depth in depths.items():
+        parameters[f"qos_overrides.{where}.reliability"] = "reliable"
+        parameters[f"qos_overrides.{where}.depth"] = depth
+    node = merged(given, {"/**": {"ros__parameters": parameters}})
+    reliable = {topic: {"reliability": "reliable", "history": "keep_all"} for topic in topics}
+    camera = {"prefix": "", "topics": plan["inputs"], "parameters": {}}
+    for name, content in (("node", node), ("player_qos", reliable), ("camera", camera)):
+        (out / f"{name}.yaml").write_text(yaml.safe_dump(content))
 
 
 def merged(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

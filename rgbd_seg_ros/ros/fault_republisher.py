@@ -8,7 +8,8 @@ import heapq
 import itertools
 import sys
 from functools import partial
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -18,10 +19,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from rgbd_seg_ros.bag.faults import FaultError, FaultSchedule, Sample, load_faults
+from rgbd_seg_ros.bag.faults import FaultSchedule, Sample, load_faults
+from rgbd_seg_ros.bag.plan import Plan, ReceiveTimes
 from rgbd_seg_ros.frames import Defect, Frame, Stream
-from rgbd_seg_ros.images import to_frame
-from rgbd_seg_ros.ros import PREFIX
+from rgbd_seg_ros.images import stamp_ns, to_frame
 
 #: A recording is to arrive whole.
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -32,38 +33,37 @@ RELEASE_S = 0.002
 class FaultRepublisher(Node):
     """Subscribes to ``/recorded/TOPIC`` and publishes on ``TOPIC`` what the schedule leaves of it.
 
-    Parameters: ``faults`` (path, empty for none), ``start_ns`` (receive time of the bag's first
-    message) and, for each stream, ``rgb``, ``depth``, ``depth_raw`` (its topic, empty for none).
+    Parameter: ``plan``, path of a :class:`rgbd_seg_ros.bag.plan.Plan`.
     """
 
     def __init__(self) -> None:
         super().__init__("fault_republisher")
-        path = self.declare_parameter("faults", "").value
-        self._start_ns = int(self.declare_parameter("start_ns", 0).value)
-        self._schedule = load_faults(path) if path else FaultSchedule()
+        plan = Plan.load(Path(self.declare_parameter("plan", "plan.json").value))
+        self._start_ns = plan.start_ns
+        self._schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
+        self._receive_times = ReceiveTimes(plan)
         self._delayed: list[tuple[int, int, Any, Image]] = []
         self._order = itertools.count()
-        for stream in get_args(Stream):
-            topic = self.declare_parameter(stream, "").value
-            if topic:
-                publisher = self.create_publisher(Image, topic, QOS)
-                callback = partial(self._on_image, stream, publisher)
-                self.create_subscription(Image, f"{PREFIX}{topic}", callback, QOS)
+        for stream, topic in plan.streams.items():
+            publisher = self.create_publisher(Image, topic, QOS)
+            callback = partial(self._on_image, stream, publisher)
+            self.create_subscription(Image, f"{plan.prefix}{topic}", callback, QOS)
         self.create_timer(RELEASE_S, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_image(self, stream: Stream, publisher: Any, message: Image) -> None:
         now_ns = self.get_clock().now().nanoseconds
+        recorded_ns = self._receive_times.take(stream, stamp_ns(message.header)) or now_ns
         before = to_frame(message, stream)
-        after = self._schedule.apply(stream, Sample(before, now_ns), self._start_ns)
+        after = self._schedule.apply(stream, Sample(before, recorded_ns), self._start_ns)
         if after is None:
             return
         message = changed(message, before, after.item)
-        if after.receive_ns <= now_ns:
+        delay_ns = after.receive_ns - recorded_ns
+        if delay_ns <= 0:
             publisher.publish(message)
         else:
-            heapq.heappush(
-                self._delayed, (after.receive_ns, next(self._order), publisher, message)
-            )
+            due_ns = now_ns + delay_ns
+            heapq.heappush(self._delayed, (due_ns, next(self._order), publisher, message))
 
     def _release(self) -> None:
         now_ns = self.get_clock().now().nanoseconds
@@ -100,7 +100,7 @@ def main() -> int:
     rclpy.init()
     try:
         rclpy.spin(FaultRepublisher())
-    except FaultError as error:
+    except (OSError, ValueError) as error:
         print(f"fault_republisher: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):

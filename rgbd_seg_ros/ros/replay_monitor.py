@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Node of a live replay that starts the bag when all are ready, or sees when all is done."""
+"""Node of a live replay that starts the bag when all are ready, and sees when all is done."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from rgbd_seg_ros.ros import PREFIX
+from rgbd_seg_ros.bag.plan import PREFIX
 from rgbd_seg_ros.ros.parameters import FIELDS
 
 #: The networks of a large bundle take their time to load on a small machine.
 READY_S = 180.0
-#: The outputs are complete when no mask has come for so long after the player's end.
+#: The outputs are complete when no mask has come after the player's end for so long and three
+#: times as long as the slowest mask took.
 QUIET_S = 2.0
 #: A mask may take this long on a CPU.
 END_S = 60.0
@@ -42,12 +43,12 @@ class ReplayMonitor(Node):
 
     def __init__(self) -> None:
         super().__init__("replay_monitor")
-        self.stage = self.declare_parameter("stage", "start").value
         self._segmenter = self.declare_parameter("segmenter", "/segmenter").value
         self._topics = self.declare_parameter("topics", [""]).value
         self._out = Path(self.declare_parameter("out", ".").value)
         self._modes: list[str] = []
         self._last_mask_s = time.monotonic()
+        self._slowest_s = 0.0
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, f"{self._segmenter}/mode", self._on_mode, latched)
         self.create_subscription(
@@ -57,8 +58,10 @@ class ReplayMonitor(Node):
     def _on_mode(self, message: String) -> None:
         self._modes.append(message.data)
 
-    def _on_status(self, _: DiagnosticArray) -> None:
+    def _on_status(self, message: DiagnosticArray) -> None:
         self._last_mask_s = time.monotonic()
+        values = {entry.key: entry.value for entry in message.status[0].values}
+        self._slowest_s = max(self._slowest_s, float(values["latency_ms"]) / 1e3)
 
     def start(self) -> None:
         """Wait for everybody, note the node's parameters, let the player go."""
@@ -75,11 +78,12 @@ class ReplayMonitor(Node):
                 ),
                 f"nobody plays or hears {topic}",
             )
-        # The recorder and this node.
+        # The recorder, and of the status this node too.
         self._wait(
             lambda: (
                 self.count_subscribers(f"{self._segmenter}/status") > 1
                 and self.count_subscribers(f"{self._segmenter}/mask") > 0
+                and self.count_subscribers("/diagnostics") > 0
             ),
             "the recorder did not subscribe",
         )
@@ -95,10 +99,13 @@ class ReplayMonitor(Node):
         self._call(Resume, "/rosbag2_player/resume", Resume.Request())
 
     def end(self) -> None:
-        """Wait until no more masks come, and deactivate the node."""
+        """Wait until the player is gone and no more masks come, and deactivate the node."""
+        played = [f"{PREFIX}{topic}" for topic in self._topics]
+        while any(self.count_publishers(topic) for topic in played):
+            rclpy.spin_once(self, timeout_sec=0.1)
         self._last_mask_s = time.monotonic()
         self._wait(
-            lambda: time.monotonic() - self._last_mask_s > QUIET_S,
+            lambda: time.monotonic() - self._last_mask_s > QUIET_S + 3 * self._slowest_s,
             "masks go on after the end of the bag",
             END_S,
         )
@@ -127,11 +134,12 @@ class ReplayMonitor(Node):
 
 
 def main() -> int:
-    """One stage; 0 when it is reached."""
+    """From start to end; 0 when all went as it should."""
     rclpy.init()
-    node = ReplayMonitor()
     try:
-        (node.start if node.stage == "start" else node.end)()
+        node = ReplayMonitor()
+        node.start()
+        node.end()
     except NotReadyError as error:
         print(f"replay_monitor: {error}", file=sys.stderr)
         return 1
