@@ -1,0 +1,107 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`colcon build` installs what a robot needs, and it is found from another directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_BUNDLE = ROOT / "rgbd_seg_ros" / "bundles" / "default"
+EXECUTABLES = {"rgbd_seg", "segmenter", "fault_republisher", "replay_monitor", "replay_score"}
+#: This Python's own colcon, if it has one: only that one can run the tests in `colcon test`.
+OWN = importlib.util.find_spec("colcon_core") is not None
+MAIN = "import sys; from colcon_core.command import main; sys.exit(main())"
+
+
+def run(folder: Path, *command: str, source: Path | None = None) -> str:
+    """Output of a command, run in a folder, after a workspace was sourced."""
+    # What the checkout has on its own paths must not help.
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if source is not None:
+        command = ("bash", "-c", 'source "$0" && exec "$@"', str(source), *command)
+    done = subprocess.run(
+        command, cwd=folder, env=outside, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def colcon(workspace: Path, *arguments: str) -> str:
+    """Run colcon."""
+    command = (sys.executable, "-c", MAIN) if OWN else ("colcon",)
+    return run(workspace, *command, *arguments)
+
+
+@pytest.fixture(scope="module", params=[(), ("--symlink-install",)], ids=["plain", "symlink"])
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the package built in it, from the files that git knows."""
+    if not OWN and shutil.which("colcon") is None:
+        pytest.skip("needs colcon: pip install colcon-common-extensions")
+    folder = tmp_path_factory.mktemp("workspace")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tracked.returncode:
+        pytest.skip("needs a git checkout, to know which files belong to the package")
+    for name in filter(None, tracked.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / "src" / "rgbd_seg_ros" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    colcon(folder, "build", *request.param)
+    return folder
+
+
+def test_what_a_robot_needs_is_installed(workspace: Path) -> None:
+    prefix = workspace / "install" / "rgbd_seg_ros"
+    share = prefix / "share" / "rgbd_seg_ros"
+    for folder, pattern in (("launch", "*.launch.py"), ("config", "**/*.*"), ("rviz", "*.rviz")):
+        for path in (ROOT / folder).glob(pattern):
+            if "train" not in path.parts:
+                assert (share / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+    assert (share / "package.xml").is_file()
+    assert (prefix / "share/ament_index/resource_index/packages/rgbd_seg_ros").is_file()
+    for name in EXECUTABLES:
+        assert os.access(prefix / "lib" / "rgbd_seg_ros" / name, os.X_OK), name
+
+
+def test_the_default_bundle_is_found_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
+    code = "import rgbd_seg_ros; print(rgbd_seg_ros.__path__[0])"
+    shown = run(tmp_path, sys.executable, "-c", code, source=workspace / "install" / "setup.bash")
+    package = Path(shown.strip())
+    assert package.resolve().is_relative_to(workspace)
+    for file in DEFAULT_BUNDLE.iterdir():
+        assert (package / "bundles" / "default" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.ros
+def test_ros2_finds_it_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
+    setup = workspace / "install" / "setup.bash"
+    listed = run(tmp_path, "ros2", "pkg", "executables", "rgbd_seg_ros", source=setup)
+    assert {line.split()[1] for line in listed.splitlines()} == EXECUTABLES
+    prefix = run(tmp_path, "ros2", "pkg", "prefix", "rgbd_seg_ros", source=setup)
+    assert Path(prefix.strip()).is_relative_to(workspace)
+    for name in ("seg", "replay"):
+        command = ("ros2", "launch", "rgbd_seg_ros", f"{name}.launch.py", "--show-args")
+        assert "'bundle':" in run(tmp_path, *command, source=setup)
+
+
+def test_colcon_test_runs_the_tests(workspace: Path) -> None:
+    if not OWN:
+        pytest.skip("this Python has no colcon of its own: pip install colcon-common-extensions")
+    colcon(
+        workspace, "test", "--return-code-on-test-failure", "--pytest-args", "test/test_labels.py"
+    )
+    assert " 0 tests" not in colcon(workspace, "test-result", "--all")
