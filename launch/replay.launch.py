@@ -44,6 +44,7 @@ ARGUMENTS = {
     "rate": ("1.0", "speed of the playback; slower for networks that cannot keep up"),
     "out": ("", "where recording and score go; a new temporary directory when empty"),
     "bundle": ("", "directory of the trained networks; the shipped one when empty"),
+    "device": ("", "auto, cpu, cuda or cuda:N; as in params_file when empty"),
     "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
     "rviz": ("false", "true shows the overlay while the bag plays"),
 }
@@ -101,6 +102,7 @@ def processes(context: LaunchContext) -> list[Any]:
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "seg.launch.py")),
         launch_arguments={
             "bundle": value["bundle"],
+            "device": value["device"],
             "camera": str(out / "camera.yaml"),
             "params_file": str(out / "node.yaml"),
             "use_sim_time": "true",
