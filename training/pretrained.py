@@ -111,10 +111,10 @@ def _from_torchvision(network: Network, source: str) -> str:
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
     trained = load_trained(path, network.spec.modality)
-    _say_normalisation(trained.record.preprocess, preprocess)
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
         _say(f"encoder weights from {path}, without its decoder")
+        _say_normalisation(trained.record.preprocess, preprocess)
         return trained.record.licence  # type: ignore[no-any-return]
     own = network.state_dict()
     weights = trained.module.state_dict()
@@ -127,6 +127,7 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
         raise UsageError(f"{path} holds {trained.record.spec}, which does not fit {network.spec}")
     network.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     _say(f"weights from {path}{', without its classifier' if other else ''}")
+    _say_normalisation(trained.record.preprocess, preprocess)
     return trained.record.licence  # type: ignore[no-any-return]
 
 
@@ -141,7 +142,7 @@ def _say_normalisation(trained: Preprocess, preprocess: Preprocess) -> None:
     for key in ("rgb_mean", "rgb_std", "depth"):
         theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:
-            _say(f"the weights were trained with {key} {theirs}, this run uses {ours}")
+            _say(f"it was trained with {key} {theirs}, this run uses {ours}")
 
 
 def load_trained(path: Path, modality: str) -> Any:

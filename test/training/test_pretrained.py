@@ -13,7 +13,7 @@ import torch
 
 from rgbd_seg_ros.bundle import Bundle, NetworkRecord, save_bundle, save_network
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.deeplabv3plus import build_encoder
 from rgbd_seg_ros.preprocess import Preprocess
 from training import import_weights
@@ -104,6 +104,22 @@ def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
     assert "it was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="does not fit"):
         load_pretrained(network("mit_b0", "rgbd"), str(path), PREPROCESS)
+
+
+@pytest.mark.parametrize("name", ["crodino_mit_b0", "segformer_b0"])
+def test_of_a_network_with_another_decoder_the_encoder_is_taken(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = network("mit_b0")
+    record = NetworkRecord(trained.spec, PREPROCESS, LabelSet("x", tuple("abcd")))
+    path = save_network(tmp_path / "rgb.safetensors", trained, record)
+    net = build(network_spec(name, num_classes=4, width=8))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    load_pretrained(net, str(path), PREPROCESS)
+    encoder = {f"encoder.{k}": v for k, v in trained.encoder.state_dict().items()}
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, encoder.get(key, before[key])), key
+    assert "without its decoder" in capsys.readouterr().err
 
 
 def test_a_bundle_or_a_run_gives_the_network_of_the_same_modality(
