@@ -119,7 +119,7 @@ def compare(
     new = json.loads(json.dumps(settings.to_dict()))
     same = {"out", "device", "workers", "cache"}
     return [
-        f"resuming with {key} {new[key]} instead of {old[key]}"
+        f"{key} {new[key]} instead of {old[key]}"
         for key in new
         if key not in same and key in old and new[key] != old[key]
     ]

@@ -125,6 +125,8 @@ class RunConfig:
         for key in AT_LEAST_0:
             check(getattr(self, key) >= 0, key, "0 or more")
         check(self.lr > 0, "lr", "above 0")
+        check(self.seed < 2**32, "seed", "below 4294967296")
+        check(min(self.betas) >= 0 and max(self.betas) < 1, "betas", "from 0 to below 1")
         check(min(self.size) >= 32, "size", "at least 32,32")
         check(0 <= self.flip <= 1, "flip", "from 0 to 1")
         check(bool(self.scales) and min(self.scales) > 0, "scales", "one or more zooms above 0")

@@ -25,13 +25,13 @@ DATA_KEYS = (
     *("data", "root", "size", "val_fraction", "strict", "train_frames", "val_frames"),
     *("test_frames", "scene_seed", "cache", "workers", "eval_batch", "device"),
 )
-#: Row of the sensor-drop table → (case that answers, what that is).
+#: Row of the sensor-drop table → (what it shows, cases that may answer, the first there is does).
 DROP_ROWS = {
-    "both": ("rgbd", "both sensors, fused network"),
-    "no_depth": ("rgb", "depth lost, RGB network takes over"),
-    "no_rgb": ("depth", "RGB lost, depth network takes over"),
-    "no_depth_without_fallback": ("rgbd, depth empty", "depth lost, fused network fed none"),
-    "no_rgb_without_fallback": ("rgbd, rgb empty", "RGB lost, fused network fed black"),
+    "both": ("both sensors", ("rgbd", "rgb", "depth")),
+    "no_depth": ("depth lost, RGB network takes over", ("rgb",)),
+    "no_rgb": ("RGB lost, depth network takes over", ("depth",)),
+    "no_depth_without_fallback": ("depth lost, fused network fed none", ("rgbd, depth empty",)),
+    "no_rgb_without_fallback": ("RGB lost, fused network fed black", ("rgbd, rgb empty",)),
 }
 
 
@@ -42,8 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "networks", nargs="+", type=Path, metavar="CHECKPOINT",
-        help="a run's folder, a .safetensors network or a bundle's folder; one rgbd, one rgb and "
-        "one depth network together give the sensor-drop table",
+        help="a run's folder, a .safetensors network or a bundle's folder; at most one rgbd, one "
+        "rgb and one depth network together give the sensor-drop table",
     )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="recipe that names the data")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
@@ -192,9 +192,12 @@ def to_json(
         iou = {c: None if v != v else v for c, v in iou.items()}  # NaN is no JSON
         networks[name] = {**scores(matrices[name]), "iou": iou}
     main_name = "rgbd" if "rgbd" in names else names[0]
-    drop = None
-    if {"rgbd", "rgb", "depth"} <= set(names):
-        drop = {row: round(matrices[case].miou, 5) for row, (case, _) in DROP_ROWS.items()}
+    drop: dict[str, float | None] | None = None
+    if set(names) <= {"rgbd", "rgb", "depth"}:
+        drop = {}
+        for row, (_, answers) in DROP_ROWS.items():
+            answer = next((case for case in answers if case in matrices), None)
+            drop[row] = round(matrices[answer].miou, 5) if answer else None
     return {**networks[main_name], "sensor_drop": drop, "networks": networks}
 
 
@@ -212,8 +215,8 @@ def to_text(
     rows = [["class", "pixels", *(f"IoU {name}" for name in networks)]]
     for i, name in enumerate(classes):
         ious = [network["iou"][name] for network in networks.values()]
-        shown = ["-" if value is None else f"{100 * value:.1f}" for value in ious]
-        rows.append([name, f"{100 * share[i]:.1f} %", *shown])
+        cells = ["-" if value is None else f"{100 * value:.1f}" for value in ious]
+        rows.append([name, f"{100 * share[i]:.1f} %", *cells])
     for key, title in AVERAGES.items():
         rows.append([title, "", *(f"{100 * n[key]:.1f}" for n in networks.values())])
     text = (
@@ -222,7 +225,10 @@ def to_text(
     )
     if document["sensor_drop"]:
         drop = [["sensors", "mIoU"]]
-        drop += [[DROP_ROWS[k][1], f"{100 * v:.1f}"] for k, v in document["sensor_drop"].items()]
+        for row, value in document["sensor_drop"].items():
+            if value is not None or not row.endswith("_without_fallback"):
+                shown = "no mask" if value is None else f"{100 * value:.1f}"
+                drop.append([DROP_ROWS[row][0], shown])
         text += f"\n{table(drop)}\n"
     return text
 

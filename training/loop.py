@@ -110,10 +110,9 @@ class Run:
         """
         if self.config.resume:
             self._resume()
-        if distributed.is_main():  # only now: a refused resume changes nothing
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
         self._sanity_check()
+        if distributed.is_main():  # only now: a refused start or resume changes nothing
+            (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
         with Interrupt() as interrupt:
             # From the epoch of the last step done: it may lack its validation still.
             for epoch in range(max(0, self.step - 1) // self.plan.steps, self.config.epochs):
@@ -268,13 +267,25 @@ class Run:
         if loaded is None:
             raise UsageError(f"nothing to resume in {self.folder}; leave out --resume")
         state, contents = loaded
-        for line in checkpoint.compare(state, self.settings, self.task.labels, self.plan.steps):
-            self.log.say(line)
-        self.method.load_state_dict(contents["weights"])
-        self.optimiser.load_state_dict(contents["optimiser"]["adamw"])
-        self.scaler.load_state_dict(contents["optimiser"]["scaler"])
-        if self.average is not None and "averaged" in contents:
-            averaged = contents["averaged"]
+        changes = checkpoint.compare(state, self.settings, self.task.labels, self.plan.steps)
+        for line in changes:
+            self.log.say(f"resuming with {line}")
+        try:
+            self.method.load_state_dict(contents["weights"])
+        except RuntimeError as error:
+            own = [line for line in changes if line.split()[0] in vars(self.settings.options)]
+            raise UsageError(
+                f"the checkpoint in {self.folder} does not fit the networks, with "
+                f"{', '.join(own) or 'other code'}: restore that or train into another --out"
+            ) from error
+        optimiser = contents["optimiser"]
+        # Of AdamW only the moments: rate, decay and betas are what the recipe says now.
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({**optimiser["adamw"], "param_groups": groups})
+        if self.scaler.is_enabled() and optimiser["scaler"]:
+            self.scaler.load_state_dict(optimiser["scaler"])
+        if self.average is not None:
+            averaged = contents.get("averaged", contents["weights"])
             self.average.state = {k: v.to(self.device) for k, v in averaged.items()}
             self.average.updates = state["average_updates"]
         self.step, self.validated = state["step"], state["validated"]

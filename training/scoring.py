@@ -24,6 +24,7 @@ from rgbd_seg_ros.preprocess import (
 )
 from training import distributed
 from training.data.sample import Sample
+from training.options import UsageError, shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Protocol:
     window: tuple[int, int] | None = None
     #: Step of the window as a share of its size.
     stride: float = 2 / 3
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise UsageError(f"multi-scale needs zooms above 0, got {shown(self.scales)}")
+        if self.window and min(self.window) < 1:
+            raise UsageError(f"window needs two sizes above 0, got {shown(self.window)}")
+        if not 0 < self.stride <= 1:
+            raise UsageError(f"stride must be above 0 and at most 1, got {self.stride}")
 
     @property
     def plain(self) -> bool:

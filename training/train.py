@@ -49,26 +49,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare_folder(settings: Settings) -> None:
-    """Make the run's folder, with its recipe; refuse one where another run lives.
+    """Make the run's folder; refuse one where another run lives, or nothing to resume.
 
-    On resume the old recipe stays until the run has accepted the new one.
+    The recipe is written when training begins, so that a refused start leaves no run behind.
     """
     if int(os.environ.get("RANK", "0")):
         return
     folder = Path(settings.run.out)
-    old = [p for p in (folder / SAVED_RECIPE, folder / "checkpoints") if p.exists()]
-    if old and settings.run.overwrite:
-        if not (folder / SAVED_RECIPE).is_file():
+    started = (folder / SAVED_RECIPE).is_file()
+    resumable = any((folder / "checkpoints").glob("step_*"))
+    if settings.run.resume and not resumable:
+        again = "start again with --overwrite" if started else "leave out --resume"
+        raise UsageError(f"nothing to resume, {folder} has no checkpoint; {again}")
+    if settings.run.overwrite and (started or resumable):
+        if not started:
             raise UsageError(f"{folder} is no run's folder; refusing to overwrite it")
         shutil.rmtree(folder)
-    elif old and not settings.run.resume:
+    elif (started or resumable) and not settings.run.resume:
+        proceed = "add --resume to continue it, " if resumable else "add "
         raise UsageError(
-            f"{folder} already holds a run; add --resume to continue it, --overwrite to "
-            "throw it away, or choose another --out"
+            f"{folder} already holds a run; {proceed}--overwrite to throw it away, "
+            "or choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    if not settings.run.resume:
-        (folder / SAVED_RECIPE).write_text(to_yaml(settings), encoding="utf-8")
 
 
 if __name__ == "__main__":

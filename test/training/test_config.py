@@ -47,6 +47,7 @@ def test_resume_remembers_how_the_run_was_started(tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     settings = resolve("supervised", ["--out", out, "--epochs", "7", "--network", "cmx_b1"])
     prepare_folder(settings)
+    (tmp_path / "run" / SAVED_RECIPE).write_text(to_yaml(settings))
     again = resolve("supervised", ["--out", out, "--resume"])
     assert again == dataclasses.replace(
         settings, run=dataclasses.replace(settings.run, resume=True)
@@ -161,12 +162,17 @@ def test_help_needs_no_torch(verb: str) -> None:
 def test_a_folder_that_holds_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
     settings = resolve("supervised", ["--out", str(tmp_path / "run")])
     prepare_folder(settings)
+    prepare_folder(settings)  # nothing had begun
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000001"
+    checkpoint.mkdir(parents=True)
     with pytest.raises(UsageError, match="already holds a run; add --resume"):
         prepare_folder(settings)
-    (tmp_path / "run" / "old").write_text("x")
-    prepare_folder(resolve("supervised", ["--out", str(tmp_path / "run"), "--overwrite"]))
-    assert not (tmp_path / "run" / "old").exists()
-    assert (tmp_path / "run" / SAVED_RECIPE).is_file()
+    overwrite = resolve("supervised", ["--out", str(tmp_path / "run"), "--overwrite"])
+    with pytest.raises(UsageError, match="is no run's folder"):
+        prepare_folder(overwrite)
+    (tmp_path / "run" / SAVED_RECIPE).write_text(to_yaml(settings))
+    prepare_folder(overwrite)
+    assert not checkpoint.exists()
 
 
 def test_unknown_method() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,23 @@ def test_fused_network_without_depth_is_really_fed_none(
 def test_a_run_is_scored_on_its_own_data_and_equals_its_record(
     runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report, _ = run_evaluate(capsys, str(runs["rgb"]))
-    assert report["sensor_drop"] is None
+    report, text = run_evaluate(capsys, str(runs["rgb"]))
     results = json.loads((runs["rgb"] / "results.json").read_text())
     assert report["miou"] == results["students"]["rgb"]["test"]["miou"]
+    # One network: what it alone answers, and where there would be no mask.
+    assert report["sensor_drop"] == {
+        **{"both": report["miou"], "no_depth": report["miou"], "no_rgb": None},
+        **{"no_depth_without_fallback": None, "no_rgb_without_fallback": None},
+    }
+    assert re.search(r"RGB lost, depth network takes over +no mask", text)
+    assert "fed none" not in text
+    fused, text = run_evaluate(capsys, str(runs["rgbd"]))
+    assert [row for row, value in fused["sensor_drop"].items() if value is None] == [
+        *("no_depth", "no_rgb")
+    ]
+    assert "fed none" in text
+    twice, _ = run_evaluate(capsys, str(runs["rgb"]), str(runs["rgb"]))
+    assert twice["sensor_drop"] is None
     several, _ = run_evaluate(capsys, *(str(run) for run in runs.values()))
     assert several["sensor_drop"]["no_depth"] == report["miou"]
     wide, _ = run_evaluate(capsys, str(runs["rgb"]), "--multi-scale", "1,1.5", "--flip")

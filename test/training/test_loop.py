@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from training.options import UsageError
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]
+#: Keys of the tiny run that a command line repeats as they are.
+FLAGS = {"network", "width", "modality", "data", "root", "cache", "out", "workers", "tensorboard"}
 
 
 def train(settings: Settings) -> Run:
@@ -311,7 +314,44 @@ def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
     state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
     changed = settings(epochs=1, lr=5e-4)
     lines = checkpoint.compare(state, changed, run.task.labels, run.plan.steps)
-    assert lines == ["resuming with lr 0.0005 instead of 0.001"]
+    assert lines == ["lr 0.0005 instead of 0.001"]
+
+
+def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
+    """What can change does, from then on; what cannot is refused by name."""
+    first = train(settings(epochs=1))
+    with pytest.raises(UsageError, match="does not fit the networks, with width 16 instead of 8"):
+        Run(settings(width=16, resume=True), CPU).train()
+    changed = Run(
+        settings(weight_decay=0.5, betas=[0.5, 0.6], ema=0.9, amp="fp16", resume=True), CPU
+    )
+    changed._resume()
+    assert [g["weight_decay"] for g in changed.optimiser.param_groups] == [0.5, 0.0]
+    assert {g["betas"] for g in changed.optimiser.param_groups} == {(0.5, 0.6)}
+    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (first.optimiser, changed.optimiser)]
+    assert torch.equal(*moments)
+    assert changed.average is not None
+    assert_same_weights(changed.average.state, first.method.state_dict())
+    changed.train()
+    assert changed.step == 6
+
+
+def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) -> None:
+    from training.train import main
+
+    flags = [f"--{key}={value}" for key, value in settings().to_dict().items() if key in FLAGS]
+    with pytest.raises(ValueError, match="unknown device 'tpu'"):
+        main(["supervised", *flags, "--device", "tpu"])
+    with pytest.raises(UsageError, match=r"has no checkpoint; leave out --resume"):
+        main(["supervised", *flags, "--resume"])
+    assert main(["supervised", *flags, "--size=32,32", "--epochs=1"]) == 0
+    with pytest.raises(UsageError, match=r"holds a run; add --resume to continue it, --overwrite"):
+        main(["supervised", *flags, "--size=32,32"])
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UsageError, match=r"holds a run; add --overwrite"):
+        main(["supervised", *flags, "--size=32,32"])
+    with pytest.raises(UsageError, match=r"has no checkpoint; start again with --overwrite"):
+        main(["supervised", *flags, "--resume"])
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from rgbd_seg_ros.preprocess import Preprocess
 from training.data.sample import Sample
+from training.options import UsageError
 from training.scoring import Pictures, Protocol, offsets, predictor, score, stack
 
 CPU = torch.device("cpu")
@@ -68,6 +70,20 @@ def test_every_protocol_finds_what_is_there(protocol: Protocol) -> None:
     assert agree > (0.999 if protocol.scales == (1.0,) else 0.9)
     if not protocol.plain:
         torch.testing.assert_close(log_p.exp().sum(1), torch.ones(1, 40, 48), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scales": ()}, "zooms above 0"),
+        ({"scales": (1.0, -1.0)}, "zooms above 0, got 1.0,-1.0"),
+        ({"window": (0, 32)}, "two sizes above 0, got 0,32"),
+        ({"window": (32, 32), "stride": 1.5}, "stride must be above 0 and at most 1, got 1.5"),
+    ],
+)
+def test_a_protocol_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Protocol(**values)
 
 
 def test_a_flip_is_flipped_back() -> None:
