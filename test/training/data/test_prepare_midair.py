@@ -149,7 +149,16 @@ def _no_key(root: Path) -> None:
         del file["trajectory_5001/camera_data/color_left"]
 
 
+def _pack(root: Path) -> None:
+    """As downloaded: each flight's folder holds frames.zip, and the records are packed too."""
+    for path in root.rglob("*.*"):
+        path.unlink()
+    for folder in root.rglob("trajectory_*"):
+        (folder / "frames.zip").touch()
+
+
 DEFECTS = {
+    "packed": (_pack, "color_left/trajectory_5000 holds no pictures; unpack frames.zip first"),
     "no season": (
         lambda r: (r / SPRING).rename(r / "PLE_training/fall"),
         "lacks PLE_training/spring with the folders color_left",

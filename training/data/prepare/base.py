@@ -96,9 +96,13 @@ def need(root: Path, names: Iterable[str], page: str) -> None:
     missing = [name for name in names if not (root / name).exists()]
     if not missing:
         return
-    zips = sorted(p.name for p in root.glob("*.zip"))
-    hint = f"; unpack {', '.join(zips)} first" if zips else ""
-    raise UsageError(f"{root} lacks {', '.join(missing)}{hint}; official page: {page}")
+    raise UsageError(f"{root} lacks {', '.join(missing)}{packed(root)}; official page: {page}")
+
+
+def packed(folder: Path) -> str:
+    """``; unpack A.zip first`` if there are archives in a folder that lacks something."""
+    zips = sorted(p.name for p in folder.glob("*.zip"))
+    return f"; unpack {', '.join(zips)} first" if zips else ""
 
 
 def open_hdf5(path: Path) -> Any:

@@ -19,6 +19,7 @@ from training.data.prepare.base import (
     Source,
     class_ids,
     open_hdf5,
+    packed,
     read_picture,
 )
 from training.options import UsageError, opt
@@ -106,8 +107,9 @@ class MidAir(Source):
                         found.append(Entry(name, flight, published, paths))
         if missing and not self.partial:
             raise UsageError(
-                f"{len(missing)} pictures are missing, the first {missing[0]}; unpack all "
-                f"archives of {self.page}, or give --partial"
+                f"{len(missing)} pictures are missing, the first {missing[0]}"
+                f"{packed(missing[0].parent)}; unpack all archives of {self.page}, or give "
+                "--partial"
             )
         return found
 
@@ -148,7 +150,11 @@ def flights(part: Path) -> dict[str, list[str]]:
         folders = sorted(p for p in (part / COLOUR).glob("trajectory_*") if p.is_dir())
         if not folders:
             raise UsageError(f"{part} has neither {RECORDS} nor {COLOUR}/trajectory_* folders")
-        return {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
+        listed = {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
+        empty = [f for f in folders if not listed[f.name]]
+        if empty:
+            raise UsageError(f"{empty[0]} holds no pictures{packed(empty[0])}")
+        return listed
     with open_hdf5(path) as file:
         found = {}
         for flight in file:
