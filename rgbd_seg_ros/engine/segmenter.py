@@ -25,7 +25,7 @@ from rgbd_seg_ros.engine.backends import (
 )
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
-from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
+from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb, resize_depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +182,15 @@ class Segmenter:
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
     ) -> npt.NDArray[np.float32]:
-        """Unit vector (3) pointing down in the optical frame, from H×W metres (NaN invalid)."""
+        """Unit vector (3) pointing down in the optical frame, from H×W metres (NaN invalid).
+
+        It is found in the picture that a network of :attr:`need_intrinsics` reads, as in training:
+        a fraction of the work where the sensor's picture is larger.
+        """
+        height, width = self._networks[self.need_intrinsics[0]][1].size
         with torch.inference_mode():
-            metres, matrix = self._tensor(depth)[None, None], self._matrix(intrinsics, depth)
+            metres = resize_depth(self._tensor(depth)[None, None], (height, width))
+            matrix = self._tensor(intrinsics.resized(width, height).matrix())[None]
             down: npt.NDArray[np.float32] = estimate_gravity(metres, matrix)[0].cpu().numpy()
         return down
 

@@ -122,6 +122,8 @@ def test_without_gravity_it_is_estimated(hha_segmenter: Segmenter) -> None:
     assert down.shape == (3,)
     np.testing.assert_allclose(np.linalg.norm(down), 1.0, rtol=1e-6)
     alone = hha_segmenter(None, DEPTH, CAMERA)
+    told = hha_segmenter(None, DEPTH, CAMERA, hha_segmenter.estimate_gravity(DEPTH, CAMERA))
+    assert np.abs(alone.confidence.astype(int) - told.confidence).max() <= 1
     sideways = hha_segmenter(None, DEPTH, CAMERA, np.array([1.0, 0.0, 0.0]))
     assert (alone.confidence != sideways.confidence).any()
 
