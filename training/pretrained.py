@@ -36,7 +36,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
             ResNet encoders; or a file: an encoder by ``training.import_weights``, a published
             MiT or ResNet file as downloaded, or a network trained or imported here (its file, its
             run's folder or its bundle's folder), of which everything but a classifier for other
-            classes is taken, or the encoder alone if the decoder is another.
+            classes is taken, or the encoder alone, for every encoder, if the rest is another.
         preprocess: what the network will be fed; said if a trained one was fed otherwise.
 
     Raises:
@@ -113,7 +113,7 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
     trained = load_trained(path, network.spec.modality)
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
-        _say(f"encoder weights from {path}, without its decoder")
+        _say(f"encoder weights from {path}, nothing else")
         _say_normalisation(trained.record.preprocess, preprocess)
         return trained.record.licence  # type: ignore[no-any-return]
     own = network.state_dict()
@@ -132,10 +132,12 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
 
 
 def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
-    encoders = [(s.encoder, s.modality, s.depth_channels) for s in (theirs, ours)]
-    decoders = [(s.architecture, s.width, s.split, s.output_stride) for s in (theirs, ours)]
-    single = {theirs.architecture, ours.architecture} <= {"deeplabv3plus", "segformer"}
-    return single and encoders[0] == encoders[1] and decoders[0] != decoders[1]
+    if theirs.architecture not in ("deeplabv3plus", "segformer"):
+        return False  # it has more than one encoder
+    rest = [
+        (s.architecture, s.width, s.split, s.output_stride, s.in_channels) for s in (theirs, ours)
+    ]
+    return theirs.encoder == ours.encoder and rest[0] != rest[1]
 
 
 def _say_normalisation(trained: Preprocess, preprocess: Preprocess) -> None:

@@ -103,23 +103,34 @@ def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
     assert torch.equal(net.decoder.classifier.weight, before) == (classes == 7)
     assert "it was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="does not fit"):
-        load_pretrained(network("mit_b0", "rgbd"), str(path), PREPROCESS)
+        load_pretrained(network("mit_b1"), str(path), PREPROCESS)
 
 
-@pytest.mark.parametrize("name", ["crodino_mit_b0", "segformer_b0"])
-def test_of_a_network_with_another_decoder_the_encoder_is_taken(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "modality", "encoders"),
+    [
+        ("crodino_mit_b0", "rgb", ("encoder",)),
+        ("segformer_b0", "depth", ("encoder",)),
+        ("cmx_b0", "rgbd", ("rgb", "depth")),
+    ],
+)
+def test_of_another_network_every_encoder_is_taken(
+    name: str,
+    modality: str,
+    encoders: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     trained = network("mit_b0")
     record = NetworkRecord(trained.spec, PREPROCESS, LabelSet("x", tuple("abcd")))
     path = save_network(tmp_path / "rgb.safetensors", trained, record)
-    net = build(network_spec(name, num_classes=4, width=8))
+    net = build(network_spec(name, modality=modality, num_classes=4, width=8))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     load_pretrained(net, str(path), PREPROCESS)
-    encoder = {f"encoder.{k}": v for k, v in trained.encoder.state_dict().items()}
+    taken = {f"{e}.{k}": v for e in encoders for k, v in trained.encoder.state_dict().items()}
     for key, value in net.state_dict().items():
-        assert torch.equal(value, encoder.get(key, before[key])), key
-    assert "without its decoder" in capsys.readouterr().err
+        assert torch.equal(value, taken.get(key, before[key])), key
+    assert "nothing else" in capsys.readouterr().err
 
 
 def test_a_bundle_or_a_run_gives_the_network_of_the_same_modality(
