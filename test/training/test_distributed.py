@@ -59,18 +59,12 @@ def averaged(parameters: Any) -> list[Tensor]:
 
 
 def contrast(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """A contrastive loss whose every anchor sees all rows of the global batch."""
-    from training.methods.losses import global_mean
+    """CroDiNo-KD's contrastive loss, whose every anchor sees all rows of the global batch."""
+    from training.methods.crodino_kd import contrastive
 
     torch.manual_seed(1)
-    net, rows = nn.Linear(4, 3), torch.randn(5, 4)
-    own = net(cut(rows))
-    everyone = distributed.gather_rows(own)
-    first = distributed.first_row(len(own), CPU)
-    similarity = -torch.cdist(own, everyone.flip(0)).square()
-    positive = torch.arange(first, first + len(own))
-    loss = nn.functional.cross_entropy(similarity, positive, reduction="sum")
-    total = global_mean(loss, len(own))
+    net, rgb, depth = nn.Linear(4, 3), torch.randn(5, 4), torch.randn(5, 4)
+    total = contrastive(net(cut(rgb)), net(cut(depth)), tau=0.5)
     total.backward()
     mean = total.detach().clone()
     if distributed.world_size() > 1:
