@@ -83,7 +83,7 @@ class CoreConfig:
     # Is this stream alive?
     frozen_after: int = _parameter(
         10,
-        "identical frames in a row that make a stream `frozen`; 0: off (simulated cameras)",
+        "repeats of a picture in a row that make a stream `frozen`; 0: off (simulated cameras)",
         0,
         1000,
     )

@@ -99,6 +99,7 @@ class Core:
                 "disabled" if not enabled else "reset", "enabled" if enabled else "disabled"
             )
             self._enabled = enabled
+            self._now_ns = 0  # what the clock did meanwhile is nobody's concern
 
     def force_network(self, network: str) -> None:
         """``auto``, or the one network to use; raises ValueError for another name."""
@@ -186,12 +187,13 @@ class Core:
 
     def _settle(self) -> None:
         """After any news: decide instants, then the mode, then the next deadline."""
-        self._update_mode()
-        for instant in self._pairer.decide(self._now_ns, self._situation()):
+        situation = self._situation()
+        self._update_mode(situation)
+        for instant in self._pairer.decide(self._now_ns, situation):
             self._set_job(instant, raw=False)
         start_ends_ns = self._start_ends_ns
         if self.mode is Mode.STARTING and start_ends_ns and self._now_ns >= start_ends_ns:
-            self._change_mode(self._possible_mode(), "start")
+            self._change_mode(self._possible_mode(self._situation()), "start")
         self._warn()
         deadlines = [health.silence_deadline_ns for health in self.health.values()]
         deadlines.append(self._pairer.deadline_ns)
@@ -201,7 +203,7 @@ class Core:
 
     def _set_job(self, instant: Instant, *, raw: bool) -> None:
         if self.mode is Mode.STARTING:
-            self._change_mode(self._possible_mode(), "start")
+            self._change_mode(self._possible_mode(self._situation()), "start")
         rgb, depth = instant.rgb, instant.depth
         source = rgb if rgb is not None else depth
         if source is None:
@@ -236,7 +238,7 @@ class Core:
         else:
             instant = Instant(None, frame)
             self._pairer.note_instant(instant)
-            self._update_mode()
+            self._update_mode(situation)
             self._set_job(instant, raw=True)
 
     def _situation(self) -> Situation:
@@ -262,8 +264,7 @@ class Core:
 
     # --- Modes ---------------------------------------------------------------------------------
 
-    def _possible_mode(self) -> Mode:
-        situation = self._situation()
+    def _possible_mode(self, situation: Situation) -> Mode:
         raw = self._ok("depth_raw") and self._usable("depth", "depth_raw")
         return possible_mode(
             fused=situation.fusing,
@@ -271,8 +272,8 @@ class Core:
             depth="depth" in situation.single or raw,
         )
 
-    def _update_mode(self) -> None:
-        mode = self._possible_mode()
+    def _update_mode(self, situation: Situation) -> None:
+        mode = self._possible_mode(situation)
         if self.mode not in (mode, Mode.STARTING):
             reasons = [
                 f"{stream} {self.health[stream].reason}"
@@ -351,6 +352,7 @@ class Core:
             self.counters.count(stream, fate, self.counters.pending(stream))
         self._forget()
         self._change_mode(Mode.STARTING, reason)
+        self.mode_reason = reason
 
     def _forget(self) -> None:
         self.health = {stream: SensorHealth(stream, self._config) for stream in STREAMS}

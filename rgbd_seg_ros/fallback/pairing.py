@@ -88,6 +88,7 @@ class Pairer:
             "depth": deque(maxlen=MAX_SEEN),
         }
         self._lags_ns: deque[int] = deque(maxlen=MAX_LAGS)  # depth's arrival − colour's
+        self._lag_ns: dict[PairedStream, int] = {}
         self._missed: deque[bool] = deque(maxlen=MAX_INSTANTS)
         self._last: Instant | None = None
         self._wait_until_ns: int | None = None
@@ -117,11 +118,7 @@ class Pairer:
 
     def lag_ns(self, stream: PairedStream) -> int | None:
         """95th percentile of the partner's arrival minus this stream's; None until 5 are known."""
-        if len(self._lags_ns) < MIN_LAGS:
-            return None
-        sign = 1 if stream == "rgb" else -1
-        lags = sorted(sign * lag for lag in self._lags_ns)
-        return lags[math.ceil(0.95 * len(lags)) - 1]
+        return self._lag_ns.get(stream)
 
     def max_wait_ns(self, stream: PairedStream) -> int:
         """How long a frame of ``stream`` waits for its partner: learned and capped."""
@@ -320,6 +317,9 @@ class Pairer:
         if near and min(near)[0] <= skew_ns:
             lag_ns = now_ns - min(near)[1]
             self._lags_ns.append(lag_ns if stream == "depth" else -lag_ns)
+            if len(self._lags_ns) >= MIN_LAGS:
+                lags, rank = sorted(self._lags_ns), math.ceil(0.95 * len(self._lags_ns))
+                self._lag_ns = {"rgb": lags[rank - 1], "depth": -lags[-rank]}
 
     def _oldest(self) -> PairedStream | None:
         """The stream that holds the frame with the lowest stamp; colour on a tie."""

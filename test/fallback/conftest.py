@@ -1,10 +1,30 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the test rig (schedules, driver, oracle, planted bugs) importable by its tests."""
+"""Makes the test rig (schedules, driver, oracle, planted bugs) importable, its examples steady."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from hypothesis.internal.conjecture import providers
+
 sys.path.append(str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def steady_examples() -> Iterator[None]:
+    """The same examples whatever else runs: Hypothesis draws constants of all loaded modules.
+
+    It has no setting for that. Should a later version rename this method, the examples vary again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            providers.HypothesisProvider,
+            "_maybe_draw_constant",
+            lambda *_, **__: None,
+            raising=False,
+        )
+        yield

@@ -404,9 +404,25 @@ def test_disabled_drops_everything_and_enabled_begins_anew() -> None:
     assert (core.next_deadline(bench.now), core.next_job(bench.now)) == (None, None)
     assert (core.mode, core.mode_reason) == (Mode.STARTING, "disabled")
     core.set_enabled(True)
+    assert (core.mode, core.mode_reason) == (Mode.STARTING, "enabled")
     bench.jobs.clear()
     bench.both(60_000, 60_400)
     assert bench.networks == ["rgbd"] * 10
+
+
+@pytest.mark.parametrize("step_s", [-900.0, -0.4, 0.4, 900.0])
+def test_a_step_of_the_clock_while_disabled_is_of_no_concern(step_s: float) -> None:
+    bench = Bench().both(0, 400)
+    core = bench.core
+    core.set_enabled(False)
+    core.offer("rgb", rgb(bench.now), bench.now)
+    core.set_enabled(True)
+    now = bench.now + round(step_s * S)
+    core.offer("rgb", rgb(now), now)
+    core.offer("depth", depth(now), now)
+    assert (core.mode, core.next_job(now) is not None) == (Mode.RGBD, True)
+    assert core.next_deadline(now) == now + S  # a second of silence, counted from here
+    assert core.counters.fates["rgb"]["reset"] == 0
 
 
 def test_config_changes_at_run_time() -> None:

@@ -177,6 +177,11 @@ def millimetres(valid: int, value: int = 1500, spread: int = 20) -> Any:
         (millimetres(2), {}, None),
         (millimetres(19), {"min_valid_fraction": 0.2}, "no_depth"),
         (millimetres(20), {"min_valid_fraction": 0.2}, None),
+        (np.where(np.arange(100).reshape(10, 10) < 2, 5000, 5001).astype(np.uint16),
+         {"max_depth_m": 5.0}, None),
+        (np.where(np.arange(100).reshape(10, 10) < 1, 5000, 5001).astype(np.uint16),
+         {"max_depth_m": 5.0}, "no_depth"),
+        (millimetres(100, value=6000), {"max_depth_m": 5.0, "min_valid_fraction": 0.0}, None),
         (millimetres(100, spread=0), {}, "constant_depth"),
         (millimetres(100, spread=1), {}, None),
         (millimetres(100, spread=0), {"min_depth_std_m": 0.0}, None),
@@ -187,6 +192,7 @@ def millimetres(valid: int, value: int = 1500, spread: int = 20) -> Any:
         (millimetres(100, value=49_900), {}, None),
         (millimetres(100, value=50_100), {"max_median_depth_m": 0.0}, None),
         (millimetres(100).astype(np.float32), {}, "depth_units"),  # millimetres sent as metres
+        (millimetres(100).astype(np.float32), {"max_depth_m": 5.0}, "depth_units"),
         (millimetres(100).astype(np.float32) / 1000, {}, None),
     ],
 )  # fmt: skip

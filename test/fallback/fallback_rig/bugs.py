@@ -351,7 +351,7 @@ def starting_waits_for_nobody(plant: Plant) -> None:
     def advance(self: Core, now: int) -> bool:
         runs = real(self, now)
         if self.mode is Mode.STARTING and self._started_ns is not None:
-            self._change_mode(self._possible_mode(), "start")
+            self._change_mode(self._possible_mode(self._situation()), "start")
         return runs
 
     plant(Core, "_advance", advance)

@@ -90,6 +90,8 @@ class Oracle:
         self.streams = {s: StreamTruth(self.config) for s in STREAMS}
         self.records: dict[int, Record] = {}
         self.newest: dict[Stream, Frame] = {}
+        #: Is depth registered to colour, as far as is known?
+        self.aligned = True
         self.last_stamp: int | None = None
         #: Stamp since which no job has come: the last job's, or the first after a change.
         self._since: int | None = -(10**18)
@@ -107,15 +109,14 @@ class Oracle:
     def before(self, now: int) -> None:
         """Work out whether this call must clear all state, and let effective time pass."""
         self._cleared = False
-        self._pending_before = {s: self.core.counters.pending(s) for s in STREAMS}
-        self._reset_before = {s: self.core.counters.fates[s]["reset"] for s in STREAMS}
-        self._deadline_before = self._deadline
         if now <= 0:
             return
         step = round(self.config.clock_step_s * S)
         ahead = max(self._now, self._deadline or now)
         if self._now and (now < self._now - step or now > ahead + step):
             self.features.add("clock step")
+            self._pending_before = {s: self.core.counters.pending(s) for s in STREAMS}
+            self._reset_before = {s: self.core.counters.fates[s]["reset"] for s in STREAMS}
             self._clear()
             self._now = now
         self._now = max(now, self._now)
@@ -145,9 +146,10 @@ class Oracle:
             assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
             for record in self._records_of(job):
                 self.used[record.stream] += 1
-        self.pending = None
         assert self.core._job is None
-        self._check(now, settled=False)
+        if self.pending is not None or self._cleared:  # else nothing has changed
+            self.pending = None
+            self._check(now, settled=False)
 
     def before_action(self, action: str, now: int) -> None:
         """The user is about to do something."""
@@ -170,8 +172,7 @@ class Oracle:
                     if fate == "disabled":
                         self.disabled[s] += grown
                 self._clear()
-            if action == "reset":
-                self._now = now
+                self._now = now if action == "reset" else 0
         if action.startswith("force"):
             self.config = replace(self.config, force_network=action.split()[1])
         self._owed = self._since = None
@@ -204,9 +205,7 @@ class Oracle:
             lenders = ["rgb", "depth"]
         return any(s in self.newest and self.newest[s].intrinsics for s in lenders)
 
-    @property
-    def aligned(self) -> bool:
-        """Is depth registered to colour, as far as is known?"""
+    def _registered(self) -> bool:
         if self.config.assume_aligned or not {"rgb", "depth"} <= self.newest.keys():
             return True
         rgb, depth = self.newest["rgb"], self.newest["depth"]
@@ -281,6 +280,7 @@ class Oracle:
             return
         assert isinstance(item, Frame)
         self.newest[stream] = item
+        self.aligned = self._registered()
         serves = state is State.OK
         record = Record(stream, item, self._now, True, serves)
         self.records[id(item)] = record
@@ -356,11 +356,11 @@ class Oracle:
             )
         assert core.mode is self.mode, f"mode {core.mode}, should be {self.mode}"
         self._check_accounting()
-        if not self.ok(self._owed_stream):
+        if not (self.fusing or self.serves_alone(self._owed_stream)):
             self._owed = None  # what waits when its stream is lost is dropped; others have claims
         if self._owed_while_unknown and self._running and len(self._known_periods) == 2:
             self._owed = None  # now it is known which instants have no partner
-        if self._owed_stream != "depth_raw" and self._since is not None:
+        if self._owed is not None and self._owed_stream != "depth_raw" and self._since is not None:
             gap = self._owed_stamp - self._since
             if gap <= self._patience(self._owed_stream):
                 self._owed = None  # a period is longer than it seemed

@@ -22,7 +22,9 @@ class StreamTruth:
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
         self.state = State.WAITING
-        self.intervals: deque[int] = deque(maxlen=31)
+        #: Learned period, ns: the median of the last 31 stamp intervals; None before 5.
+        self.period: int | None = None
+        self._intervals: deque[int] = deque(maxlen=31)
         self.last_arrival: int | None = None
         self.last_usable = 0
         self.losses = 0
@@ -54,7 +56,7 @@ class StreamTruth:
             if self._new_run < 3:
                 return "malformed"
             self._picture, self._repeats = None, 0
-            self.intervals.clear()
+            self._forget_period()
         self._form, self._new_run, self.size = form, 0, item.size
         if now - item.stamp_ns > self.config.max_age_s * S:
             return "stale"
@@ -63,7 +65,9 @@ class StreamTruth:
         if self._last_stamp is not None:
             if item.stamp_ns <= self._last_stamp:
                 return "repeated_stamp"
-            self.intervals.append(item.stamp_ns - self._last_stamp)
+            self._intervals.append(item.stamp_ns - self._last_stamp)
+            if len(self._intervals) >= 5:
+                self.period = sorted(self._intervals)[len(self._intervals) // 2]
         self._last_stamp = item.stamp_ns
         if message.label:
             return message.label
@@ -72,12 +76,6 @@ class StreamTruth:
         return "frozen" if self._repeats >= self.config.frozen_after else None
 
     # --- The stream ----------------------------------------------------------------------------
-
-    @property
-    def period(self) -> int | None:
-        """Learned period, ns: the median of the last 31 stamp intervals; None before 5."""
-        ordered = sorted(self.intervals)
-        return ordered[len(ordered) // 2] if len(ordered) >= 5 else None
 
     @property
     def timeout(self) -> int:
@@ -139,6 +137,10 @@ class StreamTruth:
     def _lose(self) -> None:
         self.state = State.LOST
         self.losses += 1
-        self.intervals.clear()
+        self._forget_period()
         self._run.clear()
         self._verdicts.clear()
+
+    def _forget_period(self) -> None:
+        self._intervals.clear()
+        self.period = None
