@@ -49,7 +49,7 @@ def advice(
             yield (
                 "lag",
                 f"{partner} comes {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
-                f"max_wait_ms={config.max_wait_ms:g}: raise it to fuse",
+                f"max_wait_ms={config.max_wait_ms:g}, so {stream} is used alone: raise it to fuse",
             )
     if dependable and pairer.missed_fraction > MISSED_WARNING:
         yield (

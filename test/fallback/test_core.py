@@ -168,6 +168,15 @@ def test_large_steps_clear_all_state(step_s: float, call: str) -> None:
     assert core.next_job(now + 1) is not None
 
 
+@pytest.mark.parametrize(("late_ms", "cleared"), [(500, False), (501, True)])
+def test_a_step_ahead_is_told_by_the_tick_that_was_due(late_ms: int, cleared: bool) -> None:
+    bench = Bench().both(0, 400)
+    due = bench.core.next_deadline(bench.now)
+    assert due is not None
+    bench.core.tick(due + late_ms * MS)
+    assert bench.core.mode is (Mode.STARTING if cleared else Mode.RGBD)
+
+
 def test_a_late_tick_condemns_nobody() -> None:
     bench = Bench().both(0, 400)
     core, late = bench.core, T0 + (360 + 250 + 51) * MS

@@ -182,6 +182,8 @@ def millimetres(valid: int, value: int = 1500, spread: int = 20) -> Any:
         (np.where(np.arange(100).reshape(10, 10) < 1, 5000, 5001).astype(np.uint16),
          {"max_depth_m": 5.0}, "no_depth"),
         (millimetres(100, value=6000), {"max_depth_m": 5.0, "min_valid_fraction": 0.0}, None),
+        (np.tile(np.float32([2.0, 2.00018]), (8, 4)), {}, "constant_depth"),
+        (np.tile(np.float32([2.0, 2.00022]), (8, 4)), {}, None),
         (millimetres(100, spread=0), {}, "constant_depth"),
         (millimetres(100, spread=1), {}, None),
         (millimetres(100, spread=0), {"min_depth_std_m": 0.0}, None),

@@ -128,6 +128,25 @@ def test_a_lag_above_the_cap_is_told_once() -> None:
     assert bench.core.max_wait_ms("rgb") == 100
 
 
+@pytest.mark.parametrize(("lag_ms", "network"), [(94, "rgbd"), (106, "depth")])
+def test_colour_that_lags_by_more_than_the_cap_leaves_the_masks_to_depth(
+    lag_ms: int, network: str
+) -> None:
+    """A mask within the cap comes before a better one: had colour died, depth must bridge it."""
+    bench = Bench()
+    events = [(t, "depth", t) for t in range(0, 2400, 40)]
+    events += [(t + lag_ms, "rgb", t) for t in range(0, 2400, 40)]
+    for _, stream, t in sorted(events):
+        bench.depth(t) if stream == "depth" else bench.rgb(t, lag=lag_ms)
+    assert set(bench.networks[10:]) == {network}
+    assert {round(ms - (job.stamp_ns - T0) / MS) for ms, job in bench.jobs[10:-3]} == {
+        min(lag_ms, 100)
+    }
+    assert bench.core.mode is Mode.RGBD  # of the streams: both are OK; the job tells its network
+    told = [text for text in bench.core.drain_warnings() if "rgb comes 106 ms after depth" in text]
+    assert bool(told) is (network == "depth")
+
+
 def mixed(rgb_ms: int, depth_ms: int, end_ms: int, **config: Any) -> Bench:
     """Two streams of their own periods, from 0 on."""
     bench = Bench(**config)
@@ -153,7 +172,15 @@ def test_or_goes_alone_if_so_configured() -> None:
     assert bench.networks[-8:].count("rgbd") == 2
 
 
-@pytest.mark.parametrize(("depth_ms", "skips"), [(180, True), (240, False)])
+@pytest.mark.parametrize(("depth_ms", "skips"), [(60, False), (64, True)])
+def test_a_partner_counts_as_slower_from_one_and_a_half_periods_on(
+    depth_ms: int, skips: bool
+) -> None:
+    bench = mixed(40, depth_ms, 2400)
+    assert (bench.core.counters.fates["rgb"]["skipped"] > 0) is skips
+
+
+@pytest.mark.parametrize(("depth_ms", "skips"), [(200, True), (210, False)])
 def test_a_partner_slower_than_200_ms_is_not_skipped_for(depth_ms: int, skips: bool) -> None:
     bench = mixed(30, depth_ms, 3600)
     assert (bench.core.counters.fates["rgb"]["skipped"] > 0) is skips
@@ -242,15 +269,15 @@ def test_newest_wins_while_the_engine_is_busy() -> None:
 
 
 def test_a_tenth_of_missed_partners_is_told_with_lag_and_skew() -> None:
-    bench = fused()
-    for i in range(40):
-        bench.rgb(400 + 40 * i)
-        if i % 5:
-            bench.depth(400 + 40 * i, lag=4)
-    told = bench.core.drain_warnings()
-    assert len(told) == 1
-    assert "max_wait_ms" in told[0]
-    assert "max_skew_ms" in told[0]
+    for every, count in ((10, 0), (7, 1)):  # 3 and at least 4 of 30
+        bench = fused()
+        for i in range(40):
+            bench.rgb(400 + 40 * i)
+            if i % every:
+                bench.depth(400 + 40 * i, lag=4)
+        told = bench.core.drain_warnings()
+        assert len(told) == count
+        assert all("max_wait_ms" in text and "max_skew_ms" in text for text in told)
 
 
 def test_a_dying_partner_is_no_reason_to_advise_on_lag_and_skew() -> None:
