@@ -240,7 +240,8 @@ def _journal(path: Path) -> Iterator[dict[str, Any]]:
 def estimate(source: Source, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
     """Bytes that ``todo`` will need, from a few frames, whose depth must be plausible."""
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, SAMPLED).astype(int))]
-    pictures = [read_checked(source, entry) for entry in chosen]
+    shown = tracked(chosen, len(chosen), "looking at frames")
+    pictures = [read_checked(source, entry) for entry in shown]
     check_plausible(source, pictures)
     sizes = [sum(map(len, encode(p, source.depth_scale).values())) for p in pictures]
     blocks = 3 * 4096 / 2  # what the file system rounds up, on average
