@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ FrameId = tuple[Stream, int]
 #: Name of a counter to its values over time: (nanoseconds, value), in order of time.
 History = Mapping[str, Sequence[tuple[int, int]]]
 
-#: What may keep a frame out of a mask, in the order in which it is looked for.
+#: What may keep a frame out of a mask, besides being unusable for a reason.
 KEEPS_OUT = tuple(fate for fate in FATES if fate != "used")
 
 
@@ -150,18 +150,21 @@ class Agreement:
 class Evidence:
     """What explains differences. Each piece explains one frame and is used up by that."""
 
+    #: In the order of time.
     events: list[Event]
     #: Named losses whose time is not known, such as ``rgb_lost``, and how many there were.
     budgets: dict[str, int] = field(default_factory=dict)
 
-    def event(self, counters: Iterable[str], live: bool, t_ns: int) -> str | None:
-        """The first event of one of these counters that a frame of ``t_ns`` may have caused."""
-        for counter in counters:
-            for event in self.events:
-                near = t_ns - JITTER_NS <= event.to_ns and event.from_ns <= t_ns + REACH_NS
-                if event.counter == counter and event.live is live and near:
-                    self.events.remove(event)
-                    return str(event)
+    def event(self, counters: Collection[str], live: bool, t_ns: int) -> str | None:
+        """The first event of any of these counters that a frame of ``t_ns`` may have caused.
+
+        By time and not by counter: differences ask in the order of time, so each finds its own.
+        """
+        for event in self.events:
+            near = t_ns - JITTER_NS <= event.to_ns and event.from_ns <= t_ns + REACH_NS
+            if event.counter in counters and event.live is live and near:
+                self.events.remove(event)
+                return str(event)
         return None
 
     def budget(self, name: str) -> str | None:
@@ -288,10 +291,10 @@ class _Explanation:
         t_ns = self._arrivals.get(frame, frame[1])
         return self._evidence.event(self._fates(frame[0]), False, t_ns)
 
-    def _fates(self, stream: Stream) -> list[str]:
-        counters = {event.counter for event in self._evidence.events}
-        reasons = sorted(name for name in counters if name.startswith(f"{stream}_unusable_"))
-        return [*(f"{stream}_{fate}" for fate in KEEPS_OUT), *reasons]
+    def _fates(self, stream: Stream) -> set[str]:
+        unusable = {event.counter for event in self._evidence.events}
+        unusable = {name for name in unusable if name.startswith(f"{stream}_unusable_")}
+        return {f"{stream}_{fate}" for fate in KEEPS_OUT} | unusable
 
 
 def events(offline: History, live: History) -> list[Event]:

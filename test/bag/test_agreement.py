@@ -79,6 +79,16 @@ def test_a_counter_explains_only_one_difference() -> None:
     assert not judged(live_without(50, 51), [*once, *once]).unexplained
 
 
+def test_each_difference_takes_the_counter_of_its_own_time() -> None:
+    """An instant that was split and then superseded leaves its depth late, and no more."""
+    found = [at("rgb_superseded", i) for i in (50, 52, 54)]
+    found += [at("depth_superseded", 50), at("depth_late", 52), at("depth_superseded", 54)]
+    result = judged(live_without(50, 52, 54), found)
+    assert [d.causes[0] for d in result.differences] == [
+        "depth_superseded", "depth_late", "depth_superseded",
+    ]  # fmt: skip
+
+
 def test_masks_missing_beyond_the_floor_fail_though_explained() -> None:
     left_out = range(100, 110)
     found = [at(f"{stream}_superseded", i) for i in left_out for stream in ("rgb", "depth")]
