@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_BUNDLE = ROOT / "rgbd_seg_ros" / "bundles" / "default"
 EXECUTABLES = {"rgbd_seg", "segmenter", "fault_republisher", "replay_monitor", "replay_score"}
+NEEDED = ("launch/*.py", "config/*.*", "config/faults/*", "config/camera/*", "rviz/*")
 #: This Python's own colcon, if it has one: only that one can run the tests in `colcon test`.
 OWN = importlib.util.find_spec("colcon_core") is not None
 MAIN = "import sys; from colcon_core.command import main; sys.exit(main())"
@@ -23,12 +24,12 @@ MAIN = "import sys; from colcon_core.command import main; sys.exit(main())"
 
 def run(folder: Path, *command: str, source: Path | None = None) -> str:
     """Output of a command, run in a folder, after a workspace was sourced."""
-    # What the checkout has on its own paths must not help.
-    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env = dict(os.environ)
     if source is not None:
+        env.pop("PYTHONPATH", None)  # the checkout itself must not be found
         command = ("bash", "-c", 'source "$0" && exec "$@"', str(source), *command)
     done = subprocess.run(
-        command, cwd=folder, env=outside, capture_output=True, text=True, timeout=900, check=False
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -67,10 +68,9 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_what_a_robot_needs_is_installed(workspace: Path) -> None:
     prefix = workspace / "install" / "rgbd_seg_ros"
     share = prefix / "share" / "rgbd_seg_ros"
-    for folder, pattern in (("launch", "*.launch.py"), ("config", "**/*.*"), ("rviz", "*.rviz")):
-        for path in (ROOT / folder).glob(pattern):
-            if "train" not in path.parts:
-                assert (share / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+    for pattern in NEEDED:
+        for path in ROOT.glob(pattern):
+            assert (share / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     assert (share / "package.xml").is_file()
     assert (prefix / "share/ament_index/resource_index/packages/rgbd_seg_ros").is_file()
     for name in EXECUTABLES:
@@ -89,10 +89,10 @@ def test_the_default_bundle_is_found_from_elsewhere(workspace: Path, tmp_path: P
 @pytest.mark.ros
 def test_ros2_finds_it_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
     setup = workspace / "install" / "setup.bash"
-    listed = run(tmp_path, "ros2", "pkg", "executables", "rgbd_seg_ros", source=setup)
-    assert {line.split()[1] for line in listed.splitlines()} == EXECUTABLES
-    prefix = run(tmp_path, "ros2", "pkg", "prefix", "rgbd_seg_ros", source=setup)
-    assert Path(prefix.strip()).is_relative_to(workspace)
+    command = ("ros2", "pkg", "executables", "--full-path", "rgbd_seg_ros")
+    listed = [Path(line) for line in run(tmp_path, *command, source=setup).splitlines()]
+    assert {path.name for path in listed} == EXECUTABLES
+    assert all(path.is_relative_to(workspace) for path in listed)
     for name in ("seg", "replay"):
         command = ("ros2", "launch", "rgbd_seg_ros", f"{name}.launch.py", "--show-args")
         assert "'bundle':" in run(tmp_path, *command, source=setup)
