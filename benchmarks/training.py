@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in argv
     argv = [word for word in argv if word != "--json"]
-    if "-h" in argv or "--help" in argv or "--config" not in argv:
+    if "-h" in argv or "--help" in argv or "--config" not in argv[:-1]:
         print(__doc__)
         return 0 if "-h" in argv or "--help" in argv else 2
     recipe = read_yaml(Path(argv[argv.index("--config") + 1]))

@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,12 @@ def compare(
             "resume with that method or train into another --out"
         )
     if state["classes"] != list(labels.classes):
+        pairs = zip_longest(state["classes"], labels.classes)
+        number, (then, now) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise UsageError(
-            f"the checkpoint is of a label set of {len(state['classes'])} classes "
-            f"({', '.join(state['classes'][:3])}, …), the data now have {len(labels)} "
-            f"({', '.join(labels.classes[:3])}, …); train into another --out"
+            f"the checkpoint is of another label set: class {number} was {then!r} of "
+            f"{len(state['classes'])} and is now {now!r} of {len(labels)}; "
+            "train into another --out"
         )
     if state["steps_per_epoch"] != steps_per_epoch:
         raise UsageError(

@@ -153,6 +153,7 @@ def evaluate(
     from training.data.loader import scoring_loader
     from training.data.sources import open_split
     from training.distributed import is_main
+    from training.memory import out_of_memory
     from training.runlog import tracked
     from training.scoring import score
 
@@ -165,7 +166,8 @@ def evaluate(
         )
     cases, protocol = make_cases(networks, args, device)
     loader = scoring_loader(samples, config, device)
-    matrices = score(cases, tracked(loader, len(loader), "scoring"), len(labels), device)
+    with out_of_memory(f"while scoring: lower --eval-batch (now {config.eval_batch})"):
+        matrices = score(cases, tracked(loader, len(loader), "scoring"), len(labels), device)
     document = to_json(matrices, list(networks), labels.classes)
     document |= {
         "data": config.data,

@@ -24,6 +24,7 @@ from training.data.loader import Plan, scoring_loader, to_batch, training_loader
 from training.data.sources import open_split
 from training.data.transforms import encoding_of
 from training.interrupt import Interrupt
+from training.memory import out_of_memory
 from training.methods.base import Method, Task
 from training.options import UsageError
 from training.runlog import Clock, RunLog, progress_line
@@ -106,7 +107,8 @@ class Run:
         """Train to the end; returns the results, which are also in ``results.json``.
 
         Raises:
-            TrainingStopped: interrupted, a loss that is not finite, out of memory.
+            TrainingStopped: interrupted, or a loss is not finite.
+            UsageError: nothing to resume, or not into this; out of memory.
         """
         if self.config.resume:
             self._resume()
@@ -163,7 +165,11 @@ class Run:
         self.optimiser.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        try:
+        with out_of_memory(
+            f"with batch {config.batch} in {config.accumulate} parts at "
+            f"{config.size[0]}×{config.size[1]}: raise accumulate (same result), "
+            "lower batch or size, or use amp bf16"
+        ):
             for number, (raw, share) in enumerate(zip(raws, shares, strict=True)):
                 batch = to_batch(raw, self.task.preprocess, self.device, config.channels_last)
                 # Gradients are averaged over the ranks once, with the last part.
@@ -175,8 +181,6 @@ class Run:
                 finite &= torch.isfinite(loss.detach())
                 for name, value in losses.items():
                     totals[name] = totals.get(name, 0) + value.detach() * share
-        except (RuntimeError, MemoryError) as error:
-            raise out_of_memory(error, config) from error
         if not distributed.all_true([bool(finite)], self.device)[0]:
             raise self._not_finite(raws, totals)
         self.scaler.unscale_(self.optimiser)
@@ -215,7 +219,8 @@ class Run:
         self, cases: dict[str, Predictor], loader: Any, limit: int | None = None
     ) -> dict[str, ConfusionMatrix]:
         """Confusion matrices over all ranks."""
-        return score(cases, loader, len(self.task.labels), self.device, limit)
+        with out_of_memory(f"while scoring: lower eval_batch (now {self.config.eval_batch})"):
+            return score(cases, loader, len(self.task.labels), self.device, limit)
 
     def _validate(self, epoch: int) -> None:
         with self.scoring() as cases:
@@ -349,17 +354,3 @@ def set_determinism(config: RunConfig, device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic and device.type == "cuda"
-
-
-def out_of_memory(error: BaseException, config: RunConfig) -> BaseException:
-    """The error to raise: what to lower if memory ran out, else the error itself."""
-    text = str(error).lower()
-    if not isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) and not (
-        "can't allocate memory" in text or "out of memory" in text
-    ):
-        return error
-    return TrainingStopped(
-        f"out of memory with batch {config.batch} in {config.accumulate} parts at "
-        f"{config.size[0]}×{config.size[1]}: raise accumulate (same result), "
-        "lower batch or size, or use amp bf16"
-    )

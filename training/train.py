@@ -45,6 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         except TrainingStopped as stopped:
             run.log.say(str(stopped))
             return stopped.exit_code
+        except KeyboardInterrupt:  # a second Ctrl-C, or one outside of the steps
+            if not has_checkpoint(run.folder):
+                raise
+            run.log.say(f"interrupted; {run.how_to_resume}")
+            return 130
     return 0
 
 
@@ -57,7 +62,7 @@ def prepare_folder(settings: Settings) -> None:
         return
     folder = Path(settings.run.out)
     started = (folder / SAVED_RECIPE).is_file()
-    resumable = any((folder / "checkpoints").glob("step_*"))
+    resumable = has_checkpoint(folder)
     if settings.run.resume and not resumable:
         again = "start again with --overwrite" if started else "leave out --resume"
         raise UsageError(f"nothing to resume, {folder} has no checkpoint; {again}")
@@ -72,6 +77,11 @@ def prepare_folder(settings: Settings) -> None:
             "or choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder holds something to resume from."""
+    return any((folder / "checkpoints").glob("step_*"))
 
 
 if __name__ == "__main__":

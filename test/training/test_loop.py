@@ -1,14 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: exact resume after a kill, what stops a run, accumulation, the split of each score."""
+"""The loop: learning, what stops a run, accumulation, the split of each score."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,136 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from rgbd_seg_ros.bundle import load_network
 from rgbd_seg_ros.metrics import ConfusionMatrix
-from training import checkpoint, loop
+from training import loop
 from training.config import Settings
 from training.loop import Run, TrainingStopped
 from training.options import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]
-#: Keys of the tiny run that a command line repeats as they are.
-FLAGS = {"network", "width", "modality", "data", "root", "cache", "out", "workers", "tensorboard"}
 
 
 def train(settings: Settings) -> Run:
     run = Run(settings, CPU)
     run.train()
     return run
-
-
-def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-# Kills itself while it writes the optimiser state of the checkpoint of step 7, in mid-epoch.
-KILLED = """
-import json, os, signal, sys, torch
-from training import checkpoint
-from training.config import from_dict
-from training.loop import Run
-torch.set_num_threads(int(sys.argv[2]))
-write = checkpoint._write
-def write_or_die(path, data):
-    if "00000007" in str(path) and path.name == "optimiser.pt":
-        path.write_bytes(data[: len(data) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, data)
-checkpoint._write = write_or_die
-values = json.loads(sys.argv[1])
-Run(from_dict(values["method"], values, "the test"), torch.device("cpu")).train()
-"""
-
-
-def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -> None:
-    # 13 training samples in batches of 3: the last step of an epoch has a single-sample rest
-    # that is left out, steps 0..3 of the second epoch are 4..7.
-    keys = {
-        **{"batch": 3, "epochs": 2, "checkpoint_every": 1, "ema": 0.9, "deterministic": True},
-        **{"workers": 2, "accumulate": 1, "clip_norm": 1.0, "amp": "bf16", "warmup_epochs": 0.5},
-    }
-    whole = train(settings(**keys, out=str(tmp_path / "whole")))
-
-    broken = settings(**keys, out=str(tmp_path / "broken"))
-    command = [sys.executable, "-c", KILLED, json.dumps(broken.to_dict())]
-    killed = subprocess.run([*command, str(torch.get_num_threads())], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    left = sorted(p.name for p in (tmp_path / "broken" / "checkpoints").iterdir())
-    assert left == [".writing_00000007", "step_00000005", "step_00000006"]
-
-    resumed = Run(settings(**keys, out=str(tmp_path / "broken"), resume=True), CPU)
-    resumed.train()
-    assert resumed.step == whole.step == 8
-    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
-    assert whole.average is not None
-    assert resumed.average is not None
-    assert_same_weights(resumed.average.state, whole.average.state)
-    files = [tmp_path / name / "best" / "rgb.safetensors" for name in ("whole", "broken")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("epoch", [0, 2])
-def test_a_validation_that_a_kill_prevented_is_made_up_for(
-    settings: Make, epoch: int, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """``before`` the validation, or ``after`` it, its best student written but no checkpoint."""
-    keys = {"epochs": 3, "checkpoint_every": 1, "ema": 0.9}
-    whole = train(settings(**keys, out=str(tmp_path / "whole")))
-    validate = Run._validate
-
-    def killed(run: Run, now: int) -> None:
-        if now == epoch and moment == "before":
-            raise SystemExit
-        validate(run, now)
-        if now == epoch:
-            raise SystemExit
-
-    monkeypatch.setattr(Run, "_validate", killed)
-    with pytest.raises(SystemExit):
-        train(settings(**keys))
-    monkeypatch.undo()
-    resumed = train(settings(**keys, resume=True))
-    assert (resumed.best, resumed.stale) == (whole.best, whole.stale)
-    assert (resumed.step, resumed.validated) == (whole.step, whole.validated)
-    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
-    files = [tmp_path / name / "best" / "rgb.safetensors" for name in ("whole", "run")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("whole", "run")]
-    for document in results:
-        assert document.pop("train_s") > 0
-        document.pop("peak_memory_mb")
-    assert results[0] == results[1]
-
-
-@pytest.mark.parametrize("step", [1, 2])
-def test_interrupt_saves_and_says_how_to_resume(
-    settings: Make, step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    whole = train(settings(out=str(tmp_path / "whole")))
-    run = Run(settings(), CPU)
-    original = run._step
-
-    def step_then_signal(*args: Any) -> Any:
-        losses = original(*args)
-        if run.step == step:
-            signal.raise_signal(signal.SIGINT)
-        return losses
-
-    monkeypatch.setattr(run, "_step", step_then_signal)
-    with pytest.raises(
-        TrainingStopped, match=r"saved at step .* supervised --out .* --resume"
-    ) as stopped:
-        run.train()
-    assert stopped.value.exit_code == 130
-    resumed = train(settings(resume=True))
-    assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
 
 
 def test_learning_works_and_each_score_says_its_split(settings: Make, tmp_path: Path) -> None:
@@ -241,8 +123,12 @@ def test_running_out_of_memory_says_what_to_lower(
         raise error
 
     monkeypatch.setattr(loop, "to_batch", fail)
-    with pytest.raises(TrainingStopped, match=r"out of memory with batch 4 .*raise accumulate"):
+    with pytest.raises(UsageError, match=r"out of memory with batch 4 .*raise accumulate"):
         Run(settings(sanity_batches=0), CPU).train()
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "score", fail)
+    with pytest.raises(UsageError, match=r"while scoring: lower eval_batch \(now 16"):
+        Run(settings(overwrite=True), CPU).train()
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(
@@ -283,77 +169,6 @@ def test_overfit_trains_and_validates_on_the_same_few(settings: Make) -> None:
     assert shown == {run.loader.dataset.samples[i].name for i in range(4)}  # type: ignore[attr-defined]
 
 
-def test_nothing_to_resume(settings: Make) -> None:
-    with pytest.raises(UsageError, match="nothing to resume"):
-        Run(settings(resume=True), CPU).train()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"classes": ["floor", "wall", "ceiling"]}, "label set"),
-        ({"steps_per_epoch": 99}, "99 steps per epoch"),
-        ({"method": "crodino_kd"}, "method 'crodino_kd', not 'supervised'"),
-    ],
-)
-def test_resume_of_another_run_is_refused(
-    settings: Make, change: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    run = train(settings(epochs=1))
-    state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
-    if "method" in change:
-        state["settings"]["method"] = change["method"]
-    else:
-        state.update(change)
-    with pytest.raises(UsageError, match=message):
-        checkpoint.compare(state, run.settings, run.task.labels, run.plan.steps)
-
-
-def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
-    run = train(settings(epochs=1))
-    state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
-    changed = settings(epochs=1, lr=5e-4)
-    lines = checkpoint.compare(state, changed, run.task.labels, run.plan.steps)
-    assert lines == ["lr 0.0005 instead of 0.001"]
-
-
-def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
-    """What can change does, from then on; what cannot is refused by name."""
-    first = train(settings(epochs=1))
-    with pytest.raises(UsageError, match="does not fit the networks, with width 16 instead of 8"):
-        Run(settings(width=16, resume=True), CPU).train()
-    changed = Run(
-        settings(weight_decay=0.5, betas=[0.5, 0.6], ema=0.9, amp="fp16", resume=True), CPU
-    )
-    changed._resume()
-    assert [g["weight_decay"] for g in changed.optimiser.param_groups] == [0.5, 0.0]
-    assert {g["betas"] for g in changed.optimiser.param_groups} == {(0.5, 0.6)}
-    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (first.optimiser, changed.optimiser)]
-    assert torch.equal(*moments)
-    assert changed.average is not None
-    assert_same_weights(changed.average.state, first.method.state_dict())
-    changed.train()
-    assert changed.step == 6
-
-
-def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) -> None:
-    from training.train import main
-
-    flags = [f"--{key}={value}" for key, value in settings().to_dict().items() if key in FLAGS]
-    with pytest.raises(ValueError, match="unknown device 'tpu'"):
-        main(["supervised", *flags, "--device", "tpu"])
-    with pytest.raises(UsageError, match=r"has no checkpoint; leave out --resume"):
-        main(["supervised", *flags, "--resume"])
-    assert main(["supervised", *flags, "--size=32,32", "--epochs=1"]) == 0
-    with pytest.raises(UsageError, match=r"holds a run; add --resume to continue it, --overwrite"):
-        main(["supervised", *flags, "--size=32,32"])
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    with pytest.raises(UsageError, match=r"holds a run; add --overwrite"):
-        main(["supervised", *flags, "--size=32,32"])
-    with pytest.raises(UsageError, match=r"has no checkpoint; start again with --overwrite"):
-        main(["supervised", *flags, "--resume"])
-
-
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp: str) -> None:
     run = Run(settings(amp=amp), CPU)
@@ -367,23 +182,6 @@ def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp:
     assert after.dtype == torch.float32
     assert not torch.equal(before, after)
     assert bool(run.scaler.state_dict()) == (amp == "fp16")
-
-
-def test_a_refused_resume_leaves_the_recipe_alone(settings: Make, tmp_path: Path) -> None:
-    from training.train import prepare_folder
-
-    prepare_folder(settings(epochs=1))
-    train(settings(epochs=1))
-    saved = (tmp_path / "run" / "config.yaml").read_text()
-    other = settings(resume=True, batch=2)
-    prepare_folder(other)
-    with pytest.raises(UsageError, match="steps per epoch"):
-        Run(other, CPU).train()
-    assert (tmp_path / "run" / "config.yaml").read_text() == saved
-    longer = settings(resume=True, epochs=2)
-    prepare_folder(longer)
-    assert train(longer).step == 6
-    assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_tensorboard_gets_scalars_and_pictures(settings: Make, tmp_path: Path) -> None:

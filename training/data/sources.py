@@ -55,7 +55,10 @@ def open_split(config: RunConfig, split: Split) -> Samples:
         split = "train"
     samples = source(config, split)
     if len(samples) == 0:
-        raise UsageError(f"split {split!r} of data set {config.data!r} has no samples")
+        raise UsageError(
+            f"split {split!r} of data set {config.data!r} has no samples; "
+            "add some, or mend the lists that say which split each belongs to"
+        )
     if config.overfit and split == "train":
         return Subset(samples, list(range(min(config.overfit, len(samples)))))
     return samples
