@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -205,6 +206,11 @@ def test_camera_profiles_map_every_input(profile: Path, overlay: Path) -> None:
     assert isinstance(parameters, dict)
     moved, _ = seg.camera_profile(str(profile), "/left/cam/")
     assert all(theirs.startswith("/left/cam/") for _, theirs in moved)
+
+
+def test_dds_settings_are_well_formed() -> None:
+    root = ElementTree.parse(ROOT / "config" / "cyclonedds_local.xml").getroot()
+    assert root.tag.endswith("CycloneDDS")
 
 
 def test_unknown_camera_lists_the_known_ones(overlay: Path) -> None:
