@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -117,7 +118,16 @@ def processes(context: LaunchContext) -> list[Any]:
     )
     player = ExecuteProcess(
         cmd=[
-            *("ros2", "bag", "play", str(bag), "--clock", "250", "--rate", value["rate"]),
+            *(
+                "ros2",
+                "bag",
+                "play",
+                str(playable(bag, out)),
+                "--clock",
+                "250",
+                "--rate",
+                value["rate"],
+            ),
             *("--start-paused", "--disable-keyboard-controls"),
             *("--qos-profile-overrides-path", str(out / "player_qos.yaml")),
             # Not all: the bag may hold the outputs of an earlier node, or a clock.
@@ -181,6 +191,18 @@ def follow(
             "lines above say why"
         )
     return actions
+
+
+def playable(bag: Path, out: Path) -> Path:
+    """The bag, or links to its files where they are compressed: rosbag2 unpacks beside them."""
+    if not bag.is_dir() or not any(bag.glob("*.zstd")):
+        return bag
+    links = out / "bag"
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir()
+    for file in bag.iterdir():
+        (links / file.name).symlink_to(file)
+    return links
 
 
 def write_settings(out: Path, given: dict[str, Any], plan: dict[str, Any]) -> None:
