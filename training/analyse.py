@@ -52,6 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     out: Path = args["out"]
     if out.exists() and any(out.iterdir()) and not args["overwrite"]:
         raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
+    if args["frames"] < 1 or args["panels"] < 0:
+        raise UsageError(
+            f"--frames must be 1 or more and --panels 0 or more, got {args['frames']} and "
+            f"{args['panels']}"
+        )
     named = [text.rpartition("=")[::2] for text in args["networks"]]
     paths = [Path(path) for _, path in named]
     recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(paths)
@@ -89,6 +94,7 @@ def analyse(
     networks: Mapping[str, Network], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
     """Figures of every stage; files under ``--out``."""
+    import numpy as np
     import torch
 
     from rgbd_seg_ros.predict import write_picture
@@ -130,8 +136,9 @@ def analyse(
         name: predictor(network.module, network.record.spec.modality, network.record.preprocess)
         for name, network in networks.items()
     }
-    for index in range(0, len(looked), -(-len(looked) // max(1, args["panels"]))):
-        row = panel(looked[index], cases, samples.label_set, device)
+    shown = min(args["panels"], len(looked))
+    for index in np.linspace(0, len(looked) - 1, shown).round().astype(int):
+        row = panel(looked[int(index)], cases, samples.label_set, device)
         write_picture(out / f"panel_{index:06d}.png", row)
     document = {
         "data": config.data,

@@ -61,6 +61,8 @@ def test_it_writes_figures_and_pictures(
     assert cv2.imread(str(out / "histograms.png")) is not None
     with pytest.raises(UsageError, match="is not empty"):
         main(arguments(networks, dataset, out))
+    with pytest.raises(UsageError, match=r"--frames must be 1 or more .* got 0 and 2"):
+        main([*arguments(networks, dataset, tmp_path / "none"), "--frames", "0"])
 
 
 def test_equal_names_are_refused(networks: dict[str, Path], dataset: Path, tmp_path: Path) -> None:
