@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.preprocess import Preprocess
 from training.config import options_of
 from training.methods.base import Batch, Task
@@ -83,6 +84,17 @@ def test_contrast_has_a_finite_gradient_where_vectors_coincide() -> None:
     assert z.grad.isfinite().all()
 
 
+def test_orthogonality_has_a_finite_gradient_where_a_half_is_zero() -> None:
+    inv, spec = torch.zeros(2, 4, 3, 5, requires_grad=True), torch.rand(2, 4, 3, 5)
+    orthogonality(inv, spec).backward()
+    assert inv.grad is not None
+    assert inv.grad.isfinite().all()
+    dead = torch.zeros(2, 4, 3, 5, requires_grad=True)
+    contrastive(embedding(dead), embedding(spec), TAU).backward()
+    assert dead.grad is not None
+    assert dead.grad.isfinite().all()
+
+
 def test_one_scene_has_no_negatives() -> None:
     with pytest.raises(ValueError, match="at least 2 scenes, got 1"):
         contrastive(unit_rows(1, 0), unit_rows(1, 1), TAU)
@@ -125,8 +137,8 @@ def test_orthogonality_is_zero_for_disjoint_supports() -> None:
     assert float(orthogonality(inv, inv)) == pytest.approx(1.0)
 
 
-def test_the_segmentation_terms_equal_the_literal_formula() -> None:
-    method, batch = build(auxiliary_skip=False), a_batch()
+def test_every_term_equals_the_literal_formula() -> None:
+    method, batch = build(auxiliary_skip=False, tau=0.1), a_batch(3)
     method.eval()  # so that every call of a decoder gives the same
     losses = method(batch)
     rgb, depth = method.students["rgb"], method.students["depth"]
@@ -148,6 +160,10 @@ def test_the_segmentation_terms_equal_the_literal_formula() -> None:
         torch.testing.assert_close(losses[f"seg_{m}"], ce(plain, m))
         torch.testing.assert_close(losses[f"mix_{m}"], ce(mixed, m))
         torch.testing.assert_close(losses[f"aux_{m}"], ce(aux[0], m) + ce(aux[1], m))
+    apart = sum(nn.functional.cosine_similarity(inv[m], spec[m], dim=1).mean() for m in inv)
+    torch.testing.assert_close(losses["orth"], apart)
+    z = {m: nn.functional.normalize(half.mean(dim=(2, 3)), dim=1) for m, half in inv.items()}
+    torch.testing.assert_close(losses["con"], contrastive(z["rgb"], z["depth"], 0.1))
     assert set(losses) == {*(f"{t}_{m}" for t in ("seg", "mix", "aux") for m in ("rgb", "depth")),
                            "orth", "con"}  # fmt: skip
 
@@ -216,8 +232,10 @@ def test_gradient_reaches_only_what_a_term_trains() -> None:
 def test_only_the_students_are_exported() -> None:
     method = build()
     for student in method.students.values():
-        assert not any("auxiliary" in name for name in student.state_dict())
+        plain = build_network(student.spec)
         assert student.spec.split
+        assert student.state_dict().keys() == plain.state_dict().keys()
+        assert [type(m) for m in student.modules()] == [type(m) for m in plain.modules()]
     trained = {p for group in parameter_groups(method, 0.1) for p in group["params"]}
     assert trained == set(method.parameters())
 

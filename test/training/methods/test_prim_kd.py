@@ -19,6 +19,7 @@ from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.models import network_spec
 from rgbd_seg_ros.preprocess import Preprocess
 from training.config import options_of
+from training.methods import prim_kd
 from training.methods.base import Batch, Task
 from training.methods.losses import kl_divergence
 from training.methods.prim_kd import PrimKD, aligner, select_stage, stage_error
@@ -60,7 +61,7 @@ def a_batch(depth_channels: int = 1) -> Batch:
 
 def literal_kl(p_logits: Tensor, q_logits: Tensor, valid: Tensor) -> float:
     """Pixel by pixel, class by class, in double precision."""
-    p, q = p_logits.double().softmax(1), q_logits.double().softmax(1)
+    p, q = p_logits.detach().double().softmax(1), q_logits.detach().double().softmax(1)
     total, count = 0.0, 0
     for b, y, x in valid.nonzero().tolist():
         for k in range(p.shape[1]):
@@ -105,8 +106,32 @@ ERRORS = torch.tensor([[1.0, 7.0, 2.0, 4.0], [5.0, 1.0, 3.0, 3.0]])
         ("average", "sample", [3.5, 3.0]),
     ],
 )
-def test_selection_by_hand(select: str, scope: str, expected: list[float]) -> None:
+def test_selection_by_hand(
+    teachers: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    select: str,
+    scope: str,
+    expected: list[float],
+) -> None:
     assert select_stage(ERRORS, select, scope).tolist() == expected
+    # … and it is what the method does, stage by stage.
+    stages = iter(ERRORS.T)
+    monkeypatch.setattr(prim_kd, "stage_error", lambda *_: next(stages))
+    method = build(teachers["rgb"], select=select, scope=scope, alpha=0.0, beta=0.5)
+    assert float(method(a_batch())["feat"]) == pytest.approx(0.5 * sum(expected) / 2)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_a_fixed_stage_guides_alone(teachers: dict[str, Path], stage: int) -> None:
+    method = build(teachers["rgb"], select=f"stage{stage}", alpha=0.0, beta=1.0).eval()
+    batch = a_batch()
+    assert method.teacher is not None
+    assert list(method.aligners) == [f"stage{stage}"]
+    aligned = method.aligners[f"stage{stage}"](
+        method.students["rgbd"](batch.rgb, batch.depth).features[stage - 1]
+    )
+    error = (aligned - method.teacher(batch.rgb).features[stage - 1]).square().mean()
+    torch.testing.assert_close(method(batch)["feat"], error)
 
 
 def test_only_the_selected_stage_of_each_sample_gets_a_gradient() -> None:
@@ -138,6 +163,8 @@ def test_the_losses_equal_the_literal_formula(teachers: dict[str, Path]) -> None
     ce = torch.nn.functional.cross_entropy(output.logits, batch.labels["rgbd"], ignore_index=255)
     torch.testing.assert_close(losses["ce"], ce)
     assert list(losses) == ["ce", "pred", "feat"]
+    kinds = [[type(part).__name__ for part in align] for align in method.aligners.values()]
+    assert kinds == [["Conv2d", "Conv2d", "ReLU", "Conv2d"]] * 4
 
 
 def test_kl_direction_and_pixels(teachers: dict[str, Path]) -> None:
@@ -177,6 +204,7 @@ def test_training_moves_the_student_and_never_the_teacher(
 ) -> None:
     method = build(teachers[modality], teacher_modality=modality, select=select, aligner="single")
     assert method.teacher is not None
+    assert all(type(align) is torch.nn.Conv2d for align in method.aligners.values())
     teacher = method.teacher.module
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     student = {k: v.clone() for k, v in method.students.state_dict().items()}
