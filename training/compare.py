@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config import run_command
-from training.options import UsageError, lookup
+from training.config import SAVED_RECIPE, run_command
+from training.interrupt import Interrupt
+from training.options import UsageError, lookup, read_yaml
 from training.plan import Member, Plan, Row, read_plan
 from training.runlog import duration, table
 
 #: Seconds between two looks at the processes.
 POLL_S = 0.5
+#: Of a run's folder: the keys that it was started with.
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,25 @@ class Task:
         if self.epochs:
             keys["epochs"] = self.epochs
         return keys
+
+    def check(self) -> None:
+        """That what its folder holds, finished or begun, is what the plan says now.
+
+        Raises:
+            UsageError: it was trained by other keys, so its scores are of another plan.
+        """
+        path = self.folder / RECIPE
+        trained = results(self.folder) or any((self.folder / "checkpoints").glob("step_*"))
+        if not trained or not path.is_file():
+            return
+        was, now = read_yaml(path), self.recipe()
+        keys = was.keys() | now.keys()
+        for key in sorted(keys - {"teacher"} if self.teacher else keys):  # a path under --out
+            if was.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.folder} was trained with {key} {was.get(key)}, the plan asks for "
+                    f"{now.get(key)}: give another --out, or remove that folder to train it anew"
+                )
 
 
 def results(folder: Path) -> dict[str, Any] | None:
@@ -98,25 +122,25 @@ def tasks(plan: Plan, out: Path) -> Iterator[Task]:
 class Runner:
     """Trains tasks side by side, each in a process of its own; takes up what was begun."""
 
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: int, interrupt: Interrupt) -> None:
+        self.jobs, self.interrupt = jobs, interrupt
         self.running: dict[Path, subprocess.Popen[bytes]] = {}
         self.failed: list[Path] = []
 
     def run(self, todo: list[Task]) -> None:
-        """Until every task is done or cannot be. Ctrl-C lets the running ones save first."""
+        """Until every task is done or cannot be; an interrupt lets the running ones save."""
         total, began, finished = len(todo), time.monotonic(), 0
         waiting = [task for task in todo if results(task.folder) is None]
         print(f"{total} runs, {total - len(waiting)} already done", file=sys.stderr)
         try:
-            while waiting or self.running:
+            while (waiting or self.running) and not self.interrupt.asked:
                 for folder in self._reap():
                     finished += 1
                     left = (len(waiting) + len(self.running)) * (time.monotonic() - began)
                     print(f"{'FAILED' if folder in self.failed else 'done'}  {folder}  "
                           f"({len(waiting) + len(self.running)} left, about "
                           f"{duration(left / finished)})", file=sys.stderr)  # fmt: skip
-                ready = [t for t in waiting if all(results(n) is not None for n in t.needs)]
+                ready = [t for t in waiting if all(map(self._is_done, t.needs))]
                 for task in ready[: self.jobs - len(self.running)]:
                     waiting.remove(task)
                     self._start(task)
@@ -129,18 +153,24 @@ class Runner:
             for process in self.running.values():
                 process.wait()
 
+    def _is_done(self, folder: Path) -> bool:
+        # A running process may be half through writing its results.
+        return folder not in self.running and results(folder) is not None
+
     def _start(self, task: Task) -> None:
         import yaml
 
+        task.check()
+        resume = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else []
+        if not resume and (task.folder / SAVED_RECIPE).exists():
+            shutil.rmtree(task.folder)  # it ended before its first checkpoint
         task.folder.mkdir(parents=True, exist_ok=True)
-        recipe = task.folder / "recipe.yaml"
+        recipe = task.folder / RECIPE
         recipe.write_text(yaml.safe_dump(task.recipe(), sort_keys=False))
-        fresh = ["--overwrite"] if (task.folder / "config.yaml").exists() else []
-        again = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else fresh
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
         command = [sys.executable, "-m", "training.train", task.member.keys["method"],
-                   "--config", str(recipe), "--out", str(task.folder), *again]  # fmt: skip
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": threads}
+                   "--config", str(recipe), "--out", str(task.folder), *resume]  # fmt: skip
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, **os.environ}
         with (task.folder / "output.txt").open("ab") as output:
             self.running[task.folder] = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment,
@@ -163,6 +193,8 @@ def collect(plan: Plan, out: Path) -> dict[str, dict[str, Any]]:
         runs = [[chosen[member.name, seed] for member in row.members] for seed in row.seeds]
         found = [[results(task.folder) for task in seed] for seed in runs]
         if all(r is not None for seed in found for r in seed):
+            for task in itertools.chain(*runs):
+                task.check()
             document[row.name] = figures(row, runs, found)
     return document
 
@@ -193,19 +225,22 @@ def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[st
 
 
 def summary(document: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table: test mIoU in per cent, mean ± deviation over seeds."""
+    """The table: test mIoU in per cent, mean ± deviation over seeds; what it cost."""
     names = [f"miou_{m}" for m in ("rgb", "depth", "rgbd")]
     shown = [n for n in names if any(n in row for row in document.values())]
-    head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr"]
+    head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr",
+            "step, s", "M main / aux / teacher"]  # fmt: skip
     rows = [head]
     for name, row in document.items():
         kept = [row[n] for n in shown if n in row]
         means = [statistics.mean(seed) for seed in zip(*kept, strict=True)]
         cells = [spread(row[n]) if n in row else "" for n in shown]
         rates = ", ".join(f"{rate:g}" for rate in row["lr"])
-        rows.append(
-            [name, *cells, spread(means), str(len(row["seeds"])), str(row["epochs"]), rates]
-        )
+        millions = [row[f"params_{part}"] / 1e6 for part in ("main", "aux", "teacher")]
+        rows.append([
+            name, *cells, spread(means), str(len(row["seeds"])), str(row["epochs"]), rates,
+            f"{row['step_s']:.2f}", " / ".join(f"{m:.2f}" for m in millions),
+        ])  # fmt: skip
     return table(rows)
 
 
@@ -236,12 +271,18 @@ def main(argv: list[str] | None = None) -> int:
         for row in args.rows:
             lookup("row", row, plan.rows)
         todo = wanted(todo, {m.name for r in args.rows for m in plan.rows[r].members})
+    for task in todo:
+        if all(results(folder) is not None for folder in task.needs):
+            task.check()
     if args.dry_run:
         for task in todo:
             print(task.folder, "done" if results(task.folder) else "")
         return 0
-    runner = Runner(args.jobs)
-    runner.run(todo)
+    with Interrupt() as interrupt:
+        runner = Runner(args.jobs, interrupt)
+        runner.run(todo)
+    if interrupt.asked:
+        raise KeyboardInterrupt
     document = collect(plan, out)
     (out / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
     print(summary(document), file=sys.stderr)

@@ -73,15 +73,24 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(
             f"{path} needs seeds, tune (lr, epochs, seed), keys and rows: {error!r}"
         ) from error
+    if not tuning.lr or not isinstance(raw, dict):
+        raise UsageError(f"{path} needs at least one rate as tune.lr, and rows by their names")
     rows: dict[str, Row] = {}
     for name, own in raw.items():
+        if not isinstance(own, dict):
+            raise UsageError(f"{path}, {name}: a row needs keys, got {own!r}")
         keys = {**common, **_inherited(raw, name, str(path))}
         seeds = tuple(own.get("seeds", default_seeds))
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise UsageError(f"{path}, {name}: seeds must be some different numbers, got {seeds}")
         teacher = keys.pop("teacher_row", None)
         tuned_as = own.get("like", name)
         for row in (teacher, tuned_as):
             if row is not None and row != name:
                 lookup("row above", row, rows)
+        if teacher and len(rows[teacher].members) > 1:
+            raise UsageError(f"{path}, {name}: teacher_row {teacher} trains several networks; "
+                             "name a row of one")  # fmt: skip
         if tuning.seed in seeds:
             raise UsageError(f"{path}, {name}: seed {tuning.seed} is the one for tuning")
         if "method" not in keys:

@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import signal
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from training import compare
 from training.compare import Task, best_rate, collect, main, results, spread, tasks, wanted
 from training.options import UsageError
 from training.plan import read_plan
@@ -127,6 +134,17 @@ def test_the_spread_is_the_sample_deviation() -> None:
     assert spread([0.5]) == "50.00"
 
 
+def test_the_table_has_scores_and_cost() -> None:
+    row = {"miou_rgb": [0.4, 0.5], "miou_depth": [0.2, 0.3], "seeds": [0, 1], "epochs": 5,
+           "lr": [1e-3, 3e-4], "step_s": 1.234, "params_main": 1_500_000, "params_aux": 250_000,
+           "params_teacher": 0}  # fmt: skip
+    line = compare.summary({"a": row}).splitlines()[-1]
+    assert re.split(r"\s{2,}", line.strip()) == [
+        "a", "45.00 ± 7.07", "25.00 ± 7.07", "35.00 ± 7.07", "2", "5", "0.001, 0.0003", "1.23",
+        "1.50 / 0.25 / 0.00",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -136,6 +154,18 @@ def test_the_spread_is_the_sample_deviation() -> None:
         ({"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}}, "unknown row above 'b'"),
         ({"seeds": [9]}, "seed 9 is the one for tuning"),
         ({"tune": {"lr": [1e-3]}}, "needs seeds, tune"),
+        ({"tune": {"lr": [], "epochs": 1, "seed": 9}}, "at least one rate"),
+        ({"seeds": [0, 0]}, r"some different numbers, got \(0, 0\)"),
+        ({"rows": {"a": None}}, "a row needs keys, got None"),
+        (
+            {
+                "rows": {
+                    "pair": a_plan()["rows"]["pair"],
+                    "a": {"method": "kd_v2", "teacher_row": "pair"},
+                }
+            },
+            "teacher_row pair trains several networks",
+        ),
     ],
 )
 def test_a_bad_plan_is_refused_before_the_first_run(
@@ -163,6 +193,44 @@ def test_it_trains_and_takes_up_what_is_done(
     assert main([str(path), "--out", str(out)]) == 0
     assert "2 already done" in capsys.readouterr().err
     assert (out / "runs/one/seed_0/results.json").stat().st_mtime_ns == before
+    write(
+        tmp_path, {"seeds": [0], "tune": tune, "keys": {**keys, "epochs": 2}, "rows": {"one": row}}
+    )
+    with pytest.raises(UsageError, match="seed_0 was trained with epochs 1, the plan asks for 2"):
+        main([str(path), "--out", str(out), "--dry-run"])
+
+
+def test_a_run_with_a_rate_that_is_no_longer_the_best_is_no_result(tmp_path: Path) -> None:
+    path, out = write(tmp_path, a_plan()), tmp_path / "out"
+    only = {"pair/rgb", "pair/depth"}
+    for task in tasks(read_plan(path), out):
+        if task.member.name in only:
+            finish(task, 0.4, 0.5, task.member.keys["modality"])
+            (task.folder / "recipe.yaml").write_text(yaml.safe_dump(task.recipe()))
+    assert list(collect(read_plan(path), out)) == ["pair"]
+    tuned = next(t for t in tasks(read_plan(path), out) if t.lr == 1e-4)
+    shutil.rmtree(tuned.folder)
+    finish(tuned, 0.6, 0.5, "rgb")
+    with pytest.raises(UsageError, match=r"was trained with lr 0.001, the plan asks for 0.0001"):
+        collect(read_plan(path), out)
+
+
+def test_an_interrupt_ends_the_trainings_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [sys.executable, "-c", "import signal; signal.pause()"]
+    started: list[Any] = []
+    popen = subprocess.Popen
+
+    def start(_: Any, **options: Any) -> Any:
+        started.append(popen(waits, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(compare.subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(write(tmp_path, a_plan())), "--out", str(tmp_path / "out")])
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
 def test_a_failed_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
