@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rgbd_seg_ros.bundle import NetworkRecord, save_network
+from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import build
+from rgbd_seg_ros.preprocess import Preprocess
 from training import distributed
-from training.config import Settings
+from training.config import Settings, method_class, options_of
 from training.loop import Run
+from training.methods.base import Batch, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -36,6 +42,7 @@ with distributed.process_group("cpu") as device:
     result = {
         "contrast": checks.contrast(checks.share),
         "norm": checks.norm(checks.share),
+        "taught": checks.taught(checks.share),
         "steps": checks.steps(from_dict("supervised", values, "the test")),
         "rank": distributed.rank(),
     }
@@ -82,6 +89,38 @@ def norm(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
     loss = (net(cut(pictures)) * cut(weights)).sum() / 5 * distributed.world_size()
     loss.backward()
     return [*averaged(net.parameters()), net[1].running_mean, net[1].running_var]
+
+
+def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """CroDiNo-KD and PrimKD on samples with unevenly many labelled pixels: losses, gradients."""
+    labels = LabelSet("three", ("a", "b", "c"))
+    task = Task(labels, Preprocess((32, 32)))
+    torch.manual_seed(3)
+    spec = task.spec("segformer_b0", "rgb", width=8)
+    truth = torch.randint(0, 3, (5, 32, 32))
+    truth[0, :20] = 255
+    batch = Batch(cut(torch.randn(5, 3, 32, 32)), cut(torch.randn(5, 1, 32, 32)),
+                  dict.fromkeys(("rgb", "depth", "rgbd"), cut(truth)))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rgb.safetensors"
+        save_network(path, build(spec), NetworkRecord(spec, task.preprocess, labels, {}, ""))
+        guided = {"network": "cmx_b0", "width": 8, "teacher": str(path), "kl_pixels": "valid"}
+        chosen = [
+            ("crodino_kd", {"network": "crodino_mit_b0", "width": 8}),
+            ("prim_kd", guided),
+            ("prim_kd", {**guided, "select": "min", "scope": "batch"}),
+        ]
+        methods = [method_class(name)(options_of(name)(**keys), task) for name, keys in chosen]
+    found = []
+    for method in methods:
+        losses = torch.stack(list(method.eval()(batch).values()))
+        losses.sum().backward()
+        means = losses.detach().clone()
+        if distributed.world_size() > 1:
+            torch.distributed.all_reduce(means)
+            means /= distributed.world_size()
+        found += [means, *averaged(method.parameters())]
+    return found
 
 
 def steps(settings: Settings) -> dict[str, Any]:
@@ -141,8 +180,8 @@ def ranks(
     return [torch.load(out / f"rank{r}", weights_only=False) for r in (0, 1)]
 
 
-@pytest.mark.parametrize("check", [contrast, norm])
-def test_gathers_and_batch_norm_have_the_global_gradient(
+@pytest.mark.parametrize("check", [contrast, norm, taught])
+def test_gathers_batch_norm_and_methods_have_the_global_gradient(
     ranks: list[dict[str, Any]], check: Callable[..., list[Tensor]]
 ) -> None:
     expected = check(lambda rows: rows)
