@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,8 @@ def as_list(items: list[Any]) -> list[Any]:
 
 
 def _init_worker(_: int) -> None:
+    # A terminal's Ctrl-C reaches every process of the run; when to stop is the main one's matter.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
         import cv2

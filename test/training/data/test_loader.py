@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +89,22 @@ def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
     for ours, theirs in zip(*views, strict=True):
         for key, value in ours.items():
             assert torch.equal(value.nan_to_num(), theirs[key].nan_to_num()), key
+
+
+def test_ctrl_c_leaves_the_workers_at_work(settings: Callable[..., Settings]) -> None:
+    """In a terminal it reaches them too, and a step or validation may be in progress."""
+    config = settings(workers=1).run
+    samples = open_split(config, "train")
+    plan = Plan(len(samples), 4, 1, 1, 0, 2)
+    loader, _ = training_loader(samples, plan, config, "shared", torch.device("cpu"))
+    others = set(multiprocessing.active_children())
+    parts = iter(loader)
+    next(parts)
+    (worker,) = set(multiprocessing.active_children()) - others
+    os.kill(worker.pid or 0, signal.SIGINT)
+    assert len(list(parts)) == plan.steps - 1
+    assert len(list(loader)) == plan.steps  # the same worker's second epoch
+    assert worker.is_alive()
 
 
 def test_samples_survive_a_pickle(settings: Callable[..., Settings]) -> None:
