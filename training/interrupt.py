@@ -10,6 +10,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from training import distributed
+
 #: Under torchrun one Ctrl-C reaches a rank twice, from the terminal and from its parent.
 SAME_REQUEST_S = 2.0
 
@@ -37,4 +39,5 @@ class Interrupt:
                 raise KeyboardInterrupt
             return
         self.asked, self._asked_at = True, time.monotonic()
-        print("stopping after this step, then saving …", file=sys.stderr, flush=True)
+        if distributed.is_main():
+            print("stopping after this step, then saving …", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -243,9 +244,12 @@ class Run:
     @property
     def how_to_resume(self) -> str:
         """The command that takes this run up again."""
+        ranks = os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size())
+        many = distributed.world_size() > 1
+        start = f"torchrun --nproc-per-node {ranks}" if many else "python"
         return (
-            f"resume with: python -m training.train {self.settings.method} "
-            f"--out {self.config.out} --resume"
+            f"resume with: {start} -m training.train {self.settings.method} "
+            f"--out {shlex.quote(self.config.out)} --resume"
         )
 
     def _save(self) -> None:
