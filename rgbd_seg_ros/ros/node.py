@@ -23,6 +23,7 @@ from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.diagnostics import (
+    STATES,
     Measurements,
     SegmentationTask,
     Snapshot,
@@ -260,7 +261,8 @@ class SegmenterNode(ResponsiveNode):
 
     def _blank_if_maskless(self, core: Core) -> None:
         if self._mode in MASKLESS:
-            reason = core.mode_reason if core.enabled else "disabled"
+            reason = STATES["STARTING"][1] if self._mode == "STARTING" else core.mode_reason
+            reason = reason if core.enabled else "disabled"
             self._blank(f"{self._mode}: {reason}")
 
     def _blank(self, caption: str) -> None:

@@ -140,6 +140,19 @@ def test_the_overlay_says_that_there_is_no_input(rig: Any) -> None:
     rig.until(lambda: bytes(got[-1].data) != expected)
 
 
+def test_the_overlay_says_that_the_first_pictures_are_awaited(
+    make_rig: Callable[..., Any],
+) -> None:
+    rig = make_rig()
+    rig.rgb = rig.depth = None
+    got: list[Image] = []
+    rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
+    rig.activate()
+    rig.until(lambda: got)
+    rig.size = (480, 640)  # until the first mask
+    assert bytes(got[-1].data) == blank(rig, "STARTING: waiting for the first pictures")
+
+
 def test_overlay_and_mode_say_that_the_node_makes_no_masks(rig: Any) -> None:
     got: list[Image] = []
     rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
