@@ -23,7 +23,7 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.events import Shutdown
 from launch.events.process import SignalProcess
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -173,7 +173,14 @@ def processes(context: LaunchContext) -> list[Any]:
         score: ([done], f"the live replay does not pass, see {out / 'score.json'}", (0,)),
     }
     watch = RegisterEventHandler(OnProcessExit(on_exit=lambda e, c: follow(e, c, stages)))
-    return [watch, segmenter, republisher, recorder, player, monitor]
+    end = RegisterEventHandler(OnShutdown(on_shutdown=interrupted))
+    return [watch, end, segmenter, republisher, recorder, player, monitor]
+
+
+def interrupted(event: Shutdown, _: LaunchContext) -> None:
+    """Ctrl-C is no pass."""
+    if event.due_to_sigint:
+        raise RuntimeError("interrupted before the replay was scored")
 
 
 def follow(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -268,6 +269,57 @@ def test_faults_that_never_fire_are_refused(bag: Path, tmp_path: Path) -> None:
 def test_a_recording_that_is_there_is_not_replaced(bag: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "recorded").mkdir(parents=True)
     assert "holds a recording already" in refused(tmp_path, bag=bag)
+
+
+@pytest.fixture
+def launch_file() -> Any:
+    """The launch file as a module."""
+    share = get_package_share_directory("rgbd_seg_ros")
+    path = f"{share}/launch/replay.launch.py"
+    spec = importlib.util.spec_from_file_location("replay_launch", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ended(action: object, name: str, code: int) -> SimpleNamespace:
+    """The event of a process's end."""
+    return SimpleNamespace(action=action, process_name=name, returncode=code)
+
+
+def test_whatever_ends_when_it_should_not_ends_the_launch(launch_file: Any) -> None:
+    follow, running = launch_file.follow, SimpleNamespace(is_shutdown=False)
+    stages = {"player": (["next"], "the bag could not be played", (0,))}
+    assert follow(ended("player", "player-1", 0), running, stages) == ["next"]
+    for event, words in (
+        (ended("player", "player-1", 1), "could not be played"),
+        (ended("node", "segmenter-2", -9), "segmenter-2 ended with exit code -9"),
+        (ended("node", "segmenter-2", 0), "segmenter-2 ended with exit code 0"),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            follow(event, running, stages)
+        assert follow(event, SimpleNamespace(is_shutdown=True), stages) == []
+    assert follow(ended("rviz", "rviz2-3", 1), running, stages) == []
+
+
+def test_an_interrupted_replay_does_not_pass(launch_file: Any) -> None:
+    launch_file.interrupted(SimpleNamespace(due_to_sigint=False), None)
+    with pytest.raises(RuntimeError, match="before the replay was scored"):
+        launch_file.interrupted(SimpleNamespace(due_to_sigint=True), None)
+
+
+def test_a_compressed_bag_is_unpacked_elsewhere(launch_file: Any, tmp_path: Path) -> None:
+    bag, out = tmp_path / "bag", tmp_path / "out"
+    bag.mkdir()
+    out.mkdir()
+    (bag / "metadata.yaml").touch()
+    assert launch_file.playable(bag, out) == bag
+    (bag / "bag.mcap.zstd").touch()
+    links = launch_file.playable(bag, out)
+    assert links.parent == out
+    assert {path.resolve() for path in links.iterdir()} == set(bag.iterdir())
 
 
 def test_a_bag_that_is_not_there_ends_the_launch_with_1(tmp_path: Path) -> None:
