@@ -64,7 +64,7 @@ def save_tiny_bundle(directory: Path) -> Path:
     return save_bundle(directory, Bundle(INDOOR16, networks))
 
 
-def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """Step until ``condition`` holds; fails, naming it, when it does not in ``timeout_s``."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -263,7 +263,7 @@ class Rig:
         """Let the callbacks run that are due."""
         self.executor.spin_once(timeout_sec=0.02)
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Spin until a condition holds."""
         return until(condition, self.step, timeout_s)
 
@@ -387,7 +387,7 @@ class Client:
     def step(self) -> None:
         self.executor.spin_once(timeout_sec=0.1)
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 40.0) -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Spin until a condition holds."""
         return until(condition, self.step, timeout_s)
 
