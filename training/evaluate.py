@@ -67,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     if out and out.exists() and any(out.iterdir()) and not args["overwrite"]:
         raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
     recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(args["networks"])
+    # A network that was trained and validated on pictures of their own size is tested so.
+    args["native"] |= convert(recipe.get("native", False), bool, "native")
     flags = {key: args[key] for key in DATA_KEYS if key in args}
 
     from training.distributed import is_main, process_group

@@ -63,7 +63,7 @@ def convert(value: Any, kind: Any, key: str) -> Any:
     try:
         return _SCALARS[kind](value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{key}: {value!r} is no {kind.__name__}") from error
+        raise UsageError(f"{key}: {value!r} is not {_NOUNS[kind]}") from error
 
 
 def _bool(value: Any) -> bool:
@@ -93,6 +93,7 @@ def _str(value: Any) -> str:
     return str(value)
 
 
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
 
 

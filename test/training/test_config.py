@@ -61,7 +61,7 @@ def test_resume_remembers_how_the_run_was_started(tmp_path: Path) -> None:
         (["--epoch", "3"], "did you mean '--epochs'"),
         (["--networc", "x"], "did you mean '--network'"),
         (["5"], "unknown option '5'; options start with --"),
-        (["--epochs", "many"], "epochs: 'many' is no int"),
+        (["--epochs", "many"], "epochs: 'many' is not a whole number"),
         (["--epochs", "0"], "epochs must be 1 or more, got 0"),
         (["--size", "100"], "size: needs 2 values"),
         (["--size", "16,16"], "size must be at least 32,32, got 16,16"),
@@ -86,9 +86,9 @@ def test_mistakes_on_the_command_line(flags: list[str], message: str) -> None:
         ("method: crodino_kd\n", "recipe of method 'crodino_kd', not 'supervised'"),
         ("- 3\n", "must hold `key: value` lines, got list"),
         ("a: [1\n", "is no YAML"),
-        ("lr: true\n", "lr: True is no float"),
-        ("epochs: 2.5\n", "epochs: 2.5 is no int"),
-        ("network: [a]\n", "network: ['a'] is no str"),
+        ("lr: true\n", "lr: True is not a number"),
+        ("epochs: 2.5\n", "epochs: 2.5 is not a whole number"),
+        ("network: [a]\n", "network: ['a'] is not text"),
     ],
 )
 def test_mistakes_in_a_recipe(text: str, message: str, tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_errors_are_one_line_and_exit_code_2() -> None:
     command = [sys.executable, "-m", "training.train", "supervised", "--epochs", "x"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: epochs: 'x' is no int\n"
+    assert done.stderr == "error: epochs: 'x' is not a whole number\n"

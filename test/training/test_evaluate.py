@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ def test_a_run_is_scored_on_its_own_data_and_equals_its_record(
     assert wide["protocol"]["scales"] == [1.0, 1.5]
     windows, _ = run_evaluate(capsys, str(runs["rgb"]), "--window", "32,40")
     assert windows["protocol"]["native"]
+
+
+def test_a_run_on_pictures_of_their_own_size_is_evaluated_so(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    native = shutil.copytree(runs["rgb"], tmp_path / "native")
+    recipe = (native / "config.yaml").read_text()
+    (native / "config.yaml").write_text(recipe.replace("native: false", "native: true"))
+    report, _ = run_evaluate(capsys, str(native))
+    assert report["protocol"]["native"]
+    resized, _ = run_evaluate(capsys, str(runs["rgb"]))
+    assert not resized["protocol"]["native"]
 
 
 def test_files_of_a_report(
