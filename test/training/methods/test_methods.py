@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
-from training.config import RunConfig, method_class, options_of
+from training.config import RunConfig, from_dict, method_class, options_of
+from training.loop import Run
 from training.methods.base import Batch, Frozen, Method, Task
 from training.methods.losses import cross_entropy
 from training.options import UsageError
@@ -103,9 +109,6 @@ def test_an_unknown_network_is_named_with_the_nearest() -> None:
 
 
 def test_a_wrong_network_name_reaches_the_user_as_usage_error(dataset: object) -> None:
-    from training.config import from_dict
-    from training.loop import Run
-
     settings = from_dict(
         "supervised",
         {"network": "cmx_b9", "data": "folder", "root": str(dataset), "cache": "", "workers": 0,
@@ -115,3 +118,44 @@ def test_a_wrong_network_name_reaches_the_user_as_usage_error(dataset: object) -
     with pytest.raises(UsageError, match="unknown network 'cmx_b9'"):
         Run(settings, torch.device("cpu"))
     assert isinstance(settings.run, RunConfig)
+
+
+@pytest.mark.parametrize("method", ["crodino_kd", "prim_kd"])
+def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
+    method: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, preprocess = LabelSet("test", ("floor", "wall", "thing")), Preprocess((32, 32))
+    spec = Task(labels, preprocess).spec("segformer_b0", "rgb", width=8)
+    teacher = tmp_path / "rgb.safetensors"
+    save_network(teacher, build(spec), NetworkRecord(spec, preprocess, labels, {}, ""))
+    own = {"crodino_kd": {"network": "crodino_mit_b0"}, "prim_kd": {"teacher": str(teacher),
+           "network": "cmx_b0"}}[method]  # fmt: skip
+
+    def run(folder: str, resume: bool = False) -> Run:
+        keys = {
+            **{**own, "width": 8, "data": "folder", "root": str(dataset), "cache": ""},
+            **{"out": str(tmp_path / folder), "size": [32, 32], "epochs": 1, "batch": 4},
+            **{"workers": 0, "tensorboard": False, "checkpoint_every": 1, "ema": 0.9},
+        }
+        return Run(from_dict(method, {**keys, "resume": resume}, "test"), torch.device("cpu"))
+
+    whole, broken = run("whole"), run("broken")
+    whole.train()
+    step = Run._step
+
+    def killed(self: Run, *args: Any) -> dict[str, Tensor]:
+        if self.step == 2:
+            raise SystemExit
+        return step(self, *args)
+
+    monkeypatch.setattr(Run, "_step", killed)
+    with pytest.raises(SystemExit):
+        broken.train()
+    monkeypatch.undo()
+    resumed = run("broken", resume=True)
+    resumed.train()
+    assert resumed.step == whole.step > 2
+    ours, theirs = resumed.method.state_dict(), whole.method.state_dict()
+    assert any(not name.startswith("students.") for name in ours)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
