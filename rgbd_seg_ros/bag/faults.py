@@ -173,6 +173,8 @@ class FaultSchedule:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.faults: Sequence[Fault] = tuple(faults)
+        #: Samples that each entry has hit.
+        self.hits: list[int] = [0] * len(self.faults)
         #: Per entry and stream, the frame before it began.
         self._held: dict[tuple[int, Stream], Frame] = {}
 
@@ -195,6 +197,7 @@ class FaultSchedule:
             ):
                 self._held[key] = current.item
             if fault.active(t_s):
+                self.hits[index] += 1
                 moment = Moment(t_s - fault.from_s, self._held.get(key), fault.value)
                 current = FAULTS[fault.fault].apply(current, moment)
         return current

@@ -203,6 +203,13 @@ class _Session:
                 f"no mask has a true mask on {self.topics.truth} within 20 ms of its stamp, so "
                 "there are no scores; is the truth stamped as the pictures are?"
             )
+        schedule = self.options.faults
+        for fault, hits in zip(schedule.faults, schedule.hits, strict=True):
+            if not hits and not self.interrupted:
+                self.warn(
+                    f"fault {fault} from {fault.from_s:g} s hits nothing: the recording lasts "
+                    f"{self.duration_s:.1f} s"
+                )
         strips = self.album.strips()
         summary = self._summary(source, stamps)
         if self.recorder is not None:

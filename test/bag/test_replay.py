@@ -287,3 +287,9 @@ def test_the_shared_recordings_replay(recordings: Path, run_replay) -> None:  # 
     assert not aligned["unusable"]
     assert not unaligned["unusable"]
     assert not sdk["unusable"]
+
+
+def test_a_fault_that_hits_nothing_is_told(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 9)])
+    warnings = run_replay(recording, faults=faults).summary["warnings"]
+    assert warnings == ["fault rgb drop from 9 s hits nothing: the recording lasts 3.9 s"]
