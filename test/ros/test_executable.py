@@ -137,7 +137,7 @@ def test_a_plain_launch_from_elsewhere_without_a_camera(
     finally:
         process.kill()
     assert process.returncode == 0, said
-    assert said.count("nothing arrives on") == 2
+    assert said.count("nothing arrives on") == 2, said
     assert "process has finished cleanly" in said
     assert "Traceback" not in said
 
