@@ -67,6 +67,8 @@ class Live:
         self._arrived_s: OrderedDict[tuple[Stream, int], float] = OrderedDict()
         self._core: Core | None = None
         self._busy = False
+        #: When the last message of the job on the engine arrived.
+        self._job_arrived_s = 0.0
         self._stopping = False
         self._built = threading.Event()
         self.engine: LiveEngine | None = None
@@ -185,22 +187,28 @@ class Live:
             now_ns = self._skin.now_ns()
             job = core.next_job(now_ns)
             self._busy = job is not None
+            if job is not None:
+                # Now: while a slow mask is made, so many messages come that these are forgotten.
+                self._job_arrived_s = self._arrival_s(job)
             deadline_ns = core.next_deadline(now_ns)
             # Exact on a real clock. A simulated one may run at any speed: there the watchdog,
             # which comes every few milliseconds, sees the deadline first.
             wait_s = None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / 1e9)
             return job, core, wait_s
 
-    def _make(self, engine: LiveEngine, core: Core | None, job: Job) -> None:
-        result = self._skin.segment(engine, job)
+    def _arrival_s(self, job: Job) -> float:
         depth: Stream = "depth_raw" if job.raw else "depth"
         streams: tuple[tuple[Stream, Frame | None], ...] = (("rgb", job.rgb), (depth, job.depth))
-        arrived = [
-            self._arrived_s[stream, frame.stamp_ns]
+        now_s = time.monotonic()
+        return max(
+            self._arrived_s.get((stream, frame.stamp_ns), now_s)
             for stream, frame in streams
-            if frame is not None and (stream, frame.stamp_ns) in self._arrived_s
-        ]
+            if frame is not None
+        )
+
+    def _make(self, engine: LiveEngine, core: Core | None, job: Job) -> None:
+        result = self._skin.segment(engine, job)
         with self._lock:
             if self._core is core:
-                latency_ms = (time.monotonic() - max(arrived, default=time.monotonic())) * 1e3
+                latency_ms = (time.monotonic() - self._job_arrived_s) * 1e3
                 self._skin.on_mask(job, result, latency_ms)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
+
+from rgbd_seg_ros.ros.live import REMEMBERED
 
 pytestmark = pytest.mark.ros
 
@@ -206,3 +209,17 @@ def test_a_busy_engine_delays_masks_but_not_decisions(rig: Any) -> None:
     rig.until(lambda: rig.modes[-1] == "NO_INPUT")
     rig.engine.may_finish.set()
     rig.check_masks()
+
+
+def test_a_slow_mask_tells_its_whole_latency(rig: Any) -> None:
+    rig.engine.may_finish.clear()
+    calls, masks = len(rig.engine.calls), len(rig.statuses)
+    rig.until(lambda: len(rig.engine.calls) > calls)
+    begin_s = time.monotonic()
+    # By then the arrivals of that mask's own frames are no longer remembered.
+    sent = rig.count + REMEMBERED
+    rig.until(lambda: rig.count > sent)
+    held_ms = (time.monotonic() - begin_s) * 1e3
+    rig.engine.may_finish.set()
+    rig.until(lambda: len(rig.statuses) > masks + 1)
+    assert max(float(s["latency_ms"]) for s in rig.statuses[masks:]) >= held_ms
