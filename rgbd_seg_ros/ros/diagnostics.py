@@ -147,6 +147,8 @@ class SegmentationTask(DiagnosticTask):
 
 def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Updater:
     """Publish the task on /diagnostics once per second of the node's clock."""
+    # Else two nodes in two namespaces would be one and the same to an aggregator.
+    node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")
     updater = Updater(node)
     updater.setHardwareID(hardware_id)
     updater.add(task)

@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup
 import launch_testing
 import rclpy
 from ament_index_python.packages import get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
 from graph import Client, install_overlay, save_tiny_bundle
 from launch.actions import GroupAction, IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnShutdown
@@ -144,6 +145,12 @@ class TestNode(unittest.TestCase):
         stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in rear.got["mask"]]
         assert set(stamps) <= set(rear.sent)
         assert not set(stamps) & set(self.client.sent)
+        names: set[str] = set()
+        rear.node.create_subscription(
+            DiagnosticArray, "/diagnostics", lambda m: names.update(s.name for s in m.status), 10
+        )
+        wanted = {f"{n}/segmenter: segmentation" for n in ("/front", "/robot/rear")}
+        rear.until(lambda: names >= wanted)
         rear.close()
 
     def test_log_level_reaches_a_node_in_a_namespace(self, proc_output: Any) -> None:
