@@ -43,7 +43,11 @@ ARGUMENTS = {
 
 
 def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """A profile's remappings and parameters. Unknown names list the known ones."""
+    """A profile's remappings and parameters.
+
+    Raises:
+        RuntimeError: an unknown name, with the known ones, or a file that is no profile.
+    """
     if not camera:
         return [], {}
     path = CAMERAS.get(camera, Path(camera))
@@ -51,7 +55,15 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
         raise RuntimeError(
             f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}, or give the path of a YAML"
         )
-    profile = yaml.safe_load(path.read_text())
+    try:
+        profile = yaml.safe_load(path.read_text())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RuntimeError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(profile, dict) or not {"prefix", "topics", "parameters"} <= profile.keys():
+        raise RuntimeError(
+            f"{path} is no camera profile: it must have prefix, topics and parameters, as "
+            f"{CAMERAS['realsense']} has"
+        )
     prefix = (prefix or profile["prefix"]).rstrip("/")
     topics = profile["topics"].items()
     # A topic that begins with / is complete by itself.
@@ -59,15 +71,26 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
     return remappings, profile["parameters"]
 
 
+def switch(name: str, value: str) -> bool:
+    """An argument that is true or false.
+
+    Raises:
+        RuntimeError: it is neither; launch prints that as one line and exits with code 1.
+    """
+    if value.lower() not in ("true", "false"):
+        raise RuntimeError(f"{name}:={value} must be true or false")
+    return value.lower() == "true"
+
+
 def nodes(context: LaunchContext) -> list[Any]:
     """The node and RViz, with every argument resolved."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    on = {name: switch(name, value[name]) for name in ("use_sim_time", "autostart", "rviz")}
     remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
     if not Path(value["params_file"]).is_file():
         raise RuntimeError(f"params_file {value['params_file']!r} is no file")
     parameters: list[Any] = [value["params_file"], camera_parameters]
-    parameters.append({"use_sim_time": value["use_sim_time"].lower() == "true"})
-    parameters.append({"autostart": value["autostart"].lower() == "true"})
+    parameters.append({name: on[name] for name in ("use_sim_time", "autostart")})
     for name in ("bundle", "device"):
         if value[name]:  # text, even where it looks like a number
             parameters.append({name: ParameterValue(value[name], value_type=str)})
@@ -102,8 +125,8 @@ def nodes(context: LaunchContext) -> list[Any]:
             namespace=value["namespace"],
             arguments=["-d", str(SHARE / "rviz" / "seg.rviz")],
             remappings=[("/rgb/image_raw", image), ("/segmenter/overlay", f"{node}/overlay")],
-            parameters=[{"use_sim_time": value["use_sim_time"].lower() == "true"}],
-            condition=IfCondition(value["rviz"]),
+            parameters=[{"use_sim_time": on["use_sim_time"]}],
+            condition=IfCondition(str(on["rviz"])),
         ),
     ]
 

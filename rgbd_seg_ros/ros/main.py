@@ -90,14 +90,14 @@ def main(
     # 5 ms, as much as all else that the node adds).
     sys.setswitchinterval(0.0005)
     ending = Ending()
-    # rclpy's own handlers would take the context away at once, and with it every last word.
-    rclpy.init(
-        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
-    )
+    given = None if args is None else list(args)
     try:
+        # rclpy's own handlers would take the context away at once, and with it every last word.
+        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmenterNode(build)
-    except ValueError as error:
-        print(f"segmenter: {error}", file=sys.stderr)
+    # rclpy's RCLError, for a wrong log level or parameter file, is a RuntimeError.
+    except (RuntimeError, ValueError) as error:
+        print(f"segmenter: {' '.join(str(error).split())}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     executor = ending.executor = SingleThreadedExecutor()

@@ -149,6 +149,8 @@ def test_a_plain_launch_from_elsewhere_without_a_camera(
         ("device:=tpu", ("cannot configure", "tpu", "ended with exit code 1")),
         ("params_file:=/nowhere.yaml", ("params_file", "/nowhere.yaml")),
         ("camera:=kinect9", ("unknown camera", "kinect9", "realsense")),
+        ("use_sim_time:=yes", ("use_sim_time:=yes", "true or false")),
+        ("log_level:=loud", ("segmenter:", "loud", "ended with exit code 2")),
     ],
 )
 def test_a_launch_that_cannot_start_fails_with_the_reason(
@@ -216,6 +218,17 @@ def test_dds_settings_are_well_formed() -> None:
 def test_unknown_camera_lists_the_known_ones(overlay: Path) -> None:
     with pytest.raises(RuntimeError, match="realsense"):
         load_launch_file("seg").camera_profile("kinect9", "")
+
+
+@pytest.mark.parametrize("text", ["", "topics: {}", "a: [", "\tprefix: /camera"])
+def test_a_file_that_is_no_camera_profile_is_one_line(
+    text: str, overlay: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RuntimeError, match=r"mine\.yaml") as refused:
+        load_launch_file("seg").camera_profile(str(path), "")
+    assert "\n" not in str(refused.value)
 
 
 def load_launch_file(name: str) -> Any:
