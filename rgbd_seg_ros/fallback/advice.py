@@ -56,5 +56,6 @@ def advice(
             "missed",
             f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth "
             f"lags colour by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
-            f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise one of the two",
+            f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise one of the two, "
+            "or find where frames are lost (`ros2 topic hz` on both)",
         )
