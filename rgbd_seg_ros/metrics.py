@@ -40,15 +40,14 @@ class ConfusionMatrix:
         known = truth != self.ignore
         t = truth[known].astype(np.int64)
         p = prediction[known].astype(np.int64)
-        p = np.where(p == self.ignore, self.num_classes, p)
-        for name, ids, top in (("truth", t, self.num_classes), ("prediction", p, None)):
-            limit = self.num_classes + 1 if top is None else top
-            if ids.size and (ids.min() < 0 or ids.max() >= limit):
-                bad = ids.max() if ids.max() >= limit else ids.min()
+        for name, ids in (("truth", t), ("prediction", p)):
+            bad = ids[((ids < 0) | (ids >= self.num_classes)) & (ids != self.ignore)]
+            if bad.size:
                 raise ValueError(
-                    f"{name} holds class id {bad}, allowed are 0..{self.num_classes - 1} "
+                    f"{name} holds class id {bad[0]}, allowed are 0..{self.num_classes - 1} "
                     f"and {self.ignore}"
                 )
+        p[p == self.ignore] = self.num_classes
         columns = self.num_classes + 1
         self._counts += np.bincount(t * columns + p, minlength=self.num_classes * columns).reshape(
             self._counts.shape

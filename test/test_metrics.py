@@ -60,6 +60,7 @@ def test_nothing_labelled_gives_nan_not_a_warning() -> None:
     ("truth", "guess", "message"),
     [
         ([0, 2], [0, 1], "truth holds class id 2"),
+        ([0, 1], [0, 2], "prediction holds class id 2"),
         ([0, 1], [0, 7], "prediction holds class id 7"),
         ([0, 1], [0, -1], "prediction holds class id -1"),
         ([0, 1], [0], "resize the prediction"),
