@@ -155,7 +155,10 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
             raise BagError(
                 f"--set {setting}: expected NAME=VALUE of the core's parameters; {hint}"
             )
-        values[name] = yaml.safe_load(text)
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BagError(f"--set {setting}: {text!r} is no YAML value") from error
     try:
         return CoreConfig(**values)
     except ValueError as error:

@@ -16,7 +16,7 @@ from rgbd_seg_ros.bag.album import Album, Strip
 from rgbd_seg_ros.bag.faults import STREAMS, FaultSchedule
 from rgbd_seg_ros.bag.output import Folder, check_folder
 from rgbd_seg_ros.bag.progress import Progress
-from rgbd_seg_ros.bag.reader import BagReader
+from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.recorder import Recorder
 from rgbd_seg_ros.bag.replay import Engine, Made, Replay
 from rgbd_seg_ros.bag.report import render
@@ -58,6 +58,9 @@ class Options:
         if self.out is not None:
             check_folder(self.out, self.overwrite)
         if self.record is not None:
+            bag = self.bag.resolve()
+            if self.record.resolve() in (bag, *bag.parents):
+                raise BagError(f"--record {self.record} would replace the bag it is made from")
             check_place(self.record, self.overwrite)
 
 

@@ -204,6 +204,8 @@ def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
         (lambda t, r: [r, "--set", "max_wait=5"], "did you mean max_wait_ms?"),
         (lambda t, r: [r, "--set", "max_wait_ms=-5"], "max_wait_ms must be from 0"),
         (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
+        (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is no YAML value"),
+        (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag it is made from"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make, message) -> None:  # type: ignore[no-untyped-def]
