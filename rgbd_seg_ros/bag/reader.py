@@ -171,7 +171,9 @@ class BagReader:
                 self._readers.append(reader)
             # As above: a damaged file raises anything.
             except Exception as error:
-                raise BagError(_unreadable(path, error)) from error
+                # A repaired copy goes by the place of its original.
+                known = self.path if self.path.is_file() else self.path / path.name
+                raise BagError(_unreadable(path if path == self.path else known, error)) from error
         if not any(c.msgcount for c in self._connections()):
             raise BagError(f"{self.path} holds no messages; was anything recorded?")
 

@@ -90,7 +90,10 @@ def _scan(file: BinaryIO) -> tuple[int, list[_Chunk]]:
         if whole > size or opcode in (0, FOOTER, DATA_END) or opcode > LAST_OPCODE:
             break  # cut off here, or followed by zeros of a file system that lost the rest
         if opcode == CHUNK:
-            chunks.append(_chunk(file, position, whole - position))
+            try:
+                chunks.append(_chunk(file, position, whole - position))
+            except struct.error:
+                break  # the file ends within what claims to be a whole chunk
         elif opcode == MESSAGE_INDEX and chunks:
             (channel,) = struct.unpack("<H", file.read(2))
             chunks[-1].indexes[channel] = position

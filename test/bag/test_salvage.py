@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
-from rgbd_seg_ros.bag.salvage import MAGIC, is_cut_off, salvage
+from rgbd_seg_ros.bag.salvage import CHUNK, MAGIC, is_cut_off, salvage
 
 COUNT = 60
 RGB = "/camera/camera/color/image_raw"
@@ -85,12 +87,22 @@ def test_whole_files_and_other_files_are_not_touched(recording: Path, tmp_path: 
         assert reader.damage is None
 
 
-@pytest.mark.parametrize("data", [MAGIC, MAGIC + b"\x01\x05", MAGIC + bytes(100)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        MAGIC,
+        MAGIC + b"\x01\x05",
+        MAGIC + bytes(100),
+        MAGIC + struct.pack("<BQ", CHUNK, 3) + b"abc",
+    ],
+)
 def test_nothing_left_to_read_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bag.mcap").write_bytes(data)
     assert is_cut_off(tmp_path / "bag.mcap")
-    with pytest.raises(BagError, match="cannot read"), BagReader(tmp_path / "bag.mcap"):
-        pass
+    for path in (tmp_path, tmp_path / "bag.mcap"):
+        where = f"cannot read {tmp_path / 'bag.mcap'}: "
+        with pytest.raises(BagError, match=re.escape(where)), BagReader(path):
+            pass
 
 
 def test_what_is_lost_is_told(long_bag: Path, tmp_path: Path) -> None:
