@@ -284,7 +284,8 @@ def _preprocess_from_json(value: Mapping[str, Any]) -> Preprocess:
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+    # Unpacked first: whatever is no object is a TypeError then.
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in {**value}.items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

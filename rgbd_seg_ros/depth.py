@@ -114,7 +114,7 @@ class DepthEncoding:
                 )
         if not min(self._stds) > 0:
             raise ValueError(f"depth std must be above 0, got {self.std}")
-        if not 0 < self.clip_m[0] < self.clip_m[1]:
+        if len(self.clip_m) != 2 or not 0 < self.clip_m[0] < self.clip_m[1]:
             raise ValueError(f"depth clip needs 0 < near < far in metres, got {self.clip_m}")
         if self.holes not in ("reference", "zero"):
             raise ValueError(f"unknown treatment of holes {self.holes!r}; known: reference, zero")

@@ -141,6 +141,16 @@ DEFECTS = {
         ),
         "std must be above 0",
     ),
+    "no range": (
+        lambda d: _edit_json(
+            d, lambda j: j["networks"]["depth"]["preprocess"]["depth"].update(clip_m=[])
+        ),
+        "needs 0 < near < far",
+    ),
+    "no object": (
+        lambda d: _edit_json(d, lambda j: j["networks"]["depth"]["preprocess"].update(depth=3)),
+        "'int' object is not a mapping",
+    ),
     "wrong place": (
         lambda d: _edit_json(d, lambda j: j.update(networks={"rgb": j["networks"]["depth"]})),
         "network 'rgb' holds weights for 'depth'",
