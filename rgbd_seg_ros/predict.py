@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
+    if not 0 < args.depth_scale < math.inf:
+        raise PredictError(f"--depth-scale needs metres above 0, got {args.depth_scale}")
     if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
         raise PredictError(f"--intrinsics needs FX and FY above 0, got {args.intrinsics[:2]}")
     items = _items(args)

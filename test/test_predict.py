@@ -80,6 +80,8 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(folder: Path, bundle: Path,
         ((), "nothing to predict"),
         (("--folder", "x", "--rgb", "y"), "not both"),
         (("--folder", "/nowhere"), "no pictures in /nowhere"),
+        (("--rgb", "y", "--depth-scale", "0"), "metres above 0, got 0.0"),
+        (("--rgb", "y", "--depth-scale", "nan"), "metres above 0, got nan"),
     ],
 )
 def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple, message: str) -> None:
