@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         check_torch(),
         check_cuda(),
         *(check_module(name, package) for name, package in NEEDED.items()),
+        _import_finding("rosbags", "warn", "pip install rosbags, if bags are to be replayed"),
         check_ros(),
         check_cv_bridge(),
         check_receive_buffer(),
@@ -57,7 +58,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 #: Modules that everything needs, and the package that brings them.
-NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+NEEDED = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "yaml": "pyyaml",
+    "safetensors": "safetensors",
+}
 
 
 def check_torch() -> Finding:

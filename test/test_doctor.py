@@ -65,3 +65,13 @@ def test_a_module_built_for_another_numpy_is_one_line(monkeypatch: pytest.Monkey
     assert finding.text == (
         "does not import (_ARRAY_API not found); pip install opencv-python-headless"
     )
+
+
+def test_what_one_command_alone_needs_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _without(monkeypatch, "rosbags", ImportError("No module named 'rosbags'"))
+    _run("--bundle", tmp_path / "nowhere", "--json")
+    findings = {f["subject"]: f for f in json.loads(capsys.readouterr().out)}
+    assert findings["rosbags"]["level"] == "warn"
+    assert "pip install rosbags" in findings["rosbags"]["text"]
