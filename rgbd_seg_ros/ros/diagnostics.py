@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticTask, Updater
 
 from rgbd_seg_ros.fallback import Core
+from rgbd_seg_ros.fallback.health import State
 
 #: Rates are means over this time on the node's clock. diagnostic_updater's own FrequencyStatus
 #: reads the wall clock, so it is wrong by the playback rate in simulated time.
@@ -25,8 +26,8 @@ LATENCY_WINDOW = 300
 STATES = {
     "STARTING": (DiagnosticStatus.WARN, "waiting for the first pictures"),
     "RGBD": (DiagnosticStatus.OK, "both streams are used"),
-    "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: colour alone, depth is lost"),
-    "DEPTH_ONLY": (DiagnosticStatus.WARN, "degraded: depth alone, colour is lost"),
+    "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: colour alone is used"),
+    "DEPTH_ONLY": (DiagnosticStatus.WARN, "degraded: depth alone is used"),
     "NO_INPUT": (DiagnosticStatus.ERROR, "no usable stream, so no masks"),
     "loading": (DiagnosticStatus.WARN, "the networks are not there yet"),
     "disabled": (DiagnosticStatus.OK, "no masks until ~/set_enabled says so"),
@@ -108,6 +109,12 @@ def look(core: Core, values: dict[str, str], warnings: list[str]) -> None:
         fates = {**counters.fates[stream]}
         fates.update({f"unusable_{why}": n for why, n in counters.unusable[stream].items()})
         values.update({f"{stream}_{fate}": str(count) for fate, count in fates.items() if count})
+    # Raw depth only helps out.
+    warnings += [
+        f"{name} is lost: {h.reason}"
+        for name, h in core.health.items()
+        if h.state is State.LOST and name != "depth_raw"
+    ]
     warnings += [f"{name} is slower than it was" for name, h in core.health.items() if h.slow]
     if not core.enabled:
         warnings.clear()  # they are of the masks

@@ -47,6 +47,7 @@ def test_a_stream_stops_and_comes_back(rig: Any, stream: str, mode: str, network
     rig.mode(mode)
     assert last(rig, "network") == network
     assert last(rig, f"reason_{stream}") == "silent"
+    rig.until(lambda: any(f"{stream} is lost: silent" in d.message for d in rig.diagnostics))
     setattr(rig, stream, working)
     rig.mode("RGBD")
     assert last(rig, f"reason_{stream}") == "ok"

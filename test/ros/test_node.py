@@ -338,6 +338,9 @@ def test_depth_that_is_not_registered(make_rig: Callable[..., Any]) -> None:
     rig.activate()
     rig.mode("RGB_ONLY")
     said(rig, "camera_depth", "registered", "assume_aligned")
+    rig.until(lambda: rig.diagnostics and rig.diagnostics[-1].message.startswith("RGB_ONLY"))
+    assert "camera_depth" in rig.diagnostics[-1].message
+    assert "is lost" not in rig.diagnostics[-1].message
 
 
 def test_simulated_time_without_a_clock(make_rig: Callable[..., Any]) -> None:
