@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import get_package_share_directory, get_packages_with_prefixes
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.events.process import ProcessExited
@@ -86,6 +86,9 @@ def nodes(context: LaunchContext) -> list[Any]:
     """The node and RViz, with every argument resolved."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     on = {name: switch(name, value[name]) for name in ("use_sim_time", "autostart", "rviz")}
+    if on["rviz"] and "rviz2" not in get_packages_with_prefixes():
+        # Else launch finds out when the node runs already, and leaves it behind.
+        raise RuntimeError("rviz:=true needs the package rviz2, which is not installed")
     remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
     if not Path(value["params_file"]).is_file():
         raise RuntimeError(f"params_file {value['params_file']!r} is no file")

@@ -220,6 +220,19 @@ def test_unknown_camera_lists_the_known_ones(overlay: Path) -> None:
         load_launch_file("seg").camera_profile("kinect9", "")
 
 
+def test_without_rviz_nothing_is_started(monkeypatch: pytest.MonkeyPatch, overlay: Path) -> None:
+    from launch import LaunchContext
+
+    seg = load_launch_file("seg")
+    monkeypatch.setattr(seg, "get_packages_with_prefixes", dict)
+    context = LaunchContext()
+    context.launch_configurations.update({n: text for n, (text, _) in seg.ARGUMENTS.items()})
+    assert seg.nodes(context)
+    context.launch_configurations["rviz"] = "true"
+    with pytest.raises(RuntimeError, match="rviz2"):
+        seg.nodes(context)
+
+
 @pytest.mark.parametrize("text", ["", "topics: {}", "a: [", "\tprefix: /camera"])
 def test_a_file_that_is_no_camera_profile_is_one_line(
     text: str, overlay: Path, tmp_path: Path
