@@ -47,6 +47,8 @@ class Config:
         for key in ("alpha", "beta"):
             if getattr(self, key) < 0:
                 raise UsageError(f"{key} must be 0 or more, got {getattr(self, key)}")
+        if self.teacher_modality != "none" and not self.alpha + self.beta:
+            raise UsageError("alpha and beta are both 0: say --teacher-modality none instead")
 
 
 class PrimKD(Method):

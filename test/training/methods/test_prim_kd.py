@@ -276,6 +276,8 @@ def test_bad_teachers_are_named(teachers: dict[str, Path], tmp_path: Path) -> No
         build(teachers["rgb"], others)
     with pytest.raises(UsageError, match="beta must be 0 or more, got -1"):
         build(teachers["rgb"], beta=-1.0)
+    with pytest.raises(UsageError, match="say --teacher-modality none instead"):
+        build(teachers["rgb"], alpha=0.0, beta=0.0)
     bright = Task(LABELS, Preprocess((64, 64), rgb_mean=(0.5, 0.5, 0.5)))
     with pytest.raises(UsageError, match="was trained with rgb_mean"):
         build(teachers["rgb"], bright)
