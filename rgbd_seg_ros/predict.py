@@ -126,6 +126,9 @@ def _items(args: argparse.Namespace) -> list[Item]:
         return list(_folder_items(args.folder))
     if args.rgb is None and args.depth is None:
         raise PredictError("nothing to predict; give --rgb, --depth or --folder")
+    for path in (args.rgb, args.depth):
+        if path is not None and not path.is_file():
+            raise PredictError(f"no such file {path}; give a picture")
     return [Item((args.rgb or args.depth).stem, args.rgb, args.depth)]
 
 

@@ -61,6 +61,8 @@ class Options:
             bag = self.bag.resolve()
             if self.record.resolve() in (bag, *bag.parents):
                 raise BagError(f"--record {self.record} would replace the bag it is made from")
+            if self.out is not None and self.record.resolve() == self.out.resolve():
+                raise BagError(f"--record and --out are both {self.out}; give each its own folder")
             check_place(self.record, self.overwrite)
 
 

@@ -206,6 +206,7 @@ def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
         (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
         (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is no YAML value"),
         (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag it is made from"),
+        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "give each its own folder"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make, message) -> None:  # type: ignore[no-untyped-def]
