@@ -92,6 +92,9 @@ def nodes(context: LaunchContext) -> list[Any]:
     remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
     if not Path(value["params_file"]).is_file():
         raise RuntimeError(f"params_file {value['params_file']!r} is no file")
+    if value["bundle"] and not (Path(value["bundle"]) / "bundle.json").is_file():
+        # The node says the same, but seconds later: it imports PyTorch first.
+        raise RuntimeError(f"bundle:={value['bundle']} is no bundle: no bundle.json there")
     parameters: list[Any] = [value["params_file"], camera_parameters]
     parameters.append({name: on[name] for name in ("use_sim_time", "autostart")})
     for name in ("bundle", "device"):

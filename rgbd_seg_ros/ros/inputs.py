@@ -61,6 +61,7 @@ class Inputs:
         self._converter = Converter(self.warn_once)
         self._simulated = node.get_parameter("use_sim_time").value
         self._told: set[str] = set()
+        self._clock_ns = 0
         self._subscriptions: list[Any] = []
         self._images: dict[Stream, Any] = {}
         self._last_image_s: dict[Stream, float] = {}
@@ -120,7 +121,8 @@ class Inputs:
             if text:
                 self.warn_once(text, key=f"wrong day {stream}")
         if isinstance(frame, Defect):
-            self.warn_once(f"a message of {stream} is unusable: {frame.detail}")
+            text = f"a message of {stream} is unusable: {frame.detail}"
+            self.warn_once(text, key=f"{stream} {frame.reason}")  # details may differ in each
         return frame
 
     def be_patient(self) -> None:
@@ -129,7 +131,10 @@ class Inputs:
             self._last_image_s[stream] = time.monotonic()
 
     def explain(self) -> None:
-        """One line for each stream that has brought nothing for some seconds."""
+        """One line for each stream that has brought nothing for seconds. Call it regularly."""
+        before_ns, self._clock_ns = self._clock_ns, self._node.get_clock().now().nanoseconds
+        if self._simulated and self._clock_ns == before_ns != 0:
+            self.be_patient()  # a paused bag is not a silent camera
         for stream, subscription in self._images.items():
             optional = stream == "depth_raw"
             silence_s = time.monotonic() - self._last_image_s[stream]
@@ -137,7 +142,7 @@ class Inputs:
             if not optional and silence_s > advice.PATIENCE_S and key not in self._told:
                 text = advice.missing_stream(self._node, subscription, f"{stream}/image_raw")
                 self.warn_once(text, key=key)
-        if self._simulated and not self._node.get_clock().now().nanoseconds:
+        if self._simulated and not self._clock_ns:
             self.warn_once(
                 "use_sim_time is true but nobody publishes /clock: play the bag with --clock, or "
                 "start the simulation",

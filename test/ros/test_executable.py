@@ -146,7 +146,7 @@ def test_a_plain_launch_from_elsewhere_without_a_camera(
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("bundle:=/nowhere", ("cannot configure", "/nowhere", "ended with exit code 1")),
+        ("bundle:=/nowhere", ("bundle:=/nowhere", "no bundle.json")),
         ("device:=tpu", ("cannot configure", "tpu", "ended with exit code 1")),
         ("params_file:=/nowhere.yaml", ("params_file", "/nowhere.yaml")),
         ("camera:=kinect9", ("unknown camera", "kinect9", "realsense")),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup
 from graph import said
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from rgbd_seg_ros.ros import advice, diagnostics
+from rgbd_seg_ros.ros.inputs import Inputs
 
 pytestmark = pytest.mark.ros
 
@@ -347,6 +350,38 @@ def test_simulated_time_without_a_clock(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(use_sim_time=True)
     rig.activate()
     said(rig, "use_sim_time is true", "--clock")
+
+
+def test_a_paused_bag_is_not_called_silent(
+    make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def explain(self: Inputs, really: Callable[[Inputs], None] = Inputs.explain) -> None:
+        really(self)
+        looks.append(time.monotonic())
+
+    monkeypatch.setattr(Inputs, "explain", explain)
+    # More than a look, which comes each second: until the next one a pause is not known.
+    monkeypatch.setattr(advice, "PATIENCE_S", 1.5)
+    rig = make_rig(use_sim_time=True)
+    clock = rig.listener.create_publisher(ClockMessage, "/clock", 5)
+    message = ClockMessage()
+
+    def tick() -> None:
+        message.clock.sec += 1
+        clock.publish(message)
+
+    timer = rig.listener.create_timer(0.1, tick)
+    rig.activate()
+    rig.until(lambda: looks)
+    rig.timer.cancel()  # the camera
+    timer.cancel()
+    looks.clear()
+    rig.until(lambda: len(looks) >= 4)
+    assert not [line for line in rig.logs if "sends nothing" in line]
+    timer.reset()
+    said(rig, "/rgb/image_raw", "sends nothing")
 
 
 # --- Numbers ---------------------------------------------------------------------------------
