@@ -165,8 +165,6 @@ class Pairer:
         held = self._held[stream]
         held.append((frame, now_ns))
         held.sort(key=lambda entry: entry[0].stamp_ns)
-        if len(held) > MAX_HELD:
-            self._drop(stream, 1)
         return True
 
     def decide(self, now_ns: int, situation: Situation) -> list[Instant]:
@@ -219,7 +217,9 @@ class Pairer:
             return self._unpaired(stream, frame.stamp_ns, skew_ns, situation)
         wait_until_ns = arrival_ns + self._wait_ns(stream, situation)
         passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
-        if not passed and now_ns < wait_until_ns:
+        # At a rate so high, waiting on would push out the very frame that waits, for ever.
+        full = max(map(len, self._held.values())) > MAX_HELD
+        if not (passed or full) and now_ns < wait_until_ns:
             self._wait_until_ns = wait_until_ns
             return None
         if due or situation.hopeful:

@@ -296,3 +296,10 @@ def test_what_is_held_is_bounded() -> None:
         t = T0 + (400 + i) * MS
         core.offer("rgb", rgb(t), T0 + 600 * MS)
         assert sum(core._pairer.held.values()) <= 16
+
+
+def test_at_any_rate_the_frame_that_waits_is_not_pushed_out() -> None:
+    bench = Bench()
+    for t in range(0, 100, 2):
+        bench.rgb(t)
+    assert bench.jobs
