@@ -467,7 +467,7 @@ class Oracle:
             assert apart > self.skew or nearer, "alone although its partner is here"
 
     def _check_steady(self) -> None:
-        """Two healthy streams of one rate, registered, are fused whatever their lag does."""
+        """Two healthy streams of one rate, registered, are fused while their lag grows slowly."""
         plan = self.plan
         rgb, depth = plan.sensors.get("rgb"), plan.sensors.get("depth")
         quiet = not (plan.faults or plan.steps or plan.pauses or plan.stalls or plan.actions)
@@ -481,6 +481,9 @@ class Oracle:
         apart = abs(rgb.phase - depth.phase) + max(rgb.jitter, depth.jitter)
         if rgb.rate_hz != depth.rate_hz or apart > 0.3 or lag_ms > 80 or plan.duration_s < 2.5:
             return
+        growth_ms = abs(rgb.lag_growth_ms - depth.lag_growth_ms) / rgb.rate_hz
+        if growth_ms > 1.25:
+            return  # the learned wait is two frames behind, its margin 5 ms, and lags jitter
         skew_ms = self.config.max_skew_ms
         if skew_ms and skew_ms < apart * 1000 / rgb.rate_hz + 1:
             return
