@@ -94,7 +94,10 @@ def nodes(context: LaunchContext) -> list[Any]:
         raise RuntimeError(f"params_file {value['params_file']!r} is no file")
     if value["bundle"] and not (Path(value["bundle"]) / "bundle.json").is_file():
         # The node says the same, but seconds later: it imports PyTorch first.
-        raise RuntimeError(f"bundle:={value['bundle']} is no bundle: no bundle.json there")
+        raise RuntimeError(
+            f"bundle:={value['bundle']} is no bundle: it has no bundle.json; make one with "
+            "`python -m training.bundle`, or leave it out for the shipped one"
+        )
     parameters: list[Any] = [value["params_file"], camera_parameters]
     parameters.append({name: on[name] for name in ("use_sim_time", "autostart")})
     for name in ("bundle", "device"):

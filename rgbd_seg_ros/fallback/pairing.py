@@ -217,7 +217,7 @@ class Pairer:
             return self._unpaired(stream, frame.stamp_ns, skew_ns, situation)
         wait_until_ns = arrival_ns + self._wait_ns(stream, situation)
         passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
-        # At a rate so high, waiting on would push out the very frame that waits, for ever.
+        # Were the oldest dropped instead, at high rates no frame would ever wait to its end.
         full = max(map(len, self._held.values())) > MAX_HELD
         if not (passed or full) and now_ns < wait_until_ns:
             self._wait_until_ns = wait_until_ns
