@@ -38,7 +38,8 @@ class Task:
     member: Member
     seed: int
     teacher: Path | None
-    #: Folders of the tuning runs whose validation scores choose the learning rate.
+    #: Folders of the tuning runs whose validation scores choose the learning rate; one alone, or
+    #: none, is not run.
     candidates: Mapping[float, Path]
     #: A tuning run has a rate of its own, and fewer epochs.
     lr: float | None = None
@@ -47,7 +48,8 @@ class Task:
     @property
     def needs(self) -> list[Path]:
         """Folders that must hold results before this can start."""
-        return [*self.candidates.values(), *([self.teacher] if self.teacher else [])]
+        tuning = self.candidates.values() if len(self.candidates) > 1 else []
+        return [*tuning, *([self.teacher] if self.teacher else [])]
 
     def recipe(self) -> dict[str, Any]:
         """The run's recipe, once everything it needs is there."""
@@ -85,7 +87,9 @@ def results(folder: Path) -> dict[str, Any] | None:
 
 
 def best_rate(candidates: Mapping[float, Path]) -> float:
-    """The learning rate of the best mean validation mIoU over a run's students."""
+    """The learning rate of the best mean validation mIoU over a run's students; or the only one."""
+    if len(candidates) == 1:
+        return next(iter(candidates))
 
     def val(rate: float) -> float:
         finished = results(candidates[rate])
@@ -108,7 +112,7 @@ def tasks(plan: Plan, out: Path) -> Iterator[Task]:
     for row in plan.rows.values():
         teacher = folder(row.teacher, plan.rows[row.teacher].seeds[0]) if row.teacher else None
         for member in row.members:
-            if member.tuned_as == member.name:
+            if member.tuned_as == member.name and len(plan.tuning.lr) > 1:
                 for rate, path in tuning(member.name).items():
                     yield Task(
                         path, member, plan.tuning.seed, teacher, {}, rate, plan.tuning.epochs

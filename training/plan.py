@@ -15,7 +15,10 @@ from training.options import UsageError, lookup, read_yaml
 
 @dataclass(frozen=True)
 class Tuning:
-    """Every row's learning rate is chosen on the validation split, each with the same budget."""
+    """Every row's learning rate is chosen on the validation split, each with the same budget.
+
+    One rate alone is every row's; nothing is tuned then.
+    """
 
     lr: tuple[float, ...]
     epochs: int
