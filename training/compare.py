@@ -87,7 +87,7 @@ def results(folder: Path) -> dict[str, Any] | None:
 
 
 def best_rate(candidates: Mapping[float, Path]) -> float:
-    """The learning rate of the best mean validation mIoU over a run's students; or the only one."""
+    """The only learning rate, or that of the best mean validation mIoU over a run's students."""
     if len(candidates) == 1:
         return next(iter(candidates))
 

@@ -90,6 +90,15 @@ def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
                                          str(t.folder))}  # fmt: skip
 
 
+def test_one_rate_alone_needs_no_tuning(tmp_path: Path) -> None:
+    plan = read_plan(write(tmp_path, a_plan(tune={"lr": [1e-3], "epochs": 1, "seed": 9})))
+    todo = list(tasks(plan, tmp_path / "out"))
+    assert {task.folder.relative_to(tmp_path / "out").parts[0] for task in todo} == {"runs"}
+    student = next(task for task in todo if task.member.name == "student")
+    assert student.needs == [tmp_path / "out/runs/teacher/seed_0"]
+    assert student.recipe()["lr"] == 1e-3
+
+
 def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
     for task in tasks(plan, tmp_path / "out"):
@@ -181,17 +190,18 @@ def test_it_trains_and_takes_up_what_is_done(
     keys = {"data": "folder", "root": str(dataset), "cache": "", "size": [32, 32], "epochs": 1,
             "batch": 4, "workers": 0, "tensorboard": False, "device": "cpu"}  # fmt: skip
     row = {"method": "supervised", "network": "segformer_b0", "modality": "rgb"}
-    tune = {"lr": [1e-3], "epochs": 1, "seed": 9}
+    tune = {"lr": [1e-3, 1e-4], "epochs": 1, "seed": 9}
     path = write(tmp_path, {"seeds": [0], "tune": tune, "keys": keys, "rows": {"one": row}})
     out = tmp_path / "out"
     assert main([str(path), "--out", str(out), "--jobs", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((out / "compare.json").read_text())
     assert 0 <= document["one"]["miou_rgb"][0] <= 1
-    assert best_rate({1e-3: out / "tuning/one/lr_0.001"}) == 1e-3
+    tuning = {rate: out / "tuning/one" / f"lr_{rate:g}" for rate in tune["lr"]}
+    assert document["one"]["lr"] == [best_rate(tuning)]
     before = (out / "runs/one/seed_0/results.json").stat().st_mtime_ns
     assert main([str(path), "--out", str(out)]) == 0
-    assert "2 already done" in capsys.readouterr().err
+    assert "3 already done" in capsys.readouterr().err
     assert (out / "runs/one/seed_0/results.json").stat().st_mtime_ns == before
     write(
         tmp_path, {"seeds": [0], "tune": tune, "keys": {**keys, "epochs": 2}, "rows": {"one": row}}
