@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,7 @@ def convert(value: Any, kind: Any, key: str) -> Any:
         return _convert_tuple(value, args, key)
     try:
         return _SCALARS[kind](value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{key}: {value!r} is not {_NOUNS[kind]}") from error
 
 
@@ -84,7 +85,10 @@ def _int(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError(value)
-    return float(value)  # YAML 1.1 reads 1e-4 as a string; float() does not mind
+    number = float(value)  # YAML 1.1 reads 1e-4 as a string; float() does not mind
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _str(value: Any) -> str:
@@ -93,7 +97,7 @@ def _str(value: Any) -> str:
     return str(value)
 
 
-_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 _SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
 
 

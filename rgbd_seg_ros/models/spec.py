@@ -59,7 +59,10 @@ class NetworkSpec:
             raise unknown("architecture", self.architecture, CHOICES)
         modalities, encoders = CHOICES[self.architecture]
         if self.modality not in modalities:
-            raise unknown(f"modality of {self.architecture}", self.modality, modalities)
+            raise ValueError(
+                f"modality of {self.architecture} must be {' or '.join(modalities)}, got "
+                f"{self.modality!r}: choose a network that is fed {self.modality}"
+            )
         if self.encoder not in encoders:
             raise unknown(f"encoder of {self.architecture}", self.encoder, encoders)
         strides = (16, 8) if self.encoder in RESNETS else (32,)

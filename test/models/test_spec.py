@@ -38,7 +38,7 @@ def test_json_holds_the_defaults_that_were_filled_in() -> None:
             "unknown field of the network spec 'num_clases'; did you mean 'num_cla",
         ),
         ({"architecture": "cmxx"}, "unknown architecture 'cmxx'; did you mean 'cmx'.*segformer"),
-        ({"modality": "rgb"}, r"unknown modality of cmx 'rgb'.*known: rgbd"),
+        ({"modality": "rgb"}, r"modality of cmx must be rgbd, got 'rgb': choose"),
         ({"encoder": "resnet50"}, r"unknown encoder of cmx 'resnet50' \(known: mit_b0, .*mit_b5"),
         ({"num_classes": 0}, "num_classes must be 1 to 255, got 0"),
         ({"num_classes": 256}, "num_classes must be 1 to 255, got 256"),

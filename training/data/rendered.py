@@ -23,6 +23,7 @@ from rgbd_seg_ros.depth import to_metres
 from rgbd_seg_ros.labels import INDOOR16
 from training import distributed
 from training.data.sample import Sample
+from training.options import UsageError
 
 #: Frames a worker renders between two reports; also what an interruption can lose per worker.
 CHUNK = 16
@@ -41,6 +42,8 @@ class RenderedScenes:
     def __init__(
         self, cache: str, size: tuple[int, int], seed: int, split: str, count: int
     ) -> None:
+        if not cache:
+            raise UsageError("synthetic rooms are rendered into files: give a folder as cache")
         height, width = size
         key = f"{split}-{height}x{width}-seed{seed}-{_source_hash()}"
         self.folder = Path(cache) / "synthetic" / key

@@ -15,6 +15,7 @@ from rgbd_seg_ros.depth import to_metres
 from training.data import rendered
 from training.data.rendered import RenderedScenes
 from training.data.synthetic import SceneSource
+from training.options import UsageError
 
 SIZE = (24, 32)
 
@@ -62,6 +63,13 @@ def test_frames_are_the_renderers_and_a_longer_run_extends(tmp_path: Path) -> No
     assert (again[4].rgb == scenes[4].rgb).all()
     with pytest.raises(IndexError):
         scenes[5]
+
+
+def test_no_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="give a folder as cache"):
+        RenderedScenes("", (32, 32), 0, "train", 1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_shorter_run_renders_nothing(tmp_path: Path) -> None:
