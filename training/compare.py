@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -26,8 +27,14 @@ from training.runlog import duration, table
 
 #: Seconds between two looks at the processes.
 POLL_S = 0.5
-#: Of a run's folder: the keys that it was started with.
-RECIPE = "recipe.yaml"
+#: Of a run's folder: the keys that it was started with, and the hashes of what it started from.
+RECIPE, SOURCES = "recipe.yaml", "sources.json"
+#: What students may be fed, in the table's order.
+MODALITIES = ("rgb", "depth", "rgbd")
+#: Of a report's figures, those that are no loss.
+NO_LOSS = ("lr", "samples_per_s", "data_share")
+#: Reports at the end of a run whose mean tells its last training losses.
+LAST_REPORTS = 10
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,26 @@ class Task:
             keys["epochs"] = self.epochs
         return keys
 
+    def sources(self) -> dict[str, str]:
+        """SHA-256 of the weights that the run starts from and learns from, as they are now."""
+        folders = {"pretrained": Path(self.member.resolved()["pretrained"])}
+        if self.teacher:
+            folders["teacher"] = self.teacher / "best"
+        return {key: digest(path) for key, path in folders.items()}
+
+    def note(self) -> None:
+        """Write into the folder what the run is about to start with."""
+        import yaml
+
+        (self.folder / RECIPE).write_text(yaml.safe_dump(self.recipe(), sort_keys=False))
+        (self.folder / SOURCES).write_text(json.dumps(self.sources()) + "\n")
+
     def check(self) -> None:
         """That what its folder holds, finished or begun, is what the plan says now.
 
         Raises:
-            UsageError: it was trained by other keys, so its scores are of another plan.
+            UsageError: it was trained by other keys or from other weights, so its scores are of
+                another plan.
         """
         path = self.folder / RECIPE
         trained = results(self.folder) or any((self.folder / "checkpoints").glob("step_*"))
@@ -78,6 +100,19 @@ class Task:
                     f"{self.folder} was trained with {key} {was.get(key)}, the plan asks for "
                     f"{now.get(key)}: give another --out, or remove that folder to train it anew"
                 )
+        path = self.folder / SOURCES
+        began = json.loads(path.read_text()) if path.is_file() else {}
+        for key, _ in sorted(began.items() - self.sources().items()):
+            raise UsageError(
+                f"{self.folder} was trained with another {key} than there is now: "
+                "give another --out, or remove that folder to train it anew"
+            )
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all networks in a folder; of nothing, if neither is there."""
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] * path.is_file()
+    return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
 
 
 def results(folder: Path) -> dict[str, Any] | None:
@@ -162,18 +197,15 @@ class Runner:
         return folder not in self.running and results(folder) is not None
 
     def _start(self, task: Task) -> None:
-        import yaml
-
         task.check()
         resume = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else []
         if not resume and (task.folder / SAVED_RECIPE).exists():
             shutil.rmtree(task.folder)  # it ended before its first checkpoint
         task.folder.mkdir(parents=True, exist_ok=True)
-        recipe = task.folder / RECIPE
-        recipe.write_text(yaml.safe_dump(task.recipe(), sort_keys=False))
+        task.note()
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        command = [sys.executable, "-m", "training.train", task.member.keys["method"],
-                   "--config", str(recipe), "--out", str(task.folder), *resume]  # fmt: skip
+        command = [sys.executable, "-m", "training.train", task.member.keys["method"], *resume,
+                   "--config", str(task.folder / RECIPE), "--out", str(task.folder)]  # fmt: skip
         environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, **os.environ}
         with (task.folder / "output.txt").open("ab") as output:
             self.running[task.folder] = subprocess.Popen(
@@ -205,12 +237,14 @@ def collect(plan: Plan, out: Path) -> dict[str, dict[str, Any]]:
 
 def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[str, Any]:
     """One row's figures; scores are of the test split, in the epoch best on validation."""
-    keys, first = row.members[0].keys, found[0]
-    scores: dict[str, list[float]] = {}
+    keys, first = row.members[0].resolved(), found[0]
+    scores: dict[str, list[float]] = {f"miou_{m}": [] for m in MODALITIES}
+    on_val: dict[str, list[float]] = {}
     for seed in found:
         for result in seed:
             for name, score in result["students"].items():
-                scores.setdefault(f"miou_{name}", []).append(score["test"]["miou"])
+                scores[f"miou_{name}"].append(score["test"]["miou"])
+                on_val.setdefault(name, []).append(score["val"]["miou"])
     return {
         "method": keys["method"],
         "network": keys["network"],
@@ -218,6 +252,8 @@ def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[st
         "epochs": keys["epochs"],
         "lr": [task.recipe()["lr"] for task in runs[0]],
         **scores,
+        "val_miou": on_val,
+        "last_losses": [[last_losses(task.folder) for task in seed] for seed in runs],
         # Of the whole training, validations included; both networks where there are two.
         "step_s": round(
             statistics.mean(sum(r["train_s"] / r["steps"] for r in seed) for seed in found), 4
@@ -228,17 +264,28 @@ def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[st
     }
 
 
+def last_losses(folder: Path) -> dict[str, float]:
+    """Name → mean of the last reports of a run, so little noise that rows can be compared."""
+    events = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    last = [event["scalars"] for event in events if event["event"] == "train"][-LAST_REPORTS:]
+    return {
+        name: round(statistics.mean(report[name] for report in last), 4)
+        for name in last[-1]
+        if name not in NO_LOSS
+    }
+
+
 def summary(document: Mapping[str, Mapping[str, Any]]) -> str:
     """The table: test mIoU in per cent, mean ± deviation over seeds; what it cost."""
-    names = [f"miou_{m}" for m in ("rgb", "depth", "rgbd")]
-    shown = [n for n in names if any(n in row for row in document.values())]
+    names = [f"miou_{m}" for m in MODALITIES]
+    shown = [n for n in names if any(row[n] for row in document.values())]
     head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr",
             "step, s", "M main / aux / teacher"]  # fmt: skip
     rows = [head]
     for name, row in document.items():
-        kept = [row[n] for n in shown if n in row]
+        kept = [row[n] for n in shown if row[n]]
         means = [statistics.mean(seed) for seed in zip(*kept, strict=True)]
-        cells = [spread(row[n]) if n in row else "" for n in shown]
+        cells = [spread(row[n]) if row[n] else "" for n in shown]
         rates = ", ".join(f"{rate:g}" for rate in row["lr"])
         millions = [row[f"params_{part}"] / 1e6 for part in ("main", "aux", "teacher")]
         rows.append([

@@ -58,6 +58,8 @@ def finish(task: Task, val: float, test: float, modality: str) -> None:
     document = {"students": {modality: split}, "parameters": {modality: 10}, "steps": 4,
                 "train_s": 2.0, **sizes}  # fmt: skip
     (task.folder / "results.json").write_text(json.dumps(document))
+    reports = [{"event": "train", "scalars": {"ce": ce, "lr": 0.1}} for ce in (9.0, *[1, 3] * 5)]
+    (task.folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in reports))
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -123,10 +125,42 @@ def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -
     assert document["pair"] == {
         "method": "supervised", "network": "deeplabv3plus_mit_b0", "seeds": [0, 1], "epochs": 3,
         "lr": [1e-4, 1e-4], "miou_rgb": [0.2, pytest.approx(0.3)],
-        "miou_depth": [0.2, pytest.approx(0.3)], "step_s": 1.0, "params_main": 20,
-        "params_aux": 6, "params_teacher": 5,
+        "miou_depth": [0.2, pytest.approx(0.3)], "miou_rgbd": [],
+        "val_miou": {"rgb": [0.5, 0.5], "depth": [0.5, 0.5]},
+        "last_losses": [[{"ce": 2.0}] * 2] * 2,  # the first report, 9, is none of the last ten
+        "step_s": 1.0, "params_main": 20, "params_aux": 6, "params_teacher": 5,
     }  # fmt: skip
     assert document["student/min"]["miou_rgbd"] == [0.2]
+
+
+def test_keys_that_a_plan_leaves_out_have_their_defaults(tmp_path: Path) -> None:
+    rows = {"a": {"method": "supervised"}}
+    plan = read_plan(write(tmp_path, a_plan(keys={"data": "folder"}, rows=rows)))
+    for task in tasks(plan, tmp_path / "out"):
+        finish(task, 0.5, 0.5, "rgbd")
+    row = collect(plan, tmp_path / "out")["a"]
+    assert (row["network"], row["epochs"]) == ("cmx_b0", 50)
+
+
+@pytest.mark.parametrize("changed", ["teacher", "pretrained"])
+def test_a_run_from_other_weights_is_no_result(changed: str, tmp_path: Path) -> None:
+    """A teacher or a start that was trained anew in the same place."""
+    start, out = tmp_path / "start.safetensors", tmp_path / "out"
+    files = {"pretrained": start, "teacher": out / "runs/teacher/seed_0/best/rgb.safetensors"}
+    plan = a_plan(seeds=[0], tune={"lr": [1e-3], "epochs": 1, "seed": 9})
+    plan["keys"]["pretrained"] = str(start)
+    path = write(tmp_path, {**plan, "rows": {k: plan["rows"][k] for k in ("teacher", "student")}})
+    start.write_text("once")
+    for task in tasks(read_plan(path), out):
+        finish(task, 0.5, 0.5, task.member.keys.get("modality", "rgbd"))
+        if task.member.name == "teacher":
+            files["teacher"].parent.mkdir()
+            files["teacher"].write_text("once")
+        task.note()
+    assert list(collect(read_plan(path), out)) == ["teacher", "student"]
+    files[changed].write_text("anew")
+    with pytest.raises(UsageError, match=f"was trained with another {changed} than there is now"):
+        collect(read_plan(path), out)
 
 
 def test_a_row_with_a_missing_run_is_left_out(tmp_path: Path) -> None:
@@ -144,9 +178,9 @@ def test_the_spread_is_the_sample_deviation() -> None:
 
 
 def test_the_table_has_scores_and_cost() -> None:
-    row = {"miou_rgb": [0.4, 0.5], "miou_depth": [0.2, 0.3], "seeds": [0, 1], "epochs": 5,
-           "lr": [1e-3, 3e-4], "step_s": 1.234, "params_main": 1_500_000, "params_aux": 250_000,
-           "params_teacher": 0}  # fmt: skip
+    row = {"miou_rgb": [0.4, 0.5], "miou_depth": [0.2, 0.3], "miou_rgbd": [], "seeds": [0, 1],
+           "epochs": 5, "lr": [1e-3, 3e-4], "step_s": 1.234, "params_main": 1_500_000,
+           "params_aux": 250_000, "params_teacher": 0}  # fmt: skip
     line = compare.summary({"a": row}).splitlines()[-1]
     assert re.split(r"\s{2,}", line.strip()) == [
         "a", "45.00 ± 7.07", "25.00 ± 7.07", "35.00 ± 7.07", "2", "5", "0.001, 0.0003", "1.23",
@@ -160,10 +194,20 @@ def test_the_table_has_scores_and_cost() -> None:
         ({"rows": {"a": {"network": "cmx_b0"}}}, "a row needs a method"),
         ({"rows": {"a": {"method": "supervised", "netwrok": "x"}}}, "did you mean 'network'"),
         ({"rows": {"a": {"like": "b"}}}, "unknown row of .* 'b'"),
-        ({"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}}, "unknown row above 'b'"),
+        ({"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}}, "unknown row above a 'b'"),
+        ({"rows": {"a": {"method": "supervised", "lr": 1}}}, "a: lr is no key of a row"),
+        ({"rows": {"../a": {"method": "supervised"}}}, r"\.\./a: a row is named"),
+        ({"rows": []}, "needs mappings: tune"),
+        ({"keys": ["epochs"]}, "needs mappings: tune"),
         ({"seeds": [9]}, "seed 9 is the one for tuning"),
-        ({"tune": {"lr": [1e-3]}}, "needs seeds, tune"),
-        ({"tune": {"lr": [], "epochs": 1, "seed": 9}}, "at least one rate"),
+        ({"seeds": [0, "x"]}, "pair: seeds: 'x' is not a whole number"),
+        ({"seeds": [-1]}, "seed must be 0 or more, got -1"),
+        ({"seeds": None}, "pair: seeds: None is not a whole number"),
+        ({"tune": {"lr": [1e-3], "epochs": 1}}, "tune: seed: None is not a whole number"),
+        ({"tune": {"lr": [], "epochs": 1, "seed": 9}}, r"one or more different rates, got \[\]"),
+        ({"tune": {"lr": [1, 1.0], "epochs": 1, "seed": 9}}, "one or more different rates"),
+        ({"tune": {"lr": [-1], "epochs": 1, "seed": 9}}, "lr must be above 0, got -1.0"),
+        ({"tune": {"lr": [1], "epochs": 0, "seed": 9}}, "epochs must be 1 or more, got 0"),
         ({"seeds": [0, 0]}, r"some different numbers, got \(0, 0\)"),
         ({"rows": {"a": None}}, "a row needs keys, got None"),
         (
@@ -216,7 +260,7 @@ def test_a_run_with_a_rate_that_is_no_longer_the_best_is_no_result(tmp_path: Pat
     for task in tasks(read_plan(path), out):
         if task.member.name in only:
             finish(task, 0.4, 0.5, task.member.keys["modality"])
-            (task.folder / "recipe.yaml").write_text(yaml.safe_dump(task.recipe()))
+            task.note()
     assert list(collect(read_plan(path), out)) == ["pair"]
     tuned = next(t for t in tasks(read_plan(path), out) if t.lr == 1e-4)
     shutil.rmtree(tuned.folder)
