@@ -51,11 +51,15 @@ def save_students(run: Run, val: Mapping[str, ConfusionMatrix]) -> None:
     """Write every student with its record, as of now: these are the best ones."""
     if not distributed.is_main():
         return
-    teacher = getattr(run.settings.options, "teacher", "")
+    sources = {
+        key: source
+        for key in ("pretrained", "teacher")
+        if (source := getattr(run.settings.options, key, ""))
+    }
     for name, student in run.method.students.items():
         facts = {
             "method": run.settings.method,
-            **({"teacher": teacher} if teacher else {}),
+            **sources,
             "data": run.config.data,
             "seed": run.config.seed,
             "epoch": run.best["epoch"],
