@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from training.evaluate import DATA_KEYS, load_networks, recipe_of
 from training.options import UsageError, add_options, fill, parse_flags, read_yaml
 
 if TYPE_CHECKING:
-    import torch
-
     from rgbd_seg_ros.bundle import Network
     from training.similarity import Histogram
+
+#: The first frames, one by one whatever the batch is, tell the range of the histograms.
+RANGE_FRAMES = 8
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -103,32 +105,36 @@ def analyse(
     from training.data.sources import open_split
     from training.panels import panel
     from training.runlog import tracked
-    from training.scoring import of_one_kind, predictor, prepare, stack
-    from training.similarity import Histogram, LinearCKA
+    from training.scoring import of_one_kind, predictor, stack
+    from training.similarity import Histogram, LinearCKA, stage_maps, value_ranges
 
     samples = open_split(config, args["split"])
     if samples.label_set.classes != next(iter(networks.values())).record.labels.classes:
         raise UsageError("the networks' classes are not those of the data")
     looked = Subset(samples, list(range(min(args["frames"], len(samples)))))
-    pairs = {pair: [LinearCKA() for _ in range(4)] for pair in itertools.combinations(networks, 2)}
-    histograms = {name: [Histogram() for _ in range(4)] for name in networks}
+    pairs = {pair: defaultdict(LinearCKA) for pair in itertools.combinations(networks, 2)}
     for network in networks.values():
         network.module.to(device)
     loader = scoring_loader(looked, config, device)
     with torch.inference_mode():
+        ranges = value_ranges(
+            stage_maps(network, stack([looked[index]], device))
+            for index in range(min(RANGE_FRAMES, len(looked)))
+            for network in networks.values()
+        )
+        histograms: dict[str, dict[str, Histogram]] = {stage: {} for stage in ranges}
         for batch in tracked(loader, len(loader), "looking"):
             for some in of_one_kind(batch):
                 pictures = stack(some, device)
-                maps: dict[str, tuple[torch.Tensor, ...]] = {}
-                for name, network in networks.items():
-                    record = network.record
-                    inputs = prepare(pictures, record.spec.modality, record.preprocess, False)
-                    maps[name] = network.module(*inputs).features
-                    for histogram, values in zip(histograms[name], maps[name], strict=True):
+                maps = {name: stage_maps(network, pictures) for name, network in networks.items()}
+                for name, own in maps.items():
+                    for stage, values in own.items():
+                        histogram = histograms[stage].setdefault(name, Histogram(*ranges[stage]))
                         histogram.update(values)
-                for (a, b), stages in pairs.items():
-                    for cka, x, y in zip(stages, maps[a], maps[b], strict=True):
-                        cka.update(x, y)
+                for (a, b), found in pairs.items():
+                    for stage in ranges:
+                        if stage in maps[a] and stage in maps[b]:
+                            found[stage].update(maps[a][stage], maps[b][stage])
     out: Path = args["out"]
     out.mkdir(parents=True, exist_ok=True)
     draw_histograms(out / "histograms.png", histograms)
@@ -144,26 +150,35 @@ def analyse(
         "data": config.data,
         "split": args["split"],
         "frames": len(looked),
-        "cka": {" / ".join(p): [round(cka.value, 4) for cka in s] for p, s in pairs.items()},
-        "histograms": {name: [h.to_json() for h in s] for name, s in histograms.items()},
+        "cka": {
+            " / ".join(pair): {stage: round(cka.value, 4) for stage, cka in found.items()}
+            for pair, found in pairs.items()
+        },
+        "histograms": {
+            stage: {name: histogram.to_json() for name, histogram in of.items()}
+            for stage, of in histograms.items()
+        },
     }
     (out / "analysis.json").write_text(json.dumps(document) + "\n")
     return document
 
 
-def draw_histograms(path: Path, histograms: Mapping[str, list[Histogram]]) -> None:
-    """One column per stage, one line per network."""
+def draw_histograms(path: Path, histograms: Mapping[str, Mapping[str, Histogram]]) -> None:
+    """One column per stage or half, one line per network."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("the histograms need matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(14, 3.4), layout="constrained")
-    for stage, axes in enumerate(figure.subplots(1, 4)):
-        for name, stages in histograms.items():
-            edges = stages[stage].edges
-            axes.plot((edges[1:] + edges[:-1]) / 2, stages[stage].density, label=name)
-        axes.set_title(f"stage {stage + 1}")
-        axes.set_xlabel("value of the stage map")
+    figure = Figure(figsize=(3.5 * len(histograms), 3.4), layout="constrained")
+    columns = figure.subplots(1, len(histograms))
+    networks = list(next(iter(histograms.values())))  # all have a first stage
+    for axes, (stage, of) in zip(columns, histograms.items(), strict=True):
+        for name, histogram in of.items():
+            edges = histogram.edges
+            colour = f"C{networks.index(name)}"
+            axes.plot((edges[1:] + edges[:-1]) / 2, histogram.density, colour, label=name)
+        axes.set_title(stage)
+        axes.set_xlabel("value")
         axes.set_yscale("log")
     figure.axes[0].set_ylabel("density")
     figure.axes[0].legend()
@@ -174,8 +189,10 @@ def to_text(document: Mapping[str, Any]) -> str:
     """The table of CKA."""
     from training.runlog import table
 
-    rows = [["linear CKA", *(f"stage {n}" for n in range(1, 5))]]
-    rows += [[pair, *(f"{v:.3f}" for v in stages)] for pair, stages in document["cka"].items()]
+    stages = list(document["histograms"])
+    rows = [["linear CKA", *stages]]
+    for pair, found in document["cka"].items():
+        rows.append([pair, *(f"{found[s]:.3f}" if s in found else "-" for s in stages)])
     return f"\n{document['data']}, split {document['split']}, {document['frames']} frames\n\n" + (
         table(rows)
     )

@@ -4,12 +4,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rgbd_seg_ros.bundle import Network
 from rgbd_seg_ros.models.network import resize
+from training.scoring import Pictures, prepare
+
+
+def stage_maps(network: Network, pictures: Pictures) -> dict[str, Tensor]:
+    """B×C×h×w by name: the four stages and, of a split network, the two halves they end in."""
+    record, module = network.record, network.module
+    features = module(*prepare(pictures, record.spec.modality, record.preprocess, False)).features
+    maps = {f"stage {n}": values for n, values in enumerate(features, start=1)}
+    if record.spec.split:
+        halves = module.split(module.projection(features[-1]))
+        maps |= zip(("invariant half", "specific half"), halves, strict=True)
+    return maps
 
 
 class LinearCKA:
@@ -52,29 +68,45 @@ class LinearCKA:
         return float(squared("x", "y") / (squared("x", "x").sqrt() * squared("y", "y").sqrt()))
 
 
-class Histogram:
-    """Counts of a map's values; its range is fixed by the first batch."""
+def value_ranges(seen: Iterable[Mapping[str, Tensor]]) -> dict[str, tuple[float, float]]:
+    """Of each map's name: from the lowest 0.1 % to the highest 99.9 % quantile that was seen."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for maps in seen:
+        for name, values in maps.items():
+            quantiles = np.percentile(values.double().cpu().numpy(), (0.1, 99.9))
+            low, high = ranges.get(name, quantiles)
+            ranges[name] = float(min(low, quantiles[0])), float(max(high, quantiles[1]))
+    return ranges
 
-    def __init__(self, bins: int = 100) -> None:
+
+class Histogram:
+    """Counts of a map's values between two bounds, and of those below and above."""
+
+    def __init__(self, low: float, high: float, bins: int = 100) -> None:
+        self.edges = np.linspace(low, max(high, low + 1e-6), bins + 1)
         self.counts = np.zeros(bins, dtype=np.int64)
-        self.edges: npt.NDArray[np.float64] = np.zeros(0)
+        self.below = self.above = 0
 
     def update(self, values: Tensor) -> None:
-        """Values beyond the range of the first batch's 0.1 … 99.9 % count at its ends."""
+        """Counts every value once."""
         array = values.flatten().double().cpu().numpy()
-        if not len(self.edges):
-            low, high = np.percentile(array, (0.1, 99.9))
-            self.edges = np.linspace(low, max(high, low + 1e-6), len(self.counts) + 1)
         low, high = self.edges[0], self.edges[-1]
+        self.below += int((array < low).sum())
+        self.above += int((array > high).sum())
         # By range, not by edges: NumPy would search every value's place among those.
-        self.counts += np.histogram(array.clip(low, high), len(self.counts), (low, high))[0]
+        self.counts += np.histogram(array, len(self.counts), (low, high))[0]
 
     @property
     def density(self) -> npt.NDArray[np.float64]:
-        """Share of the values per unit, so that its integral is 1."""
-        width = np.diff(self.edges)
-        return self.counts / max(1, self.counts.sum()) / width
+        """Share of all values per unit; its integral is the share that is within the bounds."""
+        total = self.counts.sum() + self.below + self.above
+        return self.counts / max(1, total) / np.diff(self.edges)
 
-    def to_json(self) -> dict[str, list[float]]:
-        """Edges and counts."""
-        return {"edges": self.edges.round(5).tolist(), "counts": self.counts.tolist()}
+    def to_json(self) -> dict[str, Any]:
+        """Edges, counts between them and beyond them."""
+        return {
+            "edges": self.edges.round(5).tolist(),
+            "counts": self.counts.tolist(),
+            "below": self.below,
+            "above": self.above,
+        }

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.similarity import Histogram, LinearCKA
+from training.similarity import Histogram, LinearCKA, value_ranges
 
 
 def of(x: Tensor, y: Tensor, parts: int = 1) -> float:
@@ -62,16 +62,23 @@ def test_without_variation_there_is_no_value() -> None:
     assert math.isnan(of(torch.ones(2, 3, 2, 2), torch.rand(2, 3, 2, 2)))
 
 
-def test_every_value_is_counted_once() -> None:
-    histogram = Histogram(bins=10)
-    histogram.update(torch.linspace(0, 1, 1001))
-    histogram.update(torch.tensor([-50.0, 0.5, 99.0]))
-    assert histogram.counts.sum() == 1004
-    assert histogram.counts[0] > histogram.counts[1]
-    assert np.sum(histogram.density * np.diff(histogram.edges)) == pytest.approx(1.0)
+def test_values_out_of_range_are_counted_but_not_drawn() -> None:
+    histogram = Histogram(0.0, 1.0, bins=10)
+    histogram.update(torch.arange(0.05, 1.0, 0.1))
+    histogram.update(torch.tensor([-50.0, -2.0, 0.0, 1.0, 99.0]))
+    assert histogram.counts.tolist() == [2, 1, 1, 1, 1, 1, 1, 1, 1, 2]
+    assert (histogram.below, histogram.above) == (2, 1)
+    assert np.sum(histogram.density * np.diff(histogram.edges)) == pytest.approx(12 / 15)
+
+
+def test_the_range_is_the_widest_of_all_networks_and_frames() -> None:
+    seen = [{"stage": torch.linspace(*ends, 1001)} for ends in ((0, 1), (-3, 0), (0, 2))]
+    ranges = value_ranges([*seen, {"half": torch.zeros(4)}])
+    assert ranges["stage"] == pytest.approx((-2.997, 1.998))
+    assert ranges["half"] == (0, 0)
 
 
 def test_a_constant_map_has_a_histogram() -> None:
-    histogram = Histogram(bins=4)
+    histogram = Histogram(0.0, 0.0, bins=4)
     histogram.update(torch.zeros(8))
     assert histogram.counts.sum() == 8
