@@ -1,21 +1,26 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The method interface: a frozen teacher stays out, losses are global means of valid pixels."""
+"""The method interface: a teacher stays out, losses are global means, what is kept is plain."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rgbd_seg_ros.bundle import NetworkRecord, save_network
+from rgbd_seg_ros.bundle import Bundle, NetworkRecord, load_bundle, load_network, save_network
+from rgbd_seg_ros.engine import Segmenter
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.models import build
+from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
+from training import bundle
 from training.config import RunConfig, from_dict, method_class, options_of
+from training.data.folder import open_folder
 from training.loop import Run
 from training.methods.base import Batch, Frozen, Method, Task
 from training.methods.losses import cross_entropy
@@ -120,27 +125,45 @@ def test_a_wrong_network_name_reaches_the_user_as_usage_error(dataset: object) -
     assert isinstance(settings.run, RunConfig)
 
 
-@pytest.mark.parametrize("method", ["crodino_kd", "prim_kd"])
-def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
-    method: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def make_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """One epoch of a method that trains more than its students; PrimKD's teacher is untrained."""
+    base = tmp_path_factory.mktemp("runs")
     labels, preprocess = LabelSet("test", ("floor", "wall", "thing")), Preprocess((32, 32))
     spec = Task(labels, preprocess).spec("segformer_b0", "rgb", width=8)
-    teacher = tmp_path / "rgb.safetensors"
+    teacher = base / "rgb.safetensors"
     save_network(teacher, build(spec), NetworkRecord(spec, preprocess, labels, {}, ""))
     own = {"crodino_kd": {"network": "crodino_mit_b0"}, "prim_kd": {"teacher": str(teacher),
-           "network": "cmx_b0"}}[method]  # fmt: skip
+           "network": "cmx_b0"}}  # fmt: skip
 
-    def run(folder: str, resume: bool = False) -> Run:
+    def make(method: str, folder: str, resume: bool = False) -> Run:
         keys = {
-            **{**own, "width": 8, "data": "folder", "root": str(dataset), "cache": ""},
-            **{"out": str(tmp_path / folder), "size": [32, 32], "epochs": 1, "batch": 4},
+            **{**own[method], "width": 8, "data": "folder", "root": str(dataset), "cache": ""},
+            **{"out": str(base / method / folder), "size": [32, 32], "epochs": 1, "batch": 4},
             **{"workers": 0, "tensorboard": False, "checkpoint_every": 1, "ema": 0.9},
         }
         return Run(from_dict(method, {**keys, "resume": resume}, "test"), torch.device("cpu"))
 
-    whole, broken = run("whole"), run("broken")
-    whole.train()
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(make_run: Callable[..., Run]) -> dict[str, Run]:
+    """Both methods' finished runs."""
+    runs = {method: make_run(method, "whole") for method in ("crodino_kd", "prim_kd")}
+    for run in runs.values():
+        run.train()
+    return runs
+
+
+@pytest.mark.parametrize("method", ["crodino_kd", "prim_kd"])
+def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
+    method: str,
+    make_run: Callable[..., Run],
+    whole: dict[str, Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = make_run(method, "broken")
     step = Run._step
 
     def killed(self: Run, *args: Any) -> dict[str, Tensor]:
@@ -152,10 +175,47 @@ def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
     with pytest.raises(SystemExit):
         broken.train()
     monkeypatch.undo()
-    resumed = run("broken", resume=True)
+    resumed = make_run(method, "broken", resume=True)
     resumed.train()
-    assert resumed.step == whole.step > 2
-    ours, theirs = resumed.method.state_dict(), whole.method.state_dict()
+    assert resumed.step == whole[method].step > 2
+    ours, theirs = resumed.method.state_dict(), whole[method].method.state_dict()
     assert any(not name.startswith("students.") for name in ours)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+SLOTS = [("prim_kd", "cmx_b0", "rgbd"), ("crodino_kd", "crodino_mit_b0", "rgb"),
+         ("crodino_kd", "crodino_mit_b0", "depth")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "network", "slot"), SLOTS)
+def test_the_kept_file_is_the_plain_network(
+    whole: dict[str, Run], method: str, network: str, slot: str
+) -> None:
+    kept = load_file(whole[method].folder / "best" / f"{slot}.safetensors")
+    plain = build(network_spec(network, modality=slot, num_classes=3, width=8)).state_dict()
+    assert {k: v.shape for k, v in kept.items()} == {k: v.shape for k, v in plain.items()}
+    assert not any(part in k for k in kept for part in ("auxiliary", "aligner", "teacher"))
+
+
+def test_the_runs_of_both_methods_answer_from_one_bundle(
+    whole: dict[str, Run], dataset: Path, tmp_path: Path
+) -> None:
+    runs = {slot: whole[method].folder for method, _, slot in SLOTS}
+    flags = [word for slot, run in runs.items() for word in (f"--{slot}", str(run))]
+    out = tmp_path / "bundle"
+    assert bundle.main([*flags, "--out", str(out), "--dtype", "float32"]) == 0
+    segmenter = Segmenter(load_bundle(out), device="cpu")
+    sample = open_folder(str(dataset), "test", 0.1, False)[0]
+    inputs = {"rgbd": (sample.rgb, sample.depth_m), "rgb": (sample.rgb, None),
+              "depth": (None, sample.depth_m)}  # fmt: skip
+    masks = []
+    for slot, given in inputs.items():
+        answer = segmenter(*given)
+        assert answer.network == slot
+        alone = load_network(runs[slot] / "best" / f"{slot}.safetensors")
+        expected = Segmenter(Bundle(alone.record.labels, {slot: alone}), device="cpu")(*given)
+        assert (answer.labels == expected.labels).all()
+        assert (answer.confidence == expected.confidence).all()
+        masks.append(answer.confidence.tobytes())
+    assert len(set(masks)) == 3
