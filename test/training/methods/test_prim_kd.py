@@ -226,7 +226,8 @@ def test_feature_guidance_reaches_the_fused_maps_but_not_the_head(
     got = {n for n, p in method.students["rgbd"].named_parameters()
            if p.grad is not None and bool(p.grad.any())}  # fmt: skip
     assert {n.split(".")[0] for n in got} == {"rgb", "depth", "rectify", "fuse"}
-    assert all(bool(p.grad.any()) for p in method.aligners.parameters() if p.grad is not None)
+    assert len(method.aligners) == 4
+    assert all(p.grad is not None and bool(p.grad.any()) for p in method.aligners.parameters())
 
 
 def test_the_exported_student_is_exactly_cmx(teachers: dict[str, Path]) -> None:
