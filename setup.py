@@ -41,9 +41,9 @@ setup(
             "rgbd_seg = rgbd_seg_ros.cli:main",
             # For `ros2 run` and the launch files.
             "segmenter = rgbd_seg_ros.ros.main:main",
-            "fault_republisher = rgbd_seg_ros.ros.fault_republisher:main",
-            "replay_monitor = rgbd_seg_ros.ros.replay_monitor:main",
-            "replay_score = rgbd_seg_ros.ros.replay_score:main",
+            "fault_republisher = rgbd_seg_ros.ros.replay.fault_republisher:main",
+            "replay_monitor = rgbd_seg_ros.ros.replay.monitor:main",
+            "replay_score = rgbd_seg_ros.ros.replay.scorer:main",
         ]
     },
     zip_safe=False,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 #: Command to the module with its ``add_arguments(parser)`` and ``run(args) -> exit code``.
 COMMANDS = {
-    "replay": ("rgbd_seg_ros.bag.command", "a recorded bag through the core, without ROS"),
+    "replay": ("rgbd_seg_ros.replay.command", "a recorded bag through the core, without ROS"),
     "predict": ("rgbd_seg_ros.predict", "pictures in, masks and overlays out"),
     "doctor": ("rgbd_seg_ros.doctor", "check torch, CUDA, ROS and the bundle"),
 }

@@ -17,9 +17,9 @@ from training.config import run_command
 from training.options import UsageError
 
 if TYPE_CHECKING:
-    from rgbd_seg_ros.bag.faults import FaultSchedule
-    from rgbd_seg_ros.bag.replay import Engine
-    from rgbd_seg_ros.bag.session import Outcome
+    from rgbd_seg_ros.replay.faults import FaultSchedule
+    from rgbd_seg_ros.replay.runner import Engine
+    from rgbd_seg_ros.replay.session import Outcome
 
 #: Real recordings, where this machine has them.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -90,9 +90,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise UsageError(f"{args.out} is not empty; choose another --out or add --overwrite")
 
-    from rgbd_seg_ros.bag.command import load_engine
-    from rgbd_seg_ros.bag.output import write_atomically
-    from rgbd_seg_ros.bag.report import render
+    from rgbd_seg_ros.replay.command import load_engine
+    from rgbd_seg_ros.replay.output_folder import write_atomically
+    from rgbd_seg_ros.replay.report import render
 
     started_s = time.monotonic()
     engine = load_engine(args.bundle, args.device)
@@ -123,8 +123,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) -> list[Instant]:
     """Write a synthetic drive as a RealSense bag with a truth topic; returns its instants."""
-    from rgbd_seg_ros.bag.progress import Progress
     from rgbd_seg_ros.bag.writer import BagWriter
+    from rgbd_seg_ros.replay.progress import Progress
     from training.data.synthetic import render_sequence
 
     count = round(DURATION_S * rate_hz)
@@ -155,8 +155,8 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
 
 
 def _replay(bag: Path, out: Path, engine: Engine, *, drive: bool) -> Outcome:
-    from rgbd_seg_ros.bag.faults import FaultSchedule
-    from rgbd_seg_ros.bag.session import Options, replay_bag
+    from rgbd_seg_ros.replay.faults import FaultSchedule
+    from rgbd_seg_ros.replay.session import Options, replay_bag
 
     options = Options(
         bag=bag,
@@ -172,7 +172,7 @@ def _replay(bag: Path, out: Path, engine: Engine, *, drive: bool) -> Outcome:
 
 def schedule() -> FaultSchedule:
     """The losses as a fault schedule."""
-    from rgbd_seg_ros.bag.faults import Fault, FaultSchedule
+    from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
     return FaultSchedule(
         Fault("drop", stream, from_s, to_s)  # type: ignore[arg-type]

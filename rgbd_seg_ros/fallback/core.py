@@ -8,10 +8,10 @@ import dataclasses
 from collections import deque
 from collections.abc import Collection
 
-from rgbd_seg_ros.fallback.advice import advice
 from rgbd_seg_ros.fallback.alignment import Geometry
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import STREAMS, Counters
+from rgbd_seg_ros.fallback.fusion_warnings import advice
 from rgbd_seg_ros.fallback.health import NS_PER_S, SensorHealth, State
 from rgbd_seg_ros.fallback.job import Job, ModeChange
 from rgbd_seg_ros.fallback.modes import Mode, possible_mode

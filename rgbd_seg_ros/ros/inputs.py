@@ -18,7 +18,7 @@ from tf2_msgs.msg import TFMessage
 
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.gravity import TransformTree
-from rgbd_seg_ros.ros import advice
+from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
 from rgbd_seg_ros.ros.parameters import NodeConfig
@@ -117,7 +117,7 @@ class Inputs:
         frame = self._converter(stream, message)
         now_ns = self._node.get_clock().now().nanoseconds
         if frame.stamp_ns is not None and now_ns:
-            text = advice.wrong_day(stream, frame.stamp_ns, now_ns, self._simulated)
+            text = hints.wrong_day(stream, frame.stamp_ns, now_ns, self._simulated)
             if text:
                 self.warn_once(text, key=f"wrong day {stream}")
         if isinstance(frame, Defect):
@@ -139,8 +139,8 @@ class Inputs:
             optional = stream == "depth_raw"
             silence_s = time.monotonic() - self._last_image_s[stream]
             key = f"missing {stream}"
-            if not optional and silence_s > advice.PATIENCE_S and key not in self._told:
-                text = advice.missing_stream(self._node, subscription, f"{stream}/image_raw")
+            if not optional and silence_s > hints.PATIENCE_S and key not in self._told:
+                text = hints.missing_stream(self._node, subscription, f"{stream}/image_raw")
                 self.warn_once(text, key=key)
         if self._simulated and not self._clock_ns:
             self.warn_once(

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rgbd_seg_ros.bag.replay import Engine
 from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.replay.runner import Engine
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation

@@ -17,10 +17,10 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
-from rgbd_seg_ros.bag.replay import segment
 from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
+from rgbd_seg_ros.replay.runner import segment
 from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.diagnostics import (
     STATES,

@@ -19,10 +19,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from vision_msgs.msg import LabelInfo, VisionClass
 
-from rgbd_seg_ros.bag.replay import depth_m
 from rgbd_seg_ros.colorize import colorize, colorize_depth, overlay
 from rgbd_seg_ros.fallback import CoreConfig, Job
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.replay.runner import depth_m
 from rgbd_seg_ros.ros.convert import header, image_message
 
 if TYPE_CHECKING:

@@ -1,17 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the test rig (schedules, driver, oracle, planted bugs) importable, its examples steady."""
+"""Keeps Hypothesis from drawing other examples when other modules are loaded."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis.internal.conjecture import providers
-
-sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fallback_rig.schedule import MS, S
-from fallback_rig.simple import INTRINSICS, T0, Bench, black, depth, hole, rgb
+from rigs.fallback.schedule import MS, S
+from rigs.fallback.simple import INTRINSICS, T0, Bench, black, depth, hole, rgb
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
 from rgbd_seg_ros.frames import Intrinsics

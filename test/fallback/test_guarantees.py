@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from fallback_rig.driver import Driver
-from fallback_rig.plans import plans
-from fallback_rig.schedule import Plan
 from hypothesis import HealthCheck, given, seed, settings
+from rigs.fallback.driver import Driver
+from rigs.fallback.plans import plans
+from rigs.fallback.schedule import Plan
 
 #: Each slice has a seed of its own: one that fails can be run again alone.
 EXAMPLES, THOROUGH_SLICES = 2_000, 50

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import pytest
-from fallback_rig.bugs import BUGS
-from fallback_rig.driver import Driver
-from fallback_rig.plans import plans
-from fallback_rig.schedule import Plan
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from rigs.fallback.bugs import BUGS
+from rigs.fallback.driver import Driver
+from rigs.fallback.plans import plans
+from rigs.fallback.schedule import Plan
 
 #: Of fixed sequences; short ones, because Hypothesis varies its own examples after a while.
 SEQUENCES, LENGTH = 12, 16

@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs.graph import Client, Rig, install_overlay, save_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-
-from graph import Client, Rig, install_overlay, save_tiny_bundle  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -94,6 +91,6 @@ def make_client(ros_context: None) -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second instead of five."""
-    from rgbd_seg_ros.ros import advice
+    from rgbd_seg_ros.ros import subscription_hints
 
-    monkeypatch.setattr(advice, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(subscription_hints, "PATIENCE_S", 0.5)

@@ -18,7 +18,6 @@ import launch_testing
 import rclpy
 from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray
-from graph import Client, install_overlay, save_tiny_bundle
 from launch.actions import GroupAction, IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -26,6 +25,7 @@ from launch_ros.actions import PushRosNamespace
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rigs.graph import Client, install_overlay, save_tiny_bundle
 from std_srvs.srv import SetBool
 
 import launch

@@ -15,14 +15,15 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
-from graph import said
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rigs.graph import said
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from rgbd_seg_ros.ros import advice, diagnostics
+from rgbd_seg_ros.ros import diagnostics
+from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.inputs import Inputs
 
 pytestmark = pytest.mark.ros
@@ -321,11 +322,11 @@ def test_stamps_of_another_day(make_rig: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("age", "words"), [(3 * DAY_NS, "3.0 days old"), (-DAY_NS, "ahead")])
 def test_wrong_day_in_simulated_time(age: int, words: str) -> None:
-    line = advice.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + age, simulated=True)
+    line = hints.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + age, simulated=True)
     assert line is not None
     assert words in line
     assert "/clock" in line
-    assert advice.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + 10**9, simulated=True) is None
+    assert hints.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + 10**9, simulated=True) is None
 
 
 def test_depth_that_is_not_registered(make_rig: Callable[..., Any]) -> None:
@@ -363,7 +364,7 @@ def test_a_paused_bag_is_not_called_silent(
 
     monkeypatch.setattr(Inputs, "explain", explain)
     # More than a look, which comes each second: until the next one a pause is not known.
-    monkeypatch.setattr(advice, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(hints, "PATIENCE_S", 1.5)
     rig = make_rig(use_sim_time=True)
     clock = rig.listener.create_publisher(ClockMessage, "/clock", 5)
     message = ClockMessage()

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
-from graph import said
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
+from rigs.graph import said
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 

@@ -1,0 +1,189 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Tally of a replay: frames, networks, modes, switches and what they took, latencies, checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rgbd_seg_ros.fallback import Core, Mode
+from rgbd_seg_ros.frames import NETWORKS, NetworkName, Stream
+from rgbd_seg_ros.replay.faults import STREAMS
+from rgbd_seg_ros.replay.runner import Made
+
+#: The streams whose frames a mode uses. Raw depth stands in for depth.
+MODE_STREAMS: dict[Mode, tuple[Stream, ...]] = {
+    Mode.RGBD: ("rgb", "depth"),
+    Mode.RGB_ONLY: ("rgb",),
+    Mode.DEPTH_ONLY: ("depth",),
+}
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass
+class Switch:
+    """One change of mode."""
+
+    t_ns: int
+    from_mode: Mode
+    to_mode: Mode
+    reason: str
+    #: From the arrival of the lost stream's last used frame to the first mask without it; None
+    #: where no stream was lost or no mask came after.
+    latency_ms: float | None = None
+
+
+@dataclass
+class _Usage:
+    """What one stream has last contributed."""
+
+    arrived_ns: int
+    #: When the first mask without it was there.
+    replaced_ns: int | None = None
+
+
+class Tally:
+    """Adds up one replay from its masks and its core."""
+
+    def __init__(self, core: Core, start_ns: int, end_ns: int) -> None:
+        self._core = core
+        self._start_ns = start_ns
+        #: Receive time of the last message; earlier when the replay is interrupted.
+        self.end_ns = end_ns
+        self._usage: dict[Stream, _Usage] = {}
+        self._open: list[tuple[Switch, Stream]] = []  # switches that still lack their first mask
+        self._latencies_ms: list[float] = []
+        self._sha256 = hashlib.sha256()
+        self.switches: list[Switch] = []
+        self.warnings: list[str] = []
+        self.networks: Counter[NetworkName] = Counter()
+        #: (from s, to s, network) of masks in a row by one network.
+        self.network_runs: list[tuple[float, float, NetworkName]] = []
+
+    def mask(self, made: Made) -> None:
+        """Take note of a mask."""
+        self.network(made)
+        labels = np.ascontiguousarray(made.result.labels)
+        name = made.result.network
+        self._sha256.update(struct.pack("<qii", made.job.stamp_ns, *labels.shape))
+        self._sha256.update(name.encode())
+        self._sha256.update(labels.tobytes())
+        self.networks[name] += 1
+        self._latencies_ms.append(made.result.timings_ms.get("total", 0.0))
+        t_s = self.seconds(made.ready_ns)
+        if self.network_runs and self.network_runs[-1][2] == name:
+            self.network_runs[-1] = (self.network_runs[-1][0], t_s, name)
+        else:
+            self.network_runs.append((t_s, t_s, name))
+
+    def network(self, made: Made) -> None:
+        """What the mask's frames say of switches."""
+        arrived_ns: dict[Stream, int] = {
+            "depth" if stream == "depth_raw" else stream: ns
+            for stream, ns in made.arrived_ns.items()
+        }
+        for stream, ns in arrived_ns.items():
+            self._usage[stream] = _Usage(ns)
+        for stream, usage in self._usage.items():
+            if stream not in arrived_ns and usage.replaced_ns is None:
+                usage.replaced_ns = made.ready_ns
+        for switch, stream in self._open:
+            if stream not in arrived_ns:  # else it is back before any mask was made without it
+                self._close(switch, stream)
+        self._open.clear()
+
+    def changes(self) -> None:
+        """Fetch the core's changes of mode and its warnings."""
+        self.warnings += self._core.drain_warnings()
+        for change in self._core.drain_mode_changes():
+            if change.t_ns > self.end_ns:
+                continue  # silence after the last message says nothing of the sensors
+            switch = Switch(change.t_ns, change.from_mode, change.to_mode, change.reason)
+            self.switches.append(switch)
+            before, after = (MODE_STREAMS.get(m, ()) for m in (change.from_mode, change.to_mode))
+            for stream in before:
+                if not after or stream in after or stream not in self._usage:
+                    continue
+                if self._usage[stream].replaced_ns is None:
+                    self._open.append((switch, stream))
+                else:
+                    self._close(switch, stream)
+
+    def _close(self, switch: Switch, stream: Stream) -> None:
+        usage = self._usage[stream]
+        if usage.replaced_ns is not None:
+            switch.latency_ms = (usage.replaced_ns - usage.arrived_ns) / 1e6
+
+    def seconds(self, t_ns: int) -> float:
+        """Bag time in seconds from its start."""
+        return (t_ns - self._start_ns) / 1e9
+
+    @property
+    def timeline(self) -> list[tuple[float, float, str]]:
+        """(from s, to s, mode) over the whole bag."""
+        times = [self._start_ns, *(s.t_ns for s in self.switches), self.end_ns]
+        modes = [Mode.STARTING, *(s.to_mode for s in self.switches)]
+        return [
+            (self.seconds(a), self.seconds(b), mode.value)
+            for (a, b), mode in zip(itertools.pairwise(times), modes, strict=True)
+            if b > a
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """The part of the summary that needs no truth."""
+        counters = self._core.counters
+        unusable: Counter[str] = Counter()
+        for reasons in counters.unusable.values():
+            unusable.update(reasons)
+        modes = dict.fromkeys((mode.value for mode in Mode), 0.0)
+        for from_s, to_s, mode in self.timeline:
+            modes[mode] += to_s - from_s
+        streams = [s for s in STREAMS if s != "depth_raw" or counters.offered[s]]
+        fates = counters.fates
+        return {
+            "frames_in": {stream: counters.offered[stream] for stream in streams},
+            "masks": sum(self.networks.values()),
+            "superseded": sum(fates[s]["superseded"] for s in STREAMS),
+            "skipped": sum(fates[s]["skipped"] for s in STREAMS),
+            "partner_missed": counters.partner_missed,
+            "unusable": dict(sorted(unusable.items())),
+            "accounting": {
+                stream: {
+                    "offered": counters.offered[stream],
+                    "pending": counters.pending(stream),
+                    **fates[stream],
+                    "unusable": sum(counters.unusable[stream].values()),
+                }
+                for stream in streams
+            },
+            "networks": {name: self.networks[name] for name in NETWORKS},
+            "modes": {mode: round(seconds, 3) for mode, seconds in modes.items()},
+            "switches": [
+                {
+                    "t": round(self.seconds(s.t_ns), 3),
+                    "from": s.from_mode.value,
+                    "to": s.to_mode.value,
+                    "reason": s.reason,
+                }
+                for s in self.switches
+            ],
+            "switch_latency_ms": [
+                round(s.latency_ms, 3) for s in self.switches if s.latency_ms is not None
+            ],
+            "latency_ms": self._percentiles(),
+            "warnings": self.warnings,
+            "determinism_sha256": self._sha256.hexdigest(),
+        }
+
+    def _percentiles(self) -> dict[str, float | None]:
+        if not self._latencies_ms:
+            return {f"p{p}": None for p in PERCENTILES}
+        values = np.percentile(self._latencies_ms, PERCENTILES)
+        return {f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, values, strict=True)}

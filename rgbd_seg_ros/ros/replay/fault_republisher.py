@@ -1,0 +1,113 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Node between a bag player and the segmenter: lets sensors fail by a fault schedule."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+
+from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.images import stamp_ns, to_frame
+from rgbd_seg_ros.replay.faults import FaultSchedule, Sample, load_faults
+from rgbd_seg_ros.ros.replay.plan import Plan, ReceiveTimes
+
+#: A recording is to arrive whole.
+QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+#: How often delayed messages are looked at.
+RELEASE_S = 0.002
+
+
+class FaultRepublisher(Node):
+    """Subscribes to ``/recorded/TOPIC`` and publishes on ``TOPIC`` what the schedule leaves of it.
+
+    Parameter: ``plan``, path of a :class:`rgbd_seg_ros.ros.replay.plan.Plan`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("fault_republisher")
+        plan = Plan.load(Path(self.declare_parameter("plan", "plan.json").value))
+        self._start_ns = plan.start_ns
+        self._schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
+        self._receive_times = ReceiveTimes(plan)
+        self._delayed: list[tuple[int, int, Any, Image]] = []
+        self._order = itertools.count()
+        for stream, topic in plan.streams.items():
+            publisher = self.create_publisher(Image, topic, QOS)
+            callback = partial(self._on_image, stream, publisher)
+            self.create_subscription(Image, f"{plan.prefix}{topic}", callback, QOS)
+        self.create_timer(RELEASE_S, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _on_image(self, stream: Stream, publisher: Any, message: Image) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        recorded_ns = self._receive_times.take(stream, stamp_ns(message.header)) or now_ns
+        before = to_frame(message, stream)
+        after = self._schedule.apply(stream, Sample(before, recorded_ns), self._start_ns)
+        if after is None:
+            return
+        message = changed(message, before, after.item)
+        delay_ns = after.receive_ns - recorded_ns
+        if delay_ns <= 0:
+            publisher.publish(message)
+        else:
+            due_ns = now_ns + delay_ns
+            heapq.heappush(self._delayed, (due_ns, next(self._order), publisher, message))
+
+    def _release(self) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        while self._delayed and self._delayed[0][0] <= now_ns:
+            _, _, publisher, message = heapq.heappop(self._delayed)
+            publisher.publish(message)
+
+
+def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Image:
+    """The message as a fault has left it; the very same where the fault left it alone."""
+    if after is before:
+        return message
+    if isinstance(after, Defect):
+        # The schedule says what is wrong, not how: half of the data is wrong in any encoding.
+        message.data = message.data[: len(message.data) // 2]
+        return message
+    message.header.stamp = Time(nanoseconds=after.stamp_ns).to_msg()
+    message.header.frame_id = after.frame_id
+    if isinstance(before, Frame) and after.array is before.array:
+        return message
+    message.height, message.width = after.array.shape[:2]
+    # Colour has become RGB on its way through a Frame; depth keeps its type.
+    known = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
+    message.encoding = known[str(after.array.dtype)]
+    message.is_bigendian = 0
+    data = after.array.tobytes()
+    message.step = len(data) // message.height
+    message.data = type(message.data)("B", data)
+    return message
+
+
+def main() -> int:
+    """Run until the launch file ends it."""
+    rclpy.init()
+    try:
+        rclpy.spin(FaultRepublisher())
+    except (OSError, ValueError) as error:
+        print(f"fault_republisher: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`rgbd_seg replay` as users meet it: files, summary, refusals, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rgbd_seg_ros import cli
+from rgbd_seg_ros.bag.reader import BagError, BagReader
+from rgbd_seg_ros.bag.writer import BagWriter
+from rgbd_seg_ros.bundle import Bundle, save_bundle
+from rgbd_seg_ros.replay import command
+from rgbd_seg_ros.replay.command import core_config, interruptible
+from rgbd_seg_ros.replay.faults import FAULTS
+
+#: The keys that other tools rely on.
+KEYS = {
+    "frames_in", "masks", "superseded", "skipped", "partner_missed", "unusable", "networks",
+    "modes", "switches", "switch_latency_ms", "miou", "miou_all", "miou_by_network",
+    "latency_ms", "determinism_sha256",
+}  # fmt: skip
+
+
+@pytest.fixture
+def replay(monkeypatch, engine, capsys):  # type: ignore[no-untyped-def]
+    """Run `rgbd_seg replay` with the stand-in; gives (exit code, stdout, stderr)."""
+    monkeypatch.setattr(command, "load_engine", lambda bundle, device: engine)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main(["replay", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_json_is_all_there_is_on_stdout(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = replay(recording, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary.keys() >= KEYS
+    assert summary["frames_in"].keys() >= {"rgb", "depth"}
+    assert summary["latency_ms"].keys() == {"p50", "p95", "p99"}
+    assert [s.keys() for s in summary["switches"]] == [{"t", "from", "to", "reason"}]
+    assert summary["miou"] is None  # no truth topic was given
+    assert "STARTING -> RGBD" in err
+
+
+def test_every_key_and_fault_is_documented(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    document = (Path(__file__).resolve().parents[2] / "docs" / "replay.md").read_text()
+    summary = json.loads(replay(recording, "--json")[1])
+    assert [key for key in summary if f"`{key}`" not in document] == []
+    assert [name for name in FAULTS if f"| `{name}` |" not in document] == []
+
+
+def test_people_get_the_same_numbers(recording: Path, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "f.yaml").write_text("- {stream: depth, fault: drop, from: 2, to: 3}\n")
+    options = ("--truth-topic", "/truth/mask", "--without-fallback", "--faults")
+    code, out, _ = replay(recording, *options, tmp_path / "f.yaml")
+    assert code == 0
+    for text in (
+        "frames      rgb 40, depth 30",
+        "masks       40 (rgbd ",
+        "faults      kept depth 10 from arriving",
+        "RGBD -> RGB_ONLY: depth silent",
+        "2-3 s depth drop: 10 masks, 0.250, without fallback 0.000",
+        "sha256",
+    ):
+        assert text in out
+
+
+def test_files_of_a_replay(recording: Path, replay, engine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "out"
+    code, printed, err = replay(recording, "--out", out, "--json")
+    assert code == 0
+    assert json.loads((out / "summary.json").read_text()) == json.loads(printed)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "masks", "masks.jsonl", "overlays", "report.html", "summary.json",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
+    assert len(lines) == 40
+    first = lines[0]
+    assert first["network"] == "rgbd"
+    assert first["mode"] == "RGBD"
+    assert (first["reason_rgb"], first["reason_depth"]) == ("ok", "ok")
+    assert float(first["age_rgb_ms"]) == 7.0  # received 4 ms after its stamp, waited 3 for depth
+    assert float(first["latency_ms"]) == 2.5
+    mask = cv2.imread(str(out / first["mask"]), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (24, 32)
+    assert (mask == 0).all()
+    assert cv2.imread(str(out / first["overlay"])).shape == (24, 32, 3)
+    assert str(first["stamp_ns"]) in first["mask"]
+    assert "report.html" in err
+    report = (out / "report.html").read_text()
+    assert "1 recording" in report
+
+
+def test_output_that_is_there_is_replaced_only_on_request(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    out, bag = tmp_path / "out", tmp_path / "bag"
+    assert replay(recording, "--out", out, "--record", bag)[0] == 0
+    (out / "masks" / "stale.png").touch()
+    (out / "notes.txt").write_text("mine")
+    for option, place in (("--out", out), ("--record", bag)):
+        code, _, err = replay(recording, option, place)
+        assert code == 2
+        assert "--overwrite" in err
+    assert replay(recording, "--out", out, "--record", bag, "--overwrite")[0] == 0
+    assert not (out / "masks" / "stale.png").exists()
+    assert len(list((out / "masks").iterdir())) == 40
+    assert (out / "notes.txt").read_text() == "mine"
+    (tmp_path / "file").touch()
+    assert "give a folder" in replay(recording, "--out", tmp_path / "file")[2]
+
+
+def test_the_recorded_bag_holds_what_the_node_would_publish(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "f.yaml").write_text("- {stream: depth, fault: drop, from: 2}\n")
+    bag = tmp_path / "out"
+    assert replay(recording, "--record", bag, "--faults", tmp_path / "f.yaml")[0] == 0
+    with BagReader(bag) as reader:
+        counts = {t.name: t.count for t in reader.topics}
+        assert counts == {
+            "/segmenter/mask": 40,
+            "/segmenter/confidence": 40,
+            "/segmenter/color_mask": 40,
+            "/segmenter/overlay": 40,
+            "/segmenter/camera_info": 40,
+            "/segmenter/status": 40,
+            "/segmenter/label_info": 1,
+            "/segmenter/mode": 3,
+        }
+        found = {}
+        for item in reader.messages(counts):
+            found.setdefault(item.topic, []).append(item.message)
+    assert [m.data for m in found["/segmenter/mode"]] == ["STARTING", "RGBD", "RGB_ONLY"]
+    encodings = {t: m[0].encoding for t, m in found.items() if hasattr(m[0], "encoding")}
+    assert encodings == {
+        "/segmenter/mask": "mono8",
+        "/segmenter/confidence": "mono8",
+        "/segmenter/color_mask": "rgb8",
+        "/segmenter/overlay": "rgb8",
+    }
+    with BagReader(recording) as reader:
+        source = reader.first("/camera/camera/color/image_raw").header
+    for topic in ("mask", "overlay", "color_mask", "camera_info"):
+        header = found[f"/segmenter/{topic}"][0].header
+        assert (header.stamp.sec, header.stamp.nanosec) == (source.stamp.sec, source.stamp.nanosec)
+        assert header.frame_id == source.frame_id
+    values = {v.key: v.value for v in found["/segmenter/status"][-1].status[0].values}
+    assert list(values) == [
+        "mode", "network", "reason_rgb", "reason_depth", "age_rgb_ms", "age_depth_ms",
+        "latency_ms",
+    ]  # fmt: skip
+    assert (values["mode"], values["network"], values["reason_depth"]) == (
+        "RGB_ONLY", "rgb", "silent",
+    )  # fmt: skip
+
+
+# --- Refusals ----------------------------------------------------------------------------------
+
+
+def _bad_faults(tmp_path: Path, recording: Path) -> list[object]:
+    (tmp_path / "f.yaml").write_text("- {stream: depth, fault: explode}\n")
+    return [recording, "--faults", tmp_path / "f.yaml"]
+
+
+def _empty_bag(tmp_path: Path, recording: Path) -> list[object]:
+    (tmp_path / "empty.mcap").touch()
+    return [tmp_path / "empty.mcap"]
+
+
+def _cut_bag(tmp_path: Path, recording: Path) -> list[object]:
+    data = next(recording.glob("*.mcap")).read_bytes()
+    (tmp_path / "cut.bag").write_bytes(b"#ROSBAG V2.0\n" + data[:100])
+    return [tmp_path / "cut.bag"]
+
+
+def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
+    with BagWriter(tmp_path / "words") as writer:
+        writer.string("/chatter", 1000, "hello")
+    return [tmp_path / "words"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda t, r: [t / "nowhere"], "there is no bag at"),
+        (_empty_bag, "is empty (0 bytes)"),
+        (_cut_bag, "rosbag reindex"),
+        (_no_pictures, "no colour or depth topic"),
+        (_bad_faults, "unknown fault 'explode'"),
+        (lambda t, r: [r, "--faults", t / "none.yaml"], "cannot read fault schedule"),
+        (lambda t, r: [r, "--rgb-topic", "/camera/color/image"], "is not in the bag; did you"),
+        (lambda t, r: [r, "--depth-topic", "/truth/masks"], "did you mean /truth/mask?"),
+        (lambda t, r: [r, "--truth-topic", "/none"], "is not in the bag"),
+        (lambda t, r: [r, "--engine-latency", "-5"], "engine latency must be 0 ms or more"),
+        (lambda t, r: [r, "--set", "max_wait=5"], "did you mean max_wait_ms?"),
+        (lambda t, r: [r, "--set", "max_wait_ms=-5"], "max_wait_ms must be from 0"),
+        (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
+        (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is no YAML value"),
+        (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag it is made from"),
+        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "give each its own folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make, message) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = replay(*make(tmp_path, recording))
+    assert code == 2
+    assert out == ""
+    (line,) = [text for text in err.splitlines() if text.startswith("rgbd_seg replay: ")]
+    assert message in line
+
+
+def test_no_usable_frame_is_exit_code_1(write_recording, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    bag = write_recording(tmp_path / "bag", 5, header_offset_ms=-9_000_000)
+    code, out, err = replay(bag, "--stamps", "header")
+    assert code == 1
+    assert "stale 10" in out
+    assert "no mask was made" in err
+
+
+def test_a_missing_stream_is_told(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = replay(recording, "--depth-topic", "none")
+    assert code == 0
+    assert "no depth topic in this bag" in err
+    assert "masks       40 (rgb 40)" in out
+
+
+def test_a_damaged_bag_is_replayed_as_far_as_it_goes(  # type: ignore[no-untyped-def]
+    write_recording, replay, tmp_path: Path
+) -> None:
+    bag = write_recording(tmp_path / "bag", 600)
+    path = next(bag.glob("*.mcap"))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+    code, out, err = replay(bag, "--json")
+    summary = json.loads(out)
+    assert code == 0
+    assert 0 < summary["masks"] < 600
+    assert summary["damage"]
+    assert "is damaged" in err
+
+
+def test_parameters_of_the_core() -> None:
+    config = core_config(["max_wait_ms=50", "unpaired=single", "frozen_after=0"], True)
+    assert (config.max_wait_ms, config.unpaired, config.frozen_after) == (50, "single", 0)
+    assert config.assume_aligned
+    with pytest.raises(BagError, match="unpaired must be one of"):
+        core_config(["unpaired=maybe"])
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_complete_files(recording, replay, engine, tmp_path, number) -> None:  # type: ignore[no-untyped-def]
+    plain = type(engine).__call__
+
+    class Impatient(type(engine)):  # type: ignore[misc]
+        def __call__(self, *args, **options):  # type: ignore[no-untyped-def]
+            if len(self.calls) == 10:
+                os.kill(os.getpid(), number)
+            return plain(self, *args, **options)
+
+    engine.__class__ = Impatient
+    out, bag = tmp_path / "out", tmp_path / "bag"
+    code, printed, _ = replay(recording, "--out", out, "--record", bag, "--json")
+    assert code == 128 + number
+    summary = json.loads(printed)
+    assert summary["interrupted"] is True
+    assert summary["masks"] == 11
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert len((out / "masks.jsonl").read_text().splitlines()) == 11
+    for path in (out / "masks").iterdir():
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
+    assert "Interrupted" in (out / "report.html").read_text()
+    with BagReader(bag) as reader:
+        assert sum(1 for _ in reader.messages(["/segmenter/mask"])) == 11
+        assert reader.damage is None
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_second_interrupt_ends_at_once_and_leaves_no_half_bag(  # type: ignore[no-untyped-def]
+    recording, replay, engine, tmp_path: Path
+) -> None:
+    class Stuck(type(engine)):  # type: ignore[misc]
+        def __call__(self, *args, **options):  # type: ignore[no-untyped-def]
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("not reached")
+
+    engine.__class__ = Stuck
+    code, out, _ = replay(recording, "--record", tmp_path / "bag")
+    assert code == 130
+    assert out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible() as caught:
+        assert signal.getsignal(signal.SIGINT) is not before
+        assert caught() == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# --- With real networks ------------------------------------------------------------------------
+
+
+def test_end_to_end_with_networks(  # type: ignore[no-untyped-def]
+    recording: Path, tiny_bundle: Bundle, tmp_path: Path, capsys
+) -> None:
+    bundle = save_bundle(tmp_path / "bundle", tiny_bundle)
+    (tmp_path / "f.yaml").write_text(
+        "- {stream: depth, fault: drop, from: 1, to: 1.5}\n"
+        "- {stream: rgb, fault: drop, from: 3, to: 3.5}\n"
+    )
+    arguments = [
+        "replay", recording, "--bundle", bundle, "--device", "cpu", "--json",
+        "--faults", tmp_path / "f.yaml", "--truth-topic", "/truth/mask", "--without-fallback",
+    ]  # fmt: skip
+    summaries = []
+    for _ in range(2):
+        assert cli.main([str(a) for a in arguments]) == 0
+        summaries.append(json.loads(capsys.readouterr().out))
+    first, second = summaries
+    assert first["determinism_sha256"] == second["determinism_sha256"]
+    assert first["masks"] == 40
+    assert all(first["networks"].values())
+    assert 0 <= first["miou"] <= 1
+    assert first["miou_by_network"].keys() == {"rgbd", "rgb", "depth"}
+    assert first["latency_ms"]["p50"] > 0
+
+
+def test_a_broken_bundle_is_one_line(recording: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert cli.main(["replay", str(recording), "--bundle", str(tmp_path / "none")]) == 2
+    assert "cannot read" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_overlays_of_depth_only_masks_show_depth(recording, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "out"
+    assert replay(recording, "--rgb-topic", "none", "--out", out)[0] == 0
+    overlays = sorted((out / "overlays").iterdir())
+    assert len(overlays) == 40
+    assert np.std(cv2.imread(str(overlays[0]))) > 5

@@ -1,0 +1,205 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Each fault does what its name says, only in its time, and a bad schedule is named by line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.frames import Defect, Frame
+from rgbd_seg_ros.replay.faults import (
+    FAULTS,
+    Fault,
+    FaultError,
+    FaultSchedule,
+    Sample,
+    load_faults,
+)
+
+S = 1_000_000_000
+START_NS = 5 * S
+
+
+def _array(stream: str, value: int, floating: bool = False) -> np.ndarray:
+    if stream == "rgb":
+        return np.full((4, 6, 3), value, np.uint8)
+    return np.full((4, 6), value, np.float32 if floating else np.uint16)
+
+
+def _run(faults: list[Fault], stream: str, times_s, floating: bool = False):  # type: ignore[no-untyped-def]
+    """What arrives of frames of value 1, 2, 3 … at the given times."""
+    schedule = FaultSchedule(faults)
+    arrived = []
+    for i, t_s in enumerate(times_s):
+        now_ns = START_NS + round(t_s * S)
+        frame = Frame(_array(stream, i + 1, floating), now_ns - 1000, "cam", "encoding")
+        arrived.append(schedule.apply(stream, Sample(frame, now_ns), START_NS))  # type: ignore[arg-type]
+    return arrived
+
+
+def _values(samples):  # type: ignore[no-untyped-def]
+    return [None if s is None else float(s.item.array.flat[0]) for s in samples]
+
+
+TIMES = (0.0, 0.9, 1.0, 1.5, 1.999, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "stream", "expected"),
+    [
+        ("drop", "rgb", [1, 2, None, None, None, 6, 7]),
+        ("drop", "depth", [1, 2, None, None, None, 6, 7]),
+        ("freeze", "depth_raw", [1, 2, 2, 2, 2, 6, 7]),
+        ("zero", "depth", [1, 2, 0, 0, 0, 6, 7]),
+        ("nan", "depth", [1, 2, 0, 0, 0, 6, 7]),
+        ("black", "rgb", [1, 2, 0, 0, 0, 6, 7]),
+    ],
+)
+def test_a_fault_acts_from_its_first_to_before_its_last_moment(fault, stream, expected) -> None:  # type: ignore[no-untyped-def]
+    samples = _run([Fault(fault, stream, 1.0, 2.0)], stream, TIMES)
+    assert _values(samples) == expected
+    for sample, t_s in zip(samples, TIMES, strict=True):
+        if sample is not None:  # a broken picture still has a fresh stamp
+            assert sample.item.stamp_ns == START_NS + round(t_s * S) - 1000
+            assert sample.item.array.dtype == _array(stream, 0).dtype
+
+
+def test_every_fault_of_the_registry_changes_what_arrives() -> None:
+    for name, kind in FAULTS.items():
+        stream = (kind.hits or kind.streams)[0]
+        fault = Fault(name, None if kind.hits else stream, 1.0, 2.0, 1.0 if kind.value else None)
+        after, before = _values(_run([fault], stream, TIMES)), _values(_run([], stream, TIMES))
+        assert after != before, name
+
+
+def test_nan_in_metres() -> None:
+    values = _values(_run([Fault("nan", "depth", 1.0)], "depth", (0, 1), floating=True))
+    assert values[0] == 1
+    assert math.isnan(values[1])
+
+
+def test_freeze_from_the_start_holds_the_first_frame() -> None:
+    assert _values(_run([Fault("freeze", "rgb", 0.0, 1.0)], "rgb", (0, 0.1, 0.2, 1))) == [
+        1, 1, 1, 4,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"), [("rgb", [1, None]), ("depth", [1, None]), ("depth_raw", [1, 2])]
+)
+def test_colour_driver_takes_colour_and_registered_depth(stream: str, expected: list) -> None:
+    assert _values(_run([Fault("colour_driver", from_s=1)], stream, (0, 1))) == expected
+
+
+def test_other_streams_pass_and_faults_add_up() -> None:
+    faults = [Fault("freeze", "rgb", 1, 3), Fault("drop", "rgb", 2, 4)]
+    assert _values(_run(faults, "rgb", (0, 1, 2, 3, 4))) == [1, 1, None, None, 5]
+    assert _values(_run(faults, "depth", (0, 1, 2))) == [1, 2, 3]
+
+
+def test_frozen_frames_outlive_a_malformed_message() -> None:
+    schedule = FaultSchedule([Fault("freeze", "rgb", 1.0)])
+    good = Sample(Frame(_array("rgb", 7), 1, "cam", "rgb8"), START_NS)
+    bad = Sample(Defect("malformed", "x"), START_NS + 2 * S)
+    assert schedule.apply("rgb", good, START_NS) is good
+    assert schedule.apply("rgb", bad, START_NS) is bad
+    late = Sample(Frame(_array("rgb", 9), 2, "cam", "rgb8"), START_NS + 3 * S)
+    assert _values([schedule.apply("rgb", late, START_NS)]) == [7]
+
+
+def test_phases_cut_the_bag_where_faults_change() -> None:
+    schedule = FaultSchedule(
+        [Fault("drop", "depth", 2, 4), Fault("drop", "rgb", 3, 5), Fault("drop", "rgb", 90, 99)]
+    )
+    phases = schedule.phases(10.0)
+    assert [(p.from_s, p.to_s, p.name, p.streams) for p in phases] == [
+        (0, 2, "no fault", ()),
+        (2, 3, "depth drop", ("depth",)),
+        (3, 4, "depth drop, rgb drop", ("rgb", "depth")),
+        (4, 5, "rgb drop", ("rgb",)),
+        (5, 10, "no fault", ()),
+    ]
+    assert [p.name for p in FaultSchedule().phases(1.0)] == ["no fault"]
+
+
+def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text(
+        "# losing one after the other\n"
+        "- {stream: depth, fault: drop, from: 2.0, to: 5}\n"
+        "- stream: rgb\n"
+        "  fault: freeze\n"
+        "- {fault: colour_driver, from: 8.5}\n"
+    )
+    assert load_faults(path).faults == (
+        Fault("drop", "depth", 2, 5),
+        Fault("freeze", "rgb", 0, math.inf),
+        Fault("colour_driver", None, 8.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- {stream: depth, fault: dorp}",
+            r":1: unknown fault 'dorp'; did you mean 'drop'\? known",
+        ),
+        ("\n- {stream: dept, fault: drop}", ":2: unknown stream 'dept'; did you mean 'depth'"),
+        (
+            "- {stream: rgb, fault: drop}\n- {stream: rgb, fault: nan}",
+            ":2: .*cannot hit stream rgb",
+        ),
+        ("- {stream: depth, fault: black}", "only rgb"),
+        ("- {fault: drop}", "needs a stream"),
+        ("- {stream: rgb}", "the key fault is missing"),
+        ("- {stream: rgb, fault: colour_driver}", "give no stream"),
+        ("- {stream: rgb, fault: drop, form: 1}", "unknown key 'form'; did you mean 'from'"),
+        ("- {stream: rgb, fault: drop, from: 3, to: 2}", "need 0 ≤ from < to"),
+        ("- {stream: rgb, fault: drop, from: -1}", "need 0 ≤ from < to"),
+        ("- {stream: rgb, fault: drop, from: soon}", "from must be a number, got 'soon'"),
+        ("- {stream: rgb, fault: drop, from: true}", "from must be a number"),
+        ("- {stream: rgb, fault: drop, to: .nan}", "to must be a number"),
+        ("- {stream: rgb, fault: drop, value: 3}", "takes no value"),
+        ("- drop", "expected .*got 'drop'"),
+        ("fault: drop", "expected a list"),
+        ("", "expected a list"),
+        ("- {stream: rgb", r":1: expected ',' or '}'"),
+        ("- !!python/object/apply:os.system [ls]", ":1: could not determine a constructor"),
+    ],
+)
+def test_a_bad_schedule_is_named_by_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text(text)
+    with pytest.raises(FaultError, match=message) as caught:
+        load_faults(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_schedule_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FaultError, match="cannot read fault schedule"):
+        load_faults(tmp_path / "none.yaml")
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((ROOT / "config" / "faults").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_schedules_are_valid(path: Path) -> None:
+    assert load_faults(path).faults
+
+
+def test_the_demos_losses_are_a_shipped_schedule_too() -> None:
+    from training import demo
+
+    def key(fault: Fault) -> tuple:
+        return (fault.from_s, fault.to_s, str(fault))
+
+    shipped = load_faults(ROOT / "config" / "faults" / "each_then_both.yaml").faults
+    assert sorted(map(key, shipped)) == sorted(map(key, demo.schedule().faults))

@@ -1,0 +1,157 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The report stands alone, is well-formed, and shows what the summary says."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.fallback import Mode
+from rgbd_seg_ros.frames import NETWORKS
+from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
+from rgbd_seg_ros.replay.report import render
+from rgbd_seg_ros.replay.session import Outcome
+
+VOID = {"meta", "img", "br", "hr", "link", "rect", "line"}
+
+
+class Checker(HTMLParser):
+    """Notes open tags, and fails on one that is closed out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def _check(html: str) -> Checker:
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    return checker
+
+
+@pytest.fixture
+def outcome(recording: Path, run_replay) -> Outcome:  # type: ignore[no-untyped-def]
+    faults = [
+        Fault("drop", "depth", 1, 1.5),
+        Fault("black", "rgb", 2.6, 3),
+        Fault("colour_driver", None, 3.5),
+    ]
+    return run_replay(  # type: ignore[no-any-return]
+        recording, faults=FaultSchedule(faults), topics={"truth": "/truth/mask"}, compare=True
+    )
+
+
+def _render(outcome: Outcome, **changes) -> str:  # type: ignore[no-untyped-def]
+    summary = {**copy.deepcopy(outcome.summary), **changes}
+    return render([("a <drive> & more", summary, outcome.strips)], outcome.labels)
+
+
+def test_it_is_one_well_formed_page_without_scripts_or_links(outcome: Outcome) -> None:
+    html = _render(outcome)
+    checker = _check(html)
+    kinds = {tag for tag, _ in checker.tags}
+    assert not kinds & {"script", "link", "iframe", "object"}
+    assert "http" not in html
+    assert "a &lt;drive&gt; &amp; more" in html
+    for _, attributes in checker.tags:
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert not any(name.startswith("on") for name in attributes)
+
+
+def test_it_shows_phases_modes_networks_scores_and_counts(outcome: Outcome) -> None:
+    html = _render(outcome)
+    for phase in outcome.summary["phases"]:
+        assert phase["name"] in html
+    for mode in {m for *_, m in outcome.summary["timeline"]["modes"]}:
+        assert f">{mode}<" in html
+    assert ">depth fault<" in html
+    assert ">rgb fault<" in html
+    for text in ("fused 10", "colour only 5", "25.0 %", "+25.0", "dropped by the fault schedule"):
+        assert text in html
+    assert outcome.summary["determinism_sha256"][:16] in html
+    assert "black 4" in html
+
+
+def test_its_pictures_are_those_of_the_instants(outcome: Outcome) -> None:
+    html = _render(outcome)
+    strips = {strip.phase: strip for strip in outcome.strips}
+    assert len(outcome.strips) == len(outcome.summary["phases"])
+    assert strips["depth drop"].network == "rgb"
+    assert strips["rgb black"].network == "depth"
+    assert strips["colour_driver"].network == ""
+    pictures = re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', html)
+    shown = sum(p is not None for strip in outcome.strips for p in strip.pictures.values())
+    assert len(pictures) == shown
+    for kind, data in pictures:
+        flags = cv2.IMREAD_COLOR
+        decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), flags)
+        assert decoded.shape == (24, 32, 3)
+        assert kind in ("png", "jpeg")
+    mask = strips["depth drop"].pictures["mask"]
+    assert mask is not None
+    assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the stand-in alone says 1
+    assert strips["depth drop"].pictures["depth"] is None
+    fused = strips["depth drop"].pictures["fused"]
+    assert fused is not None
+    assert tuple(fused[0, 0]) == outcome.labels.palette[3]
+
+
+def test_the_bare_minimum_renders(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    html = _render(run_replay(recording))
+    _check(html)
+    assert "Scores by phase" not in html
+    assert "truth<" not in html
+    assert html.count("<figure>") == 4 * 3  # four instants of the bag: colour, depth, mask
+
+
+def test_warnings_and_interruption_are_told(outcome: Outcome) -> None:
+    html = _render(outcome, interrupted=True, warnings=["depth <lags>"])
+    _check(html)
+    assert "Interrupted" in html
+    assert "depth &lt;lags&gt;" in html
+
+
+def test_a_flapping_stream_does_not_flood_the_page(outcome: Outcome) -> None:
+    switch = {"t": 1.0, "from": "RGBD", "to": "RGB_ONLY", "reason": "depth silent"}
+    runs = [[i / 5000, (i + 1) / 5000, ("rgb", "rgbd")[i % 2]] for i in range(20_000)]
+    timeline = {"modes": outcome.summary["timeline"]["modes"], "networks": runs}
+    html = _render(outcome, switches=[switch] * 500, timeline=timeline)
+    assert "460 more are in summary.json" in html
+    assert html.count("<rect") < 3000
+
+
+def test_every_mode_and_network_has_a_colour() -> None:
+    from rgbd_seg_ros.replay.page import MODE_COLOURS, NETWORK_COLOURS
+    from rgbd_seg_ros.replay.report import NETWORK_WORDS
+
+    assert MODE_COLOURS.keys() == {mode.value for mode in Mode}
+    assert NETWORK_COLOURS.keys() == NETWORK_WORDS.keys() == set(NETWORKS)
+
+
+def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    bag = write_recording(tmp_path / "bag", 3, header_offset_ms=-9_000_000)
+    outcome = run_replay(bag, stamps="header")
+    assert outcome.summary["masks"] == 0
+    _check(_render(outcome))

@@ -1,0 +1,166 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Masks meet the truth of their own instant, and every score is what a hand would count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.bag.reader import BagError
+from rgbd_seg_ros.bag.writer import BagWriter
+from rgbd_seg_ros.frames import Frame
+from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.metrics import ConfusionMatrix
+from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, Phase
+from rgbd_seg_ros.replay.score import Scorer, fitted, iou_table, rounded
+
+MS = 1_000_000
+LABELS = LabelSet("two", ("zero", "one"))
+TRUTH_TOPIC = "/truth/mask"
+
+
+def _made(stamp_ms: int, value: int, network: str = "rgbd", other: int | None = None):  # type: ignore[no-untyped-def]
+    def segmentation(fill: int):  # type: ignore[no-untyped-def]
+        return SimpleNamespace(labels=np.full((2, 2), fill, np.uint8), network=network)
+
+    return SimpleNamespace(
+        job=SimpleNamespace(stamp_ns=stamp_ms * MS),
+        result=segmentation(value),
+        ready_ns=stamp_ms * MS,
+        arrived_ns={"rgb": stamp_ms * MS},
+        without_fallback=None if other is None else segmentation(other),
+    )
+
+
+def _truth(stamp_ms: int, value: int) -> Frame:
+    return Frame(np.full((2, 2), value, np.uint8), stamp_ms * MS)
+
+
+ALL_WELL = (Phase(0, 1, "no fault", ()),)
+
+
+def _scorer(expect_truth: bool = True, phases=ALL_WELL):  # type: ignore[no-untyped-def]
+    matches: list[tuple[float, int | None]] = []
+
+    def on_match(made, truth) -> None:  # type: ignore[no-untyped-def]
+        value = None if truth is None else int(truth[0, 0])
+        matches.append((made.job.stamp_ns / MS, value))
+
+    return Scorer(LABELS, list(phases), 0, expect_truth, on_match), matches
+
+
+def test_each_mask_gets_the_nearest_truth_in_whatever_order_they_come() -> None:
+    scorer, matches = _scorer()
+    scorer.add_truth(_truth(100, 0))
+    scorer.add_mask(_made(100, 0))
+    assert matches == [(100, 0)]  # same stamp: at once
+    scorer.add_mask(_made(133, 1))
+    scorer.add_mask(_made(168, 1))  # depth's stamp, 2 ms after colour's
+    assert len(matches) == 1
+    scorer.add_truth(_truth(133, 1))
+    assert matches[1:] == [(133, 1)]
+    scorer.add_truth(_truth(166, 1))
+    scorer.add_truth(_truth(200, 0))
+    assert matches[2:] == [(168, 1)]
+    scorer.finish()
+    assert scorer.total.miou == 1
+    assert scorer.unscored == 0
+
+
+def test_a_mask_without_truth_near_it_stays_unscored() -> None:
+    scorer, matches = _scorer()
+    scorer.add_truth(_truth(0, 0))
+    scorer.add_mask(_made(21, 0))
+    scorer.add_mask(_made(600, 0))
+    assert matches == [(21, None)]  # not kept waiting for ever
+    scorer.finish()
+    assert matches == [(21, None), (600, None)]
+    assert scorer.unscored == 2
+    assert not scorer.has_truth
+
+
+def test_masks_do_not_wait_where_no_truth_will_come() -> None:
+    scorer, matches = _scorer(expect_truth=False)
+    scorer.add_mask(_made(100, 0))
+    assert matches == [(100, None)]
+
+
+def test_scores_by_network_and_phase_and_without_fallback() -> None:
+    phases = (Phase(0, 1, "no fault", ()), Phase(1, 2, "depth drop", ("depth",)))
+    scorer, _ = _scorer(phases=phases)
+    for stamp_ms, value, network, other in (
+        (500, 0, "rgbd", None),
+        (1000, 0, "rgb", 1),
+        (1500, 1, "rgb", 1),
+    ):
+        scorer.add_truth(_truth(stamp_ms, 0))
+        scorer.add_mask(_made(stamp_ms, value, network, other))
+    scorer.finish()
+    assert scorer.by_network["rgbd"].miou == 1
+    assert scorer.by_network["rgb"].miou == 0.5  # one of two masks right
+    first, second = scorer.phases
+    assert (first.masks, second.masks) == (1, 2)
+    assert second.networks == {"rgbd": 0, "rgb": 2, "depth": 0}
+    assert first.score.miou == 1
+    assert np.isnan(first.fallback.miou)
+    assert (second.fallback.miou, second.without_fallback.miou) == (0.5, 0)
+    assert scorer.total.miou == pytest.approx(2 / 3)
+
+
+def test_truth_of_another_size_or_label_set() -> None:
+    np.testing.assert_array_equal(
+        fitted(np.array([[0, 1]], np.uint8), (2, 4)), [[0, 0, 1, 1], [0, 0, 1, 1]]
+    )
+    scorer, _ = _scorer()
+    scorer.add_truth(_truth(0, 7))
+    with pytest.raises(BagError, match=r"does not fit the bundle's label set: .*class id 7"):
+        scorer.add_mask(_made(0, 0))
+
+
+def test_numbers_for_json() -> None:
+    assert rounded(0.123456) == 0.1235
+    assert rounded(float("nan")) is None
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([0]), np.array([0]))
+    assert iou_table(matrix, LABELS.classes) == {"zero": 1.0, "one": None}
+
+
+def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    faults = FaultSchedule([Fault("drop", "depth", 2.0)])
+    summary = run_replay(
+        recording, faults=faults, topics={"truth": TRUTH_TOPIC}, compare=True
+    ).summary
+    # The stand-in says 0 everywhere when fused and 1 when alone; the truth is half 0, half 1.
+    assert summary["miou_by_network"] == {"rgbd": 0.25, "rgb": 0.25}
+    assert summary["iou_by_network"]["rgbd"] == {"zero": 0.5, "one": 0, "two": None, "three": None}
+    assert summary["unscored"] == 0
+    # 20 masks of each: class 0 is hit 20·½ of 20·½ + 20·½ + … = 1/3, and so is class 1.
+    assert summary["miou"] == 0.3333
+    assert summary["miou_all"] == 0.1667
+    well, lost = summary["phases"]
+    assert (well["name"], well["masks"], well["miou_without_fallback"]) == ("no fault", 20, None)
+    assert (lost["name"], lost["masks"]) == ("depth drop", 20)
+    assert (lost["miou_fallback"], lost["miou_without_fallback"]) == (0.25, 0)
+
+
+def test_a_truth_topic_that_is_no_mask_is_refused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    topic = "/camera/camera/color/image_raw"
+    with pytest.raises(BagError, match=r"truth topic .* cannot be used: encoding 'rgb8'"):
+        run_replay(recording, topics={"truth": topic, "rgb": "none"})
+
+
+def test_truth_of_other_times_is_told(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(5):
+            now_ns = 1_700_000_000 * 10**9 + i * 100 * MS
+            picture = np.random.default_rng(i).integers(40, 200, (24, 32, 3), dtype=np.uint8)
+            writer.image("/camera/rgb", now_ns, picture, now_ns, "cam")
+            writer.image("/truth", now_ns, np.zeros((24, 32), np.uint8), now_ns + 50 * MS, "cam")
+    summary = run_replay(tmp_path / "bag", topics={"truth": "/truth"}).summary
+    assert summary["unscored"] == summary["masks"] == 5
+    assert summary["miou"] is None
+    assert any("is the truth stamped as the pictures are?" in text for text in summary["warnings"])

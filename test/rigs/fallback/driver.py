@@ -1,0 +1,162 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A skin that obeys the contract: drains messages, ticks exactly at the deadline, takes jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rigs.fallback.oracle import Oracle
+from rigs.fallback.schedule import MS, Clock, Message, Plan, S, messages
+
+from rgbd_seg_ros.fallback import Core, CoreConfig, Job
+
+#: A call of the core: method and arguments. Played again, it must give the same jobs.
+Call = tuple[str, tuple[Any, ...]]
+
+
+def make_core(plan: Plan) -> Core:
+    """The core under test."""
+    return Core(CoreConfig(**plan.config), plan.networks, plan.need_intrinsics)  # type: ignore[arg-type]
+
+
+def job_facts(job: Job | None) -> tuple[Any, ...] | None:
+    """All of a job that two equal runs must agree on."""
+    if job is None:
+        return None
+    facts = {k: v for k, v in vars(job).items() if k not in ("rgb", "depth")}
+    return (id(job.rgb), id(job.depth), *facts.values())
+
+
+class Driver:
+    """Plays one plan against one core, with the oracle looking on at every call."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.clock = Clock(plan)
+        self.core = make_core(plan)
+        self.oracle = Oracle(self.core, plan)
+        self.calls: list[Call] = []
+        self.jobs: list[tuple[Any, ...] | None] = []
+        self._stalls = [(round(t * S), round((t + n) * S)) for t, n in plan.stalls]
+        self._true_ns = 0
+        self._engine_free_ns = 0
+
+    def run(self) -> Oracle:
+        """Play it all; raises AssertionError at the first broken promise."""
+        events = self._events()
+        paused_s = sum(length for _, length in self.plan.pauses)
+        end_ns = round((self.plan.duration_s + paused_s + 5) * S)  # every time-out ends within
+        position = 0
+        while True:
+            next_ns = events[position][0] if position < len(events) else end_ns
+            wake_ns = self._wake_ns()
+            if wake_ns is not None and wake_ns < next_ns:
+                self._true_ns = max(self._true_ns, wake_ns)
+                self._tick_and_work()
+                continue
+            self._true_ns = next_ns
+            if position == len(events):
+                break
+            while position < len(events) and events[position][0] == next_ns:
+                _, kind, payload = events[position]
+                position += 1
+                if kind == "message":
+                    self._offer(payload)
+                elif kind == "action":
+                    self._act(payload)
+                elif kind == "irregular":
+                    self.oracle.irregular = True
+            self._tick_and_work()
+            self.oracle.irregular = False
+        self.oracle.finish(self._now())
+        return self.oracle
+
+    def replay(self) -> None:
+        """The same calls on a fresh core give the same jobs."""
+        core, jobs = make_core(self.plan), []
+        for method, arguments in self.calls:
+            result = getattr(core, method)(*arguments)
+            if method == "next_job":
+                jobs.append(job_facts(result))
+        assert jobs == self.jobs, "the same calls gave other jobs"
+        assert core.counters == self.core.counters
+
+    # --- One event -----------------------------------------------------------------------------
+
+    def _offer(self, message: Message) -> None:
+        now_ns = self._now()
+        self.oracle.before(now_ns)
+        self._call("offer", message.stream, message.item, now_ns)
+        self.oracle.after_offer(message, now_ns)
+
+    def _act(self, action: str) -> None:
+        now_ns = self._now()
+        self.oracle.before_action(action, now_ns)
+        if action == "reset":
+            self._call("reset", now_ns)
+        elif action.startswith("force"):
+            self._call("force_network", action.split()[1])
+        else:
+            self._call("set_enabled", action == "enable")
+        self.oracle.after_action(action, now_ns)
+
+    def _tick_and_work(self) -> None:
+        now_ns = self._now()
+        late_ns = round(self.plan.tick_late_ms * MS)
+        for _ in range(10):
+            deadline_ns = self.core.next_deadline(now_ns)
+            if deadline_ns is None or deadline_ns + late_ns > now_ns:
+                break
+            self.oracle.before(now_ns)
+            self._call("tick", now_ns)
+            self.oracle.after_tick(deadline_ns, now_ns)
+        else:
+            raise AssertionError("ticks do not move the deadline on")
+        while self._true_ns >= self._engine_free_ns:
+            self.oracle.before(now_ns)
+            job = self._call("next_job", now_ns)
+            self.jobs.append(job_facts(job))
+            self.oracle.after_next_job(job, now_ns)
+            if job is None:
+                break
+            self._engine_free_ns = self._true_ns + round(self.plan.engine_ms * MS)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        self.calls.append((method, arguments))
+        return getattr(self.core, method)(*arguments)
+
+    def _now(self) -> int:
+        return self.clock.now(self._true_ns)
+
+    def _wake_ns(self) -> int | None:
+        """True time of the next tick, or of the engine getting free with work to do."""
+        now_ns = self._now()
+        times = []
+        deadline_ns = self.core.next_deadline(now_ns)
+        if deadline_ns is not None and self.clock.runs(self._true_ns):
+            late_ns = round(self.plan.tick_late_ms * MS)
+            times.append(self._true_ns + max(deadline_ns - now_ns + late_ns, 0))
+        if self.oracle.pending is not None and self._engine_free_ns > self._true_ns:
+            times.append(self._engine_free_ns)
+        wake_ns = min(times, default=None)
+        for begin_ns, end_ns in self._stalls:
+            if wake_ns is not None and begin_ns <= wake_ns < end_ns:
+                return end_ns
+        return wake_ns
+
+    def _events(self) -> list[tuple[int, str, Any]]:
+        """Everything that happens to the core, but for ticks and the engine, in order."""
+        events: list[tuple[int, str, Any]] = [
+            (t, "message", message) for t, message in messages(self.plan, self.clock)
+        ]
+        events += [(round(t * S), "action", action) for t, action in self.plan.actions]
+        events += [(t, "irregular", None) for t in self.clock.breaks]
+        events = [
+            (next((end for begin, end in self._stalls if begin <= t < end), t), kind, payload)
+            for t, kind, payload in events
+        ]
+        events += [(end, "irregular", None) for _, end in self._stalls]
+        order = {"irregular": 0, "action": 1, "message": 2}
+        events.sort(key=lambda event: (event[0], order[event[1]]))
+        return events

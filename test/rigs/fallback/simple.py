@@ -1,0 +1,109 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames by hand, and a camera pair to feed a core with, for tests of one thing at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rigs.fallback.schedule import DEPTH, MS, RGB
+
+from rgbd_seg_ros.fallback import Core, CoreConfig, Job
+from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
+
+#: A time to start at; any but 0 will do.
+T0 = 10**12
+
+
+def rgb(
+    stamp_ns: int, picture: int = -1, array: Any = None, frame_id: str = "camera", **other: Any
+) -> Frame:
+    """A usable colour frame; another picture for every stamp unless one is named."""
+    number = stamp_ns // MS if picture < 0 else picture
+    array = RGB[number % len(RGB)] if array is None else array
+    return Frame(array, stamp_ns, frame_id, other.pop("encoding", "rgb8"), **other)
+
+
+def depth(
+    stamp_ns: int, picture: int = -1, array: Any = None, frame_id: str = "camera", **other: Any
+) -> Frame:
+    """A usable depth frame."""
+    number = stamp_ns // MS if picture < 0 else picture
+    array = DEPTH[number % len(DEPTH)] if array is None else array
+    return Frame(array, stamp_ns, frame_id, other.pop("encoding", "16UC1"), **other)
+
+
+def black(stamp_ns: int) -> Frame:
+    """An unusable colour frame."""
+    return rgb(stamp_ns, array=np.zeros((8, 8, 3), np.uint8))
+
+
+def hole(stamp_ns: int) -> Frame:
+    """An unusable depth frame."""
+    return depth(stamp_ns, array=np.zeros((8, 8), np.uint16))
+
+
+class Bench:
+    """A core and a clock in ms since T0; ticks at every deadline on the way, as a skin must."""
+
+    def __init__(self, core: Core | None = None, **config: Any) -> None:
+        self.core = core or Core(CoreConfig(**config))
+        self.ms = 0.0
+        #: (ms of the decision, job), in order.
+        self.jobs: list[tuple[float, Job]] = []
+
+    @property
+    def now(self) -> int:
+        return T0 + round(self.ms * MS)
+
+    @property
+    def networks(self) -> list[str]:
+        """Of the jobs so far."""
+        return [job.network for _, job in self.jobs]
+
+    def take(self) -> None:
+        """A free engine takes every job."""
+        while job := self.core.next_job(self.now):
+            self.jobs.append((self.ms, job))
+
+    def to(self, ms: float) -> Bench:
+        """Let time pass."""
+        while (due := self.core.next_deadline(self.now)) is not None and due <= T0 + ms * MS:
+            self.ms = (due - T0) / MS
+            self.core.tick(due)
+            self.take()
+        self.ms = ms
+        return self
+
+    def offer(self, stream: Stream, item: Frame | Defect, at: float | None = None) -> Bench:
+        """A message, ``at`` ms."""
+        if at is not None:
+            self.to(at)
+        self.core.offer(stream, item, self.now)
+        self.take()
+        return self
+
+    def rgb(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
+        """Colour stamped ``stamp`` ms that arrives ``lag`` ms later."""
+        return self.offer("rgb", rgb(T0 + round(stamp * MS), **frame), stamp + lag)
+
+    def depth(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
+        """The same for depth."""
+        return self.offer("depth", depth(T0 + round(stamp * MS), **frame), stamp + lag)
+
+    def raw(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
+        """The same for raw depth."""
+        frame = {"frame_id": "raw", **frame}
+        return self.offer("depth_raw", depth(T0 + round(stamp * MS), **frame), stamp + lag)
+
+    def both(self, begin: float, end: float, period: float = 40, lag: float = 0) -> Bench:
+        """Colour and depth of every instant in [begin, end), depth ``lag`` ms after colour."""
+        events = [(t, self.rgb, t, 0.0) for t in np.arange(begin, end, period)]
+        events += [(t + lag, self.depth, t, lag) for t in np.arange(begin, end, period)]
+        for _, send, stamp, late in sorted(events, key=lambda e: e[0]):
+            send(float(stamp), late)
+        return self
+
+
+INTRINSICS = Intrinsics(10, 10, 3.5, 3.5, 8, 8)

@@ -1,0 +1,146 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the health table says of each message and stream, told again from the schedule's labels.
+
+Written from the design, not from the code: no pixel is looked at here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from rigs.fallback.schedule import Message, S
+
+from rgbd_seg_ros.fallback import CoreConfig, State
+from rgbd_seg_ros.frames import Defect
+
+
+class StreamTruth:
+    """One stream since the last reset."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        self.config = config
+        self.state = State.WAITING
+        #: Learned period, ns: the median of the last 31 stamp intervals; None before 5.
+        self.period: int | None = None
+        self._intervals: deque[int] = deque(maxlen=31)
+        self.last_arrival: int | None = None
+        self.last_usable = 0
+        self.losses = 0
+        self.size: tuple[int, int] | None = None
+        self._granted_until = 0
+        self._last_stamp: int | None = None
+        self._form: tuple[Any, ...] | None = None
+        self._new_form: tuple[Any, ...] | None = None
+        self._new_run = 0
+        self._picture: int | None = None
+        self._repeats = 0
+        #: Usable messages since this stream became OK or was lost, newest last.
+        self._verdicts: list[bool] = []
+        #: Times of the usable messages in a row.
+        self._run: list[int] = []
+
+    # --- Frames --------------------------------------------------------------------------------
+
+    def judge(self, message: Message, now: int) -> str | None:
+        """The first test that this message fails."""
+        item = message.item
+        if isinstance(item, Defect) or message.label == "malformed":
+            self._new_run = 0
+            return "malformed"
+        form = (item.array.shape, item.array.dtype, item.encoding)
+        if self._form not in (None, form):
+            self._new_run = self._new_run + 1 if form == self._new_form else 1
+            self._new_form = form
+            if self._new_run < 3:
+                return "malformed"
+            self._picture, self._repeats = None, 0
+            self._forget_period()
+        self._form, self._new_run, self.size = form, 0, item.size
+        if now - item.stamp_ns > self.config.max_age_s * S:
+            return "stale"
+        if item.stamp_ns - now > self.config.max_future_s * S:
+            return "future"
+        if self._last_stamp is not None:
+            if item.stamp_ns <= self._last_stamp:
+                return "repeated_stamp"
+            self._intervals.append(item.stamp_ns - self._last_stamp)
+            if len(self._intervals) >= 5:
+                self.period = sorted(self._intervals)[len(self._intervals) // 2]
+        self._last_stamp = item.stamp_ns
+        if message.label:
+            return message.label
+        self._repeats = self._repeats + 1 if message.picture == self._picture else 0
+        self._picture = message.picture
+        return "frozen" if self._repeats >= self.config.frozen_after else None
+
+    # --- The stream ----------------------------------------------------------------------------
+
+    @property
+    def timeout(self) -> int:
+        """3 periods, at least 250 ms; 1 s while the period is not known."""
+        return S if self.period is None else max(3 * self.period, S // 4)
+
+    @property
+    def silence_deadline(self) -> int | None:
+        """When silence must be noticed."""
+        if self.state is not State.OK or self.last_arrival is None:
+            return None
+        return max(self.last_arrival + self.timeout, self._granted_until)
+
+    def dependable(self, now: int) -> bool:
+        """OK, and a usable frame within the last two periods (250 ms while not known)."""
+        patience = S // 4 if self.period is None else 2 * self.period
+        return self.state is State.OK and now - self.last_usable <= patience
+
+    def arrives(self, now: int) -> None:
+        """A message is here."""
+        if self.last_arrival is not None and now - self.last_arrival > self.timeout:
+            self._run.clear()  # not usable all the time
+        self.last_arrival, self._granted_until = now, 0
+
+    def message(self, reason: str | None, now: int, *, alone: bool) -> State:
+        """The state that this message must lead to. ``alone``: nothing else can serve."""
+        self._verdicts.append(reason is None)
+        if reason is not None:
+            self._run.clear()
+            recent = self._verdicts[-10:]
+            bad = recent.count(False)
+            if self.state is State.OK and (
+                reason == "frozen" or bad >= 5 or (not any(self._verdicts[-3:]) and bad >= 3)
+            ):
+                self._lose()
+            return self.state
+        self.last_usable = now
+        self._run.append(now)
+        hold = min(self.config.hold_s * 2 ** (self.losses - 1), self.config.max_hold_s) * S
+        if (
+            self.state is State.WAITING
+            or alone
+            or (len(self._run) >= 3 and now - self._run[0] >= hold)
+        ) and self.state is not State.OK:
+            self.state = State.OK
+            self._verdicts.clear()
+        return self.state
+
+    def tick(self, now: int, *, late: bool) -> None:
+        """Time passed: silence."""
+        deadline = self.silence_deadline
+        if deadline is None or now < deadline:
+            return
+        if late and not self._granted_until:
+            self._granted_until = now + (self.period or self.timeout)
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.state = State.LOST
+        self.losses += 1
+        self._forget_period()
+        self._run.clear()
+        self._verdicts.clear()
+
+    def _forget_period(self) -> None:
+        self._intervals.clear()
+        self.period = None

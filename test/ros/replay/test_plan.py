@@ -1,0 +1,85 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A bag is looked through before it is played live, and refused where that could not work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rgbd_seg_ros.bag.reader import BagError
+from rgbd_seg_ros.replay.faults import FaultError
+from rgbd_seg_ros.ros.replay.plan import Plan, ReceiveTimes, make_plan
+
+MS = 1_000_000
+
+
+def faults(folder: Path, text: str) -> str:
+    path = folder / "faults.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_plan_survives_its_file(recording: Path, tmp_path: Path) -> None:
+    plan = make_plan(recording, faults(tmp_path, "- {stream: depth, fault: drop, from: 1}"))
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    assert set(plan.streams) == {"rgb", "depth"}
+    assert set(plan.inputs) == {"rgb/image_raw", "depth/image_raw", "rgb/camera_info"}
+
+
+def test_every_message_is_known_by_stamp_and_receive_time(recording: Path) -> None:
+    plan = make_plan(recording)
+    assert [len(pairs) for pairs in plan.arrivals.values()] == [40, 40]
+    (stamp, receive_ns), *_ = plan.arrivals["depth"]
+    assert receive_ns - stamp == 5 * MS
+    times = ReceiveTimes(plan)
+    assert times.take("depth", stamp) == receive_ns
+    assert times.take("depth", stamp) is None
+    assert times.take("rgb", stamp + 1) is None
+
+
+def test_messages_of_one_stamp_come_in_their_order(recording: Path) -> None:
+    plan = make_plan(recording)
+    plan.arrivals["rgb"] = [(7, 10), (7, 20)]
+    times = ReceiveTimes(plan)
+    assert [times.take("rgb", 7) for _ in range(3)] == [10, 20, None]
+
+
+def test_hits_are_counted_entry_by_entry(recording: Path, tmp_path: Path) -> None:
+    text = "- {stream: depth, fault: drop, from: 1.0, to: 2.0}\n- {fault: colour_driver, from: 30}"
+    # Depth comes 3 ms after colour, which begins the bag: from 1.003 to 1.903 s.
+    assert make_plan(recording, faults(tmp_path, text)).hits == [10, 0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {stream: depth, fault: drop, from: 30.0, to: 35.0}",
+        "- {stream: depth_raw, fault: drop, from: 1.0}",
+        "- {stream: rgb, fault: black, from: 1.01, to: 1.02}",
+    ],
+)
+def test_faults_that_never_fire_are_refused(recording: Path, tmp_path: Path, text: str) -> None:
+    path = faults(tmp_path, text)
+    with pytest.raises(FaultError, match="no fault ever fires") as caught:
+        make_plan(recording, path)
+    assert path in str(caught.value)
+    assert str(recording) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bag_that_only_receive_times_fit_is_refused(
+    write_recording: Callable[..., Path], tmp_path: Path
+) -> None:
+    bag = write_recording(tmp_path / "old", count=5, header_offset_ms=-100_000)
+    with pytest.raises(BagError, match="use `rgbd_seg replay`"):
+        make_plan(bag)
+
+
+def test_a_ros1_bag_is_refused(recordings: Path) -> None:
+    bag = recordings / "bags_ros1" / "librealsense_single_depth_color_640x480.bag"
+    with pytest.raises(BagError, match="ROS 1"):
+        make_plan(bag)

@@ -1,0 +1,223 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The score of a live replay, on recordings as a node would have made them; needs no ROS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.bag.reader import BagError, BagReader
+from rgbd_seg_ros.bag.topics import choose_topics
+from rgbd_seg_ros.bag.writer import BagWriter
+from rgbd_seg_ros.fallback import Core, CoreConfig
+from rgbd_seg_ros.labels import INDOOR16
+from rgbd_seg_ros.replay.faults import load_faults
+from rgbd_seg_ros.replay.runner import Made, Replay
+from rgbd_seg_ros.replay.source import Source
+from rgbd_seg_ros.ros.replay import scorer
+from rgbd_seg_ros.ros.replay.agreement import counters_of
+from rgbd_seg_ros.ros.replay.plan import Plan, make_plan
+
+MS = 1_000_000
+START_NS = 1_700_000_000_000_000_000
+FAULTS = "- {stream: depth, fault: drop, from: 1.55, to: 2.25}"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Four seconds at 10 Hz, without depth for a while."""
+    folder = tmp_path_factory.mktemp("bag")
+    rng = np.random.default_rng(0)
+    with BagWriter(folder / "noise") as writer:
+        for i in range(40):
+            t = START_NS + i * 100 * MS
+            rgb = rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
+            depth = rng.integers(800, 4000, (48, 64), dtype=np.uint16)
+            writer.image("/cam/color/image_raw", t + 4 * MS, rgb, t, "cam")
+            writer.image("/cam/depth/image_raw", t + 7 * MS, depth, t + 2 * MS, "cam")
+    (folder / "faults.yaml").write_text(FAULTS)
+    return make_plan(folder / "noise", str(folder / "faults.yaml"))
+
+
+@dataclass
+class Node:
+    """What a node that decides as the offline replay does would publish, to be spoilt."""
+
+    masks: list[Made]
+    #: (time, counters) ten times a second.
+    looks: list[tuple[int, dict[str, int]]]
+    left_out: set[int] = field(default_factory=set)
+    #: Added to the counters from a time on: (time, name, number).
+    more: list[tuple[int, str, int]] = field(default_factory=list)
+    spoilt: set[int] = field(default_factory=set)
+
+    def record(self, path: Path) -> Path:
+        """Write the recording."""
+        with BagWriter(path) as writer:
+            for i, made in enumerate(self.masks):
+                if i not in self.left_out:
+                    self._write(writer, made, spoilt=i in self.spoilt)
+            for t_ns, counters in self.looks:
+                values = dict(counters)
+                for from_ns, name, number in self.more:
+                    values[name] = values.get(name, 0) + number * (t_ns >= from_ns)
+                values["masks"] = sum(
+                    made.ready_ns <= t_ns
+                    for i, made in enumerate(self.masks)
+                    if i not in self.left_out
+                )
+                entries = {name: str(value) for name, value in values.items()}
+                writer.diagnostics(
+                    "/diagnostics", t_ns, t_ns, "", name="segmentation", level=0, text="",
+                    values=entries,
+                )  # fmt: skip
+        return path
+
+    @staticmethod
+    def _write(writer: BagWriter, made: Made, *, spoilt: bool) -> None:
+        job, labels = made.job, made.result.labels.copy()
+        labels[0, 0] ^= spoilt
+        writer.image("/segmenter/mask", made.ready_ns, labels, job.stamp_ns, job.frame_id)
+        values = {"network": job.network, "latency_ms": "3.5"}
+        writer.diagnostics(
+            "/segmenter/status", made.ready_ns, job.stamp_ns, job.frame_id, name="mask", level=0,
+            text="", values=values,
+        )  # fmt: skip
+
+
+class PixelEngine:
+    """Masks that depend on every pixel of what goes in, at no cost."""
+
+    labels = INDOOR16
+    available = ("rgbd", "rgb", "depth")
+
+    def __call__(self, rgb: Any, depth: Any, _: Any, /, *, size: Any, network: str) -> Any:
+        labels = np.zeros(size, np.uint16)
+        if network != "depth":
+            labels += rgb.sum(-1, dtype=np.uint16)
+        if network != "rgb":
+            labels += (depth * 1000).astype(np.uint16)
+        return SimpleNamespace(labels=(labels % 16).astype(np.uint8), network=network)
+
+
+@pytest.fixture(scope="module")
+def perfect(plan: Plan) -> Callable[[], Node]:
+    """Makes nodes that agree with the offline replay in everything."""
+    engine = PixelEngine()
+    core = Core(networks=engine.available)
+    looks: list[tuple[int, dict[str, int]]] = []
+
+    def watched(source: Source) -> Any:
+        for arrival in source:
+            yield arrival
+            while not looks or looks[-1][0] < arrival.receive_ns - 100 * MS:
+                t_ns = looks[-1][0] + 100 * MS if looks else START_NS
+                looks.append((t_ns, counters_of(core)))
+
+    with BagReader(plan.bag) as reader:
+        schedule = load_faults(plan.faults)
+        source = Source(reader, choose_topics(reader, {}), schedule, "header")
+        masks = list(Replay(core, engine).run(watched(source)))
+    looks.append((plan.end_ns, counters_of(core)))
+    return lambda: Node(masks, looks)
+
+
+@pytest.fixture
+def score(plan: Plan, tmp_path: Path) -> Callable[[Node], dict[str, Any]]:
+    """Scores a node's recording."""
+
+    def run(node: Node) -> dict[str, Any]:
+        recorded = node.record(tmp_path / "recorded")
+        return scorer.score(plan, recorded, "/segmenter", CoreConfig(), PixelEngine())
+
+    return run
+
+
+def test_a_node_that_decides_alike_passes(perfect: Any, score: Any) -> None:
+    result = score(perfect())
+    assert result["passed"], result
+    assert (result["agreement"], result["coverage"], result["unexplained"]) == (1, 1, 0)
+    assert set(result["networks"]) == {"rgbd", "rgb"}
+    assert result["masks"] == result["offline_masks"] == 40
+    assert result["masks_made_again"] == 40
+    assert result["faults"] == [{"fault": "depth drop", "from": 1.55, "messages": 7}]
+
+
+def test_one_other_byte_in_a_mask_fails(perfect: Any, score: Any) -> None:
+    node = perfect()
+    node.spoilt = {10}
+    result = score(node)
+    assert not result["passed"]
+    assert result["masks_unlike"] == 1
+    assert str(node.masks[10].job.stamp_ns) in result["failures"][0]
+
+
+def test_masks_missing_without_a_reason_fail(perfect: Any, score: Any) -> None:
+    node = perfect()
+    node.left_out = set(range(0, 40, 2))
+    result = score(node)
+    assert not result["passed"]
+    assert (result["coverage"], result["unexplained"]) == (0.5, 20)
+
+
+def test_masks_missing_for_a_reason_are_explained_and_still_too_many(
+    perfect: Any, score: Any
+) -> None:
+    node = perfect()
+    node.left_out = {5}
+    when_ns = node.masks[5].ready_ns + 50 * MS
+    node.more = [(when_ns, f"{stream}_superseded", 1) for stream in ("rgb", "depth")]
+    result = score(node)
+    assert result["unexplained"] == 0
+    assert result["causes"] == {"rgb_superseded": 1, "depth_superseded": 1}
+    assert not result["passed"]  # 1 of 40 is more than one in a hundred
+
+
+def test_frames_lost_on_the_way_are_a_reason(perfect: Any, score: Any) -> None:
+    node = perfect()
+    node.left_out = {30}
+    node.more = [(node.masks[30].ready_ns, f"{s}_offered", -1) for s in ("rgb", "depth")]
+    result = score(node)
+    assert result["unexplained"] == 0
+    assert result["lost_on_the_way"] == {"rgb": 1, "depth": 1}
+
+
+def test_a_node_that_was_never_active_is_bad_input(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "recorded") as writer:
+        writer.string("/segmenter/mode", START_NS, "STARTING")
+    with pytest.raises(BagError, match="never active"):
+        scorer.read_recorded(tmp_path / "recorded", "/segmenter")
+
+
+def test_exit_code_tells_pass_from_fail_from_bad_input(
+    perfect: Any, plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.save(tmp_path / "plan.json")
+    (tmp_path / "parameters.json").write_text(json.dumps({"device": "cpu", "max_wait_ms": 100}))
+    failing = perfect()
+    failing.left_out = {5}
+    for name, node, code in (("good", perfect(), 0), ("bad", failing, 1)):
+        arguments = {
+            "plan": tmp_path / "plan.json",
+            "recorded": node.record(tmp_path / name),
+            "parameters": tmp_path / "parameters.json",
+            "out": tmp_path / f"{name}.json",
+        }
+        options = [f"--{option}={value}" for option, value in arguments.items()]
+        assert scorer.main(["score", *options], lambda _: PixelEngine()) == code
+        written = json.loads((tmp_path / f"{name}.json").read_text())
+        assert written["passed"] is (code == 0)
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["passed"] is (code == 0)
+        assert shown.err.splitlines() == [f"replay_score: {f}" for f in written["failures"]]
+    assert scorer.main(["plan", f"--bag={tmp_path}/none", f"--out={tmp_path / 'x'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/none" in line
