@@ -61,7 +61,7 @@ class LabelSet:
         return len(self.classes)
 
 
-#: The procedural rooms of ``training.data.synthetic``.
+#: The procedural rooms of ``training.data.synthetic.rooms``.
 INDOOR16 = LabelSet(
     name="indoor16",
     classes=(

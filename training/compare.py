@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.comparison_plan import Member, Plan, Row, read_plan
 from training.config import SAVED_RECIPE, run_command
 from training.interrupt import Interrupt
 from training.options import UsageError, lookup, read_yaml
-from training.plan import Member, Plan, Row, read_plan
 from training.runlog import duration, table
 
 #: Seconds between two looks at the processes.

@@ -152,8 +152,8 @@ def evaluate(
     networks: Mapping[str, Network], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
     """Score every case on one split: ``{"json": …, "text": …}``; files under ``--out``."""
+    from training.data.datasets import open_split
     from training.data.loader import scoring_loader
-    from training.data.sources import open_split
     from training.distributed import is_main
     from training.memory import out_of_memory
     from training.runlog import tracked

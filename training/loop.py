@@ -21,8 +21,8 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import Preprocess
 from training import checkpoint, distributed, results
 from training.config import SAVED_RECIPE, RunConfig, Settings, method_class, to_yaml
+from training.data.datasets import open_split
 from training.data.loader import Plan, scoring_loader, to_batch, training_loader
-from training.data.sources import open_split
 from training.data.transforms import encoding_of
 from training.interrupt import Interrupt
 from training.memory import out_of_memory

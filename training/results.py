@@ -18,8 +18,8 @@ import torch
 from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import distributed
+from training.data.datasets import open_split
 from training.data.loader import scoring_loader
-from training.data.sources import open_split
 from training.methods.base import Frozen
 from training.panels import panel
 from training.runlog import duration, table

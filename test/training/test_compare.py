@@ -20,8 +20,8 @@ import yaml
 
 from training import compare
 from training.compare import Task, best_rate, collect, main, results, spread, tasks, wanted
+from training.comparison_plan import read_plan
 from training.options import UsageError
-from training.plan import read_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = sorted((ROOT / "config" / "compare").glob("*.yaml"))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from training.config import RunConfig
+from training.data.datasets import open_split
 from training.data.folder import open_folder
-from training.data.sources import open_split
 from training.options import UsageError
 
 

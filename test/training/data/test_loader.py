@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from training.config import Settings
+from training.data.datasets import open_split
 from training.data.loader import Plan, PlanSampler, training_loader
-from training.data.sources import open_split
 from training.options import UsageError
 
 

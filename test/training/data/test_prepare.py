@@ -20,12 +20,12 @@ import pytest
 import yaml
 
 from training.config import RunConfig, run_command
+from training.data.datasets import open_split
 from training.data.folder import open_folder
 from training.data.prepare import DATASETS, source_class, write
 from training.data.prepare.base import load_mat, open_hdf5
 from training.data.prepare.folder import group_names
 from training.data.prepare.index import assign_splits, open_prepared, read_index, to_record
-from training.data.sources import open_split
 from training.options import UsageError
 from training.prepare import main
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from training.data.materials import (
+from training.data.synthetic.materials import (
     Material,
     any_colour,
     furniture_material,
@@ -21,7 +21,7 @@ from training.data.materials import (
     shade_of,
     with_pattern,
 )
-from training.data.parts import Piece
+from training.data.synthetic.primitives import Piece
 
 Size = tuple[float, float, float]
 

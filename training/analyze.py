@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.analyse`: what networks have in common, stage by stage, and their masks."""
+"""`python -m training.analyze`: what networks have in common, stage by stage, and their masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RANGE_FRAMES = 8
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.analyse",
+        prog="python -m training.analyze",
         allow_abbrev=False,
         description="Linear CKA between every two networks per stage, histograms of their stage "
         "maps' values, and panels of every network's mask (PrimKD, figure 4 and table 8).",
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         first = next(iter(networks.values()))
         recipe = {"size": list(first.record.preprocess.size), **recipe}
         config = fill(RunConfig, {k: v for k, v in {**recipe, **flags}.items() if k in DATA_KEYS})
-        document = analyse(networks, config, args, device)
+        document = analyze(networks, config, args, device)
     print(to_text(document), file=sys.stderr)
     if args["json"]:
         print(json.dumps(document))
@@ -92,7 +92,7 @@ def _named(named: list[tuple[str, str]]) -> dict[str, Network]:
     return networks
 
 
-def analyse(
+def analyze(
     networks: Mapping[str, Network], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
     """Figures of every stage; files under ``--out``."""
@@ -100,9 +100,9 @@ def analyse(
     import torch
 
     from rgbd_seg_ros.predict import write_picture
+    from training.data.datasets import open_split
     from training.data.loader import scoring_loader
     from training.data.sample import Subset
-    from training.data.sources import open_split
     from training.panels import panel
     from training.runlog import tracked
     from training.scoring import of_one_kind, predictor, stack

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.depth import to_metres
-from training.data import rendered
-from training.data.rendered import RenderedScenes
-from training.data.synthetic import SceneSource
+from training.data.synthetic import cache
+from training.data.synthetic.cache import RenderedScenes
+from training.data.synthetic.rooms import SceneSource
 from training.options import UsageError
 
 SIZE = (24, 32)
@@ -42,9 +42,9 @@ class Inline:
 def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
     Inline.rendered.clear()
     monkeypatch.setattr(
-        rendered.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": Inline})
+        cache.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": Inline})
     )
-    monkeypatch.setattr(rendered, "CHUNK", 2)
+    monkeypatch.setattr(cache, "CHUNK", 2)
 
 
 def test_frames_are_the_renderers_and_a_longer_run_extends(tmp_path: Path) -> None:
@@ -82,17 +82,17 @@ def test_a_shorter_run_renders_nothing(tmp_path: Path) -> None:
 def test_an_interrupted_rendering_is_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = rendered._render_chunk
+    original = cache._render_chunk
 
     def interrupted(job: Any) -> int:
         if job[3] >= 2:
             raise KeyboardInterrupt
         return original(job)
 
-    monkeypatch.setattr(rendered, "_render_chunk", interrupted)
+    monkeypatch.setattr(cache, "_render_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
-    monkeypatch.setattr(rendered, "_render_chunk", original)
+    monkeypatch.setattr(cache, "_render_chunk", original)
     Inline.rendered.clear()
     scenes = RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
     assert Inline.rendered == [(2, 4)]
@@ -105,5 +105,5 @@ def test_splits_seeds_and_sources_have_folders_of_their_own(
     keys = [(0, "train"), (1, "train"), (0, "val")]
     folders = {RenderedScenes(str(tmp_path), SIZE, s, split, 1).folder for s, split in keys}
     assert len(folders) == 3
-    monkeypatch.setattr(rendered, "_source_hash", lambda: "another")
+    monkeypatch.setattr(cache, "_source_hash", lambda: "another")
     assert RenderedScenes(str(tmp_path), SIZE, 0, "train", 1).folder not in folders

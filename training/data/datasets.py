@@ -16,7 +16,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def _synthetic(config: RunConfig, split: Split) -> Samples:
-    from training.data.rendered import RenderedScenes
+    from training.data.synthetic.cache import RenderedScenes
 
     count = {"train": config.train_frames, "val": config.val_frames, "test": config.test_frames}
     return RenderedScenes(config.cache, config.size, config.scene_seed, split, count[split])

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rgbd_seg_ros.labels import INDOOR16
-from training.data.materials import Material
-from training.data.raycast import BOX, CONE, ELLIPSOID, Primitives
+from training.data.synthetic.materials import Material
+from training.data.synthetic.raycast import BOX, CONE, ELLIPSOID, Primitives
 
 CLASS = {name: i for i, name in enumerate(INDOOR16.classes)}
 

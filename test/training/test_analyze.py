@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`training.analyse` on untrained networks: CKA of every pair, histograms, panels."""
+"""`training.analyze` on untrained networks: CKA of every pair, histograms, panels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
-from training.analyse import main
+from training.analyze import main
 from training.options import UsageError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from training.data.parts import CLASS
-from training.data.raycast import FIRST_WALL, Pose
-from training.data.scenes import Scene
+from training.data.synthetic.primitives import CLASS
+from training.data.synthetic.raycast import FIRST_WALL, Pose
+from training.data.synthetic.scenes import Scene
 
 #: Single views are at least this far from walls and furniture, metres; a driving robot keeps
 #: more, of which it may use up to 0.1 m in corners.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.furniture import FURNITURE
-from training.data.materials import (
+from training.data.synthetic.furniture import FURNITURE
+from training.data.synthetic.materials import (
     Colour,
     Material,
     any_colour,
@@ -18,9 +18,9 @@ from training.data.materials import (
     hsv,
     unlike,
 )
-from training.data.parts import CLASS, Footprint, Piece, inside_room, overlap
-from training.data.raycast import FLOOR, RECT, Primitives
-from training.data.walls import WALL_YAW, Walls
+from training.data.synthetic.primitives import CLASS, Footprint, Piece, inside_room, overlap
+from training.data.synthetic.raycast import FLOOR, RECT, Primitives
+from training.data.synthetic.walls import WALL_YAW, Walls
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.data.materials import Material, any_colour, hsv, shade_of
-from training.data.parts import CLASS, Footprint, Parts, Piece, overlap
-from training.data.raycast import BOX, CEILING, FIRST_WALL, FLOOR, RECT
+from training.data.synthetic.materials import Material, any_colour, hsv, shade_of
+from training.data.synthetic.primitives import CLASS, Footprint, Parts, Piece, overlap
+from training.data.synthetic.raycast import BOX, CEILING, FIRST_WALL, FLOOR, RECT
 
 #: Turn about the vertical whose +y is the inward normal of walls y=0, x=W, y=D, x=0.
 WALL_YAW = (0.0, np.pi / 2, np.pi, 3 * np.pi / 2)

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.labels import INDOOR16, LabelSet
-from training.data.parts import CLASS
-from training.data.paths import draw_intrinsics, draw_view, drive
-from training.data.raycast import RECT, Pose, cast
-from training.data.scenes import Scene, build_scene
-from training.data.sensors import ColourCamera, DepthSensor
-from training.data.shading import shade
+from training.data.synthetic.primitives import CLASS
+from training.data.synthetic.raycast import RECT, Pose, cast
+from training.data.synthetic.scenes import Scene, build_scene
+from training.data.synthetic.sensors import ColourCamera, DepthSensor
+from training.data.synthetic.shading import shade
+from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive
 
 #: Rooms of one split are never rooms of another: the number enters the seed.
 SPLITS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}

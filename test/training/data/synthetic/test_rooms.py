@@ -16,16 +16,25 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.frames import Intrinsics
-from training.data import raycast
-from training.data.materials import PATTERNS, Material
-from training.data.parts import CLASS, Footprint, Parts, inside_room, overlap
-from training.data.raycast import BOX, CEILING, CONE, ELLIPSOID, FIRST_WALL, FLOOR, RECT, Pose
-from training.data.scenes import Scene, build_scene
-from training.data.sensors import ColourCamera, DepthSensor, smooth_noise
-from training.data.synthetic import SPLITS, Sample, SceneSource, _generator, render_sequence
-from training.data.walls import WALL_YAW
+from training.data.synthetic import raycast
+from training.data.synthetic.materials import PATTERNS, Material
+from training.data.synthetic.primitives import CLASS, Footprint, Parts, inside_room, overlap
+from training.data.synthetic.raycast import (
+    BOX,
+    CEILING,
+    CONE,
+    ELLIPSOID,
+    FIRST_WALL,
+    FLOOR,
+    RECT,
+    Pose,
+)
+from training.data.synthetic.rooms import SPLITS, Sample, SceneSource, _generator, render_sequence
+from training.data.synthetic.scenes import Scene, build_scene
+from training.data.synthetic.sensors import ColourCamera, DepthSensor, smooth_noise
+from training.data.synthetic.walls import WALL_YAW
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SMALL = (48, 64)
 CAMERA = Intrinsics(60.0, 60.0, 39.5, 29.5, 80, 60)
 ROOM = (5.0, 4.0, 2.5)
@@ -86,7 +95,7 @@ def test_a_sample_depends_on_seed_split_and_index_alone() -> None:
 
 def test_another_process_renders_the_same_bytes() -> None:
     code = (
-        "from training.data.synthetic import SceneSource as S; import hashlib;"
+        "from training.data.synthetic.rooms import SceneSource as S; import hashlib;"
         f"s = S({SMALL}, seed=3)[7];"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in "
         "(s.rgb, s.depth_mm, s.labels, s.depth_true_m))).hexdigest())"
@@ -397,15 +406,15 @@ def drives() -> tuple[tuple[Scene, tuple[Sample, ...]], ...]:
     for seed in range(3):
         rooms: list[Scene] = []
         with pytest.MonkeyPatch.context() as patch:
-            from training.data import synthetic
+            from training.data.synthetic import rooms as room_module
 
-            original = synthetic._roomiest
+            original = room_module._roomiest
 
             def keep(scenes: list[Scene], pick=original, rooms=rooms) -> Scene:
                 rooms.append(pick(scenes))
                 return rooms[-1]
 
-            patch.setattr(synthetic, "_roomiest", keep)
+            patch.setattr(room_module, "_roomiest", keep)
             found.append((tuple(render_sequence(seed, 120, (12, 16), 5.0)), rooms[0]))
     return tuple((scene, samples) for samples, scene in found)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.materials import PATTERNS, Material, Surface
-from training.data.raycast import CONE, ELLIPSOID, RECT, Array, IntArray, Pose
-from training.data.scenes import Scene
+from training.data.synthetic.materials import PATTERNS, Material, Surface
+from training.data.synthetic.raycast import CONE, ELLIPSOID, RECT, Array, IntArray, Pose
+from training.data.synthetic.scenes import Scene
 
 _PATTERN_IDS = {name: i for i, name in enumerate(PATTERNS)}
 
@@ -30,7 +30,7 @@ class Shaded:
 def shade(
     scene: Scene, pose: Pose, focal_px: float, depth: Array, index: IntArray, rays: Array
 ) -> Shaded:
-    """Colour every hit of :func:`training.data.raycast.cast`."""
+    """Colour every hit of :func:`training.data.synthetic.raycast.cast`."""
     prims = scene.primitives
     hit = index.ravel()
     d, z = rays.reshape(3, -1), depth.ravel()
