@@ -29,12 +29,20 @@ setup(
     # On a robot, the distribution's python3-opencv serves as well.
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
-        "bag": ["rosbags>=0.10"],
-        "data": ["h5py", "scipy"],
-        "train": ["matplotlib", "tensorboard", "torchvision"],
+        "bag": ["jinja2", "rosbags>=0.10", "tqdm"],
+        "data": ["h5py", "scipy", "tqdm"],
+        "train": ["matplotlib", "tensorboard", "torchvision", "tqdm"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy; launch itself needs lark.
-        "test": ["hypothesis", "lark", "mypy", "pytest<9", "ruff", "types-PyYAML"],
+        "test": [
+            "hypothesis",
+            "lark",
+            "mypy",
+            "pytest<9",
+            "ruff",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     entry_points={
         "console_scripts": [

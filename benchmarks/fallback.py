@@ -4,7 +4,7 @@
 
     python -m benchmarks.fallback [--frames 2000] [--json]
 
-Two healthy 30 Hz streams, depth 20 ms after colour, every fused job taken; then ticks.
+Two healthy 30 Hz streams, depth 20 ms after color, every fused job taken; then ticks.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PICTURES = 8
 
 
 def pictures(size: tuple[int, int]) -> dict[str, list[Any]]:
-    """Colour, 16-bit depth and metric depth with a tenth of holes."""
+    """Color, 16-bit depth and metric depth with a tenth of holes."""
     rng = np.random.default_rng(0)
     rgb = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(PICTURES)]
     depth = [rng.integers(500, 5000, size, dtype=np.uint16) for _ in range(PICTURES)]
     for picture in depth:
         picture[rng.random(size) < 0.1] = 0
-    metres = [(picture / np.float32(1000)).astype(np.float32) for picture in depth]
-    return {"rgb": rgb, "16UC1": depth, "32FC1": metres}
+    meters = [(picture / np.float32(1000)).astype(np.float32) for picture in depth]
+    return {"rgb": rgb, "16UC1": depth, "32FC1": meters}
 
 
 def measure(size: tuple[int, int], encoding: str, frames: int) -> dict[str, list[float]]:

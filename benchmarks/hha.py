@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rgbd_seg_ros.depth import DepthEncoding, encode, to_metres
+from rgbd_seg_ros.depth import DepthEncoding, encode, to_meters
 from rgbd_seg_ros.hha import estimate_gravity
 
 
@@ -30,7 +30,7 @@ def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     from training.data.synthetic.rooms import SceneSource
 
     room = SceneSource(size=size, split="test")[0]
-    arrays = to_metres(room.depth_mm)[None], room.intrinsics.matrix(), room.gravity
+    arrays = to_meters(room.depth_mm)[None], room.intrinsics.matrix(), room.gravity
     depth, intrinsics, gravity = (torch.from_numpy(array)[None] for array in arrays)
     return depth, intrinsics, gravity
 

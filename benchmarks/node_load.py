@@ -52,7 +52,7 @@ class ConstantTime:
 
 
 def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
-    """Publish both streams, colour last, each stamped with the moment of its publishing."""
+    """Publish both streams, color last, each stamped with the moment of its publishing."""
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image

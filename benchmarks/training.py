@@ -53,7 +53,7 @@ def loader_rate(run: Run, epochs: int = 3) -> dict[str, float]:
 
 
 def step_times(run: Run) -> dict[str, float]:
-    """Seconds of one optimiser step, normalisation on the device included."""
+    """Seconds of one optimizer step, normalization on the device included."""
     import torch
 
     run.method.train()

@@ -52,7 +52,7 @@ class NetworkRecord:
     #: How it was made: method, dataset, seed, commit, scores.
     training: Mapping[str, Any] = field(default_factory=dict)
     #: SPDX identifier, or a sentence where the weights carry terms of their own.
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
 
     def __post_init__(self) -> None:
         if self.spec.num_classes != len(self.labels):
@@ -69,7 +69,7 @@ class NetworkRecord:
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """Weights in eval mode together with their record."""
 
     module: nn.Module
@@ -83,7 +83,7 @@ class Bundle:
     """Up to three networks that share one label set."""
 
     labels: LabelSet
-    networks: Mapping[NetworkName, Network]
+    networks: Mapping[NetworkName, TrainedNetwork]
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -181,7 +181,7 @@ def load_bundle(directory: Path | str = DEFAULT_BUNDLE) -> Bundle:
     return Bundle(labels, networks)
 
 
-def load_network(path: Path | str) -> Network:
+def load_network(path: Path | str) -> TrainedNetwork:
     """Load and verify one network from its ``.safetensors`` or ``.json`` file.
 
     Raises:
@@ -193,11 +193,11 @@ def load_network(path: Path | str) -> Network:
     return _load(sidecar.parent, document.get("network"), labels, str(sidecar))
 
 
-def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> Network:
+def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedNetwork:
     if not isinstance(entry, dict):
         raise BundleError(f"{where}: the network's description is missing or no object")
     missing = {"file", "sha256", "spec", "preprocess"} - entry.keys()
-    unknown = entry.keys() - {"file", "sha256", "spec", "preprocess", "training", "licence"}
+    unknown = entry.keys() - {"file", "sha256", "spec", "preprocess", "training", "license"}
     if missing or unknown:
         raise BundleError(
             f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}"
@@ -212,14 +212,14 @@ def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> Network:
             preprocess=_preprocess_from_json(entry["preprocess"]),
             labels=labels,
             training=entry.get("training", {}),
-            licence=entry.get("licence", ""),
+            license=entry.get("license", ""),
         )
         module = build(record.spec)
     except (TypeError, ValueError, KeyError) as error:
         raise BundleError(f"{where}: {error}") from error
     weights = directory / entry["file"]
     module.load_state_dict(_read_tensors(weights, entry["sha256"], module.state_dict()))
-    return Network(module.eval(), record, entry["sha256"])
+    return TrainedNetwork(module.eval(), record, entry["sha256"])
 
 
 def _read_tensors(path: Path, sha256: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -264,7 +264,7 @@ def _record_to_json(record: NetworkRecord, file: str, sha256: str) -> dict[str, 
         "spec": record.spec.to_json(),
         "preprocess": asdict(record.preprocess),
         "training": dict(record.training),
-        "licence": record.licence,
+        "license": record.license,
     }
 
 
@@ -272,7 +272,7 @@ def _labels_from_json(document: Mapping[str, Any], path: Path) -> LabelSet:
     try:
         labels = dict(document["labels"])
         labels["classes"] = tuple(labels["classes"])
-        labels["palette"] = tuple(tuple(colour) for colour in labels["palette"])
+        labels["palette"] = tuple(tuple(color) for color in labels["palette"])
         return LabelSet(**labels)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: bad 'labels': {error}") from error

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: class ids to colours, overlay on the camera image, depth, legend."""
+"""Pictures for people: class ids to colors, overlay on the camera image, depth, legend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def colorize(labels: npt.NDArray[Any], label_set: LabelSet) -> Image:
 def overlay(
     rgb: Image, labels: npt.NDArray[Any], label_set: LabelSet, opacity: float = 0.5
 ) -> Image:
-    """Class colours over an H×W×3 RGB picture; unlabeled pixels show the picture as it is."""
+    """Class colors over an H×W×3 RGB picture; unlabeled pixels show the picture as it is."""
     if rgb.shape[:2] != labels.shape:
         raise ValueError(f"picture is {rgb.shape[:2]} but mask is {labels.shape}")
     mixed = cv2.addWeighted(rgb, 1 - opacity, colorize(labels, label_set), opacity, 0)
@@ -35,7 +35,7 @@ def overlay(
 
 
 def colorize_depth(depth_m: npt.NDArray[np.floating[Any]], far_m: float = 6.0) -> Image:
-    """H×W metres to H×W×3 RGB, near warm and far cold; invalid (NaN) is black."""
+    """H×W meters to H×W×3 RGB, near warm and far cold; invalid (NaN) is black."""
     invalid = ~np.isfinite(depth_m)
     nearness = 1.0 - np.clip(np.nan_to_num(depth_m, nan=far_m) / far_m, 0.0, 1.0)
     bgr = cv2.applyColorMap((nearness * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
@@ -45,13 +45,13 @@ def colorize_depth(depth_m: npt.NDArray[np.floating[Any]], far_m: float = 6.0) -
 
 
 def legend(label_set: LabelSet, row_height: int = 22, width: int = 180) -> Image:
-    """A column of colour swatches with class names, (K·row_height)×width×3 RGB."""
+    """A column of color swatches with class names, (K·row_height)×width×3 RGB."""
     picture = np.full((row_height * len(label_set), width, 3), 255, dtype=np.uint8)
-    for class_id, (name, colour) in enumerate(
+    for class_id, (name, color) in enumerate(
         zip(label_set.classes, label_set.palette, strict=True)
     ):
         top = class_id * row_height
-        picture[top + 2 : top + row_height - 2, 4 : 4 + row_height] = colour
+        picture[top + 2 : top + row_height - 2, 4 : 4 + row_height] = color
         origin = (row_height + 12, top + row_height - 7)
         cv2.putText(
             picture, name, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA

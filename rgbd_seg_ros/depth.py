@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth: sensor units to metres, and metres to what a network eats."""
+"""Depth: sensor units to meters, and meters to what a network eats."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: ImageNet's, by which published networks normalise HHA's levels in 0..1 as they do RGB.
+#: ImageNet's, by which published networks normalize HHA's levels in 0..1 as they do RGB.
 HHA_MEAN = (0.485, 0.456, 0.406)
 HHA_STD = (0.229, 0.224, 0.225)
 
-#: Ways to turn metres into network channels, and how many channels each makes.
+#: Ways to turn meters into network channels, and how many channels each makes.
 ENCODING_CHANNELS: dict[str, int] = {"zscore": 1, "disparity": 1, "hha": 3}
 
 
-def to_metres(
+def to_meters(
     array: npt.NDArray[Any], depth_scale: float = 0.001, max_depth_m: float = float("inf")
 ) -> npt.NDArray[np.float32]:
-    """Sensor depth to float32 metres with NaN for invalid (REP 118).
+    """Sensor depth to float32 meters with NaN for invalid (REP 118).
 
     Args:
-        array: H×W. Integers are ticks of ``depth_scale`` metres (16UC1: millimetres) where 0
-            and 65535 are invalid; floats are metres (32FC1) where NaN, ±Inf and ≤ 0 are invalid.
-        depth_scale: metres per tick, used for integers only.
+        array: H×W. Integers are ticks of ``depth_scale`` meters (16UC1: millimeters) where 0
+            and 65535 are invalid; floats are meters (32FC1) where NaN, ±Inf and ≤ 0 are invalid.
+        depth_scale: meters per tick, used for integers only.
         max_depth_m: depth beyond this is invalid.
 
     Raises:
@@ -39,7 +39,7 @@ def to_metres(
         array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating)
     ):
         raise ValueError(
-            f"depth must be H×W of uint16 ticks or float metres, got {array.dtype} {array.shape}"
+            f"depth must be H×W of uint16 ticks or float meters, got {array.dtype} {array.shape}"
         )
     depth_m: npt.NDArray[np.float32]
     if array.dtype == np.uint16:
@@ -64,7 +64,7 @@ def hha(
     a ceiling 218. Where no plane can be fitted the angle reads 128.
 
     Args:
-        depth_m: B×1×H×W metres, NaN invalid.
+        depth_m: B×1×H×W meters, NaN invalid.
         intrinsics: B×3×3 camera matrices in pixels, for a picture of H×W.
         gravity: B×3, pointing down in the optical frame, any length; estimated from the picture
             when None. A row of zeros or with NaN counts as the picture's own down, (0, 1, 0).
@@ -83,9 +83,9 @@ def hha(
 
 @dataclass(frozen=True)
 class DepthEncoding:
-    """How metres become the normalised channels of a network's depth input.
+    """How meters become the normalized channels of a network's depth input.
 
-    ``zscore``: (Z − mean) / std in metres. ``disparity``: (1/Z − mean) / std in 1/m. Invalid
+    ``zscore``: (Z − mean) / std in meters. ``disparity``: (1/Z − mean) / std in 1/m. Invalid
     pixels become 0, that is, the mean. ``hha``: (level / 255 − mean) / std per channel, see
     :func:`hha`; it needs the camera's intrinsics.
     """
@@ -95,7 +95,7 @@ class DepthEncoding:
     #: one per channel for HHA, by custom those of ImageNet.
     mean: float | tuple[float, ...] = 2.5
     std: float | tuple[float, ...] = 1.5
-    #: Metres are clamped to this range first, so that one far pixel cannot swamp the rest. HHA
+    #: Meters are clamped to this range first, so that one far pixel cannot swamp the rest. HHA
     #: has limits of its own and is not clamped.
     clip_m: tuple[float, float] = (0.2, 10.0)
     #: HHA only, what its invalid pixels become: ``reference`` or ``zero``.
@@ -115,7 +115,7 @@ class DepthEncoding:
         if not min(self._stds) > 0:
             raise ValueError(f"depth std must be above 0, got {self.std}")
         if len(self.clip_m) != 2 or not 0 < self.clip_m[0] < self.clip_m[1]:
-            raise ValueError(f"depth clip needs 0 < near < far in metres, got {self.clip_m}")
+            raise ValueError(f"depth clip needs 0 < near < far in meters, got {self.clip_m}")
         if self.holes not in ("reference", "zero"):
             raise ValueError(f"unknown treatment of holes {self.holes!r}; known: reference, zero")
 
@@ -131,7 +131,7 @@ class DepthEncoding:
 
     @property
     def needs_intrinsics(self) -> bool:
-        """Whether metres alone are not enough."""
+        """Whether meters alone are not enough."""
         return self.kind == "hha"
 
     @property
@@ -142,7 +142,7 @@ class DepthEncoding:
     def _stds(self) -> tuple[float, ...]:
         return self.std if isinstance(self.std, tuple) else (self.std,)
 
-    def normalise(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Tensor) -> Tensor:
         """Values of :func:`measure` (B×C×H×W) to what the network eats; NaN becomes 0."""
         import torch
 
@@ -161,13 +161,13 @@ def measure(
     intrinsics: Tensor | None = None,
     gravity: Tensor | None = None,
 ) -> Tensor:
-    """Metres (B×1×H×W, NaN invalid) to an encoding's values (B×C×H×W), not yet normalised.
+    """Meters (B×1×H×W, NaN invalid) to an encoding's values (B×C×H×W), not yet normalized.
 
-    These are clamped metres, 1/m, or HHA's levels. Which ones a pixel gets does not change when
-    the picture is then mirrored, cropped or resized by nearest neighbour.
+    These are clamped meters, 1/m, or HHA's levels. Which ones a pixel gets does not change when
+    the picture is then mirrored, cropped or resized by nearest neighbor.
 
     Args:
-        depth_m: metres.
+        depth_m: meters.
         encoding: which values.
         intrinsics: B×3×3 in pixels of this picture; for HHA only.
         gravity: B×3, pointing down; for HHA only, which estimates it when None.
@@ -189,5 +189,5 @@ def encode(
     intrinsics: Tensor | None = None,
     gravity: Tensor | None = None,
 ) -> Tensor:
-    """:func:`measure`, then normalise: metres (B×1×H×W) to network channels (B×C×H×W)."""
-    return encoding.normalise(measure(depth_m, encoding, intrinsics, gravity))
+    """:func:`measure`, then normalize: meters (B×1×H×W) to network channels (B×C×H×W)."""
+    return encoding.normalize(measure(depth_m, encoding, intrinsics, gravity))

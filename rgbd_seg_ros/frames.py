@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-#: One camera stream of the core. ``depth_raw`` is depth that is not registered to colour.
+#: One camera stream of the core. ``depth_raw`` is depth that is not registered to color.
 Stream = Literal["rgb", "depth", "depth_raw"]
 #: The network that makes one mask.
 NetworkName = Literal["rgbd", "rgb", "depth"]
@@ -41,7 +41,7 @@ class Intrinsics:
     def resized(self, width: int, height: int) -> Intrinsics:
         """The same camera's intrinsics after its picture is resized to ``width`` × ``height``."""
         sx, sy = width / self.width, height / self.height
-        # Pixel centres lie at integer coordinates, so the half-pixel moves too.
+        # Pixel centers lie at integer coordinates, so the half-pixel moves too.
         cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy, width, height)
 
@@ -54,9 +54,9 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of one stream, in sensor units: pixels become metres only for a job."""
+    """One picture of one stream, in sensor units: pixels become meters only for a job."""
 
-    #: ``rgb``: H×W×3 uint8 in RGB order. ``depth``: H×W, uint16 ticks or float32 metres.
+    #: ``rgb``: H×W×3 uint8 in RGB order. ``depth``: H×W, uint16 ticks or float32 meters.
     array: npt.NDArray[Any]
     #: Time of exposure, nanoseconds, as the message's header says.
     stamp_ns: int

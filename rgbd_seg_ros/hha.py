@@ -23,7 +23,7 @@ HOLES = ("reference", "zero")
 R_ANGLE = 3
 #: Half the window of gravity's normals: three of the small windows side by side, 21 = 3·7.
 R_GRAVITY = 10
-#: Distance between the centres of those three.
+#: Distance between the centers of those three.
 STEP = 2 * R_ANGLE + 1
 #: (threshold in degrees, rounds) of the search for gravity.
 ROUNDS = ((45.0, 5), (15.0, 5))
@@ -43,7 +43,7 @@ def hha(
 ) -> Tensor:
     """See :func:`rgbd_seg_ros.depth.hha`."""
     if depth_m.ndim != 4 or depth_m.shape[1] != 1:
-        raise ValueError(f"HHA needs depth B×1×H×W in metres, got {tuple(depth_m.shape)}")
+        raise ValueError(f"HHA needs depth B×1×H×W in meters, got {tuple(depth_m.shape)}")
     batch = depth_m.shape[0]
     if intrinsics.shape != (batch, 3, 3):
         raise ValueError(
@@ -68,7 +68,7 @@ def hha(
 
 
 def estimate_gravity(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
-    """Unit vectors pointing down (B×3), found from depth (B×1×H×W metres, NaN invalid) alone.
+    """Unit vectors pointing down (B×3), found from depth (B×1×H×W meters, NaN invalid) alone.
 
     The direction that the floor's normals are parallel to and the walls' perpendicular to, nearest
     to the picture's own down. A picture without depth gives (0, 1, 0).
@@ -85,13 +85,13 @@ def estimate_gravity(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
 def window_sums(z: Tensor, valid: Tensor, margin: int) -> tuple[Sums, Sums]:
     """Sums over (2·R_ANGLE+1)² windows, of the mask and of 1/Z, for the least squares.
 
-    Offsets are counted from each window's own centre: the nine sums then stay small, and those of
+    Offsets are counted from each window's own center: the nine sums then stay small, and those of
     the mask are whole numbers, exact in float32.
 
     Args:
-        z: B×H×W metres, any number but 0 where invalid.
+        z: B×H×W meters, any number but 0 where invalid.
         valid: B×H×W.
-        margin: windows centred up to so far outside the picture too.
+        margin: windows centerd up to so far outside the picture too.
 
     Returns:
         B×(H+2·margin)×(W+2·margin) each: Σ uⁱvʲ for i+j ≤ 2, and Σ uⁱvʲ/Z for i+j ≤ 1.
@@ -148,7 +148,7 @@ def _wider(sums: Sums, stride: int) -> Sums:
 
 
 def _join(sums: list[Tensor], dim: int, stride: int) -> list[Tensor]:
-    """Moments of three windows side by side along ``dim``, about the middle one's centre."""
+    """Moments of three windows side by side along ``dim``, about the middle one's center."""
     length = sums[0].shape[dim] - 2 * STEP
 
     def at(f: Tensor, offset: int) -> Tensor:
@@ -176,7 +176,7 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     (n, s_v, s_vv), (s_u, s_uv), (s_uu,) = m
     (t, t_v), (t_u,) = b
     fx, fy, x, y = rays
-    # 1/Z = α·u + β·v + γ in the offsets from the centre, by Cramer's rule.
+    # 1/Z = α·u + β·v + γ in the offsets from the center, by Cramer's rule.
     uu, vv, uv = n * s_uu - s_u * s_u, n * s_vv - s_v * s_v, n * s_uv - s_u * s_v
     ub, vb = n * t_u - s_u * t, n * t_v - s_v * t
     both = uu * vv
@@ -296,7 +296,7 @@ def channels(
 
 
 def _clean(depth_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Metres B×H×W with 1 m in the holes, and where depth is valid."""
+    """Meters B×H×W with 1 m in the holes, and where depth is valid."""
     z = depth_m[:, 0].float()
     valid = (z > 0) & (z < math.inf)
     return z.masked_fill(~valid, 1.0), valid

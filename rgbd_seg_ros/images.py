@@ -21,7 +21,7 @@ from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
 
 #: Rows of bytes to picture: (bytes per pixel, channels, OpenCV code that makes RGB of it or None).
 #: OpenCV names a Bayer pattern by its second row's second pixel on, so RGGB is its BG.
-COLOUR_ENCODINGS: dict[str, tuple[int, int, int | None]] = {
+COLOR_ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     "rgb8": (3, 3, None),
     "bgr8": (3, 3, cv2.COLOR_BGR2RGB),
     "rgba8": (4, 4, cv2.COLOR_RGBA2RGB),
@@ -47,7 +47,7 @@ DEPTH_ENCODINGS: dict[str, type[np.generic]] = {
 MASK_ENCODINGS = ("mono8", "8UC1")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-#: compressed_depth_image_transport's ConfigHeader: int32 format, float32 quantisation A and B.
+#: compressed_depth_image_transport's ConfigHeader: int32 format, float32 quantization A and B.
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
@@ -58,7 +58,7 @@ class _Malformed(ValueError):
 def to_frame(message: Any, stream: Stream, intrinsics: Intrinsics | None = None) -> Frame | Defect:
     """An ``Image`` or ``CompressedImage`` of one stream as a Frame.
 
-    Raw rgb8 and native-endian depth are views of the message's data, honouring ``step``; all else
+    Raw rgb8 and native-endian depth are views of the message's data, honoring ``step``; all else
     takes one OpenCV pass (a reversed view would cost 30 times that at its first use).
 
     Returns:
@@ -129,9 +129,9 @@ def stamp_ns(header: Any) -> int:
 def _decode(message: Any, stream: Stream) -> npt.NDArray[Any]:
     encoding = str(message.encoding)
     if stream == "rgb":
-        if encoding not in COLOUR_ENCODINGS:
-            raise _Malformed(_unknown(encoding, COLOUR_ENCODINGS, "colour"))
-        _, channels, code = COLOUR_ENCODINGS[encoding]
+        if encoding not in COLOR_ENCODINGS:
+            raise _Malformed(_unknown(encoding, COLOR_ENCODINGS, "color"))
+        _, channels, code = COLOR_ENCODINGS[encoding]
         rows = _rows(message, np.dtype(np.uint8), channels)
         if code is None:
             return rows
@@ -194,20 +194,20 @@ def _decompress(message: Any, stream: Stream) -> tuple[npt.NDArray[Any], str]:
     kind = _Format.parse(str(message.format))
     if stream == "rgb":
         if "compresseddepth" in kind.codec.lower():
-            raise _Malformed(f"format {message.format!r} is depth, not colour; check the topics")
-        return _colour(data, kind), kind.encoding or "compressed"
+            raise _Malformed(f"format {message.format!r} is depth, not color; check the topics")
+        return _color(data, kind), kind.encoding or "compressed"
     depth = _compressed_depth(data, kind)
     return depth, "32FC1" if depth.dtype == np.float32 else "16UC1"
 
 
-def _colour(data: npt.NDArray[np.uint8], kind: _Format) -> npt.NDArray[np.uint8]:
+def _color(data: npt.NDArray[np.uint8], kind: _Format) -> npt.NDArray[np.uint8]:
     # A camera message has no other orientation than the one its bytes are in.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(data, flags)
     if picture is None:
         raise _Malformed(f"{data.size} bytes of {kind.codec!r} are no picture OpenCV can decode")
     # compressed_image_transport says "compressed bgr8" when it swapped to OpenCV's order first;
-    # naming a colour encoding without saying so, it stored the bytes in the order they came.
+    # naming a color encoding without saying so, it stored the bytes in the order they came.
     as_they_came = kind.encoding.startswith(("rgb", "bgr")) and "compressed bgr" not in kind.codec
     if as_they_came:
         return np.asarray(picture, dtype=np.uint8)

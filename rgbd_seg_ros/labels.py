@@ -11,7 +11,7 @@ IGNORE_ID = 255
 
 
 def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """The PASCAL VOC colour map: ``num_classes`` distinct RGB triples, id 0 not black.
+    """The PASCAL VOC color map: ``num_classes`` distinct RGB triples, id 0 not black.
 
     Bits of the id are spread over the three channels, most significant first (VOC devkit).
     """
@@ -28,7 +28,7 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Names and colours of the classes 0..K-1."""
+    """Names and colors of the classes 0..K-1."""
 
     name: str
     classes: tuple[str, ...]
@@ -52,7 +52,7 @@ class LabelSet:
         ):
             raise ValueError(
                 f"label set {self.name!r} needs one RGB triple of 0..255 per class "
-                f"({len(self.classes)}), got {len(self.palette)} colours"
+                f"({len(self.classes)}), got {len(self.palette)} colors"
             )
         if self.ignore_id != IGNORE_ID:
             raise ValueError(f"ignore id must be {IGNORE_ID}, got {self.ignore_id}")
@@ -107,7 +107,7 @@ def _named(name: str, classes: str, palette: tuple[tuple[int, int, int], ...] = 
     return LabelSet(name, tuple(classes.split(", ")), palette)
 
 
-#: NYU Depth v2, 40 classes of Gupta et al. (CVPR 2013); spelt as in ``classMapping40.mat``.
+#: NYU Depth v2, 40 classes of Gupta et al. (CVPR 2013); spelled as in ``classMapping40.mat``.
 NYU40 = _named(
     "nyu40",
     "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "

@@ -15,7 +15,7 @@ from rgbd_seg_ros.labels import IGNORE_ID
 class ConfusionMatrix:
     """Counts of (true class, predicted class) over all pixels whose truth is known.
 
-    A prediction of ``ignore`` on a labelled pixel counts as wrong: it goes to an extra column,
+    A prediction of ``ignore`` on a labeled pixel counts as wrong: it goes to an extra column,
     so it lowers the class's IoU and accuracy and belongs to no class itself.
     """
 
@@ -35,7 +35,7 @@ class ConfusionMatrix:
         if truth.shape != prediction.shape:
             raise ValueError(
                 f"truth is {truth.shape} but prediction is {prediction.shape}; resize the "
-                "prediction with nearest neighbour first"
+                "prediction with nearest neighbor first"
             )
         known = truth != self.ignore
         t = truth[known].astype(np.int64)
@@ -79,7 +79,7 @@ class ConfusionMatrix:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over the classes present in the **truth**; NaN without any labelled pixel.
+        """Mean IoU over the classes present in the **truth**; NaN without any labeled pixel.
 
         A class that is only predicted lowers the others' IoU through their false negatives.
         """
@@ -93,13 +93,13 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of labelled pixels predicted right; NaN without any."""
+        """Share of labeled pixels predicted right; NaN without any."""
         total = self._counts.sum()
         return float(np.diag(self._counts).sum() / total) if total else float("nan")
 
     @property
     def mean_accuracy(self) -> float:
-        """Mean recall over the classes present in the truth; NaN without any labelled pixel."""
+        """Mean recall over the classes present in the truth; NaN without any labeled pixel."""
         rows = self._counts.sum(axis=1)
         present = rows > 0
         recall = np.diag(self._counts)[present] / rows[present]

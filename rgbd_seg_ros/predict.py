@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.frames import Intrinsics
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class Item:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg predict`."""
-    parser.add_argument("--rgb", type=Path, metavar="FILE", help="one colour picture")
+    parser.add_argument("--rgb", type=Path, metavar="FILE", help="one color picture")
     parser.add_argument(
         "--depth",
         type=Path,
         metavar="FILE",
-        help="one depth picture, registered to the colour one",
+        help="one depth picture, registered to the color one",
     )
     parser.add_argument(
         "--folder",
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.001,
         metavar="M",
-        help="metres per tick of 16-bit depth pictures (default %(default)s); floats are metres",
+        help="meters per tick of 16-bit depth pictures (default %(default)s); floats are meters",
     )
     parser.add_argument(
         "--intrinsics",
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: bad usage or input.
     """
     if not 0 < args.depth_scale < math.inf:
-        raise PredictError(f"--depth-scale needs metres above 0, got {args.depth_scale}")
+        raise PredictError(f"--depth-scale needs meters above 0, got {args.depth_scale}")
     if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
         raise PredictError(f"--intrinsics needs FX and FY above 0, got {args.intrinsics[:2]}")
     items = _items(args)
@@ -164,8 +164,8 @@ def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict
         aspects = [a.shape[1] / a.shape[0] for a in (rgb, depth)]
         if abs(aspects[0] - aspects[1]) > 0.01 * aspects[0]:
             raise PredictError(
-                f"colour is {rgb.shape[1]}×{rgb.shape[0]} but depth {depth.shape[1]}×"
-                f"{depth.shape[0]}: depth is not registered to colour; give one of them alone"
+                f"color is {rgb.shape[1]}×{rgb.shape[0]} but depth {depth.shape[1]}×"
+                f"{depth.shape[0]}: depth is not registered to color; give one of them alone"
             )
     try:
         result = segmenter(rgb, depth, _intrinsics(args, rgb, depth), network=args.network)
@@ -208,21 +208,21 @@ def _overlay(
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """A colour picture as H×W×3 uint8 RGB."""
+    """A color picture as H×W×3 uint8 RGB."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise PredictError(f"cannot read colour picture {path}: not there or no picture")
+        raise PredictError(f"cannot read color picture {path}: not there or no picture")
     rgb: npt.NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
     return rgb
 
 
 def read_depth(path: Path, depth_scale: float) -> npt.NDArray[np.float32]:
-    """A one-channel depth picture (16-bit ticks or float metres) as H×W metres, NaN invalid."""
+    """A one-channel depth picture (16-bit ticks or float meters) as H×W meters, NaN invalid."""
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None:
         raise PredictError(f"cannot read depth picture {path}: not there or no picture")
     try:
-        return to_metres(picture, depth_scale)
+        return to_meters(picture, depth_scale)
     except ValueError as error:
         raise PredictError(
             f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"

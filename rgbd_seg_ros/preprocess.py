@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one definition of resize and normalise, used by training, engine and export."""
+"""The one definition of resize and normalize, used by training, engine and export."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Preprocess:
             )
 
 
-def normalise_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
-    """B×3×H×W RGB in 0..255 (uint8 or float) to normalised float32."""
+def normalize_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
+    """B×3×H×W RGB in 0..255 (uint8 or float) to normalized float32."""
     mean = rgb.new_tensor(preprocess.rgb_mean, dtype=torch.float32).view(1, 3, 1, 1)
     std = rgb.new_tensor(preprocess.rgb_std, dtype=torch.float32).view(1, 3, 1, 1)
     return (rgb.float() / 255.0 - mean) / std
@@ -55,7 +55,7 @@ def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_depth(depth_m: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×1×H×W to B×1×h×w by nearest neighbour: a mean over an edge is a depth nobody measured."""
+    """B×1×H×W to B×1×h×w by nearest neighbor: a mean over an edge is a depth nobody measured."""
     if depth_m.shape[-2:] == size:
         return depth_m
     return functional.interpolate(depth_m, size, mode="nearest-exact")
@@ -63,13 +63,13 @@ def resize_depth(depth_m: Tensor, size: tuple[int, int]) -> Tensor:
 
 def prepare_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
     """B×3×H×W RGB in 0..255 of any size to the network's B×3×h×w."""
-    return normalise_rgb(resize_rgb(rgb, preprocess.size), preprocess)
+    return normalize_rgb(resize_rgb(rgb, preprocess.size), preprocess)
 
 
 def resize_intrinsics(intrinsics: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Camera matrices (B×3×3) of the same pictures after a resize from ``old`` to ``new`` (h, w).
 
-    Pixel centres lie at whole numbers, so the half pixel moves too.
+    Pixel centers lie at whole numbers, so the half pixel moves too.
     """
     resized = intrinsics.clone()
     for row, scale in ((0, new[1] / old[1]), (1, new[0] / old[0])):
@@ -85,10 +85,10 @@ def prepare_depth(
     gravity: Tensor | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """B×1×H×W metres (NaN invalid) of any size to the network's B×C×h×w.
+    """B×1×H×W meters (NaN invalid) of any size to the network's B×C×h×w.
 
     Args:
-        depth_m: metres.
+        depth_m: meters.
         preprocess: what the network expects.
         intrinsics: B×3×3 of the picture as it comes, for an encoding that needs them.
         gravity: B×3, pointing down in the optical frame, likewise.
@@ -100,5 +100,5 @@ def prepare_depth(
     old, new = (depth_m.shape[-2], depth_m.shape[-1]), size or preprocess.size
     if intrinsics is not None and preprocess.depth.needs_intrinsics:
         intrinsics = resize_intrinsics(intrinsics, old, new)
-    metres = resize_depth(depth_m, new).float()
-    return encode(metres, preprocess.depth, intrinsics, gravity)
+    meters = resize_depth(depth_m, new).float()
+    return encode(meters, preprocess.depth, intrinsics, gravity)

@@ -68,7 +68,7 @@ def tiny_bundle():  # type: ignore[no-untyped-def]
     """All three networks with random weights at 64×96: for tests of what surrounds them."""
     import torch
 
-    from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
+    from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork
     from rgbd_seg_ros.labels import INDOOR16
     from rgbd_seg_ros.models import NetworkSpec, build
     from rgbd_seg_ros.preprocess import Preprocess
@@ -84,16 +84,16 @@ def tiny_bundle():  # type: ignore[no-untyped-def]
             architecture=architecture, modality=name, encoder="mit_b0", num_classes=16, width=16
         )
         record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
-        networks[name] = Network(build(spec).eval(), record)
+        networks[name] = TrainedNetwork(build(spec).eval(), record)
     return Bundle(INDOOR16, networks)
 
 
 @pytest.fixture(scope="session")
 def hha_bundle(tiny_bundle):  # type: ignore[no-untyped-def]
-    """As ``tiny_bundle``, but the depth network reads HHA; the fused one reads metres."""
+    """As ``tiny_bundle``, but the depth network reads HHA; the fused one reads meters."""
     import torch
 
-    from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord
+    from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork
     from rgbd_seg_ros.depth import DepthEncoding
     from rgbd_seg_ros.models import NetworkSpec, build
     from rgbd_seg_ros.preprocess import Preprocess
@@ -103,5 +103,5 @@ def hha_bundle(tiny_bundle):  # type: ignore[no-untyped-def]
                        num_classes=16, width=16, depth_channels=3)  # fmt: skip
     preprocess = Preprocess((64, 96), depth=DepthEncoding.for_hha())
     record = NetworkRecord(spec, preprocess, tiny_bundle.labels, {"method": "none"})
-    networks = {**tiny_bundle.networks, "depth": Network(build(spec).eval(), record)}
+    networks = {**tiny_bundle.networks, "depth": TrainedNetwork(build(spec).eval(), record)}
     return Bundle(tiny_bundle.labels, networks)

@@ -123,11 +123,11 @@ DEFECTS = {
         "16 classes but label set 'indoor16' has 1",
     ),
     "no label set": (lambda d: _edit_json(d, lambda j: j.pop("labels")), "bad 'labels'"),
-    "misspelt spec": (
+    "misspelled spec": (
         lambda d: _edit_json(d, lambda j: j["networks"]["depth"]["spec"].update(encoder="mit_b9")),
         "did you mean",
     ),
-    "misspelt key": (
+    "misspelled key": (
         lambda d: _edit_json(d, lambda j: j["networks"]["depth"].update(sha265="")),
         r"unknown keys \['sha265'\]",
     ),

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Colours for people."""
+"""Colors for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rgbd_seg_ros.colorize import colorize, colorize_depth, legend, overlay
 from rgbd_seg_ros.labels import INDOOR16
 
 
-def test_ids_get_their_palette_colour_and_unlabeled_is_black() -> None:
+def test_ids_get_their_palette_color_and_unlabeled_is_black() -> None:
     labels = np.array([[0, 15, 255]], dtype=np.uint8)
     assert colorize(labels, INDOOR16).tolist() == [
         [list(INDOOR16.palette[0]), list(INDOOR16.palette[15]), [0, 0, 0]]
@@ -27,11 +27,11 @@ def test_overlay_mixes_and_leaves_unlabeled_pixels_as_they_are() -> None:
         overlay(rgb, np.zeros((2, 2), np.uint8), INDOOR16)
 
 
-def test_depth_colours_order_near_to_far_and_black_invalid() -> None:
-    colours = colorize_depth(np.array([[0.5, 5.5, np.nan]], dtype=np.float32))
-    assert int(colours[0, 0, 0]) > int(colours[0, 0, 2]), "near is warm"
-    assert int(colours[0, 1, 2]) > int(colours[0, 1, 0]), "far is cold"
-    assert colours[0, 2].tolist() == [0, 0, 0]
+def test_depth_colors_order_near_to_far_and_black_invalid() -> None:
+    colors = colorize_depth(np.array([[0.5, 5.5, np.nan]], dtype=np.float32))
+    assert int(colors[0, 0, 0]) > int(colors[0, 0, 2]), "near is warm"
+    assert int(colors[0, 1, 2]) > int(colors[0, 1, 0]), "far is cold"
+    assert colors[0, 2].tolist() == [0, 0, 0]
 
 
 def test_legend_has_a_row_per_class() -> None:

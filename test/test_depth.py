@@ -14,26 +14,26 @@ from rgbd_seg_ros.depth import (
     HHA_STD,
     DepthEncoding,
     encode,
-    to_metres,
+    to_meters,
 )
 
 
-def test_ticks_become_metres_and_both_sentinels_are_invalid() -> None:
+def test_ticks_become_meters_and_both_sentinels_are_invalid() -> None:
     ticks = np.array([[0, 1, 1500, 65534, 65535]], dtype=np.uint16)
-    np.testing.assert_allclose(to_metres(ticks), [[np.nan, 0.001, 1.5, 65.534, np.nan]], rtol=1e-6)
-    np.testing.assert_allclose(to_metres(ticks, depth_scale=0.00025)[0, 2], 0.375)
+    np.testing.assert_allclose(to_meters(ticks), [[np.nan, 0.001, 1.5, 65.534, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(to_meters(ticks, depth_scale=0.00025)[0, 2], 0.375)
 
 
-def test_float_metres_follow_rep_118_and_the_message_is_left_alone() -> None:
-    metres = np.array([[np.nan, np.inf, -np.inf, 0.0, -1.0, 2.5]], dtype=np.float32)
-    before = metres.copy()
-    np.testing.assert_array_equal(to_metres(metres), [[np.nan] * 5 + [2.5]])
-    np.testing.assert_array_equal(metres, before)
+def test_float_meters_follow_rep_118_and_the_message_is_left_alone() -> None:
+    meters = np.array([[np.nan, np.inf, -np.inf, 0.0, -1.0, 2.5]], dtype=np.float32)
+    before = meters.copy()
+    np.testing.assert_array_equal(to_meters(meters), [[np.nan] * 5 + [2.5]])
+    np.testing.assert_array_equal(meters, before)
 
 
 def test_beyond_max_depth_is_invalid() -> None:
     for array in (np.array([[3000, 3001]], np.uint16), np.array([[3.0, 3.001]], np.float32)):
-        assert np.isnan(to_metres(array, max_depth_m=3.0)).tolist() == [[False, True]]
+        assert np.isnan(to_meters(array, max_depth_m=3.0)).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_beyond_max_depth_is_invalid() -> None:
     [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 1), np.uint16), np.zeros((2, 2), np.int16)],
 )
 def test_other_types_are_refused(array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint16 ticks or float metres"):
-        to_metres(array)
+    with pytest.raises(ValueError, match="uint16 ticks or float meters"):
+        to_meters(array)
 
 
 def test_zscore_and_disparity_by_hand() -> None:
@@ -75,7 +75,7 @@ def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> N
 def test_padding_is_the_mean(kind: str) -> None:
     encoding = encoding_of(kind)
     padding = torch.full((1, encoding.channels, 2, 2), float("nan"))
-    assert torch.count_nonzero(encoding.normalise(padding)) == 0
+    assert torch.count_nonzero(encoding.normalize(padding)) == 0
 
 
 def test_hha_without_intrinsics_is_refused() -> None:

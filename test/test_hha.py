@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rgbd_seg_ros.depth import hha, to_metres
+from rgbd_seg_ros.depth import hha, to_meters
 from rgbd_seg_ros.hha import ROUNDS, estimate_gravity, least_eigenvector
 from training.data.synthetic.rooms import SceneSource
 
@@ -107,7 +107,7 @@ def test_synthetic_rooms_agree_with_the_literal_version(
 ) -> None:
     room = SceneSource(size, split="val")[index]
     gravity = room.gravity if known else None
-    check_against_literal(to_metres(room.depth_mm), room.intrinsics.matrix(), gravity)
+    check_against_literal(to_meters(room.depth_mm), room.intrinsics.matrix(), gravity)
 
 
 @pytest.mark.skipif(not FRAMES.is_dir(), reason=f"no recordings in {FRAMES}")
@@ -115,7 +115,7 @@ def test_synthetic_rooms_agree_with_the_literal_version(
 @pytest.mark.parametrize("name", [*(f"realsense_boxes/depth/{i:06d}" for i in (0, 9)),
                                   "kinect2_office/sample_depth"])  # fmt: skip
 def test_real_frames_agree_with_the_literal_version(name: str, known: bool) -> None:
-    z = to_metres(cv2.imread(str(FRAMES / f"{name}.png"), cv2.IMREAD_UNCHANGED))
+    z = to_meters(cv2.imread(str(FRAMES / f"{name}.png"), cv2.IMREAD_UNCHANGED))
     if name.startswith("realsense"):
         camera = json.loads((FRAMES / "realsense_boxes/cam_params_realsense.json").read_text())
         k = np.array(camera["intrinsic_matrix"]).reshape(3, 3).T
@@ -187,7 +187,7 @@ def test_gravity_of_a_tilted_corner_is_found() -> None:
 @pytest.fixture(scope="module")
 def room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sample = SceneSource(SIZE, split="val")[2]
-    return to_metres(sample.depth_mm), sample.intrinsics.matrix(), sample.gravity
+    return to_meters(sample.depth_mm), sample.intrinsics.matrix(), sample.gravity
 
 
 def test_a_batch_is_its_pictures(room: tuple[np.ndarray, ...]) -> None:
@@ -252,7 +252,7 @@ def test_gravity_that_is_no_direction_is_the_pictures_own_down(
     down = torch.from_numpy(np.stack([np.full(3, value, np.float32), 9.81 * gravity]))
     first, second = hha(depth, torch.from_numpy(k).repeat(2, 1, 1), down).numpy()
     np.testing.assert_array_equal(first, ours(z, k, DOWN))
-    np.testing.assert_allclose(second, ours(z, k, gravity), atol=1)  # no neighbour is touched
+    np.testing.assert_allclose(second, ours(z, k, gravity), atol=1)  # no neighbor is touched
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (7, 7), (20, 21)])

@@ -14,7 +14,7 @@ import pytest
 
 from rgbd_seg_ros.frames import Defect, Frame
 from rgbd_seg_ros.images import (
-    COLOUR_ENCODINGS,
+    COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
     stamp_ns,
     to_frame,
@@ -23,7 +23,7 @@ from rgbd_seg_ros.images import (
 )
 
 HEADER = Namespace(stamp=Namespace(sec=12, nanosec=345), frame_id="camera_color_optical_frame")
-COLOUR = (200, 100, 50)
+COLOR = (200, 100, 50)
 HEIGHT, WIDTH = 6, 8
 #: BT.601 limited range, as YUV cameras send it.
 Y, U, V = 128, 90, 178
@@ -45,7 +45,7 @@ def _image(pixels, encoding, padding=0, big=0):  # type: ignore[no-untyped-def]
 
 
 def _mosaic(pattern: str) -> np.ndarray:
-    value = dict(zip("rgb", COLOUR, strict=True))
+    value = dict(zip("rgb", COLOR, strict=True))
     tile = np.array(
         [[value[pattern[0]], value[pattern[1]]], [value[pattern[2]], value[pattern[3]]]]
     )
@@ -53,14 +53,14 @@ def _mosaic(pattern: str) -> np.ndarray:
 
 
 def _plain(encoding: str) -> np.ndarray:
-    """The colour (or its nearest in that encoding) everywhere, as a camera would send it."""
+    """The color (or its nearest in that encoding) everywhere, as a camera would send it."""
     if encoding.startswith("bayer"):
         return _mosaic(encoding[6:10])
     tuples = {
-        "rgb8": COLOUR,
-        "bgr8": COLOUR[::-1],
-        "rgba8": (*COLOUR, 255),
-        "bgra8": (*COLOUR[::-1], 255),
+        "rgb8": COLOR,
+        "bgr8": COLOR[::-1],
+        "rgba8": (*COLOR, 255),
+        "bgra8": (*COLOR[::-1], 255),
         "mono8": (150,),
         "8UC1": (150,),
     }
@@ -74,15 +74,15 @@ def _expected(encoding: str) -> tuple[float, ...]:
     if encoding in ("mono8", "8UC1"):
         return (150, 150, 150)
     if not encoding.startswith("yu") and encoding != "uyvy":
-        return COLOUR
+        return COLOR
     luma = 1.164 * (Y - 16)
     u, v = U - 128, V - 128
     return (luma + 1.596 * v, luma - 0.391 * u - 0.813 * v, luma + 2.018 * u)
 
 
 @pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize("encoding", COLOUR_ENCODINGS)
-def test_every_colour_encoding_becomes_rgb(encoding: str, padding: int) -> None:
+@pytest.mark.parametrize("encoding", COLOR_ENCODINGS)
+def test_every_color_encoding_becomes_rgb(encoding: str, padding: int) -> None:
     frame = to_frame(_image(_plain(encoding), encoding, padding), "rgb")
     assert isinstance(frame, Frame)
     assert frame.array.shape == (HEIGHT, WIDTH, 3)
@@ -122,9 +122,9 @@ def test_plain_frames_are_views_of_the_message() -> None:
         (
             "rgb",
             {"encoding": "rgb9"},
-            "encoding 'rgb9' is not known for colour; known: rgb8, bgr8",
+            "encoding 'rgb9' is not known for color; known: rgb8, bgr8",
         ),
-        ("rgb", {"encoding": "16UC1"}, "not known for colour"),
+        ("rgb", {"encoding": "16UC1"}, "not known for color"),
         ("depth", {"encoding": "rgb8"}, "known for depth; known: 16UC1, mono16, 32FC1"),
         ("rgb", {"height": 0}, "8×0"),
         ("rgb", {"width": 0}, "0×6"),
@@ -170,17 +170,17 @@ def _encode(suffix: str, picture: np.ndarray) -> bytes:
         ("mono8; jpeg compressed ", False),
     ],
 )
-def test_compressed_colour(suffix: str, text: str, swapped: bool) -> None:
-    bgr = np.full((HEIGHT, WIDTH, 3), COLOUR[::-1], np.uint8)
+def test_compressed_color(suffix: str, text: str, swapped: bool) -> None:
+    bgr = np.full((HEIGHT, WIDTH, 3), COLOR[::-1], np.uint8)
     frame = to_frame(_compressed(_encode(suffix, bgr), text), "rgb")
     assert isinstance(frame, Frame)
-    expected = COLOUR[::-1] if swapped else COLOUR
+    expected = COLOR[::-1] if swapped else COLOR
     np.testing.assert_allclose(frame.array[3, 3], expected, atol=3)
 
 
-def test_compressed_grey_becomes_rgb() -> None:
-    grey = np.full((HEIGHT, WIDTH), 90, np.uint8)
-    frame = to_frame(_compressed(_encode(".png", grey), "mono8; png compressed "), "rgb")
+def test_compressed_gray_becomes_rgb() -> None:
+    gray = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    frame = to_frame(_compressed(_encode(".png", gray), "mono8; png compressed "), "rgb")
     assert isinstance(frame, Frame)
     assert (frame.array == 90).all()
     assert frame.array.shape == (HEIGHT, WIDTH, 3)
@@ -198,10 +198,10 @@ def test_compressed_depth_in_ticks(text: str, header: bytes) -> None:
     np.testing.assert_array_equal(frame.array, DEPTH_MM)
 
 
-def test_compressed_depth_in_metres_is_dequantised() -> None:
-    # As compressed_depth_image_transport quantises: A = q (q + 1), B = 1 − A / Z_max.
-    quantisation, far_m = 100.0, 10.0
-    a = quantisation * (quantisation + 1)
+def test_compressed_depth_in_meters_is_dequantized() -> None:
+    # As compressed_depth_image_transport quantizes: A = q (q + 1), B = 1 − A / Z_max.
+    quantization, far_m = 100.0, 10.0
+    a = quantization * (quantization + 1)
     b = 1 - a / far_m
     depth_m = np.array([[np.nan, 0.5, 1.0], [2.345, 5.0, 9.9]], np.float32)
     inverse = np.nan_to_num(a / depth_m + b).astype(np.uint16)
@@ -211,7 +211,7 @@ def test_compressed_depth_in_metres_is_dequantised() -> None:
     assert frame.array.dtype == np.float32
     assert frame.encoding == "32FC1"
     assert np.isnan(frame.array[0, 0])
-    # One step of q is Z² / A metres.
+    # One step of q is Z² / A meters.
     np.testing.assert_allclose(frame.array, depth_m, atol=float(9.9**2 / a))
 
 
@@ -220,7 +220,7 @@ def test_compressed_depth_in_metres_is_dequantised() -> None:
     [
         ("rgb", b"", "jpeg", "no bytes"),
         ("rgb", b"\xff\xd8 no jpeg", "jpeg", "no picture"),
-        ("rgb", _encode(".png", DEPTH_MM), "16UC1; compressedDepth png", "is depth, not colour"),
+        ("rgb", _encode(".png", DEPTH_MM), "16UC1; compressedDepth png", "is depth, not color"),
         ("depth", b"", "16UC1; compressedDepth png", "no bytes"),
         ("depth", b"short", "16UC1; compressedDepth png", "holds no PNG"),
         ("depth", bytes(12) + b"rvl bytes", "16UC1; compressedDepth rvl", "format png"),

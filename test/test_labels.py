@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Label sets: names, colours, refusals."""
+"""Label sets: names, colors, refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rgbd_seg_ros.labels import LABEL_SETS, LabelSet, default_palette
 
 
 @pytest.mark.parametrize("name", LABEL_SETS)
-def test_every_label_set_has_distinct_colours(name: str) -> None:
+def test_every_label_set_has_distinct_colors(name: str) -> None:
     label_set = LABEL_SETS[name]
     assert len(set(label_set.palette)) == len(label_set) == len(label_set.palette)
     assert (0, 0, 0) not in label_set.palette, "black is for unlabeled pixels"
@@ -32,7 +32,7 @@ def test_a_set_named_after_its_size_has_it(name: str) -> None:
     [
         ({"classes": ()}, "0 classes"),
         ({"classes": ("a", "b", "a")}, "twice"),
-        ({"classes": ("a",), "palette": ((0, 0, 0), (1, 1, 1))}, "got 2 colours"),
+        ({"classes": ("a",), "palette": ((0, 0, 0), (1, 1, 1))}, "got 2 colors"),
         ({"classes": ("a",), "palette": ((0, 0, 300),)}, "one RGB triple"),
         ({"classes": ("a",), "ignore_id": 0}, "ignore id must be 255"),
     ],

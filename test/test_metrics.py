@@ -49,7 +49,7 @@ def test_merge_equals_one_matrix_over_all() -> None:
         merged.merge(ConfusionMatrix(5))
 
 
-def test_nothing_labelled_gives_nan_not_a_warning() -> None:
+def test_nothing_labeled_gives_nan_not_a_warning() -> None:
     matrix = ConfusionMatrix(2)
     matrix.update(np.full(3, 255), np.zeros(3, int))
     assert np.isnan([matrix.miou, matrix.pixel_accuracy, matrix.mean_accuracy]).all()

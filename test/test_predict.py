@@ -24,11 +24,11 @@ def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three instants: with both pictures, with colour alone, with depth alone."""
+    """Three instants: with both pictures, with color alone, with depth alone."""
     rng = np.random.default_rng(0)
     for stream in ("rgb", "depth"):
         (tmp_path / "in" / stream).mkdir(parents=True)
-    for name in ("both", "colour"):
+    for name in ("both", "color"):
         picture = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "in" / "rgb" / f"{name}.png"), picture)
     for name in ("both", "geometry"):
@@ -49,7 +49,7 @@ def test_a_folder_gives_each_instant_its_network(folder: Path, bundle: Path, cap
     summary = json.loads(capsys.readouterr().out)
     assert summary == json.loads((out / "summary.json").read_text())
     networks = {mask["name"]: mask["network"] for mask in summary["masks"]}
-    assert networks == {"both": "rgbd", "colour": "rgb", "geometry": "depth"}
+    assert networks == {"both": "rgbd", "color": "rgb", "geometry": "depth"}
     for name in networks:
         mask = cv2.imread(str(out / f"{name}_mask.png"), cv2.IMREAD_UNCHANGED)
         assert mask.shape == (60, 80)
@@ -69,9 +69,9 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(folder: Path, bundle: Path,
     assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
     skipped = json.loads((out / "summary.json").read_text())["skipped"]
     assert sorted(skipped) == ["broken", "eight", "wide"]
-    assert "not registered to colour" in skipped["wide"]
+    assert "not registered to color" in skipped["wide"]
     assert "16-bit PNG" in skipped["eight"]
-    assert "cannot read colour picture" in capsys.readouterr().err
+    assert "cannot read color picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(folder: Path, bundle: Path,
         (("--folder", "x", "--rgb", "y"), "not both"),
         (("--folder", "/nowhere"), "no pictures in /nowhere"),
         (("--rgb", "/nowhere.png"), "no such file /nowhere.png"),
-        (("--rgb", "y", "--depth-scale", "0"), "metres above 0, got 0.0"),
-        (("--rgb", "y", "--depth-scale", "nan"), "metres above 0, got nan"),
+        (("--rgb", "y", "--depth-scale", "0"), "meters above 0, got 0.0"),
+        (("--rgb", "y", "--depth-scale", "nan"), "meters above 0, got nan"),
     ],
 )
 def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple, message: str) -> None:

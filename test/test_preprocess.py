@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one definition of resize and normalise."""
+"""The one definition of resize and normalize."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rgbd_seg_ros.preprocess import (
 PREPROCESS = Preprocess(size=(32, 48))
 
 
-def test_rgb_is_normalised_by_imagenet_in_rgb_order() -> None:
+def test_rgb_is_normalized_by_imagenet_in_rgb_order() -> None:
     rgb = torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 64, 96)
     prepared = prepare_rgb(rgb, PREPROCESS)
     assert prepared.shape == (2, 3, 32, 48)

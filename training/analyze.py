@@ -18,7 +18,7 @@ from training.evaluate import DATA_KEYS, load_networks, recipe_of
 from training.options import UsageError, add_options, fill, parse_flags, read_yaml
 
 if TYPE_CHECKING:
-    from rgbd_seg_ros.bundle import Network
+    from rgbd_seg_ros.bundle import TrainedNetwork
     from training.similarity import Histogram
 
 #: The first frames, one by one whatever the batch is, tell the range of the histograms.
@@ -78,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _named(named: list[tuple[str, str]]) -> dict[str, Network]:
-    networks: dict[str, Network] = {}
+def _named(named: list[tuple[str, str]]) -> dict[str, TrainedNetwork]:
+    networks: dict[str, TrainedNetwork] = {}
     for name, path in named:
         loaded = load_networks([Path(path)])
         for own, network in loaded.items():
@@ -93,7 +93,7 @@ def _named(named: list[tuple[str, str]]) -> dict[str, Network]:
 
 
 def analyze(
-    networks: Mapping[str, Network], config: RunConfig, args: Mapping[str, Any], device: Any
+    networks: Mapping[str, TrainedNetwork], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
     """Figures of every stage; files under ``--out``."""
     import numpy as np
@@ -175,8 +175,8 @@ def draw_histograms(path: Path, histograms: Mapping[str, Mapping[str, Histogram]
     for axes, (stage, of) in zip(columns, histograms.items(), strict=True):
         for name, histogram in of.items():
             edges = histogram.edges
-            colour = f"C{networks.index(name)}"
-            axes.plot((edges[1:] + edges[:-1]) / 2, histogram.density, colour, label=name)
+            color = f"C{networks.index(name)}"
+            axes.plot((edges[1:] + edges[:-1]) / 2, histogram.density, color, label=name)
         axes.set_title(stage)
         axes.set_xlabel("value")
         axes.set_yscale("log")

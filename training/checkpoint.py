@@ -3,7 +3,7 @@
 """Checkpoints: all that an exact resume needs, written whole or not at all, the last two kept.
 
 ``RUN/checkpoints/step_00000123/`` holds ``weights.safetensors`` (students and training-only
-parts), ``averaged.safetensors`` (with ``ema``), ``optimiser.pt`` (tensors and numbers, loaded
+parts), ``averaged.safetensors`` (with ``ema``), ``optimizer.pt`` (tensors and numbers, loaded
 with ``weights_only``) and ``state.json``, which has the SHA-256 of the others. No random state
 is among them: order, augmentation and dropout are functions of the seed and the step.
 """
@@ -39,14 +39,14 @@ def save(
     run: Path,
     step: int,
     tensors: Mapping[str, Mapping[str, Tensor]],
-    optimiser: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of ``step``; the directory appears complete or not at all.
 
     Args:
         tensors: file stem → state dict, for example ``weights`` and ``averaged``.
-        optimiser: optimiser and scaler state, nested dicts of tensors and plain values.
+        optimizer: optimizer and scaler state, nested dicts of tensors and plain values.
         state: what is readable, stored as JSON.
     """
     folder = run / "checkpoints"
@@ -55,8 +55,8 @@ def save(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     buffer = io.BytesIO()
-    torch.save(dict(optimiser), buffer)
-    files = {"optimiser.pt": buffer.getvalue()}
+    torch.save(dict(optimizer), buffer)
+    files = {"optimizer.pt": buffer.getvalue()}
     for stem, values in tensors.items():
         own = {k: v.detach().cpu().contiguous().clone() for k, v in values.items()}
         files[f"{stem}.safetensors"] = dump_tensors(own)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.comparison_plan import Member, Plan, Row, read_plan
+from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
 from training.config import SAVED_RECIPE, run_command
 from training.interrupt import Interrupt
 from training.options import UsageError, lookup, read_yaml
@@ -38,7 +38,7 @@ LAST_REPORTS = 10
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedRun:
     """One training: its folder, and the finished folders it needs first."""
 
     folder: Path
@@ -135,7 +135,7 @@ def best_rate(candidates: Mapping[float, Path]) -> float:
     return max(candidates, key=val)
 
 
-def tasks(plan: Plan, out: Path) -> Iterator[Task]:
+def tasks(plan: ComparisonPlan, out: Path) -> Iterator[PlannedRun]:
     """Every training of the plan, in its order; tuning before the runs that it serves."""
 
     def folder(name: str, seed: int) -> Path:
@@ -149,13 +149,13 @@ def tasks(plan: Plan, out: Path) -> Iterator[Task]:
         for member in row.members:
             if member.tuned_as == member.name and len(plan.tuning.lr) > 1:
                 for rate, path in tuning(member.name).items():
-                    yield Task(
+                    yield PlannedRun(
                         path, member, plan.tuning.seed, teacher, {}, rate, plan.tuning.epochs
                     )
         for seed in row.seeds:
             for member in row.members:
                 path = folder(member.name, seed)
-                yield Task(path, member, seed, teacher, tuning(member.tuned_as))
+                yield PlannedRun(path, member, seed, teacher, tuning(member.tuned_as))
 
 
 class Runner:
@@ -166,7 +166,7 @@ class Runner:
         self.running: dict[Path, subprocess.Popen[bytes]] = {}
         self.failed: list[Path] = []
 
-    def run(self, todo: list[Task]) -> None:
+    def run(self, todo: list[PlannedRun]) -> None:
         """Until every task is done or cannot be; an interrupt lets the running ones save."""
         total, began, finished = len(todo), time.monotonic(), 0
         waiting = [task for task in todo if results(task.folder) is None]
@@ -196,7 +196,7 @@ class Runner:
         # A running process may be half through writing its results.
         return folder not in self.running and results(folder) is not None
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: PlannedRun) -> None:
         task.check()
         resume = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else []
         if not resume and (task.folder / SAVED_RECIPE).exists():
@@ -221,7 +221,7 @@ class Runner:
         return ended
 
 
-def collect(plan: Plan, out: Path) -> dict[str, dict[str, Any]]:
+def collect(plan: ComparisonPlan, out: Path) -> dict[str, dict[str, Any]]:
     """Row → its figures, of the rows whose every run has finished."""
     document: dict[str, dict[str, Any]] = {}
     chosen = {(t.member.name, t.seed): t for t in tasks(plan, out) if t.lr is None}
@@ -235,7 +235,7 @@ def collect(plan: Plan, out: Path) -> dict[str, dict[str, Any]]:
     return document
 
 
-def figures(row: Row, runs: list[list[Task]], found: list[list[Any]]) -> dict[str, Any]:
+def figures(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> dict[str, Any]:
     """One row's figures; scores are of the test split, in the epoch best on validation."""
     keys, first = row.members[0].resolved(), found[0]
     scores: dict[str, list[float]] = {f"miou_{m}": [] for m in MODALITIES}
@@ -344,7 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if runner.failed else 0
 
 
-def wanted(todo: list[Task], names: set[str]) -> list[Task]:
+def wanted(todo: list[PlannedRun], names: set[str]) -> list[PlannedRun]:
     """The tasks of some members, with everything that they need."""
     kept = {t.folder for t in todo if t.member.name in names}
     while more := {n for t in todo if t.folder in kept for n in t.needs} - kept:

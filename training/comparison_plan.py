@@ -65,14 +65,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """What is compared, fixed before the first run."""
 
     rows: Mapping[str, Row]
     tuning: Tuning
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> ComparisonPlan:
     """The plan of a YAML file.
 
     ``keys`` are those of every run. A row holds its own keys and may say ``like: ROW`` (its keys
@@ -98,7 +98,7 @@ def read_plan(path: Path) -> Plan:
         keys = {**common, **_inherited(raw, name, where)}
         seeds = own.get("seeds", document.get("seeds"))
         rows[name] = _row(name, own.get("like", name), keys, seeds, tuning, rows, where)
-    return Plan(rows, tuning)
+    return ComparisonPlan(rows, tuning)
 
 
 def _row(

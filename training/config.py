@@ -68,7 +68,7 @@ class RunConfig:
     scene_seed: int = opt(0, "synthetic: seed of the rooms")
     cache: str = opt("runs/cache", "where rendered frames and checks of files are kept")
     workers: int = opt(-1, "loader processes per rank; 0 loads in the main one, -1 chooses")
-    # Normalisation
+    # Normalization
     rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "of RGB in 0..1")
     rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "of RGB in 0..1")
     depth_encoding: str = opt("zscore", "zscore, disparity or hha")
@@ -77,19 +77,19 @@ class RunConfig:
     )
     depth_std: float = opt(1.5, "its deviation, likewise")
     depth_clip_m: tuple[float, float] = opt(
-        (0.2, 10.0), "metres are clamped to this range; not for HHA"
+        (0.2, 10.0), "meters are clamped to this range; not for HHA"
     )
     depth_holes: str = opt("reference", "HHA without depth: reference (255, height, 218) or zero")
     # Augmentation
     flip: float = opt(0.5, "probability of a mirrored view")
     scales: tuple[float, ...] = opt((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "zoom, one drawn per view")
     jitter: tuple[float, float, float, float] = opt(
-        (0.3, 0.3, 0.3, 0.05), "brightness, contrast, saturation, hue of the colour picture"
+        (0.3, 0.3, 0.3, 0.05), "brightness, contrast, saturation, hue of the color picture"
     )
-    depth_follows_scale: bool = opt(False, "divide metres by the zoom, as if one came nearer")
-    # Optimisation
+    depth_follows_scale: bool = opt(False, "divide meters by the zoom, as if one came nearer")
+    # Optimization
     epochs: int = opt(50, "passes over the training set")
-    batch: int = opt(8, "samples per optimiser step, over all ranks and accumulation")
+    batch: int = opt(8, "samples per optimizer step, over all ranks and accumulation")
     accumulate: int = opt(1, "parts a rank computes its share of a batch in, to save memory")
     lr: float = opt(6e-5, "peak learning rate of AdamW")
     warmup_epochs: float = opt(1.0, "linear warm-up")

@@ -29,14 +29,14 @@ REAL = (
     "bags_ros1/librealsense_single_depth_color_640x480.bag",
 )
 
-#: Topics and timing of a RealSense camera with its depth aligned to colour.
-COLOUR = "/camera/camera/color/image_raw"
+#: Topics and timing of a RealSense camera with its depth aligned to color.
+COLOR = "/camera/camera/color/image_raw"
 DEPTH = "/camera/camera/aligned_depth_to_color/image_raw"
 TRUTH = "/truth/mask"
 FRAME_ID = "camera_color_optical_frame"
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
-#: Depth is stamped 2 ms after colour and arrives 3 ms after it, as in the real recordings.
+#: Depth is stamped 2 ms after color and arrives 3 ms after it, as in the real recordings.
 TRANSPORT_NS, DEPTH_STAMP_NS, DEPTH_LAG_NS = 4 * MS, 2 * MS, 3 * MS
 
 #: Which streams are lost when, in seconds. The pauses are long enough to come back to fusion: a
@@ -49,24 +49,24 @@ LOSSES: tuple[tuple[float, float, tuple[str, ...]], ...] = (
 DURATION_S = 25.0
 #: Of the first 16 rooms, the one whose drive has the most classes in view all along, by the labels
 #: alone, so that each phase tests nearly all of them. Its pass is one room's: with the shipped
-#: weights at 120×160 the colour network beats the fused one without depth in each of rooms 0 to 4
-#: and 10, but the depth network beats the fused one on black colour in 0, 4 and 10 only.
+#: weights at 120×160 the color network beats the fused one without depth in each of rooms 0 to 4
+#: and 10, but the depth network beats the fused one on black color in 0, 4 and 10 only.
 SEED = 10
 
 
 @dataclass(frozen=True)
-class Instant:
+class DemoFrame:
     """One picture of the drive: stamps and receive times of its two frames, nanoseconds."""
 
-    colour_ns: int
+    color_ns: int
     depth_ns: int
-    colour_received_ns: int
+    color_received_ns: int
     depth_received_ns: int
 
     def arrives(self) -> bool:
         """Whether any of its frames survives the losses."""
         return not (
-            _lost("rgb", self.colour_received_ns) and _lost("depth", self.depth_received_ns)
+            _lost("rgb", self.color_received_ns) and _lost("depth", self.depth_received_ns)
         )
 
 
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) -> list[Instant]:
+def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) -> list[DemoFrame]:
     """Write a synthetic drive as a RealSense bag with a truth topic; returns its instants."""
     from rgbd_seg_ros.bag.writer import BagWriter
     from rgbd_seg_ros.replay.progress import Progress
@@ -133,16 +133,16 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
     with BagWriter(bag, overwrite=True) as writer:
         for i, sample in enumerate(render_sequence(seed, count, size, rate_hz)):
             stamp_ns = START_NS + sample.stamp_ns
-            instant = Instant(
-                colour_ns=stamp_ns,
+            instant = DemoFrame(
+                color_ns=stamp_ns,
                 depth_ns=stamp_ns + DEPTH_STAMP_NS,
-                colour_received_ns=stamp_ns + TRANSPORT_NS,
+                color_received_ns=stamp_ns + TRANSPORT_NS,
                 depth_received_ns=stamp_ns + TRANSPORT_NS + DEPTH_LAG_NS,
             )
             instants.append(instant)
             for topic, picture, stamp, received in (
-                (COLOUR, sample.rgb, instant.colour_ns, instant.colour_received_ns),
-                (TRUTH, sample.labels, instant.colour_ns, instant.colour_received_ns),
+                (COLOR, sample.rgb, instant.color_ns, instant.color_received_ns),
+                (TRUTH, sample.labels, instant.color_ns, instant.color_received_ns),
                 (DEPTH, sample.depth_mm, instant.depth_ns, instant.depth_received_ns),
             ):
                 writer.image(topic, received, picture, stamp, FRAME_ID)
@@ -156,9 +156,9 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
 
 def _replay(bag: Path, out: Path, engine: Engine, *, drive: bool) -> Outcome:
     from rgbd_seg_ros.replay.faults import FaultSchedule
-    from rgbd_seg_ros.replay.session import Options, replay_bag
+    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
 
-    options = Options(
+    options = ReplayOptions(
         bag=bag,
         topics={"truth": TRUTH} if drive else {},
         faults=schedule() if drive else FaultSchedule(),
@@ -181,12 +181,12 @@ def schedule() -> FaultSchedule:
     )
 
 
-def failed_checks(outcome: Outcome, instants: Sequence[Instant]) -> list[str]:
+def failed_checks(outcome: Outcome, instants: Sequence[DemoFrame]) -> list[str]:
     """What went wrong, one line each; empty when all is well."""
     made = Counter(outcome.stamps_ns)
     lost = surplus = 0
     for instant in instants:
-        count = made.pop(instant.colour_ns, 0) + made.pop(instant.depth_ns, 0)
+        count = made.pop(instant.color_ns, 0) + made.pop(instant.depth_ns, 0)
         lost += instant.arrives() and count == 0
         surplus += max(0, count - instant.arrives())
     surplus += made.total()  # masks of no instant at all
@@ -208,7 +208,7 @@ def failed_checks(outcome: Outcome, instants: Sequence[Instant]) -> list[str]:
 
 
 def _lost(stream: str, received_ns: int) -> bool:
-    # The bag starts with the first colour message, and so does the schedule's time.
+    # The bag starts with the first color message, and so does the schedule's time.
     t_s = (received_ns - START_NS - TRANSPORT_NS) / 1e9
     return any(stream in streams and a <= t_s < b for a, b, streams in LOSSES)
 

@@ -172,8 +172,8 @@ class GlooBatchNorm2d(nn.BatchNorm2d):
         n = total[-1]
         mean = total[:-1] / n
         # Two passes: E[x²] - E[x]² would lose what float32 has of a small variance.
-        centred = xf - mean[:, None, None]
-        var = _Sum.apply(centred.square().sum((0, 2, 3))) / n
+        centerd = xf - mean[:, None, None]
+        var = _Sum.apply(centerd.square().sum((0, 2, 3))) / n
         if self.track_running_stats:
             with torch.no_grad():
                 self.num_batches_tracked += 1  # type: ignore[operator]
@@ -181,11 +181,11 @@ class GlooBatchNorm2d(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
                 self.running_var.lerp_(var * n / (n - 1), momentum)  # type: ignore[union-attr]
         scale = (var + self.eps).rsqrt() * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centerd * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
-    """Every BatchNorm2d of ``module`` synchronised across ranks; names of weights stay."""
+    """Every BatchNorm2d of ``module`` synchronized across ranks; names of weights stay."""
     if world_size() == 1:
         return module
     if device.type == "cuda":

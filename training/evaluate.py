@@ -16,7 +16,7 @@ from training.config import SAVED_RECIPE, RunConfig, run_command
 from training.options import UsageError, add_options, convert, fill, parse_flags, read_yaml
 
 if TYPE_CHECKING:
-    from rgbd_seg_ros.bundle import Network
+    from rgbd_seg_ros.bundle import TrainedNetwork
     from rgbd_seg_ros.metrics import ConfusionMatrix
     from training.scoring import Predictor
 
@@ -94,11 +94,11 @@ def recipe_of(paths: list[Path]) -> dict[str, Any]:
     return {}
 
 
-def load_networks(paths: list[Path]) -> dict[str, Network]:
+def load_networks(paths: list[Path]) -> dict[str, TrainedNetwork]:
     """Every network under the paths; named by modality where that is unique, else by path."""
     from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
 
-    found: list[tuple[str, str, Network]] = []
+    found: list[tuple[str, str, TrainedNetwork]] = []
     for path in paths:
         if (path / BUNDLE_JSON).is_file():
             found += [(n, f"{path}/{n}", net) for n, net in load_bundle(path).networks.items()]
@@ -121,7 +121,9 @@ def load_networks(paths: list[Path]) -> dict[str, Network]:
     return {modality if unique else path: network for modality, path, network in found}
 
 
-def make_cases(networks: Mapping[str, Network], args: Mapping[str, Any], device: Any) -> Any:
+def make_cases(
+    networks: Mapping[str, TrainedNetwork], args: Mapping[str, Any], device: Any
+) -> Any:
     """Predictors by case name: each network, and the fused one with one input empty."""
     import torch
 
@@ -149,7 +151,7 @@ def make_cases(networks: Mapping[str, Network], args: Mapping[str, Any], device:
 
 
 def evaluate(
-    networks: Mapping[str, Network], config: RunConfig, args: Mapping[str, Any], device: Any
+    networks: Mapping[str, TrainedNetwork], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
     """Score every case on one split: ``{"json": …, "text": …}``; files under ``--out``."""
     from training.data.datasets import open_split

@@ -21,7 +21,7 @@ from training.options import UsageError, lookup
 if TYPE_CHECKING:
     import torch
 
-    from rgbd_seg_ros.bundle import Network
+    from rgbd_seg_ros.bundle import TrainedNetwork
 
 #: Parity holds if so many pixels get the same label …
 SAME_LABELS = 0.999
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(parity["ok"] for parity in report.values()) else 1
 
 
-def load(path: Path) -> dict[str, Network]:
+def load(path: Path) -> dict[str, TrainedNetwork]:
     """The networks of a bundle, or one network, by modality."""
     from rgbd_seg_ros.bundle import load_bundle, load_network
 
@@ -81,8 +81,8 @@ def load(path: Path) -> dict[str, Network]:
     return {network.record.spec.modality: network}
 
 
-def inputs_of(network: Network) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:
-    """Names of a network's inputs and normalised pictures to try it on, 1×C×h×w each.
+def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:
+    """Names of a network's inputs and normalized pictures to try it on, 1×C×h×w each.
 
     Smooth noise: white noise is all ties between classes, which no picture is.
     """
@@ -121,8 +121,8 @@ def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any
     }
 
 
-def export_onnx(network: Network, path: Path) -> dict[str, Any]:
-    """ONNX with normalised inputs ``rgb``, ``depth`` (1×C×h×w) and output ``logits``.
+def export_onnx(network: TrainedNetwork, path: Path) -> dict[str, Any]:
+    """ONNX with normalized inputs ``rgb``, ``depth`` (1×C×h×w) and output ``logits``.
 
     The metadata ``weights_sha256`` says which weights it was made of.
     """
@@ -176,7 +176,7 @@ def quiet() -> Any:
         yield
 
 
-TARGETS: dict[str, Callable[[Network, Path], dict[str, Any]]] = {"onnx": export_onnx}
+TARGETS: dict[str, Callable[[TrainedNetwork, Path], dict[str, Any]]] = {"onnx": export_onnx}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Every key of the file is converted or known to be of no use here, every weight of the network is
 filled, and nothing is loaded that has to be unpickled. The authors of CMX and PrimKD read
-pictures as BGR and normalise them by mean and deviation in RGB order; networks of this project
+pictures as BGR and normalize them by mean and deviation in RGB order; networks of this project
 eat RGB. So the first convolutions' input channels are reversed, and so are mean and deviation in
 the network's record: the same numbers reach the same weights.
 """
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 ENCODER_FORMAT = "rgbd_seg_encoder"
-NVIDIA_LICENCE = (
+NVIDIA_LICENSE = (
     "contains MiT weights by NVIDIA (NVIDIA Source Code License for SegFormer): "
     "research and evaluation only, no commercial use"
 )
-TORCHVISION_LICENCE = "BSD-3-Clause (torchvision), trained on ImageNet"
+TORCHVISION_LICENSE = "BSD-3-Clause (torchvision), trained on ImageNet"
 
 #: Published name → name in this project, tried in order; None: known and of no use here.
 Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
@@ -160,7 +160,7 @@ def reverse_channels(state: State, stems: tuple[str, ...]) -> None:
 
 
 def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, State, str]:
-    """An ImageNet file as (encoder name, weights named as in our encoder, licence)."""
+    """An ImageNet file as (encoder name, weights named as in our encoder, license)."""
     if source == "torchvision":
         keys = dict(state)
         name = "resnet50" if "layer1.0.conv3.weight" in keys else "resnet18"
@@ -169,10 +169,10 @@ def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, Stat
         return (
             name,
             {k: v for k, v in keys.items() if not k.startswith("fc.")},
-            TORCHVISION_LICENCE,
+            TORCHVISION_LICENSE,
         )
     converted = rename(state, MIT_RULES)
-    return mit_name(converted, ""), converted, NVIDIA_LICENCE
+    return mit_name(converted, ""), converted, NVIDIA_LICENSE
 
 
 def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
@@ -264,9 +264,9 @@ def main(argv: list[str] | None = None) -> int:
     if any(key.startswith("decode_head.") for key in state):
         text = save_converted(args, state, out)
     else:
-        name, weights, licence = convert_encoder(args.source, state)
-        save_encoder(out, name, weights, licence)
-        text = f"encoder {name}: use it with --pretrained {out}\n{licence}"
+        name, weights, license = convert_encoder(args.source, state)
+        save_encoder(out, name, weights, license)
+        text = f"encoder {name}: use it with --pretrained {out}\n{license}"
     print(f"{len(state)} keys accounted for; {out}: {text}", file=sys.stderr)
     return 0
 
@@ -302,17 +302,17 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         raise UsageError(f"the file does not fill the network: {reason}") from error
     facts = {"method": f"imported from {args.source}", "source_sha256": sha256(args.file)}
     record = NetworkRecord(
-        spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENCE
+        spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENSE
     )
     load_network(save_network(out, network, record))
-    return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENCE}"
+    return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENSE}"
 
 
 def depth_encoding(kind: str) -> DepthEncoding:
     """The record of CMX's second input.
 
     HHA's channels are disparity, height, angle here and in published files read as RGB; read as
-    BGR they are reversed like colour, so mean and deviation are too.
+    BGR they are reversed like color, so mean and deviation are too.
     """
     from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
 
@@ -323,7 +323,7 @@ def depth_encoding(kind: str) -> DepthEncoding:
     return replace(rgb, mean=rgb.mean[::-1], std=rgb.std[::-1])  # type: ignore[index]
 
 
-def save_encoder(path: Path, name: str, weights: State, licence: str) -> None:
+def save_encoder(path: Path, name: str, weights: State, license: str) -> None:
     """Write an encoder's weights and its JSON, having tried them on the encoder."""
     from safetensors.torch import save
 
@@ -338,7 +338,7 @@ def save_encoder(path: Path, name: str, weights: State, licence: str) -> None:
         "format": ENCODER_FORMAT,
         "version": 1,
         "encoder": name,
-        "licence": licence,
+        "license": license,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ SAME_REQUEST_S = 2.0
 
 
 class Interrupt:
-    """Within the block signals set :attr:`asked`; afterwards the old handlers are back."""
+    """Within the block signals set :attr:`asked`; afterward the old handlers are back."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -22,7 +22,7 @@ from rgbd_seg_ros.preprocess import Preprocess
 from training import checkpoint, distributed, results
 from training.config import SAVED_RECIPE, RunConfig, Settings, method_class, to_yaml
 from training.data.datasets import open_split
-from training.data.loader import Plan, scoring_loader, to_batch, training_loader
+from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
 from training.data.transforms import encoding_of
 from training.interrupt import Interrupt
 from training.memory import out_of_memory
@@ -63,22 +63,24 @@ class Run:
         world = distributed.world_size()
         if config.sync_bn:
             distributed.sync_batch_norm(self.method, device)
-        # Samples per part and rank; synchronised batch norm sees the parts of all ranks as one.
+        # Samples per part and rank; synchronized batch norm sees the parts of all ranks as one.
         together = world if config.sync_bn else 1
         smallest = -(-self.method.min_batch // together)
-        self.plan = Plan(len(train), config.batch, config.accumulate, world, config.seed, smallest)
+        self.plan = BatchPlan(
+            len(train), config.batch, config.accumulate, world, config.seed, smallest
+        )
         self.total_steps = config.epochs * self.plan.steps
         self.loader, self.sampler = training_loader(
             train, self.plan, config, self.method.views, device
         )
         self.val_loader = scoring_loader(val, config, device)
         self.protocol = Protocol(native=config.native)
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             parameter_groups(self.method, config.weight_decay), lr=config.lr, betas=config.betas
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.average = AveragedWeights(self.method, config.ema) if config.ema else None
-        #: Optimiser steps done; everything random or scheduled is a function of it.
+        #: Optimizer steps done; everything random or scheduled is a function of it.
         self.step = 0
         #: Epochs done with their validation, if they have one.
         self.validated = 0
@@ -156,14 +158,14 @@ class Run:
                 self._save()
 
     def _step(self, raws: list[dict[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:
-        """One optimiser step over this rank's parts; the step's mean of each loss."""
+        """One optimizer step over this rank's parts; the step's mean of each loss."""
         config = self.config
         rate = learning_rate(config, self.step, self.total_steps, self.plan.steps)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout and the like are drawn from (seed, step, rank), so a resumed run repeats them.
         torch.manual_seed(((config.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with out_of_memory(
@@ -184,10 +186,10 @@ class Run:
                     totals[name] = totals.get(name, 0) + value.detach() * share
         if not distributed.all_true([bool(finite)], self.device)[0]:
             raise self._not_finite(raws, totals)
-        self.scaler.unscale_(self.optimiser)
+        self.scaler.unscale_(self.optimizer)
         if config.clip_norm:
             nn.utils.clip_grad_norm_(self.method.parameters(), config.clip_norm)
-        self.scaler.step(self.optimiser)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
             self.average.update(self.method)
@@ -257,7 +259,7 @@ class Run:
             tensors = {"weights": self.method.state_dict()}
             if self.average is not None:
                 tensors["averaged"] = self.average.state
-            optimiser = {"adamw": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+            optimizer = {"adamw": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
             state = {
                 "settings": self.settings.to_dict(),
                 "classes": list(self.task.labels.classes),
@@ -268,7 +270,7 @@ class Run:
                 "train_s": time.monotonic() - self.began,
                 "average_updates": self.average.updates if self.average else 0,
             }
-            checkpoint.save(self.folder, self.step, tensors, optimiser, state)
+            checkpoint.save(self.folder, self.step, tensors, optimizer, state)
         distributed.barrier()
 
     def _resume(self) -> None:
@@ -287,12 +289,12 @@ class Run:
                 f"the checkpoint in {self.folder} does not fit the networks, with "
                 f"{', '.join(own) or 'other code'}: restore that or train into another --out"
             ) from error
-        optimiser = contents["optimiser"]
+        optimizer = contents["optimizer"]
         # Of AdamW only the moments: rate, decay and betas are what the recipe says now.
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({**optimiser["adamw"], "param_groups": groups})
-        if self.scaler.is_enabled() and optimiser["scaler"]:
-            self.scaler.load_state_dict(optimiser["scaler"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**optimizer["adamw"], "param_groups": groups})
+        if self.scaler.is_enabled() and optimizer["scaler"]:
+            self.scaler.load_state_dict(optimizer["scaler"])
         if self.average is not None:
             averaged = contents.get("averaged", contents["weights"])
             self.average.state = {k: v.to(self.device) for k, v in averaged.items()}
@@ -323,7 +325,7 @@ class Run:
 
     def _report(self, epoch: int, losses: dict[str, Tensor], clock: Clock) -> None:
         means = distributed.mean_scalars({k: float(v) for k, v in losses.items()}, self.device)
-        rate = self.optimiser.param_groups[0]["lr"]
+        rate = self.optimizer.param_groups[0]["lr"]
         speed, waiting, step_s = clock.read()
         left = self.total_steps - self.step
         line = progress_line(epoch, self.config.epochs, self.step, self.total_steps, means, rate,
@@ -345,7 +347,7 @@ class Run:
 
 
 def preprocess_of(config: RunConfig) -> Preprocess:
-    """The normalisation that the configuration asks for."""
+    """The normalization that the configuration asks for."""
     try:
         return Preprocess(config.size, config.rgb_mean, config.rgb_std, encoding_of(config))
     except ValueError as error:

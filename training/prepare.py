@@ -40,7 +40,7 @@ def prepare(name: str, argv: list[str]) -> int:
     from training.data.prepare import write
 
     cls = source_class(name)
-    options_class = sys.modules[cls.__module__].Options
+    options_class = cls.Options
     parser = argparse.ArgumentParser(
         prog=f"{PROG} {name}", allow_abbrev=False, description=f"{cls.__doc__} From {cls.page}."
     )

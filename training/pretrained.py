@@ -16,7 +16,7 @@ from torch import Tensor
 from training import distributed
 from training.import_weights import (
     ENCODER_FORMAT,
-    TORCHVISION_LICENCE,
+    TORCHVISION_LICENSE,
     convert_encoder,
     read_state,
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> str:
-    """Initialise ``network`` in place; returns the licence its weights then carry.
+    """Initialize ``network`` in place; returns the license its weights then carry.
 
     Args:
         source: ``none``; ``imagenet`` or one of torchvision's names (``IMAGENET1K_V1``, …) for
@@ -55,18 +55,18 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
             return _from_network(network, path, preprocess)
         if hashlib.sha256(path.read_bytes()).hexdigest() != document["sha256"]:
             raise UsageError(f"{path} is not the file that its JSON describes; import it again")
-        name, weights, licence = document["encoder"], read_state(path), document["licence"]
+        name, weights, license = document["encoder"], read_state(path), document["license"]
     else:
         state = read_state(path)
         kind = "torchvision" if "conv1.weight" in state else "segformer"
-        name, weights, licence = convert_encoder(kind, state)
+        name, weights, license = convert_encoder(kind, state)
     if name != network.spec.encoder:
         raise UsageError(
             f"{path} holds weights of {name}, the network needs {network.spec.encoder}"
         )
     _load_encoder(network, weights, source)
-    _say(f"encoder weights from {path}: {licence}")
-    return licence
+    _say(f"encoder weights from {path}: {license}")
+    return license
 
 
 def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) -> None:
@@ -106,7 +106,7 @@ def _from_torchvision(network: Network, source: str) -> str:
             "or give it with --pretrained FILE"
         ) from error
     _load_encoder(network, state, source)
-    return TORCHVISION_LICENCE
+    return TORCHVISION_LICENSE
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
@@ -114,8 +114,8 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
         _say(f"encoder weights from {path}, nothing else")
-        _say_normalisation(trained.record.preprocess, preprocess)
-        return trained.record.licence  # type: ignore[no-any-return]
+        _say_normalization(trained.record.preprocess, preprocess)
+        return trained.record.license  # type: ignore[no-any-return]
     own = network.state_dict()
     weights = trained.module.state_dict()
     other = {
@@ -127,8 +127,8 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
         raise UsageError(f"{path} holds {trained.record.spec}, which does not fit {network.spec}")
     network.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     _say(f"weights from {path}{', without its classifier' if other else ''}")
-    _say_normalisation(trained.record.preprocess, preprocess)
-    return trained.record.licence  # type: ignore[no-any-return]
+    _say_normalization(trained.record.preprocess, preprocess)
+    return trained.record.license  # type: ignore[no-any-return]
 
 
 def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
@@ -140,7 +140,7 @@ def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
     return theirs.encoder == ours.encoder and rest[0] != rest[1]
 
 
-def _say_normalisation(trained: Preprocess, preprocess: Preprocess) -> None:
+def _say_normalization(trained: Preprocess, preprocess: Preprocess) -> None:
     for key in ("rgb_mean", "rgb_std", "depth"):
         theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:

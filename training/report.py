@@ -80,8 +80,8 @@ def draw_confusion(
     if len(classes) <= 20:  # more would be unreadable
         for (row, column), value in np.ndenumerate(share):
             if value >= 0.005:
-                colour = "black" if value > 0.6 else "white"
+                color = "black" if value > 0.6 else "white"
                 axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center",
-                          color=colour, fontsize=7)  # fmt: skip
+                          color=color, fontsize=7)  # fmt: skip
     figure.colorbar(image, label="share of the true class's pixels", shrink=0.8)
     figure.savefig(path, dpi=110)

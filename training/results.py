@@ -67,8 +67,8 @@ def save_students(run: Run, val: Mapping[str, ConfusionMatrix]) -> None:
             "commit": commit(),
             "scores": {"val": scores(val[name])},
         }
-        licence = getattr(student, "licence", "Apache-2.0")
-        record = NetworkRecord(student.spec, run.task.preprocess, run.task.labels, facts, licence)
+        license = getattr(student, "license", "Apache-2.0")
+        record = NetworkRecord(student.spec, run.task.preprocess, run.task.labels, facts, license)
         save_network(student_file(run.folder, name), student, record)
 
 

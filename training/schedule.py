@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimiser groups, the learning rate as a function of the step, averaged weights."""
+"""Optimizer groups, the learning rate as a function of the step, averaged weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.config import RunConfig
 
 #: Modules whose ``weight`` decays. Biases, norms and single parameters do not: pulling a scale
-#: or an offset towards 0 does not make a function simpler.
+#: or an offset toward 0 does not make a function simpler.
 DECAYED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -31,7 +31,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
 
 
 def learning_rate(config: RunConfig, step: int, total: int, per_epoch: int) -> float:
-    """The rate of optimiser step ``step`` (0-based) of ``total``.
+    """The rate of optimizer step ``step`` (0-based) of ``total``.
 
     Linear from ``warmup_lr`` over ``warmup_epochs``, then poly or cosine of the *whole* course:
     lr·(1 − step/total)^power, as the authors of CMX count it.
@@ -76,7 +76,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
-        """Within the block the module has the averaged weights, afterwards its own again."""
+        """Within the block the module has the averaged weights, afterward its own again."""
         own = {k: v.detach().clone() for k, v in module.state_dict().items()}
         module.load_state_dict(self.state)
         try:

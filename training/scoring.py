@@ -62,7 +62,7 @@ class Pictures:
 
     #: B×3×H×W in 0..255.
     rgb: Tensor
-    #: B×1×H×W metres, NaN invalid.
+    #: B×1×H×W meters, NaN invalid.
     depth: Tensor
     #: B×3×3 in pixels, where the data have them.
     intrinsics: Tensor | None = None
@@ -122,10 +122,10 @@ def prepare(
 
 
 def zoom(inputs: tuple[Tensor, ...], modality: str, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Prepared inputs at another size: normalisation and resizing commute."""
-    colour = modality != "depth"
+    """Prepared inputs at another size: normalization and resizing commute."""
+    color = modality != "depth"
     return tuple(
-        resize_rgb(x, size) if colour and i == 0 else resize_depth(x, size)
+        resize_rgb(x, size) if color and i == 0 else resize_depth(x, size)
         for i, x in enumerate(inputs)
     )
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rgbd_seg_ros.bundle import Network
+from rgbd_seg_ros.bundle import TrainedNetwork
 from rgbd_seg_ros.models.network import resize
 from training.scoring import Pictures, prepare
 
 
-def stage_maps(network: Network, pictures: Pictures) -> dict[str, Tensor]:
+def stage_maps(network: TrainedNetwork, pictures: Pictures) -> dict[str, Tensor]:
     """B×C×h×w by name: the four stages and, of a split network, the two halves they end in."""
     record, module = network.record, network.module
     features = module(*prepare(pictures, record.spec.modality, record.preprocess, False)).features
@@ -29,9 +29,9 @@ def stage_maps(network: Network, pictures: Pictures) -> dict[str, Tensor]:
 
 
 class LinearCKA:
-    """Linear centred kernel alignment (arXiv 1905.00414, eq. 6) of two maps, pixel by pixel.
+    """Linear centerd kernel alignment (arXiv 1905.00414, eq. 6) of two maps, pixel by pixel.
 
-    ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) over centred X (N×p) and Y (N×q), whose N rows are the pixels of
+    ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) over centerd X (N×p) and Y (N×q), whose N rows are the pixels of
     all pictures. Sums are kept in float64, so any number of batches fits in memory.
     """
 
@@ -62,8 +62,8 @@ class LinearCKA:
             return float("nan")
 
         def squared(a: str, b: str) -> Tensor:
-            centred = self._sums[a + b] - torch.outer(self._sums[a], self._sums[b]) / self._count
-            return centred.square().sum()
+            centerd = self._sums[a + b] - torch.outer(self._sums[a], self._sums[b]) / self._count
+            return centerd.square().sum()
 
         return float(squared("x", "y") / (squared("x", "x").sqrt() * squared("y", "y").sqrt()))
 

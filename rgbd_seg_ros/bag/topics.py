@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are colour, depth, raw depth and their camera_infos."""
+"""Which topics of a bag are color, depth, raw depth and their camera_infos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader, Topic
 from rgbd_seg_ros.frames import Stream
-from rgbd_seg_ros.images import COLOUR_ENCODINGS, DEPTH_ENCODINGS
+from rgbd_seg_ros.images import COLOR_ENCODINGS, DEPTH_ENCODINGS
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -25,7 +25,7 @@ NONE = "none"
 #: Parts of names. What is made from pictures is no camera; nor are the infrared ones of a stereo.
 _DERIVED = ("mask", "overlay", "label", "semantic", "segment", "truth", "confidence", "theora")
 _INFRARED = ("infra", "/ir/", "/ir_", "_ir/")
-_COLOUR = ("color", "colour", "rgb")
+_COLOR = ("color", "colour", "rgb")
 _REGISTERED = ("aligned", "registered", "to_color", "to_rgb")
 
 
@@ -78,7 +78,7 @@ class _Picture:
 
     topic: str
     compressed: bool
-    #: ``colour``, ``depth`` or ``mono``; empty for what cannot be used.
+    #: ``color``, ``depth`` or ``mono``; empty for what cannot be used.
     kind: str
     frame_id: str
 
@@ -86,7 +86,7 @@ class _Picture:
 def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics:
     """The topics to replay: those the user gave, and for the rest the only sensible candidate.
 
-    A topic's first message says whether it is colour or depth; its name decides among several.
+    A topic's first message says whether it is color or depth; its name decides among several.
 
     Args:
         reader: an open bag.
@@ -95,7 +95,7 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
 
     Raises:
         BagError: a topic that is not there or of another type, several candidates, or neither
-            colour nor depth.
+            color nor depth.
     """
     topics = reader.topics
     given = {field: topic for field, topic in wanted.items() if topic}
@@ -107,12 +107,12 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
     pictures = [p for t in topics if (p := _look(reader, t))]
     if "rgb" not in chosen:
         free = [p for p in pictures if p.topic not in chosen.values()]
-        chosen["rgb"] = _find("rgb", _colour_ranks(free))
+        chosen["rgb"] = _find("rgb", _color_ranks(free))
     if "depth" not in chosen or "depth_raw" not in chosen:
         _choose_depth(chosen, pictures, _frame_id(reader, chosen["rgb"]))
     if not chosen.get("rgb") and not chosen.get("depth") and not chosen.get("depth_raw"):
         raise BagError(
-            f"{reader.path} has no colour or depth topic that can be used; its topics: "
+            f"{reader.path} has no color or depth topic that can be used; its topics: "
             f"{_list(f'{t.name} ({t.type}, {t.count})' for t in topics)}"
         )
     found = Topics(**chosen)
@@ -156,35 +156,35 @@ def _look(reader: BagReader, topic: Topic) -> _Picture | None:
 def _raw_kind(encoding: str) -> str:
     if encoding in DEPTH_ENCODINGS:
         return "depth"
-    if encoding not in COLOUR_ENCODINGS:
+    if encoding not in COLOR_ENCODINGS:
         return ""
-    return "mono" if encoding in ("mono8", "8UC1") else "colour"
+    return "mono" if encoding in ("mono8", "8UC1") else "color"
 
 
 def _compressed_kind(message: Any) -> str:
     text = str(message.format)
     if "compresseddepth" in text.lower() or text.startswith(("16UC1", "32FC1", "mono16")):
         return "depth"
-    return "mono" if text.startswith(("mono8", "8UC1")) else "colour"
+    return "mono" if text.startswith(("mono8", "8UC1")) else "color"
 
 
-def _colour_ranks(pictures: list[_Picture]) -> list[tuple[tuple[int, ...], str]]:
+def _color_ranks(pictures: list[_Picture]) -> list[tuple[tuple[int, ...], str]]:
     return [
-        ((p.kind == "mono", not _has(p.topic, _COLOUR), p.compressed), p.topic)
+        ((p.kind == "mono", not _has(p.topic, _COLOR), p.compressed), p.topic)
         for p in pictures
-        if p.kind in ("colour", "mono")
+        if p.kind in ("color", "mono")
     ]
 
 
 def _choose_depth(
-    chosen: dict[str, str | None], pictures: list[_Picture], colour_frame: str
+    chosen: dict[str, str | None], pictures: list[_Picture], color_frame: str
 ) -> None:
     """Fill in ``depth`` and ``depth_raw``: registered first, the other as the third input."""
     taken = {topic for topic in chosen.values() if topic}
     depths = [p for p in pictures if p.kind == "depth" and p.topic not in taken]
 
     def registered(picture: _Picture) -> bool:
-        same = picture.frame_id == colour_frame and colour_frame not in ("", "0")
+        same = picture.frame_id == color_frame and color_frame not in ("", "0")
         return same or _has(picture.topic, _REGISTERED)
 
     def ranks(accept: Callable[[_Picture], bool]) -> list[tuple[tuple[int, ...], str]]:

@@ -16,7 +16,7 @@ class EngineError(ValueError):
 
 
 class Backend(Protocol):
-    """One network, ready to run: normalised inputs (1×C×h×w each) to logits (1×K×h×w)."""
+    """One network, ready to run: normalized inputs (1×C×h×w each) to logits (1×K×h×w)."""
 
     def __call__(self, *inputs: Tensor) -> Tensor: ...
 
@@ -70,7 +70,7 @@ def resolve_backend(backend: str) -> Callable[[nn.Module, torch.device], Backend
     return BACKENDS[name]
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for the device, so that a clock read next measures finished work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ from rgbd_seg_ros.engine.backends import (
     memory_mb,
     resolve_backend,
     resolve_device,
-    synchronise,
+    synchronize,
 )
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
@@ -100,7 +100,7 @@ class Segmenter:
 
         Args:
             rgb: H×W×3 uint8 in RGB order.
-            depth: H×W float32 metres, NaN invalid, registered to ``rgb`` when both are given;
+            depth: H×W float32 meters, NaN invalid, registered to ``rgb`` when both are given;
                 its size may differ from ``rgb``'s.
             intrinsics: of the pictures, for the networks of :attr:`need_intrinsics`.
             gravity: unit vector (3) pointing down in the optical frame, likewise; estimated from
@@ -130,10 +130,10 @@ class Segmenter:
 
         with torch.inference_mode():
             inputs = self._prepare(name, preprocess, rgb, depth, intrinsics, gravity)
-            synchronise(self.device)
+            synchronize(self.device)
             prepared = time.perf_counter()
             logits = backend(*inputs)
-            synchronise(self.device)
+            synchronize(self.device)
             computed = time.perf_counter()
             labels, confidence = decide(logits, size or (shown.shape[0], shown.shape[1]))
             result = labels[0].cpu().numpy(), confidence[0].cpu().numpy()
@@ -165,7 +165,7 @@ class Segmenter:
             if depth is None:
                 depth = np.full(preprocess.size, np.nan, dtype=np.float32)
                 intrinsics = some_intrinsics(preprocess.size)  # nothing is seen through this lens
-            metres, matrix, down = self._tensor(depth)[None, None], None, None
+            meters, matrix, down = self._tensor(depth)[None, None], None, None
             if preprocess.depth.needs_intrinsics:
                 if intrinsics is None:
                     raise EngineError(
@@ -176,22 +176,22 @@ class Segmenter:
                 matrix = self._matrix(intrinsics, depth)
                 if gravity is not None:
                     down = self._tensor(gravity.astype(np.float32))[None]
-            inputs.append(prepare_depth(metres, preprocess, matrix, down))
+            inputs.append(prepare_depth(meters, preprocess, matrix, down))
         return inputs
 
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
     ) -> npt.NDArray[np.float32]:
-        """Unit vector (3) pointing down in the optical frame, from H×W metres (NaN invalid).
+        """Unit vector (3) pointing down in the optical frame, from H×W meters (NaN invalid).
 
         It is found in the picture that a network of :attr:`need_intrinsics` reads, as in training:
         a fraction of the work where the sensor's picture is larger.
         """
         height, width = self._networks[self.need_intrinsics[0]][1].size
         with torch.inference_mode():
-            metres = resize_depth(self._tensor(depth)[None, None], (height, width))
+            meters = resize_depth(self._tensor(depth)[None, None], (height, width))
             matrix = self._tensor(intrinsics.resized(width, height).matrix())[None]
-            down: npt.NDArray[np.float32] = estimate_gravity(metres, matrix)[0].cpu().numpy()
+            down: npt.NDArray[np.float32] = estimate_gravity(meters, matrix)[0].cpu().numpy()
         return down
 
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
@@ -245,6 +245,6 @@ def _check_inputs(rgb: Any, depth: Any) -> None:
         raise EngineError(f"rgb must be H×W×3 uint8, got {rgb.shape} {rgb.dtype}")
     if depth is not None and (depth.ndim != 2 or depth.dtype != np.float32 or 0 in depth.shape):
         raise EngineError(
-            f"depth must be H×W float32 metres, got {depth.shape} {depth.dtype}; "
-            "see rgbd_seg_ros.depth.to_metres"
+            f"depth must be H×W float32 meters, got {depth.shape} {depth.dtype}; "
+            "see rgbd_seg_ros.depth.to_meters"
         )

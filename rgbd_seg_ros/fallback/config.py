@@ -27,7 +27,7 @@ class CoreConfig:
     """Parameters of health, pairing and modes. A threshold of 0 switches its test off."""
 
     # Units of the depth stream.
-    depth_scale: float = _parameter(0.001, "metres per tick of 16-bit depth", 1e-6, 1.0)
+    depth_scale: float = _parameter(0.001, "meters per tick of 16-bit depth", 1e-6, 1.0)
     max_depth_m: float = _parameter(0.0, "depth beyond this is invalid; 0: no limit")
 
     # Is this frame usable? Stamps.
@@ -47,13 +47,13 @@ class CoreConfig:
     )
     black_mean: float = _parameter(
         8.0,
-        "colour darker than this mean (0..255) and as flat as flat_std is `black`; 0: off",
+        "color darker than this mean (0..255) and as flat as flat_std is `black`; 0: off",
         0,
         255,
     )
     saturated_mean: float = _parameter(
         247.0,
-        "colour brighter than this mean (0..255) and as flat as flat_std is `saturated`; 0: off",
+        "color brighter than this mean (0..255) and as flat as flat_std is `saturated`; 0: off",
         0,
         255,
     )
@@ -62,7 +62,7 @@ class CoreConfig:
     )
     uniform_std: float = _parameter(
         0.5,
-        "colour with a deviation (0..255) below this is `uniform`; a camera's own noise on a "
+        "color with a deviation (0..255) below this is `uniform`; a camera's own noise on a "
         "blank wall is above 1; 0: off",
         0,
         128,

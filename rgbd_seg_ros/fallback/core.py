@@ -8,7 +8,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Collection
 
-from rgbd_seg_ros.fallback.alignment import Geometry
+from rgbd_seg_ros.fallback.alignment import StreamGeometry
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import STREAMS, Counters
 from rgbd_seg_ros.fallback.fusion_warnings import advice
@@ -18,10 +18,10 @@ from rgbd_seg_ros.fallback.modes import Mode, possible_mode
 from rgbd_seg_ros.fallback.pairing import (
     NS_PER_MS,
     PARTNER,
-    Instant,
+    FramePair,
     PairedStream,
     Pairer,
-    Situation,
+    StreamStatus,
 )
 from rgbd_seg_ros.frames import NETWORKS, Defect, Frame, NetworkName, Stream
 
@@ -66,7 +66,7 @@ class Core:
         self._job: Job | None
         self._started_ns: int | None
         self._deadline_ns: int | None
-        self._geometry: Geometry
+        self._geometry: StreamGeometry
         #: Warnings already given.
         self._told: set[str]
         self._forget()
@@ -201,7 +201,7 @@ class Core:
             deadlines.append(start_ends_ns)
         self._deadline_ns = min((d for d in deadlines if d is not None), default=None)
 
-    def _set_job(self, instant: Instant, *, raw: bool) -> None:
+    def _set_job(self, instant: FramePair, *, raw: bool) -> None:
         if self.mode is Mode.STARTING:
             self._change_mode(self._possible_mode(self._situation()), "start")
         rgb, depth = instant.rgb, instant.depth
@@ -227,8 +227,8 @@ class Core:
             age_depth_ms=_to_ms(self.health["depth"].age_ns(self._now_ns)),
         )
 
-    def _take_raw(self, frame: Frame, situation: Situation) -> None:
-        """Raw depth makes a job only when neither colour nor registered depth serves."""
+    def _take_raw(self, frame: Frame, situation: StreamStatus) -> None:
+        """Raw depth makes a job only when neither color nor registered depth serves."""
         started = self.mode is not Mode.STARTING  # until then registered depth may still come
         last_ns = self._pairer.last_stamp_ns
         if situation.serving or not (started and self._usable("depth", "depth_raw")):
@@ -236,12 +236,12 @@ class Core:
         elif last_ns is not None and frame.stamp_ns <= last_ns:
             self.counters.count("depth_raw", "late")
         else:
-            instant = Instant(None, frame)
+            instant = FramePair(None, frame)
             self._pairer.note_instant(instant)
             self._update_mode(situation)
             self._set_job(instant, raw=True)
 
-    def _situation(self) -> Situation:
+    def _situation(self) -> StreamStatus:
         """What pairing has to know of the streams now."""
         rgb, depth = self._ok("rgb"), self._ok("depth")
         fusible = self._usable("rgbd", "rgb") and self._misaligned is None
@@ -260,11 +260,11 @@ class Core:
             "rgb": self.health["rgb"].period_ns,
             "depth": self.health["depth"].period_ns,
         }
-        return Situation(serving, frozenset(single), fusing, hopeful, periods)
+        return StreamStatus(serving, frozenset(single), fusing, hopeful, periods)
 
     # --- Modes ---------------------------------------------------------------------------------
 
-    def _possible_mode(self, situation: Situation) -> Mode:
+    def _possible_mode(self, situation: StreamStatus) -> Mode:
         raw = self._ok("depth_raw") and self._usable("depth", "depth_raw")
         return possible_mode(
             fused=situation.fusing,
@@ -272,7 +272,7 @@ class Core:
             depth="depth" in situation.single or raw,
         )
 
-    def _update_mode(self, situation: Situation) -> None:
+    def _update_mode(self, situation: StreamStatus) -> None:
         mode = self._possible_mode(situation)
         if self.mode not in (mode, Mode.STARTING):
             reasons = [
@@ -360,7 +360,7 @@ class Core:
         self._job = None
         self._started_ns = None
         self._deadline_ns = None
-        self._geometry = Geometry()
+        self._geometry = StreamGeometry()
         self._told = set()
 
     def _ok(self, stream: Stream) -> bool:

@@ -25,7 +25,7 @@ def advice(
     Args:
         config: the parameters in force.
         pairer: asked for the lag and the share of missed partners.
-        misaligned: why depth is not registered to colour, if so.
+        misaligned: why depth is not registered to color, if so.
         unfit: networks that lack the camera intrinsics they need.
         dependable: both streams deliver. A stream that is dying misses its instants too, and
             neither wait nor skew can help that.
@@ -33,7 +33,7 @@ def advice(
     if misaligned is not None:
         yield (
             "aligned",
-            f"{misaligned}; colour is used alone. Get registered depth (RealSense: "
+            f"{misaligned}; color is used alone. Get registered depth (RealSense: "
             "align_depth.enable:=true, topic aligned_depth_to_color), or set assume_aligned "
             "if it is registered",
         )
@@ -55,7 +55,7 @@ def advice(
         yield (
             "missed",
             f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth "
-            f"lags colour by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
+            f"lags color by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
             f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise one of the two, "
             "or find where frames are lost (`ros2 topic hz` on both)",
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 
@@ -288,7 +288,7 @@ def _median(values: Iterable[int]) -> int:
 
 
 def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """In float64, since float32 loses 0.1 mm beyond some metres; faster than numpy's own two."""
+    """In float64, since float32 loses 0.1 mm beyond some meters; faster than numpy's own two."""
     apart = values.astype(np.float64).ravel()
     mean = float(apart.sum()) / apart.size
     apart -= mean
@@ -316,9 +316,9 @@ def color_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
 def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
     """``no_depth``, ``constant_depth``, ``depth_units`` or None, of a strided H×W sample.
 
-    ``sample`` is uint16 ticks or float metres.
+    ``sample`` is uint16 ticks or float meters.
     """
-    depth_m = to_metres(sample, config.depth_scale)
+    depth_m = to_meters(sample, config.depth_scale)
     valid = depth_m[np.isfinite(depth_m)]
     floor = config.min_valid_fraction * sample.size
     if valid.size == 0 or valid.size < floor:
@@ -328,7 +328,7 @@ def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
     if median_m < config.min_median_depth_m or 0 < config.max_median_depth_m < median_m:
         return "depth_units"
     if config.max_depth_m:
-        near_m = to_metres(sample, config.depth_scale, config.max_depth_m)
+        near_m = to_meters(sample, config.depth_scale, config.max_depth_m)
         if np.count_nonzero(np.isfinite(near_m)) < floor:
             return "no_depth"
     return "constant_depth" if _mean_and_std(valid)[1] < config.min_depth_std_m else None

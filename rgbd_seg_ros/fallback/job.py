@@ -15,7 +15,7 @@ class Job:
     """One mask to be made."""
 
     network: NetworkName
-    #: Header of the mask: colour's when colour is in it, else depth's.
+    #: Header of the mask: color's when color is in it, else depth's.
     stamp_ns: int
     frame_id: str
     rgb: Frame | None

@@ -21,8 +21,8 @@ def possible_mode(*, fused: bool, rgb: bool, depth: bool) -> Mode:
     """The best mode for what is there.
 
     Args:
-        fused: colour and registered depth are OK, and the fused network may be used.
-        rgb: colour is OK, and its network may be used.
+        fused: color and registered depth are OK, and the fused network may be used.
+        rgb: color is OK, and its network may be used.
         depth: depth, registered or raw, is OK, and its network may be used.
     """
     if fused:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Instants: which colour and depth frames belong together, and how long to wait for a partner."""
+"""Instants: which color and depth frames belong together, and how long to wait for a partner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARTNER: dict[PairedStream, PairedStream] = {"rgb": "depth", "depth": "rgb"}
 
 
 @dataclass(frozen=True)
-class Arrival:
+class PendingFrame:
     """One message as pairing remembers it, after its frame is gone."""
 
     stamp_ns: int
@@ -41,7 +41,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Situation:
+class StreamStatus:
     """What pairing has to know of the streams."""
 
     #: Streams whose frames may be used now.
@@ -56,12 +56,12 @@ class Situation:
 
     @property
     def primary(self) -> PairedStream:
-        """Sets the pace: colour, unless only depth has a network for frames without a partner."""
+        """Sets the pace: color, unless only depth has a network for frames without a partner."""
         return "depth" if self.single == {"depth"} else "rgb"
 
 
 @dataclass(frozen=True, eq=False)
-class Instant:
+class FramePair:
     """A decision: the frames of one instant that make a job."""
 
     rgb: Frame | None
@@ -69,7 +69,7 @@ class Instant:
 
     @property
     def stamp_ns(self) -> int:
-        """Colour's stamp when colour is in it, else depth's."""
+        """Color's stamp when color is in it, else depth's."""
         frame = self.rgb if self.rgb is not None else self.depth
         if frame is None:
             raise ValueError("an instant has at least one frame")
@@ -83,14 +83,14 @@ class Pairer:
         self.config = config
         self._counters = counters
         self._held: dict[PairedStream, list[tuple[Frame, int]]] = {"rgb": [], "depth": []}
-        self._seen: dict[PairedStream, deque[Arrival]] = {
+        self._seen: dict[PairedStream, deque[PendingFrame]] = {
             "rgb": deque(maxlen=MAX_SEEN),
             "depth": deque(maxlen=MAX_SEEN),
         }
-        self._lags_ns: deque[int] = deque(maxlen=MAX_LAGS)  # depth's arrival − colour's
+        self._lags_ns: deque[int] = deque(maxlen=MAX_LAGS)  # depth's arrival − color's
         self._lag_ns: dict[PairedStream, int] = {}
         self._missed: deque[bool] = deque(maxlen=MAX_INSTANTS)
-        self._last: Instant | None = None
+        self._last: FramePair | None = None
         self._wait_until_ns: int | None = None
 
     # --- What others ask -----------------------------------------------------------------------
@@ -128,12 +128,12 @@ class Pairer:
             return cap_ns
         return max(0, min(lag_ns + WAIT_MARGIN_NS, cap_ns))
 
-    def _wait_ns(self, stream: PairedStream, situation: Situation) -> int:
+    def _wait_ns(self, stream: PairedStream, situation: StreamStatus) -> int:
         if stream != situation.primary and None in situation.period_ns.values():
             return round(self.config.max_wait_ms * NS_PER_MS)  # is the primary due at all?
         return self.max_wait_ns(stream)
 
-    def skew_ns(self, situation: Situation) -> int:
+    def skew_ns(self, situation: StreamStatus) -> int:
         """Largest stamp difference within one instant."""
         if self.config.max_skew_ms:
             return round(self.config.max_skew_ms * NS_PER_MS)
@@ -143,7 +143,7 @@ class Pairer:
     # --- What happens --------------------------------------------------------------------------
 
     def note_unusable(
-        self, stream: PairedStream, stamp_ns: int | None, now_ns: int, situation: Situation
+        self, stream: PairedStream, stamp_ns: int | None, now_ns: int, situation: StreamStatus
     ) -> None:
         """An unusable message came: its instant need not wait for this stream.
 
@@ -153,12 +153,14 @@ class Pairer:
         if stamp_ns is None and seen and period_ns is not None:
             stamp_ns = seen[-1].stamp_ns + period_ns
         if stamp_ns is not None:
-            seen.append(Arrival(stamp_ns, now_ns, usable=False))
+            seen.append(PendingFrame(stamp_ns, now_ns, usable=False))
 
-    def push(self, stream: PairedStream, frame: Frame, now_ns: int, situation: Situation) -> bool:
+    def push(
+        self, stream: PairedStream, frame: Frame, now_ns: int, situation: StreamStatus
+    ) -> bool:
         """Hold a usable frame; False if it is late: its instant or a later one is decided."""
         skew_ns = self.skew_ns(situation)
-        self._seen[stream].append(Arrival(frame.stamp_ns, now_ns, usable=True))
+        self._seen[stream].append(PendingFrame(frame.stamp_ns, now_ns, usable=True))
         self._learn_lag(stream, frame.stamp_ns, now_ns, skew_ns)
         if self._is_late(stream, frame.stamp_ns, skew_ns, situation):
             return False
@@ -167,7 +169,7 @@ class Pairer:
         held.sort(key=lambda entry: entry[0].stamp_ns)
         return True
 
-    def decide(self, now_ns: int, situation: Situation) -> list[Instant]:
+    def decide(self, now_ns: int, situation: StreamStatus) -> list[FramePair]:
         """Every instant that can be decided now, in stamp order."""
         for idle in PARTNER.keys() - situation.serving:
             self._drop(idle, len(self._held[idle]))
@@ -182,7 +184,7 @@ class Pairer:
                 self.note_instant(instant)
         return decided
 
-    def note_instant(self, instant: Instant) -> None:
+    def note_instant(self, instant: FramePair) -> None:
         """This instant is decided: all that is held and not later will never be used."""
         self._last = instant
         for stream in PARTNER:
@@ -192,8 +194,8 @@ class Pairer:
     # --- Deciding ------------------------------------------------------------------------------
 
     def _decide_oldest(
-        self, stream: PairedStream, now_ns: int, situation: Situation
-    ) -> Instant | None:
+        self, stream: PairedStream, now_ns: int, situation: StreamStatus
+    ) -> FramePair | None:
         """Pair it, send it alone, skip it, or set the time until which it waits."""
         frame, arrival_ns = self._held[stream][0]
         if not (situation.fusing or situation.hopeful):
@@ -206,7 +208,7 @@ class Pairer:
             self._missed.append(False)
             match, _ = self._held[partner].pop(index)
             self._held[stream].pop(0)
-            return Instant(frame, match) if stream == "rgb" else Instant(match, frame)
+            return FramePair(frame, match) if stream == "rgb" else FramePair(match, frame)
         if any(
             not seen.usable and abs(seen.stamp_ns - frame.stamp_ns) <= skew_ns
             for seen in self._seen[partner]
@@ -228,7 +230,7 @@ class Pairer:
         return None
 
     def _due(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
     ) -> bool:
         """Should the partner have a frame for this stamp, or one before it that never came?
 
@@ -250,8 +252,8 @@ class Pairer:
         return not before or max(before) + partner_ns <= stamp_ns + skew_ns
 
     def _unpaired(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
-    ) -> Instant | None:
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
+    ) -> FramePair | None:
         """A frame of the primary between two frames of a slower partner."""
         own_ns = situation.period_ns[stream] or 0
         partner_ns = situation.period_ns[PARTNER[stream]] or 0
@@ -265,8 +267,8 @@ class Pairer:
         return None
 
     def _alone(
-        self, stream: PairedStream, situation: Situation, *, missed: bool = False
-    ) -> Instant | None:
+        self, stream: PairedStream, situation: StreamStatus, *, missed: bool = False
+    ) -> FramePair | None:
         """The oldest frame without a partner, or nothing if no network takes it so."""
         if missed:
             self._counters.partner_missed += 1
@@ -275,7 +277,7 @@ class Pairer:
             self._drop(stream, 1)
             return None
         frame, _ = self._held[stream].pop(0)
-        return Instant(frame, None) if stream == "rgb" else Instant(None, frame)
+        return FramePair(frame, None) if stream == "rgb" else FramePair(None, frame)
 
     def _nearest(self, stream: PairedStream, stamp_ns: int, skew_ns: int) -> int | None:
         """Index of the held frame of ``stream`` nearest to a stamp, within the skew."""
@@ -290,7 +292,7 @@ class Pairer:
     # --- Remembering ---------------------------------------------------------------------------
 
     def _is_late(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: Situation
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
     ) -> bool:
         if self._last is None:
             return False
@@ -322,7 +324,7 @@ class Pairer:
                 self._lag_ns = {"rgb": lags[rank - 1], "depth": -lags[-rank]}
 
     def _oldest(self) -> PairedStream | None:
-        """The stream that holds the frame with the lowest stamp; colour on a tie."""
+        """The stream that holds the frame with the lowest stamp; color on a tie."""
         heads = [(self._held[s][0][0].stamp_ns, s != "rgb", s) for s in PARTNER if self._held[s]]
         return min(heads)[2] if heads else None
 

@@ -47,7 +47,7 @@ class ACNet(Network):
         )
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Output:
-        """Normalised B×3×H×W and B×depth_channels×H×W."""
+        """Normalized B×3×H×W and B×depth_channels×H×W."""
         self._check(rgb, depth)
         r, d = self.rgb.stem(rgb), self.depth.stem(depth)
         pool = self.rgb.maxpool

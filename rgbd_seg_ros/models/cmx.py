@@ -115,7 +115,7 @@ class CMX(Network):
         self.head = AllMLPHead(self.channels, spec.width, spec.num_classes)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Output:
-        """Normalised B×3×H×W and B×depth_channels×H×W."""
+        """Normalized B×3×H×W and B×depth_channels×H×W."""
         self._check(rgb, depth)
         x1, x2 = rgb, repeat_depth(depth)
         fused = []

@@ -25,7 +25,7 @@ def aspp_rates(output_stride: int) -> tuple[int, ...]:
 class ASPP(nn.Module):
     """1×1, three dilated 3×3 and global pooling side by side, merged by a 1×1 convolution.
 
-    The pooled branch normalises 1×1 maps, so training needs a batch of at least two.
+    The pooled branch normalizes 1×1 maps, so training needs a batch of at least two.
     """
 
     def __init__(self, in_channels: int, width: int, rates: Iterable[int]) -> None:
@@ -108,7 +108,7 @@ class DeepLabV3Plus(Network):
             init_convs(self.projection)
 
     def encode(self, x: Tensor) -> Encoding:
-        """Normalised B×C×H×W → stage maps and bottleneck."""
+        """Normalized B×C×H×W → stage maps and bottleneck."""
         self._check(x)
         features = self.encoder(x)
         last = features[-1]
@@ -132,7 +132,7 @@ class DeepLabV3Plus(Network):
         return logits, prelogits
 
     def forward(self, x: Tensor) -> Output:
-        """Normalised B×3×H×W (depth: B×depth_channels×H×W)."""
+        """Normalized B×3×H×W (depth: B×depth_channels×H×W)."""
         features, bottleneck = self.encode(x)
         logits, prelogits = self.decode(bottleneck, features[0], x.shape[2:])
         return Output(logits, features, prelogits)

@@ -38,7 +38,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 
 def init_mit(module: nn.Module) -> None:
-    """SegFormer's initialisation: linear layers N(0, 0.02) cut at 2, convolutions by fan-out."""
+    """SegFormer's initialization: linear layers N(0, 0.02) cut at 2, convolutions by fan-out."""
     for m in module.modules():
         if isinstance(m, nn.Linear):
             nn.init.trunc_normal_(m.weight, std=0.02)

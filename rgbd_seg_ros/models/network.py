@@ -52,7 +52,7 @@ class Encoder(nn.Module):
 
 
 class Network(nn.Module):
-    """A segmentation network: called with normalised B×C×H×W tensors, returns an Output."""
+    """A segmentation network: called with normalized B×C×H×W tensors, returns an Output."""
 
     #: Channels and strides of ``Output.features``.
     channels: tuple[int, ...]
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 
 def resize(x: Tensor, size: Iterable[int]) -> Tensor:
-    """Bilinear resize of B×C×H×W to (height, width), half-pixel centres."""
+    """Bilinear resize of B×C×H×W to (height, width), half-pixel centers."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 

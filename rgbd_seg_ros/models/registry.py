@@ -97,9 +97,9 @@ ARCHITECTURES: dict[str, Callable[[NetworkSpec], Network]] = {
 
 
 def build(spec: NetworkSpec) -> Network:
-    """The network of ``spec``, randomly initialised, in training mode.
+    """The network of ``spec``, randomly initialized, in training mode.
 
-    ``with torch.device("meta"):`` builds it without memory or initialisation, to count it or
+    ``with torch.device("meta"):`` builds it without memory or initialization, to count it or
     to load weights with ``load_state_dict(state, assign=True)``.
     """
     return ARCHITECTURES[spec.architecture](spec)

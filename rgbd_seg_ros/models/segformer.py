@@ -47,7 +47,7 @@ class SegFormer(Network):
         self.head = AllMLPHead(self.channels, spec.width, spec.num_classes)
 
     def forward(self, x: Tensor) -> Output:
-        """Normalised B×3×H×W (depth: B×depth_channels×H×W)."""
+        """Normalized B×3×H×W (depth: B×depth_channels×H×W)."""
         self._check(x)
         features = self.encoder(x)
         logits, prelogits = self.head(features)

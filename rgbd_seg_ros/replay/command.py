@@ -22,12 +22,12 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME
 if TYPE_CHECKING:
     from rgbd_seg_ros.replay.runner import Engine
 
-#: Options that name a topic, and what the topic is.
+#: ReplayOptions that name a topic, and what the topic is.
 TOPICS = {
-    "rgb": "colour",
-    "depth": "depth registered to colour",
-    "depth_raw": "unregistered depth, for when registered depth is lost with colour",
-    "rgb_info": "camera_info of colour",
+    "rgb": "color",
+    "depth": "depth registered to color",
+    "depth_raw": "unregistered depth, for when registered depth is lost with color",
+    "rgb_info": "camera_info of color",
     "depth_info": "camera_info of depth",
     "depth_raw_info": "camera_info of unregistered depth",
     "truth": "mono8 masks of true class ids, to score against",
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--assume-aligned",
         action="store_true",
-        help="fuse although nothing shows that depth is registered to colour",
+        help="fuse although nothing shows that depth is registered to color",
     )
     group.add_argument(
         "--gravity-frame",
@@ -96,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
         ValueError: bad usage or input.
     """
     from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
-    from rgbd_seg_ros.replay.session import Options, replay_bag, say
+    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag, say
 
-    options = Options(
+    options = ReplayOptions(
         bag=args.bag,
         topics={name: getattr(args, f"{name}_topic") for name in TOPICS},
         stamps=args.stamps,

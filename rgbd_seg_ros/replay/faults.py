@@ -5,7 +5,7 @@
 A schedule is a list of entries, times in seconds from the start of the bag::
 
     - {stream: depth, fault: drop, from: 2.0, to: 5.0}
-    - {fault: colour_driver, from: 8.0}            # without "to": until the end
+    - {fault: color_driver, from: 8.0}            # without "to": until the end
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FaultError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class ReceivedItem:
     """One message on its way to the core."""
 
     item: Frame | Defect
@@ -58,7 +58,7 @@ class Kind:
     """One kind of fault."""
 
     #: The sample as it arrives after all; None when it never does.
-    apply: Callable[[Sample, Moment], Sample | None]
+    apply: Callable[[ReceivedItem, Moment], ReceivedItem | None]
     #: Streams an entry may name.
     streams: tuple[Stream, ...] = STREAMS
     #: Streams it hits when it is not for the entry to name one.
@@ -67,12 +67,12 @@ class Kind:
     value: str = ""
 
 
-def drop(sample: Sample, moment: Moment) -> Sample | None:
+def drop(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
     """Nothing arrives."""
     return None
 
 
-def freeze(sample: Sample, moment: Moment) -> Sample | None:
+def freeze(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
     """The driver repeats its last picture under fresh stamps."""
     if isinstance(sample.item, Defect) or moment.held is None:
         return sample
@@ -80,19 +80,19 @@ def freeze(sample: Sample, moment: Moment) -> Sample | None:
     return replace(sample, item=frozen)
 
 
-def zero(sample: Sample, moment: Moment) -> Sample | None:
+def zero(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
     """Every pixel is 0: a black picture, or depth without a return."""
     return _filled(sample, 0)
 
 
-def nan(sample: Sample, moment: Moment) -> Sample | None:
-    """Every depth is invalid: NaN in metres, 0 in ticks, which know no NaN."""
+def nan(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
+    """Every depth is invalid: NaN in meters, 0 in ticks, which know no NaN."""
     if isinstance(sample.item, Frame) and sample.item.array.dtype.kind == "f":
         return _filled(sample, math.nan)
     return _filled(sample, 0)
 
 
-def _filled(sample: Sample, value: float) -> Sample:
+def _filled(sample: ReceivedItem, value: float) -> ReceivedItem:
     if isinstance(sample.item, Defect):
         return sample
     array = np.full_like(sample.item.array, value, order="C", subok=False)
@@ -106,8 +106,8 @@ FAULTS: dict[str, Kind] = {
     "zero": Kind(zero),
     "nan": Kind(nan, streams=DEPTHS),
     "black": Kind(zero, streams=("rgb",)),
-    # RealSense registers depth to colour, so both stop when colour does; raw depth goes on.
-    "colour_driver": Kind(drop, hits=("rgb", "depth")),
+    # RealSense registers depth to color, so both stop when color does; raw depth goes on.
+    "color_driver": Kind(drop, hits=("rgb", "depth")),
 }
 
 
@@ -178,7 +178,7 @@ class FaultSchedule:
         #: Per entry and stream, the frame before it began.
         self._held: dict[tuple[int, Stream], Frame] = {}
 
-    def apply(self, stream: Stream, sample: Sample, start_ns: int) -> Sample | None:
+    def apply(self, stream: Stream, sample: ReceivedItem, start_ns: int) -> ReceivedItem | None:
         """What becomes of a sample; None when it never arrives.
 
         Args:
@@ -187,7 +187,7 @@ class FaultSchedule:
             start_ns: receive time of the bag's first message.
         """
         t_s = (sample.receive_ns - start_ns) / 1e9
-        current: Sample | None = sample
+        current: ReceivedItem | None = sample
         for index, fault in enumerate(self.faults):
             if stream not in fault.streams or current is None:
                 continue

@@ -19,7 +19,7 @@ from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.colorize import colorize_depth, overlay
 from rgbd_seg_ros.fallback import CoreConfig, Job
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.runner import Made, depth_m
+from rgbd_seg_ros.replay.runner import ReplayResult, depth_m
 
 Image = npt.NDArray[np.uint8]
 #: All that a replay leaves in its folder.
@@ -28,7 +28,7 @@ MASKS, OVERLAYS, LINES, SUMMARY, REPORT = (
 )  # fmt: skip
 
 
-def status(made: Made) -> dict[str, str]:
+def status(made: ReplayResult) -> dict[str, str]:
     """The status of a mask, as the node publishes it."""
     job = made.job
     ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
@@ -43,7 +43,7 @@ def status(made: Made) -> dict[str, str]:
 
 
 def background(job: Job, config: CoreConfig) -> Image:
-    """What an overlay is drawn on: the colour picture, else depth in false colours; mask-sized."""
+    """What an overlay is drawn on: the color picture, else depth in false colors; mask-sized."""
     picture = depth_picture(job, config) if job.rgb is None else job.rgb.array
     height, width = job.size
     if picture is None:
@@ -54,9 +54,9 @@ def background(job: Job, config: CoreConfig) -> Image:
 
 
 def depth_picture(job: Job, config: CoreConfig) -> Image | None:
-    """The job's depth in false colours; None without any."""
-    metres = depth_m(job, config)
-    return None if metres is None else colorize_depth(metres)
+    """The job's depth in false colors; None without any."""
+    meters = depth_m(job, config)
+    return None if meters is None else colorize_depth(meters)
 
 
 class Folder:
@@ -81,7 +81,9 @@ class Folder:
         self._lines: TextIO = (path / LINES).open("w", encoding="utf-8")
         self._count = 0
 
-    def add(self, made: Made, labels: LabelSet, config: CoreConfig, seconds: float) -> None:
+    def add(
+        self, made: ReplayResult, labels: LabelSet, config: CoreConfig, seconds: float
+    ) -> None:
         """Write one mask, its overlay and its line."""
         name = f"{self._count:06d}_{made.job.stamp_ns}"
         self._count += 1

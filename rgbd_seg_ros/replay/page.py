@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.replay.output_folder import encoded
 
-#: Colours that stay apart for colour-blind eyes (after Okabe and Ito); text on them is dark.
-MODE_COLOURS = {
+#: Colors that stay apart for color-blind eyes (after Okabe and Ito); text on them is dark.
+MODE_COLORS = {
     "STARTING": "#b8bec8",
     "RGBD": "#43b58c",
     "RGB_ONLY": "#6db3e8",
     "DEPTH_ONLY": "#eea13c",
     "NO_INPUT": "#e0705a",
 }
-NETWORK_COLOURS = {"rgbd": "#43b58c", "rgb": "#6db3e8", "depth": "#eea13c"}
+NETWORK_COLORS = {"rgbd": "#43b58c", "rgb": "#6db3e8", "depth": "#eea13c"}
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1c2430;
@@ -130,18 +130,18 @@ def table(
     return f"<table{kind}><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def chip(text: str, colour: str) -> str:
-    """A word on its colour."""
-    return f'<span class="chip" style="background:{colour}">{escape(text)}</span>'
+def chip(text: str, color: str) -> str:
+    """A word on its color."""
+    return f'<span class="chip" style="background:{color}">{escape(text)}</span>'
 
 
-def bar(share: float | None, colour: str) -> str:
+def bar(share: float | None, color: str) -> str:
     """A share of 0..1 as a bar and a number; a dash for None."""
     if share is None:
         return '<div class="bar"><b>–</b></div>'
     width = max(0.0, min(share, 1.0)) * 100
     return (
-        f'<div class="bar"><span><i style="width:{width:.1f}%;background:{colour}"></i></span>'
+        f'<div class="bar"><span><i style="width:{width:.1f}%;background:{color}"></i></span>'
         f"<b>{percent(share)}</b></div>"
     )
 

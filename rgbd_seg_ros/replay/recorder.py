@@ -11,7 +11,7 @@ from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import CoreConfig, Mode
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.output_folder import background, status
-from rgbd_seg_ros.replay.runner import Made
+from rgbd_seg_ros.replay.runner import ReplayResult
 
 NODE = "/segmenter"
 #: diagnostic_msgs/DiagnosticStatus: OK, WARN, ERROR.
@@ -42,7 +42,7 @@ class Recorder:
         """The mode changed."""
         self._writer.string(f"{NODE}/mode", t_ns, mode.value)
 
-    def mask(self, made: Made, config: CoreConfig) -> None:
+    def mask(self, made: ReplayResult, config: CoreConfig) -> None:
         """A mask was made."""
         job, labels = made.job, made.result.labels
         pictures = {

@@ -11,8 +11,8 @@ from typing import Any
 
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.page import (
-    MODE_COLOURS,
-    NETWORK_COLOURS,
+    MODE_COLORS,
+    NETWORK_COLORS,
     bar,
     card,
     chip,
@@ -23,20 +23,20 @@ from rgbd_seg_ros.replay.page import (
     picture,
     table,
 )
-from rgbd_seg_ros.replay.snapshots import Strip
+from rgbd_seg_ros.replay.snapshots import Snapshot
 
 Summary = dict[str, Any]
 #: Rows of changes and of one picture strip that still read well.
 MAX_SWITCHES = 40
-NETWORK_WORDS = {"rgbd": "fused", "rgb": "colour only", "depth": "depth only"}
+NETWORK_WORDS = {"rgbd": "fused", "rgb": "color only", "depth": "depth only"}
 
 
-def render(runs: Sequence[tuple[str, Summary, Sequence[Strip]]], labels: LabelSet) -> str:
+def render(runs: Sequence[tuple[str, Summary, Sequence[Snapshot]]], labels: LabelSet) -> str:
     """The report as HTML.
 
     Args:
         runs: (title, summary, strips) of each replay, see :func:`rgbd_seg_ros.replay.session`.
-        labels: names and colours of the classes.
+        labels: names and colors of the classes.
     """
     parts: list[str] = []
     for title, summary, strips in runs:
@@ -48,7 +48,7 @@ def render(runs: Sequence[tuple[str, Summary, Sequence[Strip]]], labels: LabelSe
     return page("RGB-D segmentation that keeps seeing", lead, parts)
 
 
-def _run(summary: Summary, strips: Sequence[Strip], labels: LabelSet) -> list[str]:
+def _run(summary: Summary, strips: Sequence[Snapshot], labels: LabelSet) -> list[str]:
     parts = [_intro(summary), facts(_facts(summary)), _timeline(summary)]
     if any(phase["masks"] for phase in summary["phases"]) and summary["miou"] is not None:
         parts.append(_phases(summary))
@@ -101,7 +101,7 @@ def _timeline(summary: Summary) -> str:
     def blocks(row: int, spans: Iterable[tuple[float, float, str, str]]) -> str:
         shapes = []
         drawn_to = 0.0
-        for from_s, to_s, text, colour in spans:
+        for from_s, to_s, text, color in spans:
             x, width = _LEFT + from_s * scale, max((to_s - from_s) * scale, 1.5)
             y = row * _ROW + 4
             if x + width < drawn_to + 0.5:
@@ -110,7 +110,7 @@ def _timeline(summary: Summary) -> str:
             shapes.append(
                 f'<g class="on"><title>{escape(text)}: {from_s:.2f} s to {to_s:.2f} s</title>'
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 8}" rx="3" '
-                f'fill="{colour}"/>'
+                f'fill="{color}"/>'
             )
             if width > 7.5 * len(text):
                 place = f'x="{x + width / 2:.1f}" y="{y + 15}" text-anchor="middle"'
@@ -119,7 +119,7 @@ def _timeline(summary: Summary) -> str:
         return "".join(shapes)
 
     rows = [
-        ("mode", [(a, b, m, MODE_COLOURS[m]) for a, b, m in summary["timeline"]["modes"]]),
+        ("mode", [(a, b, m, MODE_COLORS[m]) for a, b, m in summary["timeline"]["modes"]]),
         ("network", _closed_runs(summary)),
     ]
     for stream in reversed(list(dict.fromkeys(f["stream"] for f in summary["faults"]))):
@@ -154,7 +154,7 @@ def _closed_runs(summary: Summary) -> list[tuple[float, float, str, str]]:
     spans = []
     for i, (from_s, to_s, name) in enumerate(runs):
         end_s = min(to_s + step_s, runs[i + 1][0] if i + 1 < len(runs) else summary["duration_s"])
-        spans.append((from_s, max(end_s, to_s), NETWORK_WORDS[name], NETWORK_COLOURS[name]))
+        spans.append((from_s, max(end_s, to_s), NETWORK_WORDS[name], NETWORK_COLORS[name]))
     return spans
 
 
@@ -176,7 +176,7 @@ def _phases(summary: Summary) -> str:
     rows = []
     for phase in summary["phases"]:
         used = " ".join(
-            chip(f"{NETWORK_WORDS[name]} {count}", NETWORK_COLOURS[name])
+            chip(f"{NETWORK_WORDS[name]} {count}", NETWORK_COLORS[name])
             for name, count in phase["networks"].items()
             if count
         )
@@ -216,12 +216,12 @@ def _classes(summary: Summary, labels: LabelSet) -> str:
     rows = [
         [
             _swatch(labels, i) + escape(name),
-            *(bar(ious[name], NETWORK_COLOURS[network]) for network, ious in tables.items()),
+            *(bar(ious[name], NETWORK_COLORS[network]) for network, ious in tables.items()),
         ]
         for i, name in enumerate(labels.classes)
         if any(ious[name] is not None for ious in tables.values())
     ]
-    means = [bar(summary["miou_by_network"][n], NETWORK_COLOURS[n]) for n in tables]
+    means = [bar(summary["miou_by_network"][n], NETWORK_COLORS[n]) for n in tables]
     rows.insert(0, ["<b>mean (classes present)</b>", *means])
     note = "Each network over the masks that it made; the instants differ from column to column."
     return card("IoU by class and network", table(head, rows, even=True), note)
@@ -230,9 +230,9 @@ def _classes(summary: Summary, labels: LabelSet) -> str:
 # --- Pictures ----------------------------------------------------------------------------------
 
 
-def _pictures(strips: Sequence[Strip]) -> str:
+def _pictures(strips: Sequence[Snapshot]) -> str:
     names = {
-        "colour": "colour",
+        "color": "color",
         "depth": "depth",
         "mask": "mask",
         "truth": "truth",
@@ -241,7 +241,7 @@ def _pictures(strips: Sequence[Strip]) -> str:
     shown = [
         name
         for name in names
-        if name in ("colour", "depth", "mask")
+        if name in ("color", "depth", "mask")
         or any(strip.pictures.get(name) is not None for strip in strips)
     ]
     rows = []
@@ -254,7 +254,7 @@ def _pictures(strips: Sequence[Strip]) -> str:
                 text = "not used" if name == "fused" else "none"
                 cells.append(no_picture(text, names[name]))
             else:
-                cells.append(picture(array, names[name], lossless=name not in ("colour", "depth")))
+                cells.append(picture(array, names[name], lossless=name not in ("color", "depth")))
         header = f"<header>{escape(f'{strip.t_s:.1f} s · {strip.phase}{by}')}</header>"
         style = f"grid-template-columns:repeat({len(shown)},1fr)"
         rows.append(f'<div class="strip" style="{style}">{header}{"".join(cells)}</div>')
@@ -280,7 +280,7 @@ def _switches(summary: Summary) -> str:
     rows = [
         [
             f"{s['t']:.2f} s",
-            f"{chip(s['from'], MODE_COLOURS[s['from']])} → {chip(s['to'], MODE_COLOURS[s['to']])}",
+            f"{chip(s['from'], MODE_COLORS[s['from']])} → {chip(s['to'], MODE_COLORS[s['to']])}",
             escape(s["reason"]),
         ]
         for s in summary["switches"][:MAX_SWITCHES]

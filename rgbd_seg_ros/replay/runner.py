@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 from rgbd_seg_ros.frames import Frame, NetworkName, Stream
 from rgbd_seg_ros.gravity import Gravity
@@ -44,7 +44,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class ReplayResult:
     """One mask and how it came about."""
 
     job: Job
@@ -91,7 +91,7 @@ class Replay:
 
     def run(
         self, arrivals: Iterable[Arrival], on_truth: Callable[[Frame], None] = lambda _: None
-    ) -> Iterator[Made]:
+    ) -> Iterator[ReplayResult]:
         """The masks, in the order in which they are made.
 
         Args:
@@ -114,7 +114,7 @@ class Replay:
         patience_ns = round(self.core.config.max_wait_ms * NS_PER_MS) + 2 * self._latency_ns
         yield from self._pass_time(self._now_ns + patience_ns)
 
-    def _pass_time(self, until_ns: int) -> Iterator[Made]:
+    def _pass_time(self, until_ns: int) -> Iterator[ReplayResult]:
         """Tick exactly at each deadline, and take work whenever the engine gets free."""
         ticked_ns = -1
         while True:
@@ -130,7 +130,7 @@ class Replay:
                 ticked_ns = self._now_ns
             yield from self._take()
 
-    def _take(self) -> Iterator[Made]:
+    def _take(self) -> Iterator[ReplayResult]:
         if self._busy_until_ns is not None and self._busy_until_ns <= self._now_ns:
             self._busy_until_ns = None
         while self._busy_until_ns is None:
@@ -142,7 +142,7 @@ class Replay:
                 self._busy_until_ns = ready_ns
             yield self._make(job, ready_ns)
 
-    def _make(self, job: Job, ready_ns: int) -> Made:
+    def _make(self, job: Job, ready_ns: int) -> ReplayResult:
         result = segment(self._engine, job, self.core.config, self._gravity)
         other = None
         can_fuse = job.intrinsics is not None or not self._needs_intrinsics
@@ -155,7 +155,7 @@ class Replay:
             for stream, frame in frames
             if frame is not None
         }
-        return Made(job, result, ready_ns, arrived_ns, other)
+        return ReplayResult(job, result, ready_ns, arrived_ns, other)
 
     def _remember(self, stream: Stream, stamp_ns: int, receive_ns: int) -> None:
         self._arrived_ns[stream, stamp_ns] = receive_ns
@@ -185,7 +185,7 @@ def segment(
 
 
 def depth_m(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | None:
-    """The job's depth in metres, NaN invalid; None without any."""
+    """The job's depth in meters, NaN invalid; None without any."""
     if job.depth is None:
         return None
-    return to_metres(job.depth.array, config.depth_scale, config.max_depth_m or math.inf)
+    return to_meters(job.depth.array, config.depth_scale, config.max_depth_m or math.inf)

@@ -19,10 +19,10 @@ from rgbd_seg_ros.frames import NETWORKS, Frame, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Phase
-from rgbd_seg_ros.replay.runner import Made
+from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: A true mask belongs to a mask when their stamps lie within this: depth may be stamped a little
-#: after the colour that the truth was made for.
+#: after the color that the truth was made for.
 TOLERANCE_NS = 20_000_000
 #: A mask waits so long for its truth to come by; then it stays unscored.
 PATIENCE_NS = 500_000_000
@@ -62,13 +62,13 @@ class Scorer:
         phases: Sequence[Phase],
         start_ns: int,
         expect_truth: bool,
-        on_match: Callable[[Made, Mask | None], None] = lambda made, truth: None,
+        on_match: Callable[[ReplayResult, Mask | None], None] = lambda made, truth: None,
     ) -> None:
         self._start_ns = start_ns
         self._expect_truth = expect_truth
         self._on_match = on_match
         self._truths: deque[Frame] = deque()
-        self._waiting: deque[Made] = deque()
+        self._waiting: deque[ReplayResult] = deque()
         self._has_truth = False
 
         def new() -> ConfusionMatrix:
@@ -90,7 +90,7 @@ class Scorer:
         self._truths.append(frame)
         self._settle(frame.stamp_ns)
 
-    def add_mask(self, made: Made) -> None:
+    def add_mask(self, made: ReplayResult) -> None:
         """A mask was made."""
         phase = self._phase(made)
         phase.masks += 1
@@ -122,7 +122,7 @@ class Scorer:
             return None
         return self._truths[min(near)[1]]
 
-    def _score(self, made: Made, truth: Frame | None) -> None:
+    def _score(self, made: ReplayResult, truth: Frame | None) -> None:
         if truth is None:
             self.unscored += 1
             self._on_match(made, None)
@@ -138,7 +138,7 @@ class Scorer:
             _update(matrix, labels, made.result.labels)
         self._on_match(made, labels)
 
-    def _phase(self, made: Made) -> PhaseScore:
+    def _phase(self, made: ReplayResult) -> PhaseScore:
         """The phase of the time at which a mask's frames arrived: faults go by that time."""
         t_s = (max(made.arrived_ns.values()) - self._start_ns) / 1e9
         for score in self.phases:
@@ -148,7 +148,7 @@ class Scorer:
 
 
 def fitted(truth: Mask, shape: tuple[int, ...]) -> Mask:
-    """A true mask at a mask's size, by nearest neighbour."""
+    """A true mask at a mask's size, by nearest neighbor."""
     if truth.shape == shape:
         return truth
     size = (shape[1], shape[0])

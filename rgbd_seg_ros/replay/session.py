@@ -24,15 +24,15 @@ from rgbd_seg_ros.replay.output_folder import Folder, check_folder
 from rgbd_seg_ros.replay.progress import Progress
 from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.report import render
-from rgbd_seg_ros.replay.runner import Engine, Made, Replay
+from rgbd_seg_ros.replay.runner import Engine, Replay, ReplayResult
 from rgbd_seg_ros.replay.score import PhaseScore, Scorer, iou_table, rounded
-from rgbd_seg_ros.replay.snapshots import Album, Strip
-from rgbd_seg_ros.replay.source import Arrival, Source, Stamps, choose_stamps
-from rgbd_seg_ros.replay.statistics import Tally
+from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
+from rgbd_seg_ros.replay.source import Arrival, BagSource, Stamps, choose_stamps
+from rgbd_seg_ros.replay.statistics import ReplayStatistics
 
 
 @dataclass(frozen=True)
-class Options:
+class ReplayOptions:
     """What to replay and what to make of it."""
 
     bag: Path
@@ -72,7 +72,7 @@ class Outcome:
 
     #: See the JSON keys of ``replay --json``.
     summary: dict[str, Any]
-    strips: list[Strip]
+    strips: list[Snapshot]
     labels: LabelSet
     #: The masks' stamps in nanoseconds, in the order in which they were made.
     stamps_ns: list[int]
@@ -85,7 +85,7 @@ def say(text: str) -> None:
 
 
 def replay_bag(
-    options: Options,
+    options: ReplayOptions,
     load_engine: Callable[[], Engine],
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -111,7 +111,7 @@ def replay_bag(
         needs = getattr(engine, "need_intrinsics", ())
         gravity = Gravity(options.gravity_frame, say)
         transforms = gravity.tree if needs else None
-        source = Source(reader, topics, options.faults, stamps, transforms)
+        source = BagSource(reader, topics, options.faults, stamps, transforms)
         core = Core(options.config, engine.available, needs)
         session = _Session(options, reader, topics, core, engine.labels, stack)
         if warning:
@@ -133,7 +133,7 @@ class _Session:
 
     def __init__(
         self,
-        options: Options,
+        options: ReplayOptions,
         reader: BagReader,
         topics: Topics,
         core: Core,
@@ -146,11 +146,11 @@ class _Session:
         self.start_ns = reader.start_ns
         self.duration_s = (reader.end_ns - reader.start_ns) / 1e9
         phases = options.faults.phases(max(self.duration_s, 1e-9))
-        self.album = Album(phases, labels, options.config, self.start_ns)
+        self.album = SnapshotCollector(phases, labels, options.config, self.start_ns)
         self.scorer = Scorer(
             labels, phases, self.start_ns, topics.truth is not None, self.album.add
         )
-        self.tally = Tally(core, self.start_ns, reader.end_ns)
+        self.tally = ReplayStatistics(core, self.start_ns, reader.end_ns)
         self._told = 0
         self.stamps_ns: list[int] = []
         self.folder: Folder | None = None
@@ -179,7 +179,7 @@ class _Session:
             )
             yield arrival
 
-    def add(self, made: Made) -> None:
+    def add(self, made: ReplayResult) -> None:
         """A mask was made."""
         self._changes()
         self.tally.mask(made)
@@ -196,7 +196,7 @@ class _Session:
         if self.recorder is not None:
             self.recorder.abort()
 
-    def finish(self, source: Source, stamps: str) -> Outcome:
+    def finish(self, source: BagSource, stamps: str) -> Outcome:
         """Close all outputs."""
         self._changes()
         self.scorer.finish()
@@ -239,7 +239,7 @@ class _Session:
             say(f"warning: {text}")
         self._told = len(self.tally.warnings)
 
-    def _summary(self, source: Source, stamps: str) -> dict[str, Any]:
+    def _summary(self, source: BagSource, stamps: str) -> dict[str, Any]:
         scorer, scored = self.scorer, self.scorer.has_truth
         classes = self.labels.classes
         matrices = {n: scorer.by_network[n] for n in NETWORKS if self.tally.networks[n]}

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Album: the few instants of a replay whose pictures the report shows."""
+"""SnapshotCollector: the few instants of a replay whose pictures the report shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.faults import Phase
 from rgbd_seg_ros.replay.output_folder import depth_picture
-from rgbd_seg_ros.replay.runner import Made
+from rgbd_seg_ros.replay.runner import ReplayResult
 
 Image = npt.NDArray[np.uint8]
 #: Wider pictures are shrunk: the report stays a file that can be mailed.
@@ -26,7 +26,7 @@ PER_PHASE, PER_BAG = 1, 4
 
 
 @dataclass(eq=False)
-class Strip:
+class Snapshot:
     """The pictures of one instant; one that there is not is None."""
 
     #: Bag time, seconds.
@@ -37,12 +37,12 @@ class Strip:
     pictures: dict[str, Image | None] = field(default_factory=dict)
 
 
-class Album:
+class SnapshotCollector:
     """Keeps the pictures of instants spread evenly over each phase.
 
     Args:
         phases: in the order of their times.
-        labels: names and colours of the classes.
+        labels: names and colors of the classes.
         config: of the core, for the units of depth.
         start_ns: receive time of the bag's first message.
     """
@@ -59,23 +59,23 @@ class Album:
             for p in phases
             for i in range(count)
         ]
-        self._last: tuple[Made, Image | None, float] | None = None
-        self._strips: list[Strip] = []
+        self._last: tuple[ReplayResult, Image | None, float] | None = None
+        self._strips: list[Snapshot] = []
 
-    def add(self, made: Made, truth: Image | None) -> None:
+    def add(self, made: ReplayResult, truth: Image | None) -> None:
         """A mask was made, and its truth is known or there is none."""
         t_s = (max(made.arrived_ns.values()) - self._start_ns) / 1e9
         while self._wanted and t_s >= self._wanted[0][0]:
             self._choose(made, truth, t_s)
         self._last = (made, truth, t_s)
 
-    def strips(self) -> list[Strip]:
+    def strips(self) -> list[Snapshot]:
         """In the order of time; a phase without masks has a strip without pictures."""
         while self._wanted:
             self._choose(None, None, self._wanted[0][0])
         return self._strips
 
-    def _choose(self, made: Made | None, truth: Image | None, t_s: float) -> None:
+    def _choose(self, made: ReplayResult | None, truth: Image | None, t_s: float) -> None:
         """Settle the first wanted instant with the mask at or after it, or the one before."""
         wanted_s, phase = self._wanted.pop(0)
         if made is not None and t_s < phase.to_s:
@@ -83,21 +83,23 @@ class Album:
         elif self._last is not None and phase.from_s <= self._last[2] < phase.to_s:
             self._strips.append(self._strip(*self._last, phase))
         else:
-            self._strips.append(Strip(wanted_s, phase.name))
+            self._strips.append(Snapshot(wanted_s, phase.name))
 
-    def _strip(self, made: Made, truth: Image | None, t_s: float, phase: Phase) -> Strip:
+    def _strip(
+        self, made: ReplayResult, truth: Image | None, t_s: float, phase: Phase
+    ) -> Snapshot:
         rgb = None if made.job.rgb is None else made.job.rgb.array
         fused = made.without_fallback
         mask = made.result.labels
         pictures = {
-            "colour": rgb,
+            "color": rgb,
             "depth": depth_picture(made.job, self._config),
             "mask": colorize(mask, self._labels),
             "truth": None if truth is None else colorize(truth, self._labels),
             "fused": None if fused is None else colorize(fused.labels, self._labels),
         }
         kept = {name: None if p is None else _shrunk(p) for name, p in pictures.items()}
-        return Strip(t_s, phase.name, made.result.network, kept)
+        return Snapshot(t_s, phase.name, made.result.network, kept)
 
 
 def _shrunk(picture: Image) -> Image:

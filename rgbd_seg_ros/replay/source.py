@@ -15,7 +15,7 @@ from rgbd_seg_ros.bag.topics import Topics
 from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_frame, to_intrinsics, to_mask
-from rgbd_seg_ros.replay.faults import STREAMS, FaultSchedule, Sample
+from rgbd_seg_ros.replay.faults import STREAMS, FaultSchedule, ReceivedItem
 
 Stamps = Literal["auto", "header", "receive"]
 #: So many messages show whether headers and receive times agree.
@@ -33,7 +33,7 @@ class Arrival:
     receive_ns: int
 
 
-class Source:
+class BagSource:
     """The messages of a replay in the order of their arrival.
 
     Args:
@@ -115,7 +115,7 @@ class Source:
             item = to_frame(message.message, stream, self._intrinsics.get(stream))
         item = self._stamped(item, message.receive_ns)
         sample = self._faults.apply(
-            stream, Sample(item, message.receive_ns), self._reader.start_ns
+            stream, ReceivedItem(item, message.receive_ns), self._reader.start_ns
         )
         if sample is None:
             self.dropped[stream] += 1

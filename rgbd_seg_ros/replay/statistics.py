@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tally of a replay: frames, networks, modes, switches and what they took, latencies, checksum."""
+"""Statistics of a replay: frames, networks, modes, switches and latencies, checksum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.frames import NETWORKS, NetworkName, Stream
 from rgbd_seg_ros.replay.faults import STREAMS
-from rgbd_seg_ros.replay.runner import Made
+from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: The streams whose frames a mode uses. Raw depth stands in for depth.
 MODE_STREAMS: dict[Mode, tuple[Stream, ...]] = {
@@ -49,7 +49,7 @@ class _Usage:
     replaced_ns: int | None = None
 
 
-class Tally:
+class ReplayStatistics:
     """Adds up one replay from its masks and its core."""
 
     def __init__(self, core: Core, start_ns: int, end_ns: int) -> None:
@@ -67,7 +67,7 @@ class Tally:
         #: (from s, to s, network) of masks in a row by one network.
         self.network_runs: list[tuple[float, float, NetworkName]] = []
 
-    def mask(self, made: Made) -> None:
+    def mask(self, made: ReplayResult) -> None:
         """Take note of a mask."""
         self.network(made)
         labels = np.ascontiguousarray(made.result.labels)
@@ -83,7 +83,7 @@ class Tally:
         else:
             self.network_runs.append((t_s, t_s, name))
 
-    def network(self, made: Made) -> None:
+    def network(self, made: ReplayResult) -> None:
         """What the mask's frames say of switches."""
         arrived_ns: dict[Stream, int] = {
             "depth" if stream == "depth_raw" else stream: ns

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
 from rgbd_seg_ros.images import (
-    COLOUR_ENCODINGS,
+    COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
     stamp_ns,
     to_frame,
@@ -43,7 +43,7 @@ class Converter:
 
     def __call__(self, stream: Stream, message: Any) -> Frame | Defect:
         """An Image or CompressedImage as a Frame, or the Defect that says why not."""
-        known = COLOUR_ENCODINGS if stream == "rgb" else DEPTH_ENCODINGS
+        known = COLOR_ENCODINGS if stream == "rgb" else DEPTH_ENCODINGS
         if isinstance(message, Image) and message.encoding not in known:
             frame = self._by_bridge(stream, message)
             if frame is not None:

@@ -26,7 +26,7 @@ LATENCY_WINDOW = 300
 STATES = {
     "STARTING": (DiagnosticStatus.WARN, "waiting for the first pictures"),
     "RGBD": (DiagnosticStatus.OK, "both streams are used"),
-    "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: colour alone is used"),
+    "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: color alone is used"),
     "DEPTH_ONLY": (DiagnosticStatus.WARN, "degraded: depth alone is used"),
     "NO_INPUT": (DiagnosticStatus.ERROR, "no usable stream, so no masks"),
     "loading": (DiagnosticStatus.WARN, "the networks are not there yet"),
@@ -83,7 +83,7 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class NodeSnapshot:
     """One look at the node."""
 
     #: A key of :data:`STATES`.
@@ -123,7 +123,7 @@ def look(core: Core, values: dict[str, str], warnings: list[str]) -> None:
 class SegmentationTask(DiagnosticTask):
     """Puts a snapshot and the measurements into words."""
 
-    def __init__(self, look: Callable[[], Snapshot], measurements: Measurements) -> None:
+    def __init__(self, look: Callable[[], NodeSnapshot], measurements: Measurements) -> None:
         super().__init__("segmentation")
         self._look = look
         self._measurements = measurements

@@ -25,8 +25,8 @@ from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.diagnostics import (
     STATES,
     Measurements,
+    NodeSnapshot,
     SegmentationTask,
-    Snapshot,
     look,
     start_updater,
 )
@@ -283,12 +283,12 @@ class SegmenterNode(ResponsiveNode):
         self._measurements.error(text)
         self.get_logger().error(f"no mask: {text}", throttle_duration_sec=5.0)
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(self) -> NodeSnapshot:
         now_ns = self.get_clock().now().nanoseconds
         live = self._live
         if live is None or live.engine is None or self._core is None:
             loading = live is not None and self._outputs is None
-            return Snapshot("loading" if loading else "inactive", now_ns, (), {})
+            return NodeSnapshot("loading" if loading else "inactive", now_ns, (), {})
         memory = live.engine.memory_mb
         values = {
             "device": str(live.engine.device),
@@ -297,4 +297,4 @@ class SegmenterNode(ResponsiveNode):
         }
         found: list[str] = [text for text, end_s in self._warnings if time.monotonic() < end_s]
         live.with_core(lambda core: look(core, values, found))
-        return Snapshot(values.get("state", "inactive"), now_ns, tuple(found), values)
+        return NodeSnapshot(values.get("state", "inactive"), now_ns, tuple(found), values)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes: mask, label_info, confidence, overlay, colour mask, mode, status."""
+"""What the node publishes: mask, label_info, confidence, overlay, color mask, mode, status."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Outputs:
         self._status.publish(DiagnosticArray(header=head, status=[entry]))
 
     def publish_pictures(self, job: Job, result: Segmentation, config: CoreConfig) -> None:
-        """Overlay and colour mask, if somebody listens and not more often than the limit."""
+        """Overlay and color mask, if somebody listens and not more often than the limit."""
         publishers = {"overlay": self._overlay, "color_mask": self._color_mask}
         wanted = {name for name, p in publishers.items() if p.get_subscription_count()}
         now_s = time.monotonic()
@@ -142,12 +142,12 @@ class Outputs:
 
 
 def background(job: Job, config: CoreConfig) -> npt.NDArray[np.uint8]:
-    """What a job's overlay is drawn on, H×W×3: the picture, or depth in false colours."""
-    metres = depth_m(job, config) if job.rgb is None else None
+    """What a job's overlay is drawn on, H×W×3: the picture, or depth in false colors."""
+    meters = depth_m(job, config) if job.rgb is None else None
     if job.rgb is not None:
         picture = np.asarray(job.rgb.array, dtype=np.uint8)
-    elif metres is not None:
-        picture = colorize_depth(metres)
+    elif meters is not None:
+        picture = colorize_depth(meters)
     else:
         picture = np.zeros((*job.size, 3), np.uint8)
     if picture.shape[:2] != job.size:

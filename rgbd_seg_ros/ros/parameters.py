@@ -35,7 +35,7 @@ class NodeConfig:
     rgb_transport: str = field(
         default="raw",
         metadata={
-            "doc": "how colour comes: raw, or JPEG/PNG on `…/compressed`",
+            "doc": "how color comes: raw, or JPEG/PNG on `…/compressed`",
             "choices": ("raw", "compressed"),
         },
     )

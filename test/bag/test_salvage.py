@@ -68,7 +68,7 @@ def test_messages_out_of_order_come_in_the_order_of_time(tmp_path: Path) -> None
     with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection("/a", "std_msgs/msg/String", typestore=store)
         for i in range(40):
-            now_ns = 1000 + 10 * (i ^ 1)  # every pair of neighbours swapped
+            now_ns = 1000 + 10 * (i ^ 1)  # every pair of neighbors swapped
             message = store.serialize_cdr(string(data="x" * 100_000), "std_msgs/msg/String")
             writer.write(connection, now_ns, message)
     path = tmp_path / "bag" / "bag.mcap"

@@ -115,12 +115,12 @@ REALSENSE = {
             ),
         ),
         ({"/video/picture": RGB8}, Topics(rgb="/video/picture")),
-        ({"/grey": MONO, "/tof": DEPTH}, Topics(rgb="/grey", depth="/tof")),
+        ({"/gray": MONO, "/tof": DEPTH}, Topics(rgb="/gray", depth="/tof")),
         ({"/tof": DEPTH}, Topics(depth="/tof")),
         ({"/a/image_raw": RGB8, "/b/rgb": RGB8}, Topics(rgb="/b/rgb")),
         ({"/c/rgb": (RGB8, "0"), "/d/x": (DEPTH, "0")}, Topics(rgb="/c/rgb", depth="/d/x")),
     ],
-    ids=["realsense", "zed", "oak", "compressed", "colour", "grey", "depth", "named", "frame 0"],
+    ids=["realsense", "zed", "oak", "compressed", "color", "gray", "depth", "named", "frame 0"],
 )
 def test_drivers_topics_are_found(tmp_path: Path, topics: dict, expected: Topics) -> None:
     assert _choose(_bag(tmp_path / "bag", topics)) == expected
@@ -140,8 +140,8 @@ def test_drivers_topics_are_found(tmp_path: Path, topics: dict, expected: Topics
             {},
             "several topics may be depth: .*--depth-topic",
         ),
-        ({"/cam/camera_info": INFO, "/out/mask": MONO}, {}, "no colour or depth topic"),
-        ({"/cam/rgb": RGB8}, {"rgb": "none"}, "no colour or depth topic"),
+        ({"/cam/camera_info": INFO, "/out/mask": MONO}, {}, "no color or depth topic"),
+        ({"/cam/rgb": RGB8}, {"rgb": "none"}, "no color or depth topic"),
         (REALSENSE, {"rgb": "/camera/color/image_raw"}, "did you mean /camera/camera/color/image"),
         (
             REALSENSE,

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""When depth counts as registered to colour."""
+"""When depth counts as registered to color."""
 
 from __future__ import annotations
 

@@ -213,13 +213,13 @@ def test_reset_by_hand() -> None:
 # --- raw depth ---------------------------------------------------------------------------------
 
 
-def test_raw_depth_serves_only_when_colour_and_registered_depth_are_gone() -> None:
+def test_raw_depth_serves_only_when_color_and_registered_depth_are_gone() -> None:
     bench = Bench()
     for t in range(0, 400, 40):
         bench.rgb(t).depth(t).raw(t)
     assert set(bench.networks) == {"rgbd"}
     assert bench.core.counters.fates["depth_raw"]["skipped"] == 10
-    for t in range(400, 800, 40):  # colour dies, registered depth does not
+    for t in range(400, 800, 40):  # color dies, registered depth does not
         bench.depth(t).raw(t)
     assert not any(job.raw for _, job in bench.jobs)
     bench.jobs.clear()
@@ -232,7 +232,7 @@ def test_raw_depth_serves_only_when_colour_and_registered_depth_are_gone() -> No
     assert len(bench.jobs) == len({job.stamp_ns for _, job in bench.jobs}) >= 13
 
 
-def test_raw_depth_serves_if_colour_is_there_but_has_no_network() -> None:
+def test_raw_depth_serves_if_color_is_there_but_has_no_network() -> None:
     bench = Bench(force_network="depth")
     for t in range(0, 1200, 40):
         bench.rgb(t).raw(t)
@@ -256,14 +256,14 @@ def big(stamp_ns: int, **other: Any) -> Any:
     return rgb(stamp_ns, array=np.tile(rgb(stamp_ns).array, (2, 2, 1)), **other)
 
 
-def test_header_and_size_are_colours_when_colour_is_in_it() -> None:
+def test_header_and_size_are_colors_when_color_is_in_it() -> None:
     bench = Bench()
     bench.offer("rgb", big(T0), 0).depth(3)
     _, job = bench.jobs[0]
     assert (job.network, job.stamp_ns, job.frame_id, job.size) == ("rgbd", T0, "camera", (16, 16))
 
 
-def test_a_mask_of_registered_depth_has_colours_last_size() -> None:
+def test_a_mask_of_registered_depth_has_colors_last_size() -> None:
     bench = Bench()
     for i in range(10):
         bench.offer("rgb", big(T0 + i * 40 * MS), i * 40).depth(i * 40)
@@ -282,7 +282,7 @@ def test_a_mask_of_unregistered_depth_has_its_own_size() -> None:
     assert (job.network, job.size, job.frame_id) == ("depth", (8, 8), "depth")
 
 
-def test_unusable_colour_does_not_give_depth_its_size() -> None:
+def test_unusable_color_does_not_give_depth_its_size() -> None:
     bench = Bench()
     bench.offer("rgb", black(T0), 0)
     bench.core.offer("rgb", rgb(T0 + 1, array=np.zeros((16, 12, 3), np.uint8)), T0 + 1)
@@ -293,7 +293,7 @@ def test_unusable_colour_does_not_give_depth_its_size() -> None:
 # --- alignment through the core ----------------------------------------------------------------
 
 
-def test_unregistered_depth_is_told_once_and_used_only_when_colour_is_lost() -> None:
+def test_unregistered_depth_is_told_once_and_used_only_when_color_is_lost() -> None:
     bench = Bench()
     for t in range(0, 400, 40):
         bench.rgb(t).depth(t, frame_id="depth")
@@ -385,7 +385,7 @@ def test_a_network_without_its_intrinsics_is_not_used_until_they_come() -> None:
     for t in range(800, 1600, 40):
         bench.depth(t)
     _, job = bench.jobs[-1]
-    assert (job.network, job.intrinsics) == ("depth", INTRINSICS)  # registered: colour's hold
+    assert (job.network, job.intrinsics) == ("depth", INTRINSICS)  # registered: color's hold
 
 
 def test_raw_depth_needs_its_own_intrinsics() -> None:

@@ -118,7 +118,7 @@ def test_a_wild_stamp_does_not_spoil_those_after_it() -> None:
 
 
 def plain(mean: float, std: float) -> Any:
-    """A colour picture of exactly this mean and almost this deviation: two values, half each."""
+    """A color picture of exactly this mean and almost this deviation: two values, half each."""
     array = np.full((8, 8, 3), mean)
     array[::2] += std
     array[1::2] -= std
@@ -142,9 +142,7 @@ def plain(mean: float, std: float) -> Any:
         (128, 0, {"uniform_std": 0.0}, None),
     ],
 )
-def test_flat_colour(
-    mean: float, std: float, config: dict[str, Any], expected: str | None
-) -> None:
+def test_flat_color(mean: float, std: float, config: dict[str, Any], expected: str | None) -> None:
     assert reason(health(**config), rgb(T0, array=plain(mean, std)), T0) == expected
 
 
@@ -157,7 +155,7 @@ def test_uniform_threshold_lies_between_045_and_055() -> None:
     assert reason(health(), rgb(T0, array=array), T0) is None
 
 
-def millimetres(valid: int, value: int = 1500, spread: int = 20) -> Any:
+def millimeters(valid: int, value: int = 1500, spread: int = 20) -> Any:
     """100 pixels of depth of which ``valid`` are, alternating about ``value``."""
     array = np.zeros(100, np.uint16)
     array[:valid] = value + spread * (np.arange(valid) % 2)
@@ -167,35 +165,35 @@ def millimetres(valid: int, value: int = 1500, spread: int = 20) -> Any:
 @pytest.mark.parametrize(
     ("array", "config", "expected"),
     [
-        (millimetres(0), {}, "no_depth"),
-        (millimetres(0), {"min_valid_fraction": 0.0}, None),
+        (millimeters(0), {}, "no_depth"),
+        (millimeters(0), {"min_valid_fraction": 0.0}, None),
         (np.full((8, 8), 65535, np.uint16), {}, "no_depth"),
         (np.full((8, 8), np.nan, np.float32), {}, "no_depth"),
         (np.full((8, 8), np.inf, np.float32), {}, "no_depth"),
         (np.full((8, 8), -1, np.float32), {}, "no_depth"),
-        (millimetres(1), {}, "no_depth"),
-        (millimetres(2), {}, None),
-        (millimetres(19), {"min_valid_fraction": 0.2}, "no_depth"),
-        (millimetres(20), {"min_valid_fraction": 0.2}, None),
+        (millimeters(1), {}, "no_depth"),
+        (millimeters(2), {}, None),
+        (millimeters(19), {"min_valid_fraction": 0.2}, "no_depth"),
+        (millimeters(20), {"min_valid_fraction": 0.2}, None),
         (np.where(np.arange(100).reshape(10, 10) < 2, 5000, 5001).astype(np.uint16),
          {"max_depth_m": 5.0}, None),
         (np.where(np.arange(100).reshape(10, 10) < 1, 5000, 5001).astype(np.uint16),
          {"max_depth_m": 5.0}, "no_depth"),
-        (millimetres(100, value=6000), {"max_depth_m": 5.0, "min_valid_fraction": 0.0}, None),
+        (millimeters(100, value=6000), {"max_depth_m": 5.0, "min_valid_fraction": 0.0}, None),
         (np.tile(np.float32([2.0, 2.00018]), (8, 4)), {}, "constant_depth"),
         (np.tile(np.float32([2.0, 2.00022]), (8, 4)), {}, None),
-        (millimetres(100, spread=0), {}, "constant_depth"),
-        (millimetres(100, spread=1), {}, None),
-        (millimetres(100, spread=0), {"min_depth_std_m": 0.0}, None),
-        (millimetres(100, value=40, spread=9), {}, "depth_units"),
-        (millimetres(100, value=51, spread=9), {}, None),
-        (millimetres(100, value=40, spread=9), {"min_median_depth_m": 0.0}, None),
-        (millimetres(100, value=50_100), {}, "depth_units"),
-        (millimetres(100, value=49_900), {}, None),
-        (millimetres(100, value=50_100), {"max_median_depth_m": 0.0}, None),
-        (millimetres(100).astype(np.float32), {}, "depth_units"),  # millimetres sent as metres
-        (millimetres(100).astype(np.float32), {"max_depth_m": 5.0}, "depth_units"),
-        (millimetres(100).astype(np.float32) / 1000, {}, None),
+        (millimeters(100, spread=0), {}, "constant_depth"),
+        (millimeters(100, spread=1), {}, None),
+        (millimeters(100, spread=0), {"min_depth_std_m": 0.0}, None),
+        (millimeters(100, value=40, spread=9), {}, "depth_units"),
+        (millimeters(100, value=51, spread=9), {}, None),
+        (millimeters(100, value=40, spread=9), {"min_median_depth_m": 0.0}, None),
+        (millimeters(100, value=50_100), {}, "depth_units"),
+        (millimeters(100, value=49_900), {}, None),
+        (millimeters(100, value=50_100), {"max_median_depth_m": 0.0}, None),
+        (millimeters(100).astype(np.float32), {}, "depth_units"),  # millimeters sent as meters
+        (millimeters(100).astype(np.float32), {"max_depth_m": 5.0}, "depth_units"),
+        (millimeters(100).astype(np.float32) / 1000, {}, None),
     ],
 )  # fmt: skip
 def test_depth_pictures(array: Any, config: dict[str, Any], expected: str | None) -> None:

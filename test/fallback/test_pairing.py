@@ -14,7 +14,7 @@ from rgbd_seg_ros.fallback import Core, CoreConfig, Mode
 
 
 def fused(**config: Any) -> Bench:
-    """Ten fused instants 40 ms apart, 0 to 360 ms, depth 4 ms after colour."""
+    """Ten fused instants 40 ms apart, 0 to 360 ms, depth 4 ms after color."""
     bench = Bench(**config).both(0, 400, lag=4)
     assert bench.networks == ["rgbd"] * 10
     bench.jobs.clear()
@@ -129,10 +129,10 @@ def test_a_lag_above_the_cap_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(("lag_ms", "network"), [(94, "rgbd"), (106, "depth")])
-def test_colour_that_lags_by_more_than_the_cap_leaves_the_masks_to_depth(
+def test_color_that_lags_by_more_than_the_cap_leaves_the_masks_to_depth(
     lag_ms: int, network: str
 ) -> None:
-    """A mask within the cap comes before a better one: had colour died, depth must bridge it."""
+    """A mask within the cap comes before a better one: had color died, depth must bridge it."""
     bench = Bench()
     events = [(t, "depth", t) for t in range(0, 2400, 40)]
     events += [(t + lag_ms, "rgb", t) for t in range(0, 2400, 40)]
@@ -157,7 +157,7 @@ def mixed(rgb_ms: int, depth_ms: int, end_ms: int, **config: Any) -> Bench:
     return bench
 
 
-def test_between_two_frames_of_a_slower_partner_colour_is_skipped() -> None:
+def test_between_two_frames_of_a_slower_partner_color_is_skipped() -> None:
     bench = mixed(30, 120, 2400)
     later = [network for ms, job in bench.jobs if ms > 1200 for network in [job.network]]
     assert set(later) == {"rgbd"}
@@ -196,13 +196,13 @@ def test_a_slower_partner_that_dies_is_bridged_after_one_of_its_periods() -> Non
     assert first_ms - 2280 <= 120 + bench.core.max_wait_ms("rgb")
 
 
-def test_depth_between_two_colour_frames_makes_no_job() -> None:
+def test_depth_between_two_color_frames_makes_no_job() -> None:
     bench = mixed(120, 30, 2400)
     assert set(bench.networks) == {"rgbd"}
     assert bench.core.counters.fates["depth"]["skipped"] >= 40
 
 
-def test_missing_colour_is_bridged_by_depth_at_once_once_it_is_due() -> None:
+def test_missing_color_is_bridged_by_depth_at_once_once_it_is_due() -> None:
     bench = fused()
     for t in range(400, 600, 40):
         bench.depth(t, lag=4)
@@ -212,7 +212,7 @@ def test_missing_colour_is_bridged_by_depth_at_once_once_it_is_due() -> None:
     assert bench.core.mode is Mode.RGBD  # before any time-out
 
 
-def test_unusable_colour_counts_as_missing_even_outside_the_skew() -> None:
+def test_unusable_color_counts_as_missing_even_outside_the_skew() -> None:
     bench = Bench(max_skew_ms=5.0)
     for t in range(0, 800, 40):
         bench.rgb(t).depth(t + 20)
@@ -292,7 +292,7 @@ def test_a_dying_partner_is_no_reason_to_advise_on_lag_and_skew() -> None:
 def test_what_is_held_is_bounded() -> None:
     bench = fused(max_wait_ms=10_000.0)
     core = bench.core
-    for i in range(200):  # many colour frames at once, no depth
+    for i in range(200):  # many color frames at once, no depth
         t = T0 + (400 + i) * MS
         core.offer("rgb", rgb(t), T0 + 600 * MS)
         assert sum(core._pairer.held.values()) <= 16

@@ -32,7 +32,7 @@ def assert_healthy(stream: Stream, arrays: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("folder", ["realsense_boxes/color", "kinect2_office/sample_rgb.png"])
-def test_colour_pictures(recordings: Path, folder: str) -> None:
+def test_color_pictures(recordings: Path, folder: str) -> None:
     path = recordings / "frames" / folder
     files = sorted(path.glob("*.png")) if path.is_dir() else [path]
     assert_healthy("rgb", [cv2.imread(str(f))[..., ::-1] for f in files])
@@ -61,10 +61,10 @@ def images(path: Path) -> Iterator[tuple[str, Any]]:
         connections = [c for c in reader.connections if c.msgtype == "sensor_msgs/msg/Image"]
         for connection, _, data in reader.messages(connections=connections):
             message: Any = reader.deserialize(data, connection.msgtype)
-            colour = message.encoding == "rgb8"
+            color = message.encoding == "rgb8"
             rows = np.asarray(message.data).reshape(message.height, message.step)
-            pixels = rows.view(np.uint8 if colour else np.uint16)
-            shape = (message.height, -1, 3) if colour else (message.height, -1)
+            pixels = rows.view(np.uint8 if color else np.uint16)
+            shape = (message.height, -1, 3) if color else (message.height, -1)
             yield message.encoding, pixels.reshape(shape)
 
 
@@ -80,7 +80,7 @@ def test_bags(recordings: Path, bag: str) -> None:
 
 @pytest.mark.parametrize("level", [12, 60, 128, 200, 240])
 @pytest.mark.parametrize("sigma", [1.0, 3.0])
-def test_a_noisy_blank_wall_in_colour(level: int, sigma: float) -> None:
+def test_a_noisy_blank_wall_in_color(level: int, sigma: float) -> None:
     rng = np.random.default_rng(level)
     walls = rng.normal(level, sigma, (4, 480, 640, 3))
     assert_healthy("rgb", list(np.clip(np.round(walls), 0, 255).astype(np.uint8)))

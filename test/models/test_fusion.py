@@ -13,7 +13,7 @@ from rgbd_seg_ros.models.acnet import ChannelAttention
 from rgbd_seg_ros.models.cmx import CMX, CrossPath, FeatureFusion, FeatureRectify
 
 
-def randomise(module: nn.Module) -> nn.Module:
+def randomize(module: nn.Module) -> nn.Module:
     """Weights large enough that every term of a formula shows."""
     torch.manual_seed(0)
     for parameter in module.parameters():
@@ -24,7 +24,7 @@ def randomise(module: nn.Module) -> nn.Module:
 @torch.no_grad()
 def test_rectify() -> None:
     c = 4
-    frm = randomise(FeatureRectify(c))
+    frm = randomize(FeatureRectify(c))
     x1, x2 = torch.randn(2, c, 3, 5), torch.randn(2, c, 3, 5)
     both = torch.cat((x1, x2), dim=1)
     flat = both.flatten(2)
@@ -47,7 +47,7 @@ def test_rectify() -> None:
 def test_cross_path() -> None:
     heads, d = 2, 3
     c = heads * d
-    path = randomise(CrossPath(c, heads))
+    path = randomize(CrossPath(c, heads))
     x = torch.randn(1, 7, c), torch.randn(1, 7, c)
     y, u = zip(*((p(t).relu()[..., :c], p(t).relu()[..., c:]) for p, t in zip(path.proj, x)))  # noqa: B905
     outs = []
@@ -119,7 +119,7 @@ def test_fused_contexts_stay_finite_in_half_precision() -> None:
 
 @torch.no_grad()
 def test_channel_attention() -> None:
-    attention = randomise(ChannelAttention(3))
+    attention = randomize(ChannelAttention(3))
     x = torch.randn(2, 3, 4, 5)
     weight = attention.conv.weight[:, :, 0, 0]
     gate = (x.mean(dim=(2, 3)) @ weight.T + attention.conv.bias).sigmoid()

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MiT: attention by hand, stochastic depth, initialisation, and no need of torchvision."""
+"""MiT: attention by hand, stochastic depth, initialization, and no need of torchvision."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_norms_have_the_published_epsilons() -> None:
         assert value == (1e-5 if coarse else 1e-6), name
 
 
-def test_initialisation_is_the_published_one() -> None:
+def test_initialization_is_the_published_one() -> None:
     from rgbd_seg_ros.models import build, network_spec
 
     torch.manual_seed(0)

@@ -92,7 +92,7 @@ def test_gradient_reaches_every_parameter(spec: NetworkSpec) -> None:
     without = [n for n, p in network.named_parameters() if p.grad is None]
     assert without == []
     still = [n for n, p in network.named_parameters() if not p.grad.abs().sum() > 0]
-    # A bias that a normalisation over the batch takes out again has a gradient of rounding only,
+    # A bias that a normalization over the batch takes out again has a gradient of rounding only,
     # which may be exactly zero.
     assert [n for n in still if not n.endswith("bias")] == []
 

@@ -194,7 +194,7 @@ def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
         (lambda t, r: [t / "nowhere"], "there is no bag at"),
         (_empty_bag, "is empty (0 bytes)"),
         (_cut_bag, "rosbag reindex"),
-        (_no_pictures, "no colour or depth topic"),
+        (_no_pictures, "no color or depth topic"),
         (_bad_faults, "unknown fault 'explode'"),
         (lambda t, r: [r, "--faults", t / "none.yaml"], "cannot read fault schedule"),
         (lambda t, r: [r, "--rgb-topic", "/camera/color/image"], "is not in the bag; did you"),

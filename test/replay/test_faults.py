@@ -16,7 +16,7 @@ from rgbd_seg_ros.replay.faults import (
     Fault,
     FaultError,
     FaultSchedule,
-    Sample,
+    ReceivedItem,
     load_faults,
 )
 
@@ -37,7 +37,7 @@ def _run(faults: list[Fault], stream: str, times_s, floating: bool = False):  # 
     for i, t_s in enumerate(times_s):
         now_ns = START_NS + round(t_s * S)
         frame = Frame(_array(stream, i + 1, floating), now_ns - 1000, "cam", "encoding")
-        arrived.append(schedule.apply(stream, Sample(frame, now_ns), START_NS))  # type: ignore[arg-type]
+        arrived.append(schedule.apply(stream, ReceivedItem(frame, now_ns), START_NS))  # type: ignore[arg-type]
     return arrived
 
 
@@ -76,7 +76,7 @@ def test_every_fault_of_the_registry_changes_what_arrives() -> None:
         assert after != before, name
 
 
-def test_nan_in_metres() -> None:
+def test_nan_in_meters() -> None:
     values = _values(_run([Fault("nan", "depth", 1.0)], "depth", (0, 1), floating=True))
     assert values[0] == 1
     assert math.isnan(values[1])
@@ -91,8 +91,8 @@ def test_freeze_from_the_start_holds_the_first_frame() -> None:
 @pytest.mark.parametrize(
     ("stream", "expected"), [("rgb", [1, None]), ("depth", [1, None]), ("depth_raw", [1, 2])]
 )
-def test_colour_driver_takes_colour_and_registered_depth(stream: str, expected: list) -> None:
-    assert _values(_run([Fault("colour_driver", from_s=1)], stream, (0, 1))) == expected
+def test_color_driver_takes_color_and_registered_depth(stream: str, expected: list) -> None:
+    assert _values(_run([Fault("color_driver", from_s=1)], stream, (0, 1))) == expected
 
 
 def test_other_streams_pass_and_faults_add_up() -> None:
@@ -103,11 +103,11 @@ def test_other_streams_pass_and_faults_add_up() -> None:
 
 def test_frozen_frames_outlive_a_malformed_message() -> None:
     schedule = FaultSchedule([Fault("freeze", "rgb", 1.0)])
-    good = Sample(Frame(_array("rgb", 7), 1, "cam", "rgb8"), START_NS)
-    bad = Sample(Defect("malformed", "x"), START_NS + 2 * S)
+    good = ReceivedItem(Frame(_array("rgb", 7), 1, "cam", "rgb8"), START_NS)
+    bad = ReceivedItem(Defect("malformed", "x"), START_NS + 2 * S)
     assert schedule.apply("rgb", good, START_NS) is good
     assert schedule.apply("rgb", bad, START_NS) is bad
-    late = Sample(Frame(_array("rgb", 9), 2, "cam", "rgb8"), START_NS + 3 * S)
+    late = ReceivedItem(Frame(_array("rgb", 9), 2, "cam", "rgb8"), START_NS + 3 * S)
     assert _values([schedule.apply("rgb", late, START_NS)]) == [7]
 
 
@@ -133,12 +133,12 @@ def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
         "- {stream: depth, fault: drop, from: 2.0, to: 5}\n"
         "- stream: rgb\n"
         "  fault: freeze\n"
-        "- {fault: colour_driver, from: 8.5}\n"
+        "- {fault: color_driver, from: 8.5}\n"
     )
     assert load_faults(path).faults == (
         Fault("drop", "depth", 2, 5),
         Fault("freeze", "rgb", 0, math.inf),
-        Fault("colour_driver", None, 8.5),
+        Fault("color_driver", None, 8.5),
     )
 
 
@@ -157,7 +157,7 @@ def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
         ("- {stream: depth, fault: black}", "only rgb"),
         ("- {fault: drop}", "needs a stream"),
         ("- {stream: rgb}", "the key fault is missing"),
-        ("- {stream: rgb, fault: colour_driver}", "give no stream"),
+        ("- {stream: rgb, fault: color_driver}", "give no stream"),
         ("- {stream: rgb, fault: drop, form: 1}", "unknown key 'form'; did you mean 'from'"),
         ("- {stream: rgb, fault: drop, from: 3, to: 2}", "need 0 ≤ from < to"),
         ("- {stream: rgb, fault: drop, from: -1}", "need 0 ≤ from < to"),

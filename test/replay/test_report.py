@@ -56,7 +56,7 @@ def outcome(recording: Path, run_replay) -> Outcome:  # type: ignore[no-untyped-
     faults = [
         Fault("drop", "depth", 1, 1.5),
         Fault("black", "rgb", 2.6, 3),
-        Fault("colour_driver", None, 3.5),
+        Fault("color_driver", None, 3.5),
     ]
     return run_replay(  # type: ignore[no-any-return]
         recording, faults=FaultSchedule(faults), topics={"truth": "/truth/mask"}, compare=True
@@ -88,7 +88,7 @@ def test_it_shows_phases_modes_networks_scores_and_counts(outcome: Outcome) -> N
         assert f">{mode}<" in html
     assert ">depth fault<" in html
     assert ">rgb fault<" in html
-    for text in ("fused 10", "colour only 5", "25.0 %", "+25.0", "dropped by the fault schedule"):
+    for text in ("fused 10", "color only 5", "25.0 %", "+25.0", "dropped by the fault schedule"):
         assert text in html
     assert outcome.summary["determinism_sha256"][:16] in html
     assert "black 4" in html
@@ -100,7 +100,7 @@ def test_its_pictures_are_those_of_the_instants(outcome: Outcome) -> None:
     assert len(outcome.strips) == len(outcome.summary["phases"])
     assert strips["depth drop"].network == "rgb"
     assert strips["rgb black"].network == "depth"
-    assert strips["colour_driver"].network == ""
+    assert strips["color_driver"].network == ""
     pictures = re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', html)
     shown = sum(p is not None for strip in outcome.strips for p in strip.pictures.values())
     assert len(pictures) == shown
@@ -123,7 +123,7 @@ def test_the_bare_minimum_renders(recording: Path, run_replay) -> None:  # type:
     _check(html)
     assert "Scores by phase" not in html
     assert "truth<" not in html
-    assert html.count("<figure>") == 4 * 3  # four instants of the bag: colour, depth, mask
+    assert html.count("<figure>") == 4 * 3  # four instants of the bag: color, depth, mask
 
 
 def test_warnings_and_interruption_are_told(outcome: Outcome) -> None:
@@ -142,12 +142,12 @@ def test_a_flapping_stream_does_not_flood_the_page(outcome: Outcome) -> None:
     assert html.count("<rect") < 3000
 
 
-def test_every_mode_and_network_has_a_colour() -> None:
-    from rgbd_seg_ros.replay.page import MODE_COLOURS, NETWORK_COLOURS
+def test_every_mode_and_network_has_a_color() -> None:
+    from rgbd_seg_ros.replay.page import MODE_COLORS, NETWORK_COLORS
     from rgbd_seg_ros.replay.report import NETWORK_WORDS
 
-    assert MODE_COLOURS.keys() == {mode.value for mode in Mode}
-    assert NETWORK_COLOURS.keys() == NETWORK_WORDS.keys() == set(NETWORKS)
+    assert MODE_COLORS.keys() == {mode.value for mode in Mode}
+    assert NETWORK_COLORS.keys() == NETWORK_WORDS.keys() == set(NETWORKS)
 
 
 def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -172,7 +172,7 @@ def test_two_runs_make_the_same_masks(recording: Path, run_replay) -> None:  # t
     assert run_replay(recording).summary["determinism_sha256"] not in sums
 
 
-def test_depth_bridges_colour_and_colour_depth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_depth_bridges_color_and_color_depth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 3.2)])
     summary = run_replay(recording, faults=faults).summary
     assert summary["masks"] == 40  # not one is lost
@@ -185,7 +185,7 @@ def test_depth_bridges_colour_and_colour_depth(recording: Path, run_replay) -> N
 
 
 def test_no_mask_is_invented_when_both_are_gone(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
-    faults = FaultSchedule([Fault("colour_driver", None, 1, 3)])
+    faults = FaultSchedule([Fault("color_driver", None, 1, 3)])
     summary = run_replay(recording, faults=faults).summary
     assert summary["masks"] == 20
     assert summary["modes"]["NO_INPUT"] == pytest.approx(1.7, abs=0.1)
@@ -193,7 +193,7 @@ def test_no_mask_is_invented_when_both_are_gone(recording: Path, run_replay) -> 
     assert summary["dropped_by_faults"] == {"rgb": 20, "depth": 20}
 
 
-def test_raw_depth_serves_when_registered_depth_dies_with_colour(  # type: ignore[no-untyped-def]
+def test_raw_depth_serves_when_registered_depth_dies_with_color(  # type: ignore[no-untyped-def]
     tmp_path: Path, run_replay
 ) -> None:
     with BagWriter(tmp_path / "bag") as writer:
@@ -203,7 +203,7 @@ def test_raw_depth_serves_when_registered_depth_dies_with_colour(  # type: ignor
                 stream = "rgb" if topic == RGB else "depth"
                 array = _frame(stream, i, 0).array
                 writer.image(topic, now_ns + lag_ms * MS, array, now_ns - 2 * MS, frame_id)
-    faults = FaultSchedule([Fault("colour_driver", None, 2)])
+    faults = FaultSchedule([Fault("color_driver", None, 2)])
     outcome = run_replay(tmp_path / "bag", faults=faults)
     summary = outcome.summary
     assert summary["topics"]["depth_raw"] == RAW

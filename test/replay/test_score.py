@@ -59,7 +59,7 @@ def test_each_mask_gets_the_nearest_truth_in_whatever_order_they_come() -> None:
     scorer.add_mask(_made(100, 0))
     assert matches == [(100, 0)]  # same stamp: at once
     scorer.add_mask(_made(133, 1))
-    scorer.add_mask(_made(168, 1))  # depth's stamp, 2 ms after colour's
+    scorer.add_mask(_made(168, 1))  # depth's stamp, 2 ms after color's
     assert len(matches) == 1
     scorer.add_truth(_truth(133, 1))
     assert matches[1:] == [(133, 1)]

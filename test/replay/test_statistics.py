@@ -10,7 +10,7 @@ import numpy as np
 
 from rgbd_seg_ros.fallback import Mode, ModeChange
 from rgbd_seg_ros.fallback.counters import Counters
-from rgbd_seg_ros.replay.statistics import Tally
+from rgbd_seg_ros.replay.statistics import ReplayStatistics
 
 MS = 1_000_000
 
@@ -34,7 +34,7 @@ class FakeCore:
 
 
 def _mask(
-    tally: Tally, ready_ms: int, value: int = 0, stamp_ns: int = 5, **arrived_ms: int
+    tally: ReplayStatistics, ready_ms: int, value: int = 0, stamp_ns: int = 5, **arrived_ms: int
 ) -> None:
     network = "rgbd" if len(arrived_ms) == 2 else "rgb" if "rgb" in arrived_ms else "depth"
     result = SimpleNamespace(
@@ -48,9 +48,9 @@ def _mask(
     )  # type: ignore[arg-type]
 
 
-def _tally(end_ms: int = 1000) -> tuple[Tally, FakeCore]:
+def _tally(end_ms: int = 1000) -> tuple[ReplayStatistics, FakeCore]:
     core = FakeCore()
-    return Tally(core, 0, end_ms * MS), core  # type: ignore[arg-type]
+    return ReplayStatistics(core, 0, end_ms * MS), core  # type: ignore[arg-type]
 
 
 def test_a_gap_is_from_the_last_used_frame_to_the_first_mask_without_it() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.replay.session import Options, replay_bag
+from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -59,8 +59,8 @@ def write_bag(tmp_path: Path) -> Callable[..., Path]:
                 now_ns = START_NS + i * 100 * MS
                 rng = np.random.default_rng(i)
                 writer.camera_info("/cam/color/camera_info", now_ns, camera, now_ns, FRAME)
-                colour = rng.integers(40, 200, (24, 32, 3), dtype=np.uint8)
-                writer.image("/cam/color/image_raw", now_ns, colour, now_ns, FRAME)
+                color = rng.integers(40, 200, (24, 32, 3), dtype=np.uint8)
+                writer.image("/cam/color/image_raw", now_ns, color, now_ns, FRAME)
                 depth = rng.integers(1500, 2500, (24, 32), dtype=np.uint16)
                 topic = "/cam/aligned_depth_to_color/image_raw"
                 writer.image(topic, now_ns + MS, depth, now_ns, FRAME)
@@ -93,7 +93,7 @@ def hha_engine(engine: Any) -> Any:
 
 
 def gravities(engine: Any, bag: Path, **options: Any) -> list[Any]:
-    replay_bag(Options(bag=bag, **options), lambda: engine)
+    replay_bag(ReplayOptions(bag=bag, **options), lambda: engine)
     return [g for g in engine.given if g is not None]
 
 
@@ -132,7 +132,7 @@ def test_another_frame_or_none_may_be_chosen(
     assert np.allclose(found[-1], [0, 0.6, 0.8], atol=1e-3)
 
 
-def test_networks_that_read_metres_get_no_gravity(
+def test_networks_that_read_meters_get_no_gravity(
     run_replay: Any, write_bag: Callable[..., Path], engine: Any
 ) -> None:
     run_replay(write_bag(("/tf_static", 0, LEVEL)))  # its stand-in knows no such argument

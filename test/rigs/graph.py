@@ -48,7 +48,7 @@ def save_tiny_bundle(directory: Path) -> Path:
     """A bundle of three small networks with random weights."""
     import torch
 
-    from rgbd_seg_ros.bundle import Bundle, Network, NetworkRecord, save_bundle
+    from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork, save_bundle
     from rgbd_seg_ros.labels import INDOOR16
     from rgbd_seg_ros.models import NetworkSpec, build
     from rgbd_seg_ros.preprocess import Preprocess
@@ -60,7 +60,7 @@ def save_tiny_bundle(directory: Path) -> Path:
             architecture=architecture, modality=name, encoder="mit_b0", num_classes=16, width=16
         )
         record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
-        networks[name] = Network(build(spec).eval(), record)
+        networks[name] = TrainedNetwork(build(spec).eval(), record)
     return save_bundle(directory, Bundle(INDOOR16, networks))
 
 
@@ -243,7 +243,7 @@ class Rig:
     def depth_message(self, _: int) -> Any:
         return self.image(self.rng.integers(800, 4000, self.size, dtype=np.uint16), "16UC1")
 
-    def metres_message(self, _: int) -> Any:
+    def meters_message(self, _: int) -> Any:
         depth = self.rng.uniform(0.8, 4.0, self.size).astype(np.float32)
         return self.image(depth, "32FC1")
 

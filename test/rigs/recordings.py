@@ -15,7 +15,7 @@ import pytest
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.session import Options, replay_bag
+from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -25,14 +25,14 @@ TRUTH = "/truth/mask"
 HEIGHT, WIDTH = 24, 32
 
 
-def colour_picture(index: int) -> np.ndarray:
+def color_picture(index: int) -> np.ndarray:
     """A picture that differs from frame to frame, as a camera's do."""
     rng = np.random.default_rng(index)
     return rng.integers(40, 200, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def depth_picture(index: int) -> np.ndarray:
-    """Millimetres around 2 m."""
+    """Millimeters around 2 m."""
     rng = np.random.default_rng(1000 + index)
     return rng.integers(1500, 2500, (HEIGHT, WIDTH), dtype=np.uint16)
 
@@ -46,7 +46,7 @@ def truth_picture(index: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def write_recording() -> Callable[..., Path]:
-    """Write a bag as RealSense does: colour, depth 2 ms later, camera_infos, and a truth."""
+    """Write a bag as RealSense does: color, depth 2 ms later, camera_infos, and a truth."""
 
     def write(
         path: Path,
@@ -66,7 +66,7 @@ def write_recording() -> Callable[..., Path]:
                 stamp_ns = receive_ns - 4 * MS + header_offset_ms * MS
                 info = RGB.replace("image_raw", "camera_info")
                 writer.camera_info(info, receive_ns, intrinsics, stamp_ns, frame)
-                writer.image(RGB, receive_ns, colour_picture(i), stamp_ns, frame)
+                writer.image(RGB, receive_ns, color_picture(i), stamp_ns, frame)
                 if truth:
                     writer.image(TRUTH, receive_ns, truth_picture(i), stamp_ns, frame)
                 late_ns, depth_stamp_ns = receive_ns + 3 * MS, stamp_ns + 2 * MS
@@ -117,9 +117,9 @@ def engine() -> PlainEngine:
 
 @pytest.fixture
 def run_replay(engine: PlainEngine, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Replay a bag with the stand-in; keywords as in Options."""
+    """Replay a bag with the stand-in; keywords as in ReplayOptions."""
 
     def run(bag: Path, interrupted=lambda: False, **options):  # type: ignore[no-untyped-def]
-        return replay_bag(Options(bag=bag, **options), lambda: engine, interrupted)
+        return replay_bag(ReplayOptions(bag=bag, **options), lambda: engine, interrupted)
 
     return run

@@ -44,7 +44,7 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ros_context() -> Iterator[None]:
-    """rclpy, initialised once for all tests of this process."""
+    """rclpy, initialized once for all tests of this process."""
     rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
     rclpy.init()
     yield

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.ros
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-GREY = RGB[..., 0].copy()
+GRAY = RGB[..., 0].copy()
 TICKS = RNG.integers(500, 4000, (6, 8), dtype=np.uint16)
-METRES = (TICKS / 1000).astype(np.float32)
+METERS = (TICKS / 1000).astype(np.float32)
 
 
 def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = False) -> Image:
@@ -45,31 +45,31 @@ def message(pixels: np.ndarray, encoding: str, padding: int = 0, big: bool = Fal
     return deserialize_message(serialize_message(image), Image)
 
 
-COLOUR = {
+COLOR = {
     "rgb8": RGB,
     "bgr8": RGB[..., ::-1],
-    "rgba8": np.dstack([RGB, GREY]),
-    "bgra8": np.dstack([RGB[..., ::-1], GREY]),
+    "rgba8": np.dstack([RGB, GRAY]),
+    "bgra8": np.dstack([RGB[..., ::-1], GRAY]),
 }
 
 
 @pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize("encoding", COLOUR)
-def test_colour(encoding: str, padding: int) -> None:
-    frame = Converter(pytest.fail)("rgb", message(COLOUR[encoding], encoding, padding))
+@pytest.mark.parametrize("encoding", COLOR)
+def test_color(encoding: str, padding: int) -> None:
+    frame = Converter(pytest.fail)("rgb", message(COLOR[encoding], encoding, padding))
     assert isinstance(frame, Frame)
     assert np.array_equal(frame.array, RGB)
     assert (frame.stamp_ns, frame.frame_id, frame.encoding) == (7_000_000_005, "cam", encoding)
 
 
-def test_grey_becomes_three_channels() -> None:
-    frame = Converter(pytest.fail)("rgb", message(GREY, "mono8", 3))
-    assert np.array_equal(frame.array, np.repeat(GREY[..., None], 3, axis=2))
+def test_gray_becomes_three_channels() -> None:
+    frame = Converter(pytest.fail)("rgb", message(GRAY, "mono8", 3))
+    assert np.array_equal(frame.array, np.repeat(GRAY[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("padding", [0, 4])
 @pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize(("encoding", "pixels"), [("16UC1", TICKS), ("32FC1", METRES)])
+@pytest.mark.parametrize(("encoding", "pixels"), [("16UC1", TICKS), ("32FC1", METERS)])
 def test_depth(encoding: str, pixels: np.ndarray, big: bool, padding: int) -> None:
     frame = Converter(pytest.fail)("depth", message(pixels, encoding, padding, big))
     assert frame.array.dtype == pixels.dtype
@@ -122,12 +122,12 @@ def test_cv_bridge_that_breaks_beside_this_numpy(
     assert "_ARRAY_API" in lines[0]
 
 
-def test_compressed_colour_and_depth() -> None:
+def test_compressed_color_and_depth() -> None:
     convert = Converter(pytest.fail)
     png = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
-    colour = CompressedImage(format="rgb8; png compressed bgr8")
-    colour.data = array.array("B", png)
-    assert np.array_equal(convert("rgb", colour).array, RGB)
+    color = CompressedImage(format="rgb8; png compressed bgr8")
+    color.data = array.array("B", png)
+    assert np.array_equal(convert("rgb", color).array, RGB)
     depth = CompressedImage(format="16UC1; compressedDepth png")
     depth.data = array.array("B", bytes(12) + cv2.imencode(".png", TICKS)[1].tobytes())
     assert np.array_equal(convert("depth", depth).array, TICKS)
@@ -143,9 +143,9 @@ def test_camera_info_comes_with_later_frames() -> None:
     assert convert("depth", message(TICKS, "16UC1")).intrinsics is None
 
 
-@pytest.mark.parametrize(("pixels", "encoding"), [(GREY, "mono8"), (RGB, "rgb8")])
+@pytest.mark.parametrize(("pixels", "encoding"), [(GRAY, "mono8"), (RGB, "rgb8")])
 def test_outgoing_pictures_are_byte_arrays(pixels: np.ndarray, encoding: str) -> None:
-    # A non-contiguous view too: crops and flips are what colour tools hand out.
+    # A non-contiguous view too: crops and flips are what color tools hand out.
     for picture in (pixels, pixels[::2, ::-1]):
         image = image_message(picture, header(7_000_000_005, "cam"))
         assert type(image.data) is array.array

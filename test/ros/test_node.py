@@ -50,8 +50,8 @@ def test_pictures_are_made_only_for_who_listens(rig: Any) -> None:
         picture = got[name][-1]
         assert (picture.encoding, picture.height, picture.width) == ("rgb8", 48, 64)
         assert picture.header.frame_id == "camera"
-    colour = tuple(got["color_mask"][-1].data[:3])
-    assert colour == rig.engine.labels.palette[0]
+    color = tuple(got["color_mask"][-1].data[:3])
+    assert color == rig.engine.labels.palette[0]
     for subscription in subscriptions:
         rig.listener.destroy_subscription(subscription)
 
@@ -144,7 +144,7 @@ def test_intrinsics_reach_the_engine(rig: Any) -> None:
     timer.cancel()
 
 
-def test_the_engine_gets_rgb_order_and_metres(make_rig: Callable[..., Any]) -> None:
+def test_the_engine_gets_rgb_order_and_meters(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(depth_scale=0.0001, max_depth_m=0.3)
     sent = {}
 
@@ -220,12 +220,12 @@ def test_set_enabled_and_parameters_at_run_time(rig: Any) -> None:
 # --- Transports ------------------------------------------------------------------------------
 
 
-def test_compressed_colour_and_depth(make_rig: Callable[..., Any]) -> None:
+def test_compressed_color_and_depth(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(rgb_transport="compressed", depth_transport="compressedDepth")
     rig.advertise("rgb", CompressedImage, "rgb/image_raw/compressed")
     rig.advertise("depth", CompressedImage, "depth/image_raw/compressedDepth")
 
-    def colour(_: int) -> CompressedImage:
+    def color(_: int) -> CompressedImage:
         pixels = rig.rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
         message = CompressedImage(format="rgb8; jpeg compressed bgr8")
         message.data.frombytes(cv2.imencode(".jpg", pixels)[1].tobytes())
@@ -237,7 +237,7 @@ def test_compressed_colour_and_depth(make_rig: Callable[..., Any]) -> None:
         message.data.frombytes(bytes(12) + cv2.imencode(".png", ticks)[1].tobytes())
         return message
 
-    rig.rgb, rig.depth = colour, depth
+    rig.rgb, rig.depth = color, depth
     rig.activate()
     rig.mode("RGBD")
     rig.check_masks()

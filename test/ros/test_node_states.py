@@ -119,7 +119,7 @@ def test_the_overlay_says_that_there_is_no_input(rig: Any) -> None:
     got: list[Image] = []
     rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
     rig.until(lambda: got)
-    # A mask is in the making while all falls silent; it must not look alive afterwards.
+    # A mask is in the making while all falls silent; it must not look alive afterward.
     rig.engine.may_finish.clear()
     calls = len(rig.engine.calls)
     rig.until(lambda: len(rig.engine.calls) > calls)

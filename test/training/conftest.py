@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def write_triple(root: Path, name: str, seed: int) -> None:
-    """A wall over a floor with a box in front: colour and depth both tell the class."""
+    """A wall over a floor with a box in front: color and depth both tell the class."""
     rng = np.random.default_rng(seed)
     horizon = int(rng.integers(16, 32))
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)

@@ -15,8 +15,8 @@ from training.options import UsageError
 
 def save(run: Path, step: int) -> Path:
     tensors = {"weights": {"w": torch.full((3,), float(step))}}
-    optimiser = {"adamw": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}}
-    return checkpoint.save(run, step, tensors, optimiser, {"best": {"epoch": step}})
+    optimizer = {"adamw": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}}
+    return checkpoint.save(run, step, tensors, optimizer, {"best": {"epoch": step}})
 
 
 def test_round_trip_and_two_kept(tmp_path: Path) -> None:
@@ -27,14 +27,14 @@ def test_round_trip_and_two_kept(tmp_path: Path) -> None:
     state, contents = checkpoint.load_latest(tmp_path) or ({}, {})
     assert (state["step"], state["best"]) == (15, {"epoch": 15})
     assert torch.equal(contents["weights"]["w"], torch.full((3,), 15.0))
-    assert torch.equal(contents["optimiser"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
+    assert torch.equal(contents["optimizer"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
 
 
 def test_none_yet(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) is None
 
 
-@pytest.mark.parametrize("victim", ["weights.safetensors", "optimiser.pt", "state.json"])
+@pytest.mark.parametrize("victim", ["weights.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_a_damaged_one_is_named_and_the_one_before_taken(
     victim: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from training import compare
-from training.compare import Task, best_rate, collect, main, results, spread, tasks, wanted
+from training.compare import PlannedRun, best_rate, collect, main, results, spread, tasks, wanted
 from training.comparison_plan import read_plan
 from training.options import UsageError
 
@@ -50,7 +50,7 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def finish(task: Task, val: float, test: float, modality: str) -> None:
+def finish(task: PlannedRun, val: float, test: float, modality: str) -> None:
     """Leave what a finished run leaves."""
     task.folder.mkdir(parents=True)
     split = {"val": {"miou": val}, "test": {"miou": test}}

@@ -20,7 +20,7 @@ SIZE, RATE_HZ = (48, 64), 5.0
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[demo.Instant]]:
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[demo.DemoFrame]]:
     bag = tmp_path_factory.mktemp("demo") / "drive"
     return bag, demo.record_drive(bag, 0, SIZE, RATE_HZ)
 
@@ -31,7 +31,7 @@ def test_the_recording_looks_like_a_realsense_with_truth(drive) -> None:  # type
     assert len(instants) == count
     with BagReader(bag) as reader:
         topics = choose_topics(reader, {})
-        assert (topics.rgb, topics.depth) == (demo.COLOUR, demo.DEPTH)
+        assert (topics.rgb, topics.depth) == (demo.COLOR, demo.DEPTH)
         assert topics.rgb_info
         assert topics.depth_info
         assert {t.count for t in reader.topics} == {count}
@@ -62,7 +62,7 @@ def _outcome(drive, **changes):  # type: ignore[no-untyped-def]
             ("rgb drop, depth drop", ["rgb", "depth"], None, None),
         )
     ]
-    stamps = [i.colour_ns for i in instants if i.arrives()]
+    stamps = [i.color_ns for i in instants if i.arrives()]
     return SimpleNamespace(**{"summary": {"phases": phases}, "stamps_ns": stamps, **changes})
 
 
@@ -72,7 +72,7 @@ def test_a_faultless_run_passes(drive) -> None:  # type: ignore[no-untyped-def]
     lost = [i for i in drive[1] if not i.arrives()]
     assert len(lost) == 2 * RATE_HZ  # both streams are gone for two seconds
     by_depth = [
-        i.depth_ns if demo._lost("rgb", i.colour_received_ns) else i.colour_ns
+        i.depth_ns if demo._lost("rgb", i.color_received_ns) else i.color_ns
         for i in drive[1]
         if i.arrives()
     ]
@@ -91,7 +91,7 @@ def test_a_faultless_run_passes(drive) -> None:  # type: ignore[no-untyped-def]
 )
 def test_a_lost_or_invented_mask_fails(drive, change, message: str) -> None:  # type: ignore[no-untyped-def]
     outcome = _outcome(drive)
-    lost_ns = next(i.colour_ns for i in drive[1] if not i.arrives())
+    lost_ns = next(i.color_ns for i in drive[1] if not i.arrives())
     outcome.stamps_ns = change(outcome.stamps_ns, lost_ns)
     (failure,) = demo.failed_checks(outcome, drive[1])
     assert message in failure
@@ -109,8 +109,8 @@ def test_an_instant_arrives_with_either_frame(drive) -> None:  # type: ignore[no
     # At the edge of a loss one of the two frames may come through.
     ns = demo.START_NS + demo.TRANSPORT_NS
     edge_ns = ns + round(19.0 * 1e9)
-    before = demo.Instant(0, 0, edge_ns - 1, edge_ns)
-    within = dataclasses.replace(before, colour_received_ns=edge_ns)
+    before = demo.DemoFrame(0, 0, edge_ns - 1, edge_ns)
+    within = dataclasses.replace(before, color_received_ns=edge_ns)
     assert before.arrives()
     assert not within.arrives()
 

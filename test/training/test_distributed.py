@@ -92,7 +92,7 @@ def norm(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
 
 
 def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """CroDiNo-KD and PrimKD on samples with unevenly many labelled pixels: losses, gradients."""
+    """CroDiNo-KD and PrimKD on samples with unevenly many labeled pixels: losses, gradients."""
     labels = LabelSet("three", ("a", "b", "c"))
     task = Task(labels, Preprocess((32, 32)))
     torch.manual_seed(3)
@@ -132,7 +132,7 @@ def steps(settings: Settings) -> dict[str, Any]:
         if type(module).__name__ == "DropPath":
             module.rate = 0.0
     # AdamW turns rounding of a gradient near 0 into a full step; SGD shows the gradient.
-    run.optimiser = torch.optim.SGD(run.method.parameters(), lr=0.1)
+    run.optimizer = torch.optim.SGD(run.method.parameters(), lr=0.1)
     run.method.train()
     parts = iter(run.loader)
     sizes = []

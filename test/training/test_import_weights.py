@@ -117,31 +117,31 @@ def test_fused_network_gives_the_authors_logits(source: str, prefix: str, tmp_pa
     ours = load_network(import_file(source, {"model": state, "epoch": 3}, tmp_path))
     rgb, hha = pictures()
     with torch.no_grad():
-        # The authors read BGR, and normalise channel 0 (blue) by red's mean and deviation.
+        # The authors read BGR, and normalize channel 0 (blue) by red's mean and deviation.
         expected = theirs(*((x.flip(1) / 255 - MEAN) / STD for x in (rgb, hha))).logits
-        from rgbd_seg_ros.preprocess import normalise_rgb
+        from rgbd_seg_ros.preprocess import normalize_rgb
 
         preprocess = ours.record.preprocess
         logits = ours.module(
-            normalise_rgb(rgb, preprocess), preprocess.depth.normalise(hha.float())
+            normalize_rgb(rgb, preprocess), preprocess.depth.normalize(hha.float())
         ).logits
         unpermuted = ours.module((rgb / 255 - MEAN) / STD, (hha / 255 - MEAN) / STD).logits
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
     assert (unpermuted - expected).abs().max() > 1e-3, "mean and deviation do matter"
     assert preprocess.rgb_mean == (0.406, 0.456, 0.485)
     assert preprocess.depth.kind == "hha"
-    assert "NVIDIA" in ours.record.licence
+    assert "NVIDIA" in ours.record.license
 
 
 def test_teacher_of_primkd_is_an_rgb_segformer_fed_bgr(tmp_path: Path) -> None:
     theirs = random_network("segformer", "rgb")
     ours = load_network(import_file("primkd", published(theirs, SEGFORMER), tmp_path))
     rgb, _ = pictures()
-    from rgbd_seg_ros.preprocess import normalise_rgb
+    from rgbd_seg_ros.preprocess import normalize_rgb
 
     with torch.no_grad():
         expected = theirs((rgb.flip(1) / 255 - MEAN) / STD).logits
-        logits = ours.module(normalise_rgb(rgb, ours.record.preprocess)).logits
+        logits = ours.module(normalize_rgb(rgb, ours.record.preprocess)).logits
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
@@ -160,9 +160,9 @@ def test_segformer_of_mmseg_reads_rgb_and_has_another_eps(tmp_path: Path) -> Non
     ours = load_network(import_file("segformer", {"state_dict": state}, tmp_path))
     rgb, _ = pictures()
     with torch.no_grad():
-        normalised = (rgb / 255 - MEAN) / STD
-        expected = theirs(normalised).logits
-        logits = ours.module(normalised).logits
+        normalized = (rgb / 255 - MEAN) / STD
+        expected = theirs(normalized).logits
+        logits = ours.module(normalized).logits
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
     assert ours.record.spec.encoder == "mit_b1"
     assert ours.record.preprocess.rgb_mean == (0.485, 0.456, 0.406)

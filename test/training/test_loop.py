@@ -74,7 +74,7 @@ def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> Non
             if type(module).__name__ == "DropPath":
                 module.rate = 0.0
         # AdamW turns rounding of a gradient near 0 into a full step; SGD shows the gradient.
-        run.optimiser = torch.optim.SGD(run.method.parameters(), lr=1.0)
+        run.optimizer = torch.optim.SGD(run.method.parameters(), lr=1.0)
         run.sampler.epoch = run.sampler.start = 0
         run.method.train()
         raws = [raw for raw, _ in zip(run.loader, range(accumulate), strict=False)]

@@ -57,7 +57,7 @@ def test_none_leaves_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize("through_import", [False, True])
-def test_mit_fills_every_encoder_and_brings_its_licence(
+def test_mit_fills_every_encoder_and_brings_its_license(
     through_import: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mit_b0.pth"
@@ -67,8 +67,8 @@ def test_mit_fills_every_encoder_and_brings_its_licence(
         import_weights.main(["--from", "segformer", str(path), "--out", str(out)])
         path = out
     net = network("mit_b0", "rgbd")
-    licence = load_pretrained(net, str(path), PREPROCESS)
-    assert "NVIDIA" in licence
+    license = load_pretrained(net, str(path), PREPROCESS)
+    assert "NVIDIA" in license
     assert "no commercial use" in capsys.readouterr().err
     expected = state["block3.1.mlp.dwconv.dwconv.weight"]
     for branch in (net.rgb, net.depth):

@@ -41,7 +41,7 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-# Kills itself while it writes the optimiser state of the checkpoint of step 7, in mid-epoch.
+# Kills itself while it writes the optimizer state of the checkpoint of step 7, in mid-epoch.
 KILLED = """
 import json, os, signal, sys, torch
 from training import checkpoint
@@ -50,7 +50,7 @@ from training.loop import Run
 torch.set_num_threads(int(sys.argv[2]))
 write = checkpoint._write
 def write_or_die(path, data):
-    if "00000007" in str(path) and path.name == "optimiser.pt":
+    if "00000007" in str(path) and path.name == "optimizer.pt":
         path.write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
@@ -206,9 +206,9 @@ def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
         settings(weight_decay=0.5, betas=[0.5, 0.6], ema=0.9, amp="fp16", resume=True), CPU
     )
     changed._resume()
-    assert [g["weight_decay"] for g in changed.optimiser.param_groups] == [0.5, 0.0]
-    assert {g["betas"] for g in changed.optimiser.param_groups} == {(0.5, 0.6)}
-    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (first.optimiser, changed.optimiser)]
+    assert [g["weight_decay"] for g in changed.optimizer.param_groups] == [0.5, 0.0]
+    assert {g["betas"] for g in changed.optimizer.param_groups} == {(0.5, 0.6)}
+    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (first.optimizer, changed.optimizer)]
     assert torch.equal(*moments)
     assert changed.average is not None
     assert_same_weights(changed.average.state, first.method.state_dict())

@@ -133,7 +133,7 @@ def test_modalities_get_their_inputs() -> None:
         assert network.channels == channels
 
 
-def test_score_counts_every_labelled_pixel_at_the_truths_size() -> None:
+def test_score_counts_every_labeled_pixel_at_the_truths_size() -> None:
     samples = []
     for height, width in ((40, 48), (80, 96), (40, 48)):  # one batch of two sizes
         sample, truth = blocks(height, width)

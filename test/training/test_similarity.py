@@ -22,13 +22,13 @@ def of(x: Tensor, y: Tensor, parts: int = 1) -> float:
 
 
 def literal(x: Tensor, y: Tensor) -> float:
-    """HSIC of the two centred Gram matrices over the pixels, normalised."""
+    """HSIC of the two centerd Gram matrices over the pixels, normalized."""
     grams = []
     for v in (x, y):
         rows = v.permute(0, 2, 3, 1).flatten(0, 2).double()
         gram = rows @ rows.T
-        centring = torch.eye(len(rows), dtype=torch.float64) - 1 / len(rows)
-        grams.append(centring @ gram @ centring)
+        centering = torch.eye(len(rows), dtype=torch.float64) - 1 / len(rows)
+        grams.append(centering @ gram @ centering)
     k, m = grams
     return float((k * m).sum() / ((k * k).sum() * (m * m).sum()).sqrt())
 

@@ -3,7 +3,7 @@
 """An own folder of pictures: rgb/, depth/ and labels/ with equal names, and dataset.yaml.
 
 ``dataset.yaml`` says ``classes`` (a list of names, id 0 first) and, where the defaults do not
-fit, ``name``, ``depth_scale`` (metres per tick of 16-bit depth), ``first_id`` (the label value
+fit, ``name``, ``depth_scale`` (meters per tick of 16-bit depth), ``first_id`` (the label value
 of the first class; 1 where 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in pixels).
 ``train.txt``, ``val.txt`` and ``test.txt`` beside it list the names of each split; what is
 missing is held out of the rest.
@@ -43,7 +43,7 @@ class Description:
 
     classes: tuple[str, ...]
     name: str
-    #: Metres per tick of 16-bit depth; float pictures are metres.
+    #: Meters per tick of 16-bit depth; float pictures are meters.
     depth_scale: float = 0.001
     #: Label value of class 0; 1 where the files keep 0 for unlabeled pixels.
     first_id: int = 0
@@ -85,8 +85,8 @@ class FolderSamples:
         if len(set(sizes.values())) > 1:
             seen = ", ".join(f"{k} {w}×{h}" for k, (h, w) in sizes.items())
             raise UsageError(
-                f"{self.root}, sample {name!r}: sizes differ ({seen}); register depth to colour "
-                "and label the colour picture's pixels"
+                f"{self.root}, sample {name!r}: sizes differ ({seen}); register depth to color "
+                "and label the color picture's pixels"
             )
         k = self.description.intrinsics
         return Sample(rgb, depth, labels, name, None if k is None else k.matrix())
@@ -105,7 +105,7 @@ def read_labels(path: Path, description: Description) -> npt.NDArray[np.uint8]:
     if picture.ndim != 2:
         raise UsageError(
             f"{path} has {picture.shape[2]} channels; labels are one-channel pictures of class "
-            "ids, not colours"
+            "ids, not colors"
         )
     ids = picture.astype(np.int64) - description.first_id
     unlabeled = (picture == IGNORE_ID) | (ids < 0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from rgbd_seg_ros.preprocess import Preprocess, normalise_rgb
+from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training import distributed
 from training.config import RunConfig
 from training.data.sample import Sample, Samples
@@ -25,10 +25,10 @@ from training.options import UsageError
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The order of a whole training run, as a pure function of the seed.
 
-    A *step* is one optimiser step over ``batch`` samples of all ranks; each rank computes its
+    A *step* is one optimizer step over ``batch`` samples of all ranks; each rank computes its
     share in ``accumulate`` parts. The last step of an epoch takes what is left, spread as evenly
     as it goes; it is left out if some part would get fewer than ``smallest_part`` samples.
     """
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         whole, left = divmod(self.samples, self.batch)
         return whole + (left >= self.world * self.accumulate * self.smallest_part)
 
@@ -68,10 +68,10 @@ class Plan:
         return (sizes.reshape(self.world, self.accumulate).sum(0) / sizes.sum()).tolist()
 
 
-class PlanSampler(Sampler[list[tuple[int, int]]]):
+class BatchPlanSampler(Sampler[list[tuple[int, int]]]):
     """This rank's parts of an epoch, from a step on, as lists of (epoch, sample)."""
 
-    def __init__(self, plan: Plan, rank: int) -> None:
+    def __init__(self, plan: BatchPlan, rank: int) -> None:
         self.plan, self.rank, self.epoch, self.start = plan, rank, 0, 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -121,10 +121,10 @@ def _worker_options(workers: int, device: torch.device) -> dict[str, Any]:
 
 
 def training_loader(
-    samples: Samples, plan: Plan, config: RunConfig, views: Views, device: torch.device
-) -> tuple[DataLoader[dict[str, Tensor]], PlanSampler]:
+    samples: Samples, plan: BatchPlan, config: RunConfig, views: Views, device: torch.device
+) -> tuple[DataLoader[dict[str, Tensor]], BatchPlanSampler]:
     """The loader and the sampler by which the loop says where to begin."""
-    sampler = PlanSampler(plan, distributed.rank())
+    sampler = BatchPlanSampler(plan, distributed.rank())
     data = Augmented(samples, config, views)
     options = _worker_options(config.workers, device)
     return DataLoader(data, batch_sampler=sampler, **options), sampler
@@ -146,10 +146,10 @@ def scoring_loader(
 def to_batch(
     raw: dict[str, Tensor], preprocess: Preprocess, device: torch.device, channels_last: bool
 ) -> Batch:
-    """Stacked views to normalised tensors on the device."""
+    """Stacked views to normalized tensors on the device."""
     moved = {k: v.to(device, non_blocking=True) for k, v in raw.items()}
-    rgb = normalise_rgb(moved["rgb"], preprocess) * inside(moved["rgb_box"], moved["rgb"])
-    depth = preprocess.depth.normalise(moved["depth"])
+    rgb = normalize_rgb(moved["rgb"], preprocess) * inside(moved["rgb_box"], moved["rgb"])
+    depth = preprocess.depth.normalize(moved["depth"])
     labels = {"rgb": moved["labels_rgb"].long()}
     if "labels_depth" in moved:
         labels["depth"] = moved["labels_depth"].long()

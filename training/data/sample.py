@@ -20,7 +20,7 @@ class Sample:
 
     #: H×W×3 uint8, RGB order.
     rgb: npt.NDArray[np.uint8]
-    #: H×W float32 metres, NaN invalid.
+    #: H×W float32 meters, NaN invalid.
     depth_m: npt.NDArray[np.float32]
     #: H×W uint8 class ids 0..K-1, 255 unlabeled.
     labels: npt.NDArray[np.uint8]

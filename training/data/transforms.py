@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation on typed tensors: flip, zoom, crop with pad, colour jitter; shared or decoupled.
+"""Augmentation on typed tensors: flip, zoom, crop with pad, color jitter; shared or decoupled.
 
 Every random number is a function of (seed, epoch, sample), never of a worker's state, so a
 resumed run draws what the uninterrupted one would have drawn.
@@ -25,7 +25,7 @@ from training.options import UsageError
 
 
 class Labels(tv_tensors.Mask):
-    """H×W uint8 class ids: geometry never mixes two of them, colour never touches them."""
+    """H×W uint8 class ids: geometry never mixes two of them, color never touches them."""
 
 
 class Depth(tv_tensors.Mask):
@@ -46,7 +46,7 @@ functional.register_kernel(functional.resize, tv_tensor_cls=Depth)(_resize_neare
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ViewGeometry:
     """One draw of where the pixels go: mirror, zoom, then crop."""
 
     #: Mirrored left to right.
@@ -74,7 +74,7 @@ class Geometry:
 
 def draw_geometry(
     rng: np.random.Generator, native: tuple[int, int], config: RunConfig
-) -> Geometry:
+) -> ViewGeometry:
     """Draw a view of a picture of ``native`` (height, width)."""
     flip = bool(rng.random() < config.flip)
     zoom = float(rng.choice(config.scales))
@@ -85,10 +85,10 @@ def draw_geometry(
         int(rng.integers(min(0, spare), max(0, spare) + 1))
         for spare in (zoomed[0] - config.size[0], zoomed[1] - config.size[1])
     )
-    return Geometry(flip, zoomed, top, left, config.size, zoom)
+    return ViewGeometry(flip, zoomed, top, left, config.size, zoom)
 
 
-def place(x: Tensor, geometry: Geometry, fill: float) -> Tensor:
+def place(x: Tensor, geometry: ViewGeometry, fill: float) -> Tensor:
     """Move a typed tensor's pixels; what the picture does not cover becomes ``fill``."""
     if geometry.flip:
         x = functional.horizontal_flip(x)
@@ -122,13 +122,13 @@ def depth_values(sample: Sample, config: RunConfig, zoom: float = 1.0) -> Tensor
     """C×H×W values of the depth encoding, before any of the view's geometry.
 
     HHA is made of the whole picture, as on the robot: in a crop without the floor all heights
-    would shift, gravity would be harder to find, and a zoom by nearest neighbour would turn slopes
+    would shift, gravity would be harder to find, and a zoom by nearest neighbor would turn slopes
     into stairs. Of a mirrored room it is the mirrored HHA, so the geometry may follow.
     """
     encoding = encoding_of(config)
-    metres = torch.from_numpy(sample.depth_m)[None, None]
+    meters = torch.from_numpy(sample.depth_m)[None, None]
     if not encoding.needs_intrinsics:
-        return measure(metres / zoom if config.depth_follows_scale else metres, encoding)[0]
+        return measure(meters / zoom if config.depth_follows_scale else meters, encoding)[0]
     if sample.intrinsics is None:
         raise UsageError(
             f"depth_encoding {encoding.kind} needs the camera's intrinsics and {sample.name} has "
@@ -138,7 +138,7 @@ def depth_values(sample: Sample, config: RunConfig, zoom: float = 1.0) -> Tensor
     size = native if config.native else config.size
     intrinsics = resize_intrinsics(torch.from_numpy(sample.intrinsics)[None], native, size)
     gravity = None if sample.gravity is None else torch.from_numpy(sample.gravity)[None]
-    return measure(resize_depth(metres, size), encoding, intrinsics, gravity)[0]
+    return measure(resize_depth(meters, size), encoding, intrinsics, gravity)[0]
 
 
 def jitter(rgb: Tensor, rng: np.random.Generator, strength: tuple[float, ...]) -> Tensor:

@@ -24,7 +24,7 @@ Views = Literal["shared", "decoupled"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learnt, whichever method learns it."""
+    """What is to be learned, whichever method learns it."""
 
     labels: LabelSet
     preprocess: Preprocess
@@ -40,19 +40,19 @@ class Task:
         )
 
     def network(self, spec: NetworkSpec, pretrained: str = "none") -> Network:
-        """A network initialised as :func:`training.pretrained.load_pretrained` says.
+        """A network initialized as :func:`training.pretrained.load_pretrained` says.
 
-        Its attribute ``licence`` is what the run's records will say of the weights.
+        Its attribute ``license`` is what the run's records will say of the weights.
         """
         network = build(spec)
-        network.licence = load_pretrained(network, pretrained, self.preprocess)  # type: ignore[assignment]
+        network.license = load_pretrained(network, pretrained, self.preprocess)  # type: ignore[assignment]
         return network
 
     def teacher(self, source: str, modality: str) -> Frozen:
         """The frozen network of a file, run or bundle, fed as the students are.
 
         Raises:
-            UsageError: none of that modality there, other classes, or another normalisation.
+            UsageError: none of that modality there, other classes, or another normalization.
         """
         network = load_trained(Path(source), modality)
         record = network.record
@@ -79,7 +79,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised pictures on the device."""
+    """Normalized pictures on the device."""
 
     #: B×3×H×W; padding is 0.
     rgb: Tensor
@@ -128,7 +128,7 @@ class Method(nn.Module):
 
 
 class Frozen:
-    """A teacher: in eval mode, without gradient, outside state dict, optimiser and DDP.
+    """A teacher: in eval mode, without gradient, outside state dict, optimizer and DDP.
 
     Not being an ``nn.Module`` is what keeps it out of all three.
     """

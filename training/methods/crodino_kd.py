@@ -38,7 +38,7 @@ class Config:
     auxiliary: bool = opt(True, "L_aux: each half alone must tell the classes")
     auxiliary_skip: bool = opt(True, "the auxiliary decoder sees the low-level features too")
     tau: float = opt(0.07, "temperature of L_con")
-    decoupled: bool = opt(True, "augment colour and depth each by its own draw")
+    decoupled: bool = opt(True, "augment color and depth each by its own draw")
 
     def __post_init__(self) -> None:
         if not 0 <= self.mixup <= 1:
@@ -109,7 +109,7 @@ def orthogonality(inv: Tensor, spec: Tensor) -> Tensor:
 
 
 def embedding(inv: Tensor) -> Tensor:
-    """z: the L2-normalised spatial mean of B×C×h×w, B×C."""
+    """z: the L2-normalized spatial mean of B×C×h×w, B×C."""
     return functional.normalize(inv.float().mean(dim=(2, 3)), dim=1, eps=EPS)
 
 

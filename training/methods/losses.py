@@ -26,7 +26,7 @@ def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Pixel-wise cross entropy, mean over the labelled pixels; 0 without any.
+    """Pixel-wise cross entropy, mean over the labeled pixels; 0 without any.
 
     Args:
         logits: B×K×H×W.

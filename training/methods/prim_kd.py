@@ -89,11 +89,11 @@ class PrimKD(Method):
             return losses
         taught = self.teacher(*batch.inputs(config.teacher_modality))
         if config.alpha:
-            towards, of = taught.logits, output.logits
+            toward, of = taught.logits, output.logits
             if config.kl_direction == "student_teacher":
-                towards, of = of, towards
+                toward, of = of, toward
             chosen = labels if config.kl_pixels == "valid" else None
-            losses["pred"] = config.alpha * kl_divergence(towards, of, chosen)
+            losses["pred"] = config.alpha * kl_divergence(toward, of, chosen)
         if config.beta:
             maps = zip(stages(config.select), self.aligners.values(), strict=True)
             errors = torch.stack(

@@ -21,8 +21,8 @@ from sensor_msgs.msg import Image
 
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 from rgbd_seg_ros.images import stamp_ns, to_frame
-from rgbd_seg_ros.replay.faults import FaultSchedule, Sample, load_faults
-from rgbd_seg_ros.ros.replay.plan import Plan, ReceiveTimes
+from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem, load_faults
+from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
 
 #: A recording is to arrive whole.
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -33,12 +33,12 @@ RELEASE_S = 0.002
 class FaultRepublisher(Node):
     """Subscribes to ``/recorded/TOPIC`` and publishes on ``TOPIC`` what the schedule leaves of it.
 
-    Parameter: ``plan``, path of a :class:`rgbd_seg_ros.ros.replay.plan.Plan`.
+    Parameter: ``plan``, path of a :class:`rgbd_seg_ros.ros.replay.plan.LiveReplayPlan`.
     """
 
     def __init__(self) -> None:
         super().__init__("fault_republisher")
-        plan = Plan.load(Path(self.declare_parameter("plan", "plan.json").value))
+        plan = LiveReplayPlan.load(Path(self.declare_parameter("plan", "plan.json").value))
         self._start_ns = plan.start_ns
         self._schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
         self._receive_times = ReceiveTimes(plan)
@@ -54,7 +54,7 @@ class FaultRepublisher(Node):
         now_ns = self.get_clock().now().nanoseconds
         recorded_ns = self._receive_times.take(stream, stamp_ns(message.header)) or now_ns
         before = to_frame(message, stream)
-        after = self._schedule.apply(stream, Sample(before, recorded_ns), self._start_ns)
+        after = self._schedule.apply(stream, ReceivedItem(before, recorded_ns), self._start_ns)
         if after is None:
             return
         message = changed(message, before, after.item)
@@ -85,7 +85,7 @@ def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Im
     if isinstance(before, Frame) and after.array is before.array:
         return message
     message.height, message.width = after.array.shape[:2]
-    # Colour has become RGB on its way through a Frame; depth keeps its type.
+    # Color has become RGB on its way through a Frame; depth keeps its type.
     known = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
     message.encoding = known[str(after.array.dtype)]
     message.is_bigendian = 0

@@ -24,7 +24,7 @@ PREFIX = "/recorded"
 
 
 @dataclass(frozen=True)
-class Plan:
+class LiveReplayPlan:
     """One bag, looked through before it is played."""
 
     bag: str
@@ -48,7 +48,7 @@ class Plan:
         path.write_text(json.dumps(asdict(self)) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: Path) -> LiveReplayPlan:
         """Read what :meth:`save` wrote."""
         fields = json.loads(path.read_text())
         arrivals = {s: [(a, b) for a, b in pairs] for s, pairs in fields["arrivals"].items()}
@@ -62,7 +62,7 @@ class ReceiveTimes:
     near the edge of a fault would be hit in one replay and not in the other.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LiveReplayPlan) -> None:
         self._times: dict[tuple[Stream, int], deque[int]] = defaultdict(deque)
         for stream, pairs in plan.arrivals.items():
             for stamp, receive_ns in pairs:
@@ -74,7 +74,7 @@ class ReceiveTimes:
         return times.popleft() if times else None
 
 
-def make_plan(bag: Path, faults: str = "") -> Plan:
+def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
     """Look through a bag and a fault schedule.
 
     Args:
@@ -111,7 +111,9 @@ def make_plan(bag: Path, faults: str = "") -> Plan:
             f"{schedule[0]} from {schedule[0].from_s:g} s"
         )
     streams = {stream: topic for topic, stream in topics.streams.items()}
-    return Plan(str(bag), faults, start_ns, end_ns, streams, inputs(topics), arrivals, hits)
+    return LiveReplayPlan(
+        str(bag), faults, start_ns, end_ns, streams, inputs(topics), arrivals, hits
+    )
 
 
 def hit(fault: Fault, arrivals: dict[Stream, list[tuple[int, int]]], start_ns: int) -> int:

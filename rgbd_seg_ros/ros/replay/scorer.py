@@ -25,7 +25,7 @@ from rgbd_seg_ros.frames import NetworkName
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
 from rgbd_seg_ros.replay.runner import Engine, Replay, segment
-from rgbd_seg_ros.replay.source import Source
+from rgbd_seg_ros.replay.source import BagSource
 from rgbd_seg_ros.ros.parameters import NodeConfig, updated
 from rgbd_seg_ros.ros.replay.agreement import (
     Agreement,
@@ -37,7 +37,7 @@ from rgbd_seg_ros.ros.replay.agreement import (
     counters_of,
     events,
 )
-from rgbd_seg_ros.ros.replay.plan import Plan, make_plan
+from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, make_plan
 
 #: So many masks are made again at most, spread evenly; the rest is compared by network alone.
 REMADE = 200
@@ -137,7 +137,7 @@ def needs_intrinsics(engine: Engine) -> tuple[NetworkName, ...]:
 
 
 def replay_offline(
-    plan: Plan, core: Core, engine: Engine, remake: dict[int, NetworkName]
+    plan: LiveReplayPlan, core: Core, engine: Engine, remake: dict[int, NetworkName]
 ) -> Offline:
     """Replay the bag, and make those masks again that both replays have by the same network.
 
@@ -153,13 +153,13 @@ def replay_offline(
         chosen = choose_topics(reader, topics)
         schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
 
-        def counted(source: Source) -> Any:
+        def counted(source: BagSource) -> Any:
             for arrival in source:
                 yield arrival
                 add_to_history(found.history, arrival.receive_ns, counters_of(core))
 
         replay = Replay(core, Decide(engine))
-        for made in replay.run(counted(Source(reader, chosen, schedule, "header"))):
+        for made in replay.run(counted(BagSource(reader, chosen, schedule, "header"))):
             job = made.job
             found.decisions.append(Decision.of(job))
             if remake.get(job.stamp_ns) == job.network:
@@ -192,7 +192,7 @@ def load_engine(config: NodeConfig) -> Engine:
 
 
 def score(
-    plan: Plan, recorded: Path, node: str, config: CoreConfig, engine: Engine
+    plan: LiveReplayPlan, recorded: Path, node: str, config: CoreConfig, engine: Engine
 ) -> dict[str, Any]:
     """Compare, and say what explains each difference.
 
@@ -220,7 +220,11 @@ def score(
 
 
 def summary(
-    plan: Plan, live: Recorded, offline: Offline, compared: Agreement, budgets: dict[str, int]
+    plan: LiveReplayPlan,
+    live: Recorded,
+    offline: Offline,
+    compared: Agreement,
+    budgets: dict[str, int],
 ) -> dict[str, Any]:
     """The score as it is written."""
     remade = [stamp for stamp in offline.masks if stamp in live.masks]
@@ -288,7 +292,7 @@ def main(
         parameters = json.loads(args.parameters.read_text())
         engine = load(updated(NodeConfig(), parameters))
         config = updated(CoreConfig(), parameters)
-        result = score(Plan.load(args.plan), args.recorded, args.node, config, engine)
+        result = score(LiveReplayPlan.load(args.plan), args.recorded, args.node, config, engine)
         args.out.write_text(json.dumps(result, indent=2) + "\n")
     except (ValueError, OSError) as error:
         print(f"replay_score: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from rgbd_seg_ros.fallback import Core, Mode, SensorHealth, State
 from rgbd_seg_ros.fallback import core as core_module
 from rgbd_seg_ros.fallback import health as health_module
 from rgbd_seg_ros.fallback.health import Verdict
-from rgbd_seg_ros.fallback.pairing import Instant, Pairer
+from rgbd_seg_ros.fallback.pairing import FramePair, Pairer
 
 #: Replaces an attribute of a class or module until the test is over.
 Plant = Callable[[Any, str, Any], None]
@@ -32,7 +32,7 @@ def bug(plant: Callable[[Plant], None]) -> Callable[[Plant], None]:
 def a_frame_is_used_twice(plant: Plant) -> None:
     real = Pairer._decide_oldest
 
-    def decide(self: Pairer, stream: Any, now: int, situation: Any) -> Instant | None:
+    def decide(self: Pairer, stream: Any, now: int, situation: Any) -> FramePair | None:
         held = {s: list(h) for s, h in self._held.items()}
         instant = real(self, stream, now, situation)
         if instant is not None and instant.rgb is not None and instant.depth is not None:
@@ -120,7 +120,7 @@ def superseded_jobs_are_not_counted(plant: Plant) -> None:
 def the_older_job_wins(plant: Plant) -> None:
     real = Core._set_job
 
-    def set_job(self: Core, instant: Instant, *, raw: bool) -> None:
+    def set_job(self: Core, instant: FramePair, *, raw: bool) -> None:
         waiting = self._job
         real(self, instant, raw=raw)
         if waiting is not None:
@@ -379,7 +379,7 @@ def unregistered_depth_is_fused(plant: Plant) -> None:
 
 
 @bug
-def raw_depth_competes_with_colour(plant: Plant) -> None:
+def raw_depth_competes_with_color(plant: Plant) -> None:
     real = Core._take_raw
 
     def take(self: Core, frame: Any, situation: Any) -> None:

@@ -15,7 +15,7 @@ and its stamp is at least ``patience`` newer than the last job's, a job follows 
 | raw depth, nothing else serves | 0 | 0 |
 
 Patience is never below one skew, because a frame within it belongs to the last job's instant. The
-primary (colour, or depth where only depth has a network of its own) sets the pace; the other
+primary (color, or depth where only depth has a network of its own) sets the pace; the other
 stream makes no mask between two of its frames, hence one period more, and while the periods are
 not known it makes none if a later frame of the primary is here already.
 
@@ -28,7 +28,7 @@ A frame makes no job while its stream is lost, so the states are checked too: a 
 be OK at its first usable frame unless another one that can serve has had a usable frame within
 two of its periods (250 ms while they are not known). That is how long the robot may be blind on
 good frames: a partner that has just gone is OK in name until it is overdue. Depth that is not
-registered, and raw depth, serve once colour is lost, so there the bound is colour's time-out.
+registered, and raw depth, serve once color is lost, so there the bound is color's time-out.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Oracle:
         self.streams = {s: StreamTruth(self.config) for s in STREAMS}
         self.records: dict[int, Record] = {}
         self.newest: dict[Stream, Frame] = {}
-        #: Is depth registered to colour, as far as is known?
+        #: Is depth registered to color, as far as is known?
         self.aligned = True
         self.last_stamp: int | None = None
         #: Stamp since which no job has come: the last job's, or the first after a change.

@@ -60,7 +60,7 @@ class Sensor:
     jitter: float = 0.0
     #: Share of the period by which its stamps are shifted.
     phase: float = 0.0
-    #: Arrival minus stamp, its jitter (uniform), and its growth per second.
+    #: PendingFrame minus stamp, its jitter (uniform), and its growth per second.
     lag_ms: float = 5.0
     lag_jitter_ms: float = 0.0
     lag_growth_ms: float = 0.0

@@ -19,7 +19,7 @@ T0 = 10**12
 def rgb(
     stamp_ns: int, picture: int = -1, array: Any = None, frame_id: str = "camera", **other: Any
 ) -> Frame:
-    """A usable colour frame; another picture for every stamp unless one is named."""
+    """A usable color frame; another picture for every stamp unless one is named."""
     number = stamp_ns // MS if picture < 0 else picture
     array = RGB[number % len(RGB)] if array is None else array
     return Frame(array, stamp_ns, frame_id, other.pop("encoding", "rgb8"), **other)
@@ -35,7 +35,7 @@ def depth(
 
 
 def black(stamp_ns: int) -> Frame:
-    """An unusable colour frame."""
+    """An unusable color frame."""
     return rgb(stamp_ns, array=np.zeros((8, 8, 3), np.uint8))
 
 
@@ -85,7 +85,7 @@ class Bench:
         return self
 
     def rgb(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
-        """Colour stamped ``stamp`` ms that arrives ``lag`` ms later."""
+        """Color stamped ``stamp`` ms that arrives ``lag`` ms later."""
         return self.offer("rgb", rgb(T0 + round(stamp * MS), **frame), stamp + lag)
 
     def depth(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
@@ -98,7 +98,7 @@ class Bench:
         return self.offer("depth_raw", depth(T0 + round(stamp * MS), **frame), stamp + lag)
 
     def both(self, begin: float, end: float, period: float = 40, lag: float = 0) -> Bench:
-        """Colour and depth of every instant in [begin, end), depth ``lag`` ms after colour."""
+        """Color and depth of every instant in [begin, end), depth ``lag`` ms after color."""
         events = [(t, self.rgb, t, 0.0) for t in np.arange(begin, end, period)]
         events += [(t + lag, self.depth, t, lag) for t in np.arange(begin, end, period)]
         for _, send, stamp, late in sorted(events, key=lambda e: e[0]):

@@ -118,7 +118,7 @@ def test_another_network_is_explained_by_the_partners_fate_alone() -> None:
 
 
 def test_a_stamp_that_only_the_live_replay_has_counts_too() -> None:
-    """Colour is lost, so depth serves alone, under its own stamp: two stamps of one instant."""
+    """Color is lost, so depth serves alone, under its own stamp: two stamps of one instant."""
     live = live_without(50) | {depth_stamp(50): "depth"}
     assert judged(live).unexplained == 2
     result = judged(live, rgb_lost=1)

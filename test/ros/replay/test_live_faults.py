@@ -66,9 +66,9 @@ def test_a_stream_freezes(rig: Any, stream: str, mode: str) -> None:
     rig.check_masks()
 
 
-def test_depth_in_metres_turns_to_nan(make_rig: Callable[..., Any]) -> None:
+def test_depth_in_meters_turns_to_nan(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
-    rig.depth = rig.metres_message
+    rig.depth = rig.meters_message
     rig.activate()
     rig.mode("RGBD")
     rig.good["depth"] = False
@@ -76,12 +76,12 @@ def test_depth_in_metres_turns_to_nan(make_rig: Callable[..., Any]) -> None:
     rig.mode("RGB_ONLY")
     assert last(rig, "reason_depth") == "no_depth"
     rig.good["depth"] = True
-    rig.depth = rig.metres_message
+    rig.depth = rig.meters_message
     rig.mode("RGBD")
     rig.check_masks()
 
 
-def test_colour_with_an_unknown_encoding(rig: Any) -> None:
+def test_color_with_an_unknown_encoding(rig: Any) -> None:
     def wrong(number: int) -> Any:
         message = rig.rgb_message(number)
         message.encoding = "infrared7"
@@ -140,7 +140,7 @@ def test_publishers_restart_with_another_size(rig: Any) -> None:
     assert set(sizes[change:]) == {(60, 80)}
 
 
-def test_colour_driver_dies_and_raw_depth_takes_over(rig: Any) -> None:
+def test_color_driver_dies_and_raw_depth_takes_over(rig: Any) -> None:
     rig.advertise("depth_raw")
     rig.sent["depth_raw"], rig.good["depth_raw"] = {}, True
 

@@ -11,7 +11,7 @@ import pytest
 
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.replay.faults import FaultError
-from rgbd_seg_ros.ros.replay.plan import Plan, ReceiveTimes, make_plan
+from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes, make_plan
 
 MS = 1_000_000
 
@@ -25,7 +25,7 @@ def faults(folder: Path, text: str) -> str:
 def test_a_plan_survives_its_file(recording: Path, tmp_path: Path) -> None:
     plan = make_plan(recording, faults(tmp_path, "- {stream: depth, fault: drop, from: 1}"))
     plan.save(tmp_path / "plan.json")
-    assert Plan.load(tmp_path / "plan.json") == plan
+    assert LiveReplayPlan.load(tmp_path / "plan.json") == plan
     assert set(plan.streams) == {"rgb", "depth"}
     assert set(plan.inputs) == {"rgb/image_raw", "depth/image_raw", "rgb/camera_info"}
 
@@ -49,8 +49,8 @@ def test_messages_of_one_stamp_come_in_their_order(recording: Path) -> None:
 
 
 def test_hits_are_counted_entry_by_entry(recording: Path, tmp_path: Path) -> None:
-    text = "- {stream: depth, fault: drop, from: 1.0, to: 2.0}\n- {fault: colour_driver, from: 30}"
-    # Depth comes 3 ms after colour, which begins the bag: from 1.003 to 1.903 s.
+    text = "- {stream: depth, fault: drop, from: 1.0, to: 2.0}\n- {fault: color_driver, from: 30}"
+    # Depth comes 3 ms after color, which begins the bag: from 1.003 to 1.903 s.
     assert make_plan(recording, faults(tmp_path, text)).hits == [10, 0]
 
 

@@ -105,10 +105,10 @@ def replay(folder: Path, speeds: tuple[float, ...], **arguments: object) -> Resu
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Registered colour and depth of a camera that sees noise. Depth arrives first by 20 ms.
+    """Registered color and depth of a camera that sees noise. Depth arrives first by 20 ms.
 
-    Where colour had to wait for depth, each hiccup of a busy test machine beyond the learned wait
-    would be a mask by colour alone: right for a robot, but no two runs would be alike.
+    Where color had to wait for depth, each hiccup of a busy test machine beyond the learned wait
+    would be a mask by color alone: right for a robot, but no two runs would be alike.
     """
     path = tmp_path_factory.mktemp("bags") / "noise"
     rng = np.random.default_rng(0)

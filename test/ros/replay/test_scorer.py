@@ -20,11 +20,11 @@ from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.labels import INDOOR16
 from rgbd_seg_ros.replay.faults import load_faults
-from rgbd_seg_ros.replay.runner import Made, Replay
-from rgbd_seg_ros.replay.source import Source
+from rgbd_seg_ros.replay.runner import Replay, ReplayResult
+from rgbd_seg_ros.replay.source import BagSource
 from rgbd_seg_ros.ros.replay import scorer
 from rgbd_seg_ros.ros.replay.agreement import counters_of
-from rgbd_seg_ros.ros.replay.plan import Plan, make_plan
+from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, make_plan
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -32,7 +32,7 @@ FAULTS = "- {stream: depth, fault: drop, from: 1.55, to: 2.25}"
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> LiveReplayPlan:
     """Four seconds at 10 Hz, without depth for a while."""
     folder = tmp_path_factory.mktemp("bag")
     rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 class Node:
     """What a node that decides as the offline replay does would publish, to be spoilt."""
 
-    masks: list[Made]
+    masks: list[ReplayResult]
     #: (time, counters) ten times a second.
     looks: list[tuple[int, dict[str, int]]]
     left_out: set[int] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Node:
         return path
 
     @staticmethod
-    def _write(writer: BagWriter, made: Made, *, spoilt: bool) -> None:
+    def _write(writer: BagWriter, made: ReplayResult, *, spoilt: bool) -> None:
         job, labels = made.job, made.result.labels.copy()
         labels[0, 0] ^= spoilt
         writer.image("/segmenter/mask", made.ready_ns, labels, job.stamp_ns, job.frame_id)
@@ -109,13 +109,13 @@ class PixelEngine:
 
 
 @pytest.fixture(scope="module")
-def perfect(plan: Plan) -> Callable[[], Node]:
+def perfect(plan: LiveReplayPlan) -> Callable[[], Node]:
     """Makes nodes that agree with the offline replay in everything."""
     engine = PixelEngine()
     core = Core(networks=engine.available)
     looks: list[tuple[int, dict[str, int]]] = []
 
-    def watched(source: Source) -> Any:
+    def watched(source: BagSource) -> Any:
         for arrival in source:
             yield arrival
             while not looks or looks[-1][0] < arrival.receive_ns - 100 * MS:
@@ -124,14 +124,14 @@ def perfect(plan: Plan) -> Callable[[], Node]:
 
     with BagReader(plan.bag) as reader:
         schedule = load_faults(plan.faults)
-        source = Source(reader, choose_topics(reader, {}), schedule, "header")
+        source = BagSource(reader, choose_topics(reader, {}), schedule, "header")
         masks = list(Replay(core, engine).run(watched(source)))
     looks.append((plan.end_ns, counters_of(core)))
     return lambda: Node(masks, looks)
 
 
 @pytest.fixture
-def score(plan: Plan, tmp_path: Path) -> Callable[[Node], dict[str, Any]]:
+def score(plan: LiveReplayPlan, tmp_path: Path) -> Callable[[Node], dict[str, Any]]:
     """Scores a node's recording."""
 
     def run(node: Node) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_a_node_that_was_never_active_is_bad_input(tmp_path: Path) -> None:
 
 
 def test_exit_code_tells_pass_from_fail_from_bad_input(
-    perfect: Any, plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    perfect: Any, plan: LiveReplayPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.save(tmp_path / "plan.json")
     (tmp_path / "parameters.json").write_text(json.dumps({"device": "cpu", "max_wait_ms": 100}))

@@ -74,7 +74,7 @@ def _label_7(own: Path) -> None:
     cv2.imwrite(str(path), picture)
 
 
-def _colour_labels(own: Path) -> None:
+def _color_labels(own: Path) -> None:
     cv2.imwrite(str(own / "labels" / "frame_004.png"), np.zeros((48, 64, 3), np.uint8))
 
 
@@ -107,7 +107,7 @@ def _unknown_name(own: Path) -> None:
     ("spoil", "message"),
     [
         (_label_7, r"frame_004.png holds label 7, allowed are 0\.\.2 and 255"),
-        (_colour_labels, "frame_004.png has 3 channels"),
+        (_color_labels, "frame_004.png has 3 channels"),
         (_other_size, r"'frame_004': sizes differ \(rgb 64×48, depth 64×48, labels 32×24\)"),
         (_no_depth, "1 samples are incomplete; 'frame_004' has no depth"),
         (_no_classes, "unknown key 'clases'; did you mean 'classes'"),

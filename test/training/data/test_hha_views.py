@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 import torch
 
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from training.config import RunConfig
 from training.data.loader import to_batch
 from training.data.sample import Sample
@@ -26,7 +26,7 @@ CONFIG = RunConfig(depth_encoding="hha", size=(48, 64), flip=0.0, scales=(1.0,))
 def sample() -> Sample:
     room = SceneSource((48, 64), split="val")[1]
     matrix = room.intrinsics.matrix()
-    return Sample(room.rgb, to_metres(room.depth_mm), room.labels, "room", matrix, room.gravity)
+    return Sample(room.rgb, to_meters(room.depth_mm), room.labels, "room", matrix, room.gravity)
 
 
 def levels(sample: Sample, config: RunConfig) -> torch.Tensor:

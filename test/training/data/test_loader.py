@@ -16,7 +16,7 @@ import torch
 
 from training.config import Settings
 from training.data.datasets import open_split
-from training.data.loader import Plan, PlanSampler, training_loader
+from training.data.loader import BatchPlan, BatchPlanSampler, training_loader
 from training.options import UsageError
 
 
@@ -26,10 +26,10 @@ from training.options import UsageError
 def test_every_sample_at_most_once_and_at_most_a_rest_left_out(
     world: int, accumulate: int, samples: int
 ) -> None:
-    plan = Plan(samples, 12, accumulate, world, seed=1, smallest_part=1)
+    plan = BatchPlan(samples, 12, accumulate, world, seed=1, smallest_part=1)
     seen: list[int] = []
     for rank in range(world):
-        sampler = PlanSampler(plan, rank)
+        sampler = BatchPlanSampler(plan, rank)
         batches = list(sampler)
         assert len(batches) == len(sampler) == plan.steps * accumulate
         seen += [index for batch in batches for _, index in batch]
@@ -38,22 +38,22 @@ def test_every_sample_at_most_once_and_at_most_a_rest_left_out(
 
 
 def test_the_global_batch_does_not_depend_on_the_ranks() -> None:
-    plans = [Plan(23, 8, a, w, 5, 1) for w, a in ((1, 1), (2, 1), (2, 2), (4, 1))]
+    plans = [BatchPlan(23, 8, a, w, 5, 1) for w, a in ((1, 1), (2, 1), (2, 2), (4, 1))]
     for step in range(plans[0].steps):
         batches = [sorted(i for part in p.parts(2, step) for i in part) for p in plans]
         assert all(batch == batches[0] for batch in batches)
 
 
 def test_shares_weigh_parts_by_their_samples() -> None:
-    plan = Plan(samples=11, batch=6, accumulate=2, world=2, seed=0, smallest_part=1)
+    plan = BatchPlan(samples=11, batch=6, accumulate=2, world=2, seed=0, smallest_part=1)
     assert [len(p) for p in plan.parts(0, 1)] == [2, 1, 1, 1]
     assert plan.shares(0, 0) == pytest.approx([3 / 6, 3 / 6])
     assert plan.shares(0, 1) == pytest.approx([3 / 5, 2 / 5])
 
 
 def test_epochs_differ_and_a_resumed_one_goes_on_where_it_stopped() -> None:
-    plan = Plan(20, 4, 1, 1, 0, 2)
-    sampler = PlanSampler(plan, 0)
+    plan = BatchPlan(20, 4, 1, 1, 0, 2)
+    sampler = BatchPlanSampler(plan, 0)
     whole = list(sampler)
     sampler.start = 3
     assert list(sampler) == whole[3:]
@@ -63,16 +63,16 @@ def test_epochs_differ_and_a_resumed_one_goes_on_where_it_stopped() -> None:
 
 
 def test_a_rest_of_one_is_left_out_where_batch_norm_needs_two() -> None:
-    assert Plan(9, 4, 1, 1, 0, smallest_part=2).steps == 2
-    assert Plan(10, 4, 1, 1, 0, smallest_part=2).steps == 3
-    assert Plan(9, 4, 1, 1, 0, smallest_part=1).steps == 3
+    assert BatchPlan(9, 4, 1, 1, 0, smallest_part=2).steps == 2
+    assert BatchPlan(10, 4, 1, 1, 0, smallest_part=2).steps == 3
+    assert BatchPlan(9, 4, 1, 1, 0, smallest_part=1).steps == 3
 
 
 def test_impossible_batches_are_refused() -> None:
     with pytest.raises(UsageError, match=r"batch 3 is too small: 2 ranks in 1 parts .* need 4"):
-        Plan(100, 3, 1, 2, 0, 2)
+        BatchPlan(100, 3, 1, 2, 0, 2)
     with pytest.raises(UsageError, match="1 training samples, at least 2"):
-        Plan(1, 4, 1, 1, 0, 2)
+        BatchPlan(1, 4, 1, 1, 0, 2)
 
 
 def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
@@ -81,7 +81,7 @@ def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
     for workers in (0, 2):
         config = settings(workers=workers).run
         samples = open_split(config, "train")
-        plan = Plan(len(samples), 4, 1, 1, 0, 2)
+        plan = BatchPlan(len(samples), 4, 1, 1, 0, 2)
         device = torch.device("cpu")
         loader, sampler = training_loader(samples, plan, config, "decoupled", device)
         sampler.epoch = 1
@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_the_workers_at_work(settings: Callable[..., Settings]) ->
     """In a terminal it reaches them too, and a step or validation may be in progress."""
     config = settings(workers=1).run
     samples = open_split(config, "train")
-    plan = Plan(len(samples), 4, 1, 1, 0, 2)
+    plan = BatchPlan(len(samples), 4, 1, 1, 0, 2)
     loader, _ = training_loader(samples, plan, config, "shared", torch.device("cpu"))
     others = set(multiprocessing.active_children())
     parts = iter(loader)

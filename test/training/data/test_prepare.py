@@ -35,7 +35,7 @@ CLASSES = ["floor", "wall", "thing"]
 
 
 def content(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (BGR), depth in millimetres, class ids of frame ``i``."""
+    """Color (BGR), depth in millimeters, class ids of frame ``i``."""
     rng = np.random.default_rng(i)
     depth = rng.integers(1000, 4000, (H, W)).astype(np.uint16)
     depth[:6] = 0  # a quarter
@@ -205,7 +205,7 @@ def test_too_small_a_disk_is_noticed_before_writing(
 
 
 def test_the_estimate_is_near_the_truth(own: Path, out: Path) -> None:
-    options = sys.modules[source_class("folder").__module__].Options(group="^room.")
+    options = source_class("folder").Options(group="^room.")
     source = source_class("folder")(own, options, False)
     entries = source.entries()
     written = sum(sum(r.bytes.values()) for r in read_index(out).records)
@@ -342,7 +342,7 @@ def test_published_splits_stay(tmp_path: Path) -> None:
         assign_splits(list("ab"), list("xx"), ["test", "train"], 0.5)
 
 
-def test_names_without_scenes_become_blocks_of_neighbours() -> None:
+def test_names_without_scenes_become_blocks_of_neighbors() -> None:
     groups = group_names([f"img_{i:04d}" for i in range(200)], "")
     assert groups[:10] == ["img_/0"] * 10
     assert len(set(groups)) == 20

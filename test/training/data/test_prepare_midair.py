@@ -25,7 +25,7 @@ IDS = np.array([0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13], np.uint8)
 
 
 def content(flight: str, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour, disparity in pixels, class ids of one frame."""
+    """Color, disparity in pixels, class ids of one frame."""
     rng = np.random.default_rng([int(flight[-4:]), frame])
     bgr = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (SIDE, SIDE))
     disparity = rng.uniform(0.2, 4, (SIDE, SIDE)).astype(np.float16)  # 4 to 80 m at this size
@@ -43,7 +43,7 @@ def write_official(root: Path, hdf5: bool = True) -> None:
         for flight in flights:
             kinds = lists.setdefault(flight, {})
             for kind, suffix in (
-                (midair.COLOUR, "JPEG"), (midair.LABELS, "PNG"), (midair.DISPARITY, "PNG"),
+                (midair.COLOR, "JPEG"), (midair.LABELS, "PNG"), (midair.DISPARITY, "PNG"),
             ):  # fmt: skip
                 (setup / kind / flight).mkdir(parents=True)
                 kinds[kind] = [f"{kind}/{flight}/{i:06d}.{suffix}" for i in range(FRAMES)]
@@ -114,17 +114,17 @@ def test_windows_paths_in_the_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "metres"), [(512, 1.0), (51.2, 10.0), (1, 512.0), (0.0078125, 655.34)]
+    ("pixels", "meters"), [(512, 1.0), (51.2, 10.0), (1, 512.0), (0.0078125, 655.34)]
 )
-def test_disparity_is_a_float16_bit_pattern(pixels: float, metres: float) -> None:
+def test_disparity_is_a_float16_bit_pattern(pixels: float, meters: float) -> None:
     bits = np.array([[pixels]], np.float16).view(np.uint16)
-    assert midair.disparity_to_metres(bits, 512)[0, 0] == pytest.approx(metres, rel=1e-3)
+    assert midair.disparity_to_meters(bits, 512)[0, 0] == pytest.approx(meters, rel=1e-3)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
 def test_no_disparity_is_no_depth(bad: float) -> None:
     bits = np.array([[bad]], np.float16).view(np.uint16)
-    assert np.isnan(midair.disparity_to_metres(bits, 512)[0, 0])
+    assert np.isnan(midair.disparity_to_meters(bits, 512)[0, 0])
 
 
 SPRING = "PLE_training/spring"
@@ -204,7 +204,7 @@ def test_depth_maps_in_place_of_disparity_are_noticed(
 ) -> None:
     write_official(tmp_path / "in")
     for path in (tmp_path / "in").rglob("stereo_disparity/*/*.PNG"):
-        depth = np.full((SIDE, SIDE), 50, np.float16)  # metres: would be 0.3 m
+        depth = np.full((SIDE, SIDE), 50, np.float16)  # meters: would be 0.3 m
         cv2.imwrite(str(path), depth.view(np.uint16))
     assert prepare(tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err

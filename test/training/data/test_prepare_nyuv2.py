@@ -188,7 +188,7 @@ def test_defects_are_one_line_and_code_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_depth_in_millimetres_is_noticed_and_mended(
+def test_depth_in_millimeters_is_noticed_and_mended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = write_official(tmp_path / "in", depths=arrays()["depths"] * 1000)

@@ -21,7 +21,7 @@ HERE = ("2_10", "3_13", "6_7", "7_13")
 
 
 def content(scene: str) -> dict[str, np.ndarray]:
-    """RGBIR channels, grey nDSM and class ids (255 unlabeled) of a scene."""
+    """RGBIR channels, gray nDSM and class ids (255 unlabeled) of a scene."""
     rng = np.random.default_rng(sum(map(ord, scene)))
     labels = rng.integers(0, 6, (SIDE, SIDE)).astype(np.uint8)
     labels[:3] = 255
@@ -104,7 +104,7 @@ def test_labels_unpacked_without_a_folder(tmp_path: Path) -> None:
     assert read_index(tmp_path / "loose").records == read_index(tmp_path / "out").records
 
 
-def test_metres_of_a_float_ndsm(tmp_path: Path) -> None:
+def test_meters_of_a_float_ndsm(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     height = np.full((SIDE, SIDE), 3.5, np.float32)
     height[0, 0] = np.nan
@@ -118,7 +118,7 @@ def test_metres_of_a_float_ndsm(tmp_path: Path) -> None:
     assert "nDSM" in read_index(tmp_path / "out").quantity
 
 
-def test_slightly_wrong_colours_are_accepted(tmp_path: Path) -> None:
+def test_slightly_wrong_colors_are_accepted(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     path = tmp_path / "in" / potsdam.LABELS / "top_potsdam_2_10_label.tif"
     picture = cv2.imread(str(path))
@@ -136,7 +136,7 @@ def _paint_purple(root: Path) -> None:
     cv2.imwrite(str(path), picture)
 
 
-def _paint_grey(root: Path) -> None:
+def _paint_gray(root: Path) -> None:
     path = root / potsdam.LABELS / "top_potsdam_6_7_label.tif"
     picture = cv2.imread(str(path))
     picture[5, 7] = 128
@@ -159,7 +159,7 @@ DEFECTS = {
         lambda r: [p.unlink() for p in (r / potsdam.NDSM).glob("dsm_potsdam_02_10*")],
         "02_10_normalized_lastools.jpg is missing; official page",
     ),
-    "no colour": (
+    "no color": (
         lambda r: (r / potsdam.IRRG / "top_potsdam_2_10_IRRG.tif").unlink(),
         "top_potsdam_2_10_IRRG.tif is missing",
     ),
@@ -168,8 +168,8 @@ DEFECTS = {
         lambda r: _cut(r / potsdam.LABELS / "top_potsdam_2_10_label.tif"),
         "truncated or no picture",
     ),
-    "seventh class": (_paint_purple, "1 pixels of unknown colour, the first (255, 0, 255) at row"),
-    "grey": (_paint_grey, "pixels of unknown colour, the first (128, 128, 128)"),
+    "seventh class": (_paint_purple, "1 pixels of unknown color, the first (255, 0, 255) at row"),
+    "gray": (_paint_gray, "pixels of unknown color, the first (128, 128, 128)"),
     "too narrow": (_narrow, "is (96, 94), its labels are (96, 96)"),
 }
 

@@ -33,7 +33,7 @@ TEST = {0, 4}
 
 
 def content(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (BGR), depth in millimetres, labels of frame ``i``."""
+    """Color (BGR), depth in millimeters, labels of frame ``i``."""
     h, w = FRAMES[i][1]
     rng = np.random.default_rng(i)
     bgr = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (w, h))
@@ -55,7 +55,7 @@ def cells(words: list[str]) -> np.ndarray:
 
 
 def write_official(root: Path, rotate: bool = True) -> None:
-    tilt = np.radians(20)  # looks 20° down: the optical axis leans towards the floor
+    tilt = np.radians(20)  # looks 20° down: the optical axis leans toward the floor
     rotation = np.array(
         [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
     )
@@ -177,7 +177,7 @@ def test_raw_depth(tmp_path: Path) -> None:
 
 def test_the_bit_rotation_undoes_the_files() -> None:
     every = np.arange(65536, dtype=np.uint16)[None]
-    depth = sunrgbd.depth_metres(rotate_left(every), 0.001)[0]
+    depth = sunrgbd.depth_meters(rotate_left(every), 0.001)[0]
     assert np.isnan(depth[0])
     np.testing.assert_allclose(depth[1:], np.minimum(np.arange(1, 65536), 8000) / 1000, rtol=1e-6)
 

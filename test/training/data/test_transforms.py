@@ -13,14 +13,14 @@ import torch
 from torchvision import tv_tensors
 
 from rgbd_seg_ros.depth import DepthEncoding
-from rgbd_seg_ros.preprocess import IMAGENET_MEAN, Preprocess, normalise_rgb
+from rgbd_seg_ros.preprocess import IMAGENET_MEAN, Preprocess, normalize_rgb
 from training.config import RunConfig
 from training.data.loader import inside, to_batch
 from training.data.sample import Sample
-from training.data.transforms import Depth, Geometry, Labels, augment, draw_geometry, place
+from training.data.transforms import Depth, Labels, ViewGeometry, augment, draw_geometry, place
 
 NATIVE = (40, 56)
-#: Class 0..6 in blocks of 8 columns × 10 rows; colour and depth spell the same class.
+#: Class 0..6 in blocks of 8 columns × 10 rows; color and depth spell the same class.
 CLASS = (np.arange(40)[:, None] // 10 * 7 + np.arange(56)[None, :] // 8) % 7
 BIG = RunConfig(size=(96, 128), jitter=(0, 0, 0, 0))
 
@@ -33,14 +33,14 @@ def coded_sample() -> Sample:
 
 
 def agreement(labels: torch.Tensor, code: torch.Tensor) -> float:
-    """Share of labelled pixels whose code is their class; edges may mix by interpolation."""
+    """Share of labeled pixels whose code is their class; edges may mix by interpolation."""
     known = labels != 255
     return float((labels[known] == code[known]).float().mean())
 
 
 @pytest.mark.parametrize("size", [(40, 56), (96, 128), (32, 33)])
 @pytest.mark.parametrize("native", [True, False])
-def test_shared_views_keep_colour_depth_and_label_aligned(
+def test_shared_views_keep_color_depth_and_label_aligned(
     size: tuple[int, int], native: bool
 ) -> None:
     config = dataclasses.replace(BIG, size=size, native=native, flip=0.5)
@@ -54,8 +54,8 @@ def test_shared_views_keep_colour_depth_and_label_aligned(
         from_depth = (view["depth"][0] - 1).nan_to_num(nan=255)
         # Nearest for both: not one pixel may differ.
         assert torch.equal(labels, from_depth.to(torch.uint8))
-        from_colour = (view["rgb"][0].float() / 30).round()
-        assert agreement(labels, from_colour) > 0.8
+        from_color = (view["rgb"][0].float() / 30).round()
+        assert agreement(labels, from_color) > 0.8
 
 
 def test_decoupled_views_have_their_own_truth() -> None:
@@ -65,8 +65,8 @@ def test_decoupled_views_have_their_own_truth() -> None:
         view = augment(coded_sample(), config, True, epoch=0, index=index)
         from_depth = (view["depth"][0] - 1).nan_to_num(nan=255).to(torch.uint8)
         assert torch.equal(view["labels_depth"], from_depth)
-        from_colour = (view["rgb"][0].float() / 30).round()
-        assert agreement(view["labels_rgb"], from_colour) > 0.8
+        from_color = (view["rgb"][0].float() / 30).round()
+        assert agreement(view["labels_rgb"], from_color) > 0.8
         differ += not torch.equal(view["labels_rgb"], view["labels_depth"])
     assert differ >= 10, "two draws are two draws"
 
@@ -87,7 +87,7 @@ def test_the_draw_is_a_function_of_seed_epoch_and_sample() -> None:
         assert not same(first, views(**other))
 
 
-def test_padding_is_zero_after_normalisation_and_unlabeled() -> None:
+def test_padding_is_zero_after_normalization_and_unlabeled() -> None:
     config = dataclasses.replace(BIG, scales=(0.25,), native=True)  # a 10×14 picture in 96×128
     view = augment(coded_sample(), config, False, 0, 0)
     raw = {key: value[None] for key, value in view.items()}
@@ -98,13 +98,13 @@ def test_padding_is_zero_after_normalisation_and_unlabeled() -> None:
     assert (batch.rgb[0, :, outside] == 0).all()
     assert (batch.depth[0, :, outside] == 0).all()
     assert (batch.labels["rgb"][0, outside] == 255).all()
-    shown = normalise_rgb(raw["rgb"], preprocess)[0, :, ~outside]
+    shown = normalize_rgb(raw["rgb"], preprocess)[0, :, ~outside]
     assert torch.equal(batch.rgb[0, :, ~outside], shown)
     assert batch.rgb.is_contiguous(memory_format=torch.channels_last)
     assert batch.labels["depth"] is batch.labels["rgb"] is batch.labels["rgbd"]
 
 
-def test_jitter_changes_colour_only() -> None:
+def test_jitter_changes_color_only() -> None:
     still = augment(coded_sample(), BIG, False, 0, 3)
     lively = augment(
         coded_sample(), dataclasses.replace(BIG, jitter=(0.5, 0.5, 0.5, 0.1)), False, 0, 3
@@ -115,16 +115,16 @@ def test_jitter_changes_colour_only() -> None:
 
 
 @pytest.mark.parametrize(("follows", "nearest_m"), [(False, 1.0), (True, 0.5)])
-def test_metres_are_kept_unless_asked(follows: bool, nearest_m: float) -> None:
+def test_meters_are_kept_unless_asked(follows: bool, nearest_m: float) -> None:
     config = dataclasses.replace(BIG, scales=(2.0,), depth_follows_scale=follows)
     depth = augment(coded_sample(), config, False, 0, 0)["depth"]
     assert float(depth.nan_to_num(nan=9).min()) == nearest_m
 
 
 def test_pixels_of_a_mask_and_a_picture_go_to_the_same_place() -> None:
-    """Nearest with half-pixel centres: a mask enlarged by 2 repeats each id twice, exactly."""
+    """Nearest with half-pixel centers: a mask enlarged by 2 repeats each id twice, exactly."""
     labels = Labels(torch.tensor([[0, 1, 2]], dtype=torch.uint8))
-    view = Geometry(flip=True, zoomed=(2, 6), top=0, left=1, crop=(2, 6))
+    view = ViewGeometry(flip=True, zoomed=(2, 6), top=0, left=1, crop=(2, 6))
     expected = torch.tensor([[2, 1, 1, 0, 0, 9], [2, 1, 1, 0, 0, 9]], dtype=torch.uint8)
     assert torch.equal(place(labels, view, 9), expected)
     depth = Depth(torch.tensor([[[1.0, float("nan"), 3.0]]]))
@@ -133,7 +133,7 @@ def test_pixels_of_a_mask_and_a_picture_go_to_the_same_place() -> None:
     row = torch.tensor([nan, 1.0, 1.0, nan, nan, 3.0])
     torch.testing.assert_close(out[0, 0].as_subclass(torch.Tensor), row, equal_nan=True)
     image = tv_tensors.Image(torch.tensor([[[0, 100, 200]]], dtype=torch.uint8).expand(3, 1, 3))
-    shrunk = place(image, Geometry(False, (1, 1), 0, 0, (1, 1)), 0)
+    shrunk = place(image, ViewGeometry(False, (1, 1), 0, 0, (1, 1)), 0)
     assert abs(int(shrunk[0, 0, 0]) - 100) <= 1
 
 

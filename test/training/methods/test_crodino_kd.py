@@ -168,7 +168,7 @@ def test_every_term_equals_the_literal_formula() -> None:
                            "orth", "con"}  # fmt: skip
 
 
-def test_mixup_towards_the_other_swaps_the_shares() -> None:
+def test_mixup_toward_the_other_swaps_the_shares() -> None:
     batch = a_batch()
     own = build(mixup=0.25).eval()(batch)
     other = build(mixup=0.75, mixup_direction="other").eval()(batch)

@@ -59,9 +59,9 @@ def test_a_frozen_teacher_is_nobodys_parameter_but_moves_along() -> None:
     assert sum(len(group["params"]) for group in groups) == 2
     method.train()
     assert not method.teacher.module.training
-    optimiser = torch.optim.SGD(method.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(method.parameters(), lr=1.0)
     sum(method(a_batch()).values()).backward()
-    optimiser.step()
+    optimizer.step()
     for name, value in method.teacher.module.state_dict().items():
         assert torch.equal(value, before[name])
     method.to(torch.float64)

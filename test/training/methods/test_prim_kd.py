@@ -210,10 +210,10 @@ def test_training_moves_the_student_and_never_the_teacher(
     student = {k: v.clone() for k, v in method.students.state_dict().items()}
     method.train()
     assert not teacher.training
-    optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
     torch.stack(list(method(a_batch()).values())).sum().backward()
     assert all(p.grad is not None for p in method.parameters())  # as DDP wants it
-    optimiser.step()
+    optimizer.step()
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
     assert any(not torch.equal(v, student[k]) for k, v in method.students.state_dict().items())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.options import lookup
 
-#: Data set → (module, source class). Each module also holds the class's ``Options``.
+#: Data set → (module, source class). Its attribute ``Options`` is the dataclass of its options.
 DATASETS: dict[str, tuple[str, str]] = {
     "nyuv2": ("nyuv2", "NYUv2"),
     "sunrgbd": ("sunrgbd", "SunRGBD"),

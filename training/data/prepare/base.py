@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rgbd_seg_ros.labels import LabelSet
 from training.options import UsageError
 
-#: Metres of a plausible median depth: a hand's length to the far end of a hall.
+#: Meters of a plausible median depth: a hand's length to the far end of a hall.
 PLAUSIBLE_M = (0.3, 60.0)
 
 
@@ -41,7 +41,7 @@ class Picture:
 
     #: H×W×3 uint8, RGB order.
     rgb: npt.NDArray[np.uint8]
-    #: H×W metres, NaN invalid.
+    #: H×W meters, NaN invalid.
     depth_m: npt.NDArray[np.float32]
     #: H×W class ids 0..K-1, 255 unlabeled.
     labels: npt.NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Picture:
     gravity: tuple[float, float, float] | None = None
 
 
-class Source:
+class RawDataset:
     """The official files of one data set, found and checked. Subclasses set the attributes."""
 
     #: Name of the data set, and the page where its files are.
@@ -59,13 +59,13 @@ class Source:
     page: ClassVar[str]
     #: What the 16-bit depth PNG holds, for people.
     quantity: ClassVar[str] = "metric depth"
-    #: Median depth in metres below or above which the unit must be wrong.
+    #: Median depth in meters below or above which the unit must be wrong.
     plausible_m: ClassVar[tuple[float, float]] = PLAUSIBLE_M
     #: Whether :attr:`expected` is the publisher's count (a mismatch is an error) or a paper's.
     expected_is_official: ClassVar[bool] = True
 
     label_set: LabelSet
-    #: Metres per tick of the depth PNG that is written.
+    #: Meters per tick of the depth PNG that is written.
     depth_scale: float = 0.001
     #: Frames per split, or ``all``, of the complete data set.
     expected: Mapping[str, int]
@@ -189,7 +189,7 @@ def read_picture(path: Path, channels: int | None = None) -> npt.NDArray[Any]:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     if channels == 1 and picture.ndim == 3:
         if not (picture == picture[..., :1]).all():
-            raise UsageError(f"{path} is a colour picture; one channel is expected")
+            raise UsageError(f"{path} is a color picture; one channel is expected")
         picture = np.ascontiguousarray(picture[..., 0])
     return picture
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from training.data.prepare.index import SPLITS, STREAMS, Index, Record, read_index, sha256
 from training.runlog import table, tracked
 
@@ -25,7 +25,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
 @dataclass
-class Tally:
+class CardStatistics:
     """Sums over the frames of one split."""
 
     frames: int = 0
@@ -51,7 +51,7 @@ def check(root: Path, sheet: Path | None = None) -> dict[str, Any]:
         UsageError: no index, or a defective one.
     """
     index = read_index(root)
-    tallies = {split: Tally() for split in SPLITS}
+    tallies = {split: CardStatistics() for split in SPLITS}
     problems: list[str] = []
     for record in tracked(index.records, len(index.records), "checking"):
         arrays = load(root, record, problems)
@@ -84,7 +84,7 @@ def load(root: Path, record: Record, problems: list[str]) -> dict[str, npt.NDArr
 
 
 def count(
-    tally: Tally,
+    tally: CardStatistics,
     arrays: dict[str, npt.NDArray[Any]],
     record: Record,
     index: Index,
@@ -110,7 +110,9 @@ def count(
     tally.ticks += np.bincount(ticks.ravel(), minlength=65536)
 
 
-def to_card(index: Index, tallies: dict[str, Tally], problems: list[str]) -> dict[str, Any]:
+def to_card(
+    index: Index, tallies: dict[str, CardStatistics], problems: list[str]
+) -> dict[str, Any]:
     """The card as plain JSON values."""
     train = tallies["train"]
     labeled = {s: max(1, t.pixels - t.unlabeled) for s, t in tallies.items()}
@@ -147,7 +149,7 @@ def to_card(index: Index, tallies: dict[str, Tally], problems: list[str]) -> dic
 
 
 def percentiles(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
-    """``{"p50": metres}`` of the valid depth; empty without any."""
+    """``{"p50": meters}`` of the valid depth; empty without any."""
     sums = np.cumsum(ticks[1:])
     if not sums[-1]:
         return {}
@@ -159,7 +161,7 @@ def percentiles(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
 
 
 def moments(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
-    """Mean and deviation of depth (m) and of its inverse (1/m): what training normalises with."""
+    """Mean and deviation of depth (m) and of its inverse (1/m): what training normalizes with."""
     weights = ticks[1:].astype(np.float64)
     if not weights.sum():
         return {}
@@ -192,7 +194,7 @@ def to_text(card: dict[str, Any]) -> str:
         f"({card['cameras']} cameras), {card['frames_with_gravity']} with gravity",
         f"depth ({card['depth_quantity']}), m: {depth}; {100 * card['invalid_depth_share']:.1f} % "
         "invalid",
-        f"to normalise depth with: {train}",
+        f"to normalize depth with: {train}",
         table(classes),
         f"unlabeled: {100 * card['unlabeled_share']:.1f} %",
         f"twelve pictures: {card['pictures']}",
@@ -207,7 +209,7 @@ def to_text(card: dict[str, Any]) -> str:
 
 
 def write_sheet(path: Path, root: Path, index: Index, height: int = 150) -> None:
-    """Twelve frames, each as colour, depth and labels side by side, two frames per row."""
+    """Twelve frames, each as color, depth and labels side by side, two frames per row."""
     chosen = sorted(index.records, key=lambda r: sha256(r.name.encode()))[:PICTURES]
     strips = []
     for record in sorted(chosen, key=lambda r: (r.split, r.name)):
@@ -230,13 +232,13 @@ def draw(root: Path, record: Record, index: Index, height: int) -> npt.NDArray[n
     if arrays is None or any(a is None for a in arrays.values()):
         return None
     rgb = cv2.cvtColor(arrays["rgb"], cv2.COLOR_BGR2RGB)
-    depth = to_metres(arrays["depth"], index.depth_scale)
+    depth = to_meters(arrays["depth"], index.depth_scale)
     far = float(np.nanpercentile(depth, 95)) if np.isfinite(depth).any() else 1.0
     pictures = [rgb, colorize_depth(depth, far), overlay(rgb, arrays["labels"], index.label_set)]
     width = max(1, round(height * record.size[1] / record.size[0]))
     small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures]
     strip: npt.NDArray[np.uint8] = np.hstack(small).astype(np.uint8)
     text = f"{record.split} {record.name}"
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(strip, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness)
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(strip, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, thickness)
     return strip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from rgbd_seg_ros.labels import LabelSet
-from training.data.prepare.base import Entry, Picture, Source, need, read_picture
+from training.data.prepare.base import Entry, Picture, RawDataset, need, read_picture
 from training.options import UsageError, opt
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ BLOCK = 50
 
 
 @dataclass(frozen=True)
-class Options:
+class FolderOptions:
     """What can be chosen for an own folder. The rest is said by its dataset.yaml."""
 
-    depth_unit: float = opt(0.0, "metres per unit of depth; 0: as dataset.yaml says, or 0.001")
-    tick: float = opt(0.001, "metres per tick to write float depth with; 65534 is the farthest")
+    depth_unit: float = opt(0.0, "meters per unit of depth; 0: as dataset.yaml says, or 0.001")
+    tick: float = opt(0.001, "meters per tick to write float depth with; 65534 is the farthest")
     group: str = opt("", "regular expression; what it matches in a name is the frame's scene")
 
     def __post_init__(self) -> None:
@@ -42,13 +42,15 @@ class Options:
             raise UsageError(f"group {self.group!r} is no regular expression: {error}") from error
 
 
-class OwnFolder(Source):
+class OwnFolder(RawDataset):
     """What ``--data folder`` reads, checked once and indexed."""
 
     name: ClassVar[str] = "folder"
     page: ClassVar[str] = "docs/data.md, own pictures"
 
-    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+    Options = FolderOptions
+
+    def __init__(self, root: Path, options: FolderOptions, partial: bool) -> None:
         from training.data.folder import _files, read_description
 
         need(root, ["dataset.yaml", "rgb", "depth", "labels"], self.page)
@@ -92,13 +94,13 @@ class OwnFolder(Source):
 
     def read(self, entry: Entry) -> Picture:
         """A triple, with the unit that was asked for."""
-        from rgbd_seg_ros.depth import to_metres
+        from rgbd_seg_ros.depth import to_meters
         from training.data.folder import read_labels
 
         rgb_path, depth_path, label_path = entry.key
         raw = read_picture(depth_path, 1)
         try:
-            depth = to_metres(raw, self.depth_unit)
+            depth = to_meters(raw, self.depth_unit)
         except ValueError as error:
             raise UsageError(f"{depth_path}: {error}") from error
         if (raw.dtype.kind == "f") != self._float:
@@ -114,7 +116,7 @@ class OwnFolder(Source):
 def group_names(names: list[str], pattern: str) -> list[str]:
     """The group of each of the sorted names.
 
-    What ``pattern`` matches; without it, blocks of up to 50 neighbours among the names that
+    What ``pattern`` matches; without it, blocks of up to 50 neighbors among the names that
     differ in their last number only: ``kitchen_0007`` → ``kitchen_/0``.
     """
     if pattern:

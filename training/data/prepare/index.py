@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one prepared layout: pictures, index.json, and the reader for training and evaluation.
 
-rgb/NAME.png      8-bit colour
-depth/NAME.png    16-bit ticks of ``depth.scale_m`` metres, 0 invalid
+rgb/NAME.png      8-bit color
+depth/NAME.png    16-bit ticks of ``depth.scale_m`` meters, 0 invalid
 labels/NAME.png   8-bit class ids from 0, 255 unlabeled
 index.json        frames with split, group, intrinsics, gravity, sizes and sha256
 dataset.yaml, train.txt, val.txt, test.txt    the same for the ``folder`` reader
@@ -56,7 +56,7 @@ class Index:
     #: Data set it was made of, such as ``nyuv2``.
     dataset: str
     label_set: LabelSet
-    #: Metres per tick of the depth pictures, and what they hold.
+    #: Meters per tick of the depth pictures, and what they hold.
     depth_scale: float
     quantity: str
     #: What the preparation was told, and the files it was made of.
@@ -112,7 +112,7 @@ def read_index(root: Path) -> Index:
                 f"{path} has format {document['format']}, known is {FORMAT}; prepare anew"
             )
         names = document["label_set"]
-        palette = tuple(tuple(colour) for colour in names["palette"])
+        palette = tuple(tuple(color) for color in names["palette"])
         return Index(
             document["dataset"],
             LabelSet(names["name"], tuple(names["classes"]), palette),
@@ -144,7 +144,7 @@ def assign_splits(
 ) -> list[str]:
     """The split of each frame: as published, else held out by group.
 
-    Groups, not frames, are held out: neighbours in a video or crops of one scene are near twins.
+    Groups, not frames, are held out: neighbors in a video or crops of one scene are near twins.
     Which ones depends on the hash of their names alone. Where nothing is published as ``test``,
     that is held out first.
     """

@@ -16,7 +16,7 @@ from rgbd_seg_ros.labels import IGNORE_ID, MIDAIR13
 from training.data.prepare.base import (
     Entry,
     Picture,
-    Source,
+    RawDataset,
     class_ids,
     open_hdf5,
     packed,
@@ -25,12 +25,12 @@ from training.data.prepare.base import (
 from training.options import UsageError, opt
 
 RECORDS = "sensor_records.hdf5"
-COLOUR, LABELS, DISPARITY = "color_left", "segmentation", "stereo_disparity"
+COLOR, LABELS, DISPARITY = "color_left", "segmentation", "stereo_disparity"
 #: Published id → class id; 7 is "empty".
 LABEL_TABLE = np.array(
     [0, 1, 2, 3, 4, 5, 6, IGNORE_ID, 7, 8, 9, 10, 11, 12], np.uint8
 )  # fmt: skip
-#: Depth in metres times disparity in pixels: 512 px of focal length (90° over 1024 px) × 1 m.
+#: Depth in meters times disparity in pixels: 512 px of focal length (90° over 1024 px) × 1 m.
 FOCAL_BASELINE = 512.0
 SIDE = 1024
 #: The depth PNG's last tick at 1 cm; the sky, 0.008 px of disparity, is set to it.
@@ -38,7 +38,7 @@ FAR_M = 655.34
 
 
 @dataclass(frozen=True)
-class Options:
+class MidAirOptions:
     """What can be chosen for Mid-Air."""
 
     environment: str = opt("PLE", "PLE or Kite: folders NAME_training and NAME_test")
@@ -50,7 +50,7 @@ class Options:
             raise UsageError(f"every must be 1 or more, got {self.every}")
 
 
-class MidAir(Source):
+class MidAir(RawDataset):
     """PLE in spring, every 8th frame: 6,859 frames of 1024×1024, 13 classes."""
 
     name: ClassVar[str] = "midair"
@@ -63,7 +63,9 @@ class MidAir(Source):
     #: 6,859 is what the CroDiNo-KD paper counts.
     expected_is_official: ClassVar[bool] = False
 
-    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+    Options = MidAirOptions
+
+    def __init__(self, root: Path, options: MidAirOptions, partial: bool) -> None:
         self.options, self.partial, self.root = options, partial, root
         self.label_set = MIDAIR13
         self.depth_scale = 0.01
@@ -84,7 +86,7 @@ class MidAir(Source):
         if "train" not in self.parts:
             raise UsageError(
                 f"{root} lacks {options.environment}_training/{options.setup} with the folders "
-                f"{COLOUR}, {LABELS}, {DISPARITY} and {RECORDS}; official page: {self.page}"
+                f"{COLOR}, {LABELS}, {DISPARITY} and {RECORDS}; official page: {self.page}"
             )
         self.files = [p / RECORDS for p in self.parts.values() if (p / RECORDS).is_file()]
 
@@ -95,9 +97,9 @@ class MidAir(Source):
             # Without test flights the test split is held out of the training flights.
             published = split if len(self.parts) > 1 else None
             for flight, frames in sorted(flights(part).items()):
-                for colour in frames[:: self.options.every]:
-                    stem = Path(colour).stem
-                    paths = (part / colour, *(
+                for color in frames[:: self.options.every]:
+                    stem = Path(color).stem
+                    paths = (part / color, *(
                         _picture(part / kind / flight / stem) for kind in (LABELS, DISPARITY)
                     ))  # fmt: skip
                     lacking = [p for p in paths if not p.is_file()]
@@ -115,28 +117,28 @@ class MidAir(Source):
 
     def read(self, entry: Entry) -> Picture:
         """One frame of the left camera."""
-        colour, segmentation, disparity = entry.key
-        rgb = read_picture(colour, 3)
+        color, segmentation, disparity = entry.key
+        rgb = read_picture(color, 3)
         raw = read_picture(segmentation, 1)
         if rgb.shape[:2] != (SIDE, SIDE) and not self.partial:
-            raise UsageError(f"{colour} is {rgb.shape[:2]}, published are {SIDE}×{SIDE}")
+            raise UsageError(f"{color} is {rgb.shape[:2]}, published are {SIDE}×{SIDE}")
         bits = read_picture(disparity, 1)
         if bits.dtype != np.uint16:
             raise UsageError(f"{disparity} is {bits.dtype}; a 16-bit PNG of float16 is expected")
         width = rgb.shape[1]
-        centre = (width - 1) / 2
+        center = (width - 1) / 2
         return Picture(
             rgb,
-            disparity_to_metres(bits, FOCAL_BASELINE * width / SIDE),
+            disparity_to_meters(bits, FOCAL_BASELINE * width / SIDE),
             class_ids(raw, LABEL_TABLE, str(segmentation)),
-            (width / 2, width / 2, centre, centre),
+            (width / 2, width / 2, center, center),
         )
 
 
-def disparity_to_metres(
+def disparity_to_meters(
     bits: npt.NDArray[np.uint16], focal_baseline: float
 ) -> npt.NDArray[np.float32]:
-    """H×W bit patterns of float16 disparity in pixels → metres; at most 655.34, NaN invalid."""
+    """H×W bit patterns of float16 disparity in pixels → meters; at most 655.34, NaN invalid."""
     disparity = bits.view(np.float16).astype(np.float32)
     valid = np.isfinite(disparity) & (disparity > 0)
     depth = np.minimum(focal_baseline / np.where(valid, disparity, 1), FAR_M)
@@ -144,12 +146,12 @@ def disparity_to_metres(
 
 
 def flights(part: Path) -> dict[str, list[str]]:
-    """Flight → relative paths of its colour pictures, from the HDF5 file or from the folders."""
+    """Flight → relative paths of its color pictures, from the HDF5 file or from the folders."""
     path = part / RECORDS
     if not path.is_file():
-        folders = sorted(p for p in (part / COLOUR).glob("trajectory_*") if p.is_dir())
+        folders = sorted(p for p in (part / COLOR).glob("trajectory_*") if p.is_dir())
         if not folders:
-            raise UsageError(f"{part} has neither {RECORDS} nor {COLOUR}/trajectory_* folders")
+            raise UsageError(f"{part} has neither {RECORDS} nor {COLOR}/trajectory_* folders")
         listed = {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
         empty = [f for f in folders if not listed[f.name]]
         if empty:
@@ -159,9 +161,9 @@ def flights(part: Path) -> dict[str, list[str]]:
         found = {}
         for flight in file:
             group = file[flight]
-            if "camera_data" not in group or COLOUR not in group["camera_data"]:
-                raise UsageError(f"{path}: {flight} has no camera_data/{COLOUR}")
-            found[flight] = [_text(v) for v in group["camera_data"][COLOUR][()]]
+            if "camera_data" not in group or COLOR not in group["camera_data"]:
+                raise UsageError(f"{path}: {flight} has no camera_data/{COLOR}")
+            found[flight] = [_text(v) for v in group["camera_data"][COLOR][()]]
     return found
 
 
@@ -179,7 +181,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def _picture(stem: Path) -> Path:
-    """``…/000008`` → the PNG of that name, whichever way its suffix is spelt."""
+    """``…/000008`` → the PNG of that name, whichever way its suffix is spelled."""
     for suffix in (".PNG", ".png"):
         if stem.with_suffix(suffix).is_file():
             return stem.with_suffix(suffix)

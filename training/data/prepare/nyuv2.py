@@ -15,7 +15,7 @@ from rgbd_seg_ros.labels import IGNORE_ID, NYU13, NYU40
 from training.data.prepare.base import (
     Entry,
     Picture,
-    Source,
+    RawDataset,
     dataset,
     load_mat,
     matlab_string,
@@ -34,21 +34,21 @@ KNOWN_SHA256 = {
     MAP40: "ff177194cce9a2163517f1e1e6f1c64c50987162f542dedddc04bbf6ebe6d851",
     MAP13: "4e79ab24c345896c19abc62476b2c3520f3e2db00f71f868c5027208af48a3de",
 }
-#: Colour camera of the toolbox's camera_params.m, to which depth is registered.
+#: Color camera of the toolbox's camera_params.m, to which depth is registered.
 INTRINSICS = (518.85790117450188, 519.46961112127485, 325.58244941119034, 253.73616633400465)
 NUM_LABELS = 894
 
 
 @dataclass(frozen=True)
-class Options:
+class NYUv2Options:
     """What can be chosen for NYU Depth v2."""
 
     classes: Literal["40", "13"] = opt("40", "classes of Gupta et al. (40) or Couprie et al. (13)")
     depth: Literal["refined", "raw"] = opt("refined", "holes filled in (`depths`) or `rawDepths`")
-    depth_unit: float = opt(1.0, "metres per unit of the stored depth")
+    depth_unit: float = opt(1.0, "meters per unit of the stored depth")
 
 
-class NYUv2(Source):
+class NYUv2(RawDataset):
     """1449 frames of 480×640; 795 to train, 654 to test."""
 
     name: ClassVar[str] = "nyuv2"
@@ -57,7 +57,9 @@ class NYUv2(Source):
         "dataset; splits.mat of its toolbox; mappings of github.com/ankurhanda/nyuv2-meta-data)"
     )
 
-    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+    Options = NYUv2Options
+
+    def __init__(self, root: Path, options: NYUv2Options, partial: bool) -> None:
         self.expected = {"train": 795, "test": 654}
         self.label_set = NYU40 if options.classes == "40" else NYU13
         self.depth_unit = options.depth_unit

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.labels import IGNORE_ID, POTSDAM6
-from training.data.prepare.base import Entry, Picture, Source, need, read_picture
+from training.data.prepare.base import Entry, Picture, RawDataset, need, read_picture
 from training.options import UsageError, opt
 
 RGB, IRRG, NDSM, LABELS = "2_Ortho_RGB", "3_Ortho_IRRG", "1_DSM_normalisation", "5_Labels_all"
@@ -32,14 +32,14 @@ TEST_SCENES = (
     *("5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
 )
 SCENE_PIXELS = 6000
-#: Painted colours may be off by this much per channel, as in scene 4_12.
-COLOUR_TOLERANCE = 60
+#: Painted colors may be off by this much per channel, as in scene 4_12.
+COLOR_TOLERANCE = 60
 #: Added to the height, so that ground is a valid depth: 0 means invalid.
 GROUND_M = 1.0
 
 
 @dataclass(frozen=True)
-class Options:
+class PotsdamOptions:
     """What can be chosen for Potsdam."""
 
     bands: Literal["irgb", "irrg", "rgb"] = opt(
@@ -49,7 +49,7 @@ class Options:
     test_scenes: tuple[str, ...] = opt(TEST_SCENES, "scenes of the test split; others train")
     labels: str = opt(LABELS, "folder of the label pictures")
     depth_unit: float = opt(
-        0.1, "metres per grey level of an 8-bit nDSM (nominal: none is published)"
+        0.1, "meters per gray level of an 8-bit nDSM (nominal: none is published)"
     )
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Options:
             raise UsageError(f"unknown scene {unknown[0]!r} (known: {', '.join(SCENES)})")
 
 
-class Potsdam(Source):
+class Potsdam(RawDataset):
     """38 scenes of 6000×6000, 6 classes; 5,472 crops of 500×500."""
 
     name: ClassVar[str] = "potsdam"
@@ -71,7 +71,9 @@ class Potsdam(Source):
     )
     quantity: ClassVar[str] = "height above ground (nDSM) + 1 m"
 
-    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+    Options = PotsdamOptions
+
+    def __init__(self, root: Path, options: PotsdamOptions, partial: bool) -> None:
         self.options, self.partial, self.root = options, partial, root
         self.label_set = POTSDAM6
         self.depth_unit = options.depth_unit
@@ -123,7 +125,7 @@ class Potsdam(Source):
         return self._labels / f"top_potsdam_{scene}_label.tif"
 
     def _paths(self, scene: str) -> list[Path]:
-        """Label, height and colour pictures of a scene."""
+        """Label, height and color pictures of a scene."""
         found = [self._label_path(scene), height_path(self.root / NDSM, scene)]
         if self.options.bands != "rgb":
             found.append(self.root / IRRG / f"top_potsdam_{scene}_IRRG.tif")
@@ -135,11 +137,11 @@ class Potsdam(Source):
         return found
 
     def _read_scene(self, scene: str) -> tuple[npt.NDArray[Any], ...]:
-        label_path, height, *colour = self._paths(scene)
+        label_path, height, *color = self._paths(scene)
         labels = label_ids(read_picture(label_path, 3), label_path)
         size = labels.shape
-        pictures = [read_picture(path, 3) for path in colour]
-        for path, picture in zip(colour, pictures, strict=True):
+        pictures = [read_picture(path, 3) for path in color]
+        for path, picture in zip(color, pictures, strict=True):
             if picture.shape[:2] != size:
                 raise UsageError(f"{path} is {picture.shape[:2]}, its labels are {size}")
         if size != (SCENE_PIXELS, SCENE_PIXELS) and not self.partial:
@@ -151,7 +153,7 @@ class Potsdam(Source):
 
 
 def height_path(folder: Path, scene: str) -> Path:
-    """The normalised DSM: the published JPEG of lastools, or a float TIFF of the same name."""
+    """The normalized DSM: the published JPEG of lastools, or a float TIFF of the same name."""
     row, column = scene.split("_")
     stem = f"dsm_potsdam_{int(row):02d}_{int(column):02d}_normalized"
     found = sorted(p for p in folder.glob(f"{stem}*") if p.suffix.lower() in (".jpg", ".tif"))
@@ -160,7 +162,7 @@ def height_path(folder: Path, scene: str) -> Path:
 
 
 def read_height(path: Path, size: tuple[int, ...], unit: float) -> npt.NDArray[np.float32]:
-    """Heights as depth: metres above ground plus 1; floats are metres already.
+    """Heights as depth: meters above ground plus 1; floats are meters already.
 
     One published picture (03_13) lacks its last column: the edge is repeated.
     """
@@ -175,24 +177,24 @@ def read_height(path: Path, size: tuple[int, ...], unit: float) -> npt.NDArray[n
 
 
 def label_ids(painted: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
-    """H×W×3 colours → class ids; black (eroded borders) is unlabeled.
+    """H×W×3 colors → class ids; black (eroded borders) is unlabeled.
 
     Raises:
-        UsageError: a colour that is none of the six.
+        UsageError: a color that is none of the six.
     """
     high = painted >= 128
     off = np.where(high, 255 - painted, painted)
     codes = _code(high)
     table = np.full(8, 254, np.uint8)
-    for class_id, colour in enumerate(POTSDAM6.palette):
-        table[_code(np.array(colour) >= 128)] = class_id
+    for class_id, color in enumerate(POTSDAM6.palette):
+        table[_code(np.array(color) >= 128)] = class_id
     table[0] = IGNORE_ID
     ids = table[codes]
-    wrong = (ids == 254) | (off.max(axis=2) > COLOUR_TOLERANCE)
+    wrong = (ids == 254) | (off.max(axis=2) > COLOR_TOLERANCE)
     if wrong.any():
         y, x = np.argwhere(wrong)[0]
         raise UsageError(
-            f"{path} has {int(wrong.sum())} pixels of unknown colour, the first "
+            f"{path} has {int(wrong.sum())} pixels of unknown color, the first "
             f"{tuple(int(v) for v in painted[y, x])} at row {y}, column {x}; known are "
             f"{', '.join(map(str, POTSDAM6.palette))}"
         )

@@ -17,7 +17,7 @@ from rgbd_seg_ros.labels import IGNORE_ID, SUNRGBD37
 from training.data.prepare.base import (
     Entry,
     Picture,
-    Source,
+    RawDataset,
     class_ids,
     load_mat,
     need,
@@ -39,17 +39,17 @@ FAR_TICKS = 8000
 
 
 @dataclass(frozen=True)
-class Options:
+class SUNRGBDOptions:
     """What can be chosen for SUN RGB-D."""
 
     depth: Literal["refined", "raw"] = opt("refined", "depth_bfx (holes filled in) or depth")
     bits: Literal["rotated", "plain"] = opt(
-        "rotated", "as published, or converted to plain millimetres by someone"
+        "rotated", "as published, or converted to plain millimeters by someone"
     )
-    depth_unit: float = opt(0.001, "metres per unit of the stored depth, bits rotated back")
+    depth_unit: float = opt(0.001, "meters per unit of the stored depth, bits rotated back")
 
 
-class SunRGBD(Source):
+class SunRGBD(RawDataset):
     """10,335 frames of four sensors, 37 classes; 5,285 to train, 5,050 to test."""
 
     name: ClassVar[str] = "sunrgbd"
@@ -58,7 +58,9 @@ class SunRGBD(Source):
         "side by side)"
     )
 
-    def __init__(self, root: Path, options: Options, partial: bool) -> None:
+    Options = SUNRGBDOptions
+
+    def __init__(self, root: Path, options: SUNRGBDOptions, partial: bool) -> None:
         self.expected = {"train": 5285, "test": 5050}
         self.label_set = SUNRGBD37
         self.depth_unit = options.depth_unit
@@ -124,7 +126,7 @@ class SunRGBD(Source):
         raw = np.asarray(self._seg[self._labels[i]]).T  # MATLAB's column order
         return Picture(
             rgb,
-            depth_metres(ticks, self.depth_unit, self._rotated),
+            depth_meters(ticks, self.depth_unit, self._rotated),
             class_ids(raw, LABEL_TABLE, f"{SEG}, frame {i + 1}"),
             read_intrinsics(folder / "intrinsics.txt"),
             read_gravity(folder / "extrinsics"),
@@ -135,10 +137,10 @@ class SunRGBD(Source):
 LABEL_TABLE = np.concatenate([[IGNORE_ID], np.arange(37)]).astype(np.uint8)
 
 
-def depth_metres(
+def depth_meters(
     ticks: npt.NDArray[np.uint16], unit: float, rotated: bool = True
 ) -> npt.NDArray[np.float32]:
-    """Stored depth → metres; the published PNG holds millimetres rotated left by three bits."""
+    """Stored depth → meters; the published PNG holds millimeters rotated left by three bits."""
     plain = (ticks >> 3) | (ticks << 13) if rotated else ticks
     depth = np.minimum(plain, FAR_TICKS).astype(np.float32) * np.float32(unit)
     depth[ticks == 0] = np.nan
@@ -175,7 +177,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 
 def read_lists(root: Path) -> dict[str, str]:
-    """The same from text files with one colour picture per line."""
+    """The same from text files with one color picture per line."""
     lists = {s: (root / name).read_text().split() for s, name in LISTS.items()}
     return _to_splits(lists, root / LISTS["train"])
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.data.prepare.base import Entry, Picture, Source
+from training.data.prepare.base import Entry, Picture, RawDataset
 from training.data.prepare.index import (
     FORMAT,
     INDEX,
@@ -41,7 +41,7 @@ JOURNAL = "unfinished.jsonl"
 SAMPLED = 12
 #: Frames read before their files are written; also what an interruption can lose.
 CHUNK = 16
-#: Units that people mix up, metres per tick: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
+#: Units that people mix up, meters per tick: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
 UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 #: Files beyond this are listed in the index by size alone.
 HASHED_BYTES = 1 << 26
@@ -71,7 +71,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def prepare(source: Source, options: dict[str, Any], common: Common) -> Index | None:
+def prepare(source: RawDataset, options: dict[str, Any], common: Common) -> Index | None:
     """Check the source, write what is not there yet, and the index last.
 
     Args:
@@ -140,7 +140,7 @@ def check_names(entries: Sequence[Entry]) -> None:
         raise UsageError(f"{len(twice)} frame names are not unique, such as {twice[0]!r}")
 
 
-def check_counts(source: Source, entries: Sequence[Entry], partial: bool) -> None:
+def check_counts(source: RawDataset, entries: Sequence[Entry], partial: bool) -> None:
     """Compare the number of frames with the published one."""
     found = Counter(e.split for e in entries)
     counts = {"all": len(entries), **{s: found[s] for s in ("train", "test")}}
@@ -155,7 +155,7 @@ def check_counts(source: Source, entries: Sequence[Entry], partial: bool) -> Non
 
 
 def make_fingerprint(
-    source: Source, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
+    source: RawDataset, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
 ) -> str:
     """Of everything that decides the pictures."""
     document = [
@@ -165,7 +165,7 @@ def make_fingerprint(
     return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()
 
 
-def describe_files(source: Source, root: Path) -> dict[str, Any]:
+def describe_files(source: RawDataset, root: Path) -> dict[str, Any]:
     """Name → bytes and sha256 of the files that identify the source."""
     found: dict[str, Any] = {}
     for path in source.files:
@@ -212,7 +212,7 @@ def remove(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_outdated(source: Source, entry: Entry, out: Path) -> bool:
+def is_outdated(source: RawDataset, entry: Entry, out: Path) -> bool:
     """Whether a picture that was prepared has been edited since."""
     written = min((out / s / f"{entry.name}.png").stat().st_mtime_ns for s in STREAMS)
     return any(path.stat().st_mtime_ns > written for path in source.edited(entry))
@@ -237,7 +237,7 @@ def _journal(path: Path) -> Iterator[dict[str, Any]]:
 # --- Before writing ------------------------------------------------------------------------------
 
 
-def estimate(source: Source, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
+def estimate(source: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
     """Bytes that ``todo`` will need, from a few frames, whose depth must be plausible."""
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, SAMPLED).astype(int))]
     shown = tracked(chosen, len(chosen), "looking at frames")
@@ -248,7 +248,7 @@ def estimate(source: Source, entries: Sequence[Entry], todo: Sequence[Entry]) ->
     return (float(np.mean(sizes)) + blocks) * len(todo) * 1.05
 
 
-def check_plausible(source: Source, pictures: Sequence[Picture]) -> None:
+def check_plausible(source: RawDataset, pictures: Sequence[Picture]) -> None:
     """Raise if depth is in a wrong unit or there is none."""
     depth = np.concatenate([p.depth_m[::4, ::4].ravel() for p in pictures])
     valid = depth[np.isfinite(depth)]
@@ -304,7 +304,7 @@ def _png(array: npt.NDArray[Any]) -> bytes:
 
 
 def write_frames(
-    source: Source, todo: Sequence[Entry], out: Path, fingerprint: str, workers: int
+    source: RawDataset, todo: Sequence[Entry], out: Path, fingerprint: str, workers: int
 ) -> dict[str, Record]:
     """Write the frames and a journal that lets the next call go on."""
     new = not (out / JOURNAL).is_file()
@@ -330,13 +330,13 @@ def write_frames(
     return written
 
 
-def read_checked(source: Source, entry: Entry) -> Picture:
+def read_checked(source: RawDataset, entry: Entry) -> Picture:
     """A frame, with sizes and class ids checked."""
     picture = source.read(entry)
     sizes = {picture.rgb.shape[:2], picture.depth_m.shape, picture.labels.shape}
     if len(sizes) > 1:
         raise UsageError(
-            f"{source.name} {entry.name}: colour is {picture.rgb.shape[:2]}, depth "
+            f"{source.name} {entry.name}: color is {picture.rgb.shape[:2]}, depth "
             f"{picture.depth_m.shape}, labels {picture.labels.shape}; all must be one size"
         )
     ids = picture.labels[picture.labels != 255]

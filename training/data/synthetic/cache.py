@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.labels import INDOOR16
 from training import distributed
 from training.data.sample import Sample
@@ -71,7 +71,7 @@ class RenderedScenes:
         frame = {name: np.array(array[index]) for name, array in self._maps.items()}
         return Sample(
             frame["rgb"],
-            to_metres(frame["depth_mm"]),
+            to_meters(frame["depth_mm"]),
             frame["labels"],
             f"{self.folder.name}#{index}",
             frame["intrinsics"],

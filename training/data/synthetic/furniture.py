@@ -15,7 +15,7 @@ import numpy as np
 
 from training.data.synthetic.materials import (
     Material,
-    any_colour,
+    any_color,
     furniture_material,
     hsv,
     shade_of,
@@ -77,11 +77,11 @@ def _carton(p: Piece) -> int:
     if rng.random() < 0.55:
         brown = hsv(rng.uniform(0.06, 0.1), rng.uniform(0.35, 0.6), rng.uniform(0.4, 0.75))
     else:
-        brown = any_colour(rng)
+        brown = any_color(rng)
     tape = shade_of(brown, rng.uniform(0.4, 1.4))
     return p.material(
         Material(
-            brown, tape, any_colour(rng), "carton" if rng.random() < 0.7 else "blotches",
+            brown, tape, any_color(rng), "carton" if rng.random() < 0.7 else "blotches",
             options=(rng.uniform(-0.6, 0.6), float(rng.random() < 0.7), float(rng.random() < 0.5)),
         )
     )  # fmt: skip
@@ -95,8 +95,8 @@ def _ball(p: Piece, x: float, y: float, z: float, r: float) -> None:
 def _shade(p: Piece) -> int:
     glow = float(p.rng.uniform(1.0, 5.0)) if p.rng.random() < 0.55 else 0.0
     warm = hsv(p.rng.uniform(0.08, 0.14), p.rng.uniform(0.05, 0.35), p.rng.uniform(0.7, 1.0))
-    colour = warm if p.rng.random() < 0.6 else any_colour(p.rng)
-    return p.material(Material(colour, shade_of(colour, 0.7), colour, emission=glow))
+    color = warm if p.rng.random() < 0.6 else any_color(p.rng)
+    return p.material(Material(color, shade_of(color, 0.7), color, emission=glow))
 
 
 def _table_lamp(p: Piece, x: float, y: float, z: float) -> None:
@@ -298,7 +298,7 @@ def lamp(p: Piece, size: Size) -> None:
     p.cone("lamp", _shade(p), 0, 0, (h - tall, h), r, r * rng.uniform(0.45, 1.0))
 
 
-#: Class → (builder, ranges of width, depth and height in metres, stands against a wall).
+#: Class → (builder, ranges of width, depth and height in meters, stands against a wall).
 FURNITURE: dict[
     str, tuple[Callable[[Piece, Size], None], tuple[tuple[float, float], ...], bool]
 ] = {

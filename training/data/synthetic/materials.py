@@ -1,8 +1,8 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural surfaces: colours and patterns shared by all furniture, evaluated per pixel.
+"""Procedural surfaces: colors and patterns shared by all furniture, evaluated per pixel.
 
-A pattern mixes three colours: albedo = lerp(lerp(a, b, w), c, w2). Coordinates are metres on the
+A pattern mixes three colors: albedo = lerp(lerp(a, b, w), c, w2). Coordinates are meters on the
 surface, or -1..1 over the face for patterns that fit it (doors, pictures, rugs).
 """
 
@@ -17,28 +17,28 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 TAU = np.float32(2 * np.pi)
 
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks to the colour camera and to the infrared of the depth sensor."""
+    """How a surface looks to the color camera and to the infrared of the depth sensor."""
 
     #: Linear reflectances 0..1.
-    a: Colour
-    b: Colour
-    c: Colour
+    a: Color
+    b: Color
+    c: Color
     pattern: str = "solid"
-    #: Metres per repeat of the pattern, and its turn in radians.
+    #: Meters per repeat of the pattern, and its turn in radians.
     period_m: float = 0.2
     angle: float = 0.0
     #: Up to three numbers that the pattern explains.
     options: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    #: Infrared reflectance relative to what the colour suggests.
+    #: Infrared reflectance relative to what the color suggests.
     infrared: float = 1.0
-    #: Light sent out by the parts that are not colour ``c``, relative to the room's light.
+    #: Light sent out by the parts that are not color ``c``, relative to the room's light.
     emission: float = 0.0
 
 
@@ -46,7 +46,7 @@ class Material:
 class Surface:
     """The pixels of one pattern: P values each."""
 
-    #: Metres on the surface.
+    #: Meters on the surface.
     u: Array
     v: Array
     #: The same over the face's half extents: -1..1.
@@ -57,7 +57,7 @@ class Surface:
     period: Array
     angle: Array
     options: Array = field(repr=False)  # P×3
-    #: Metres one pixel covers, to fade what is finer.
+    #: Meters one pixel covers, to fade what is finer.
     footprint: Array = field(repr=False)
 
     def fade(self, w: Array, mean: float = 0.5) -> Array:
@@ -161,7 +161,7 @@ def wood(f: Surface) -> Mix:
 
 
 def wallpaper(f: Surface) -> Mix:
-    """Options: heights in metres of the skirting (c) and of the lower colour (b)."""
+    """Options: heights in meters of the skirting (c) and of the lower color (b)."""
     height = f.v + f.half_v
     lower = _band(height < f.options[:, 1])
     return np.maximum(lower, 0.15 * value_noise(3 * f.u, 3 * f.v)), _band(height < f.options[:, 0])
@@ -171,7 +171,7 @@ def panels(f: Surface) -> Mix:
     """Doors and drawers of a cabinet. Options: columns, rows, 1 for knobs."""
     x, y = (f.s + 1) / 2 * f.options[:, 0], (f.t + 1) / 2 * f.options[:, 1]
     dx, dy = x - np.round(x), y - np.round(y)
-    # The gaps have the same width in metres whatever the size of the door.
+    # The gaps have the same width in meters whatever the size of the door.
     wide, high = 2 * f.half_u / f.options[:, 0], 2 * f.half_v / f.options[:, 1]
     gap = np.minimum(np.abs(dx) * wide, np.abs(dy) * high)
     knob = (np.abs(x - np.floor(x) - 0.85) * wide < 0.02) & (
@@ -256,72 +256,72 @@ PATTERNS: dict[str, Callable[[Surface], Mix]] = {
 }  # fmt: skip
 
 
-def linear(srgb: npt.ArrayLike) -> Colour:
+def linear(srgb: npt.ArrayLike) -> Color:
     """sRGB 0..1 to linear reflectance."""
     r, g, b = (float(x) ** 2.2 for x in np.clip(np.asarray(srgb, np.float64), 0.0, 1.0))
     return r, g, b
 
 
-def hsv(h: float, s: float, v: float) -> Colour:
+def hsv(h: float, s: float, v: float) -> Color:
     """Hue 0..1, saturation, value to linear RGB."""
     wheel = np.clip(np.abs((h * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return linear(v * (1 - s + s * wheel))
 
 
-def any_colour(rng: np.random.Generator) -> Colour:
-    """One palette for all furniture: woods, whites, greys, blacks, paints; it tells no class."""
+def any_color(rng: np.random.Generator) -> Color:
+    """One palette for all furniture: woods, whites, grays, blacks, paints; it tells no class."""
     style = rng.random()
     if style < 0.3:  # woods
         return hsv(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.85))
     if style < 0.45:  # whites
         return hsv(rng.uniform(0.05, 0.2), rng.uniform(0, 0.12), rng.uniform(0.75, 0.95))
-    if style < 0.6:  # greys
+    if style < 0.6:  # grays
         return hsv(rng.random(), rng.uniform(0, 0.1), rng.uniform(0.2, 0.7))
     if style < 0.68:  # blacks
         return hsv(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.06, 0.18))
     return hsv(rng.random(), rng.uniform(0.3, 0.95), rng.uniform(0.25, 0.95))
 
 
-def shade_of(colour: Colour, factor: float) -> Colour:
+def shade_of(color: Color, factor: float) -> Color:
     """The same hue, lighter (> 1) or darker."""
-    r, g, b = (min(1.0, x * factor) for x in colour)
+    r, g, b = (min(1.0, x * factor) for x in color)
     return r, g, b
 
 
 def unlike(
-    rng: np.random.Generator, other: Colour, draw: Callable[[np.random.Generator], Colour]
-) -> Colour:
-    """A drawn colour that differs visibly from ``other``; the last of eight tries at worst."""
-    colour = draw(rng)
+    rng: np.random.Generator, other: Color, draw: Callable[[np.random.Generator], Color]
+) -> Color:
+    """A drawn color that differs visibly from ``other``; the last of eight tries at worst."""
+    color = draw(rng)
     for _ in range(7):
         distance = sum(
-            abs(x ** (1 / 2.2) - y ** (1 / 2.2)) for x, y in zip(colour, other, strict=True)
+            abs(x ** (1 / 2.2) - y ** (1 / 2.2)) for x, y in zip(color, other, strict=True)
         )
         if distance > 0.35:
             break
-        colour = draw(rng)
-    return colour
+        color = draw(rng)
+    return color
 
 
 def furniture_material(rng: np.random.Generator, fabric: bool = False) -> Material:
     """A random surface of furniture; cloth patterns where ``fabric``."""
-    a = any_colour(rng)
+    a = any_color(rng)
     soft = rng.random() < 0.7
-    b = shade_of(a, rng.uniform(0.45, 0.8)) if soft else any_colour(rng)
+    b = shade_of(a, rng.uniform(0.45, 0.8)) if soft else any_color(rng)
     pattern = str(
         rng.choice(["solid", "blotches", "stripes", "plaid", "checker", "dots"])
         if fabric
         else rng.choice(["solid", "solid", "wood", "wood", "blotches", "stripes"])
     )
     return Material(
-        a, b, any_colour(rng), pattern,
+        a, b, any_color(rng), pattern,
         period_m=rng.uniform(0.06, 0.25), angle=float(rng.choice([0.0, np.pi / 2])),
         infrared=rng.uniform(0.6, 1.5),
     )  # fmt: skip
 
 
-def with_pattern(material: Material, pattern: str, *options: float, c: Colour) -> Material:
-    """The same colours under a fitted pattern."""
+def with_pattern(material: Material, pattern: str, *options: float, c: Color) -> Material:
+    """The same colors under a fitted pattern."""
     filled = (*options, 0.0, 0.0, 0.0)
     return replace(
         material, pattern=pattern, options=(filled[0], filled[1], filled[2]), c=c,

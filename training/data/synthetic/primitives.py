@@ -69,19 +69,19 @@ class Parts:
         return len(self.materials) - 1
 
     def add(
-        self, kind: int, centre: tuple[float, ...], half: tuple[float, ...], yaw: float,
+        self, kind: int, center: tuple[float, ...], half: tuple[float, ...], yaw: float,
         label: str, material: int, group: int = -1, support: int = -1,
     ) -> None:  # fmt: skip
-        self.rows.append((kind, centre, half, yaw, CLASS[label], material, group, support))
+        self.rows.append((kind, center, half, yaw, CLASS[label], material, group, support))
 
     def primitives(self) -> Primitives:
-        kind, centre, half, yaw, label, material, group, support = zip(*self.rows, strict=True)
+        kind, center, half, yaw, label, material, group, support = zip(*self.rows, strict=True)
         angle = np.array(yaw)
         # Right angles exactly, so that wall furniture shares one set of turned rays.
         turn = np.round(np.stack([np.cos(angle), np.sin(angle)], axis=1), 12) + 0.0
         i32 = np.int32
         return Primitives(
-            np.array(kind, i32), np.array(centre), np.array(half), turn, np.array(support, i32),
+            np.array(kind, i32), np.array(center), np.array(half), turn, np.array(support, i32),
             np.array(label, i32), np.array(material, i32), np.array(group, i32),
         )  # fmt: skip
 
@@ -107,23 +107,23 @@ class Piece:
         z: tuple[float, float], yaw: float = 0.0,
     ) -> None:  # fmt: skip
         """A box between two corners, in the piece's axes; ``yaw`` turns it in place."""
-        centre = self.at((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
+        center = self.at((x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (z[0] + z[1]) / 2)
         half = ((x[1] - x[0]) / 2, (y[1] - y[0]) / 2, (z[1] - z[0]) / 2)
-        self.parts.add(BOX, centre, half, self.yaw + yaw, label, material, self.group)
+        self.parts.add(BOX, center, half, self.yaw + yaw, label, material, self.group)
 
     def cone(
         self, label: str, material: int, x: float, y: float, z: tuple[float, float],
         bottom: float, top: float,
     ) -> None:  # fmt: skip
-        centre = self.at(x, y, (z[0] + z[1]) / 2)
+        center = self.at(x, y, (z[0] + z[1]) / 2)
         half = (bottom, top, (z[1] - z[0]) / 2)
-        self.parts.add(CONE, centre, half, self.yaw, label, material, self.group)
+        self.parts.add(CONE, center, half, self.yaw, label, material, self.group)
 
     def ellipsoid(
-        self, label: str, material: int, centre: tuple[float, float, float],
+        self, label: str, material: int, center: tuple[float, float, float],
         half: tuple[float, float, float],
     ) -> None:  # fmt: skip
-        self.parts.add(ELLIPSOID, self.at(*centre), half, self.yaw, label, material, self.group)
+        self.parts.add(ELLIPSOID, self.at(*center), half, self.yaw, label, material, self.group)
 
     def legs(self, label: str, material: int, hx: float, hy: float, r: float, top: float) -> None:
         """Four legs at ±hx, ±hy: square or round, straight or tapered."""

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact nearest hits of camera rays with a room's faces, boxes, ellipsoids and cones.
 
-World: x and y along the walls, z up, floor at z = 0, the room is [0,W]×[0,D]×[0,H] metres.
+World: x and y along the walls, z up, floor at z = 0, the room is [0,W]×[0,D]×[0,H] meters.
 Ray directions have z = 1 in the optical frame (x right, y down), so a ray's parameter is its
 z-depth. A primitive is tested only inside the rectangle of pixels it projects to, which makes
 small furniture nearly free.
@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int32]
 RECT, BOX, ELLIPSOID, CONE = range(4)
 #: Indices of the faces of the room in every primitive table; walls are FIRST_WALL + 0..3.
 FLOOR, CEILING, FIRST_WALL = 0, 1, 2
-#: Surfaces nearer than this to the camera's plane are not drawn, metres.
+#: Surfaces nearer than this to the camera's plane are not drawn, meters.
 NEAR_M = 0.02
 
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
@@ -41,9 +41,9 @@ class Primitives:
 
     #: N, one of RECT, BOX, ELLIPSOID, CONE.
     kind: IntArray
-    #: N×3 world centre, metres.
-    centre: npt.NDArray[np.float64]
-    #: N×3 half extents in the shape's own axes, metres; 0 along a RECT's normal.
+    #: N×3 world center, meters.
+    center: npt.NDArray[np.float64]
+    #: N×3 half extents in the shape's own axes, meters; 0 along a RECT's normal.
     half: npt.NDArray[np.float64]
     #: N×2 cosine and sine of the turn about the vertical.
     turn: npt.NDArray[np.float64]
@@ -64,7 +64,7 @@ class Primitives:
 
 @dataclass(frozen=True)
 class Pose:
-    """A camera in the world: position in metres and the 3×3 rotation world ← optical."""
+    """A camera in the world: position in meters and the 3×3 rotation world ← optical."""
 
     position: npt.NDArray[np.float64]
     rotation: npt.NDArray[np.float64]
@@ -113,7 +113,7 @@ def pixel_windows(prims: Primitives, pose: Pose, k: Intrinsics) -> IntArray:
         ],
         axis=-1,
     )
-    camera = (world + (prims.centre - pose.position)[:, None, :]) @ pose.rotation
+    camera = (world + (prims.center - pose.position)[:, None, :]) @ pose.rotation
     a, b = camera[:, _EDGES[:, 0]], camera[:, _EDGES[:, 1]]
     za, zb = a[..., 2], b[..., 2]
     crossing = (za < NEAR_M) != (zb < NEAR_M)
@@ -140,7 +140,7 @@ def cast(
     """Nearest hits of every pixel's ray.
 
     Returns:
-        z-depth H×W float32 metres (exact up to float32), primitive index H×W int32, and the
+        z-depth H×W float32 meters (exact up to float32), primitive index H×W int32, and the
         3×H×W ray directions.
     """
     rays = ray_directions(intrinsics, pose.rotation)
@@ -148,7 +148,7 @@ def cast(
         depth, index = _cast_room(rays, pose.position, room_m)
         windows = pixel_windows(prims, pose, intrinsics)
         c, s = prims.turn[:, 0], prims.turn[:, 1]
-        offset = pose.position - prims.centre
+        offset = pose.position - prims.center
         origin = np.stack(
             [
                 c * offset[:, 0] + s * offset[:, 1],

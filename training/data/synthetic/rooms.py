@@ -3,7 +3,7 @@
 """Procedural RGB-D rooms with exact depth and labels: single views for training, drives for demos.
 
 Everything is drawn from (seed, split, index) alone: the order, the process and other indices
-do not matter. Between NumPy 1.26 and 2.4 depth and labels came out equal, and colours but for
+do not matter. Between NumPy 1.26 and 2.4 depth and labels came out equal, and colors but for
 one level in 2 of a million values. Labels are ids of ``rgbd_seg_ros.labels.INDOOR16``.
 """
 
@@ -20,7 +20,7 @@ from rgbd_seg_ros.labels import INDOOR16, LabelSet
 from training.data.synthetic.primitives import CLASS
 from training.data.synthetic.raycast import RECT, Pose, cast
 from training.data.synthetic.scenes import Scene, build_scene
-from training.data.synthetic.sensors import ColourCamera, DepthSensor
+from training.data.synthetic.sensors import ColorCamera, DepthSensor
 from training.data.synthetic.shading import shade
 from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive
 
@@ -30,16 +30,16 @@ LABEL_SET: LabelSet = INDOOR16
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """One RGB-D picture with its truth. Colour and depth share the pixel grid."""
+class RoomSample:
+    """One RGB-D picture with its truth. Color and depth share the pixel grid."""
 
     #: H×W×3 uint8.
     rgb: npt.NDArray[np.uint8]
-    #: H×W uint16 millimetres of z-depth as a sensor gives them, 0 where invalid.
+    #: H×W uint16 millimeters of z-depth as a sensor gives them, 0 where invalid.
     depth_mm: npt.NDArray[np.uint16]
     #: H×W uint8 class ids; every pixel has one.
     labels: npt.NDArray[np.uint8]
-    #: H×W float32 exact z-depth in metres.
+    #: H×W float32 exact z-depth in meters.
     depth_true_m: npt.NDArray[np.float32]
     intrinsics: Intrinsics
     #: Unit vector pointing down, in the optical frame (x right, y down, z forward).
@@ -50,7 +50,7 @@ class Sample:
 
 
 class SceneSource:
-    """Views of random rooms, one room per index: ``source[i] → Sample``.
+    """Views of random rooms, one room per index: ``source[i] → RoomSample``.
 
     Args:
         size: (height, width) in pixels.
@@ -77,21 +77,21 @@ class SceneSource:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> RoomSample:
         if not 0 <= index < self.length:
             raise IndexError(f"index {index} is outside 0..{self.length - 1}")
         rng = _generator(self.seed, self.split, index)
         scene = build_scene(rng)
         intrinsics = draw_intrinsics(rng, self.size)
         pose = draw_view(scene, rng, intrinsics)
-        return render(scene, pose, intrinsics, DepthSensor.draw(rng), ColourCamera.draw(rng), rng)[
+        return render(scene, pose, intrinsics, DepthSensor.draw(rng), ColorCamera.draw(rng), rng)[
             0
         ]
 
 
 def render_sequence(
     seed: int = 0, num_frames: int = 150, size: tuple[int, int] = (120, 160), fps: float = 15.0
-) -> Iterator[Sample]:
+) -> Iterator[RoomSample]:
     """A drive through one room: one scene, one pair of sensors, automatic exposure.
 
     Frames depend on ``seed``, ``size`` and ``fps`` only: a longer drive starts the same.
@@ -107,7 +107,7 @@ def render_sequence(
     rng = _generator(seed, "sequence", 0)
     scene = _roomiest([build_scene(rng) for _ in range(6)])
     intrinsics = draw_intrinsics(rng, size)
-    sensor, camera = DepthSensor.draw(rng), ColourCamera.draw(rng)
+    sensor, camera = DepthSensor.draw(rng), ColorCamera.draw(rng)
     # A drive for showing: well exposed; faults are added by whoever replays it.
     camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.35, 0.2), 0.0, 0.7)))
     gain: float | None = None
@@ -118,9 +118,9 @@ def render_sequence(
 
 
 def render(
-    scene: Scene, pose: Pose, intrinsics: Intrinsics, sensor: DepthSensor, camera: ColourCamera,
+    scene: Scene, pose: Pose, intrinsics: Intrinsics, sensor: DepthSensor, camera: ColorCamera,
     rng: np.random.Generator, gain: float | None = None, step_s: float = 0.0,
-) -> tuple[Sample, float]:  # fmt: skip
+) -> tuple[RoomSample, float]:  # fmt: skip
     """One picture, and the exposure gain for the next.
 
     Automatic exposure follows the light with a time constant of 0.5 s; without a ``gain`` to
@@ -144,7 +144,7 @@ def render(
     world_from_camera = np.eye(4)
     world_from_camera[:3, :3], world_from_camera[:3, 3] = pose.rotation, pose.position
     rgb = camera.expose(radiance, gain, rng)
-    sample = Sample(rgb, measured, labels, depth, intrinsics, pose.gravity, world_from_camera)
+    sample = RoomSample(rgb, measured, labels, depth, intrinsics, pose.gravity, world_from_camera)
     return sample, gain
 
 

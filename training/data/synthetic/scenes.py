@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from training.data.synthetic.furniture import FURNITURE
 from training.data.synthetic.materials import (
-    Colour,
+    Color,
     Material,
-    any_colour,
+    any_color,
     furniture_material,
     hsv,
     unlike,
@@ -25,24 +25,24 @@ from training.data.synthetic.walls import WALL_YAW, Walls
 
 @dataclass(frozen=True)
 class Light:
-    """A point light; ``power`` is its irradiance at one metre."""
+    """A point light; ``power`` is its irradiance at one meter."""
 
     position: tuple[float, float, float]
-    power: Colour
+    power: Color
 
 
 @dataclass(frozen=True)
 class Scene:
     """A room: what the rays hit, how it looks and is lit, and where a robot may not go."""
 
-    #: W, D, H in metres.
+    #: W, D, H in meters.
     room_m: tuple[float, float, float]
     primitives: Primitives
     materials: tuple[Material, ...]
     footprints: tuple[Footprint, ...]
     #: The first casts shadows.
     lights: tuple[Light, ...]
-    ambient: Colour
+    ambient: Color
     #: Darkness of shadows, 0..1.
     shadow: float
 
@@ -164,7 +164,7 @@ class _RoomBuilder(Walls):
                 self._stand("chair", (x, y, yaw), (w, d, h))
 
     def flat_things(self) -> None:
-        """Pictures and rugs: no depth of their own, only colour tells them. Pendant lamps."""
+        """Pictures and rugs: no depth of their own, only color tells them. Pendant lamps."""
         rng, (w, d, h) = self.rng, self.room
         for _ in range(int(rng.integers(3, 9))):
             wall, pw, ph = int(rng.integers(0, 4)), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.2)
@@ -172,12 +172,12 @@ class _RoomBuilder(Walls):
             along = self.free_on_wall(wall, pw, bottom, bottom + ph, 0.06)
             if along is None:
                 continue
-            a = unlike(rng, self.wall_colour, any_colour)
+            a = unlike(rng, self.wall_color, any_color)
             options = (rng.uniform(0.015, 0.07), rng.uniform(0, 40), rng.uniform(0, 3))
             look = Material(
                 a,
-                unlike(rng, a, any_colour),
-                unlike(rng, self.wall_colour, any_colour),
+                unlike(rng, a, any_color),
+                unlike(rng, self.wall_color, any_color),
                 "picture",
                 options=options,
             )
@@ -188,10 +188,10 @@ class _RoomBuilder(Walls):
                 float(rng.choice(WALL_YAW)) if rng.random() < 0.7 else float(rng.uniform(0, np.pi))
             )
             x, y = rng.uniform(0.2 * w, 0.8 * w), rng.uniform(0.2 * d, 0.8 * d)
-            a = unlike(rng, self.floor_colour, any_colour)
-            b = unlike(rng, a, any_colour)
+            a = unlike(rng, self.floor_color, any_color)
+            b = unlike(rng, a, any_color)
             look = Material(
-                a, b, unlike(rng, self.floor_colour, any_colour), "rug", rng.uniform(0.12, 0.4),
+                a, b, unlike(rng, self.floor_color, any_color), "rug", rng.uniform(0.12, 0.4),
                 options=(rng.uniform(0.05, 0.18), rng.uniform(0, 4), rng.uniform(0, 50)),
                 infrared=rng.uniform(0.5, 1.2),
             )  # fmt: skip
@@ -209,7 +209,7 @@ class _RoomBuilder(Walls):
             x, y = w * rng.uniform(0.3, 0.7), d * rng.uniform(0.3, 0.7)
             piece = Piece(self.parts, rng, (x, y, 0.0), -1)
             glow = Material(
-                hsv(0.1, 0.1, 1.0), hsv(0.1, 0.1, 0.8), any_colour(rng), emission=rng.uniform(0, 5)
+                hsv(0.1, 0.1, 1.0), hsv(0.1, 0.1, 0.8), any_color(rng), emission=rng.uniform(0, 5)
             )
             r, tall = rng.uniform(0.15, 0.32), rng.uniform(0.12, 0.3)
             bottom = max(1.75, h - tall - rng.uniform(0.02, 0.5))
@@ -226,7 +226,7 @@ class _RoomBuilder(Walls):
                 cord = piece.material(furniture_material(rng))
                 piece.cone("lamp", cord, 0, 0, (bottom + tall, h), 0.012, 0.012)
 
-    def lights(self) -> tuple[tuple[Light, ...], Colour]:
+    def lights(self) -> tuple[tuple[Light, ...], Color]:
         """One to three lights (window, below the ceiling, anywhere) and light from all sides."""
         rng, (w, d, h) = self.rng, self.room
         found = []
@@ -249,11 +249,11 @@ class _RoomBuilder(Walls):
             found.append(Light(place, self._tint(rng.uniform(0.5, 4), rng.random())))
         return tuple(found), self._tint(float(np.exp(rng.uniform(np.log(0.06), np.log(1.0)))), 0.1)
 
-    def _tint(self, power: float, hue: float) -> Colour:
+    def _tint(self, power: float, hue: float) -> Color:
         return shade_of_light(hsv(hue, float(self.rng.uniform(0, 0.3)), 1.0), power)
 
 
-def shade_of_light(colour: Colour, power: float) -> Colour:
-    """A light's colour times its power (unlike a reflectance, not limited to 1)."""
-    r, g, b = (x * power for x in colour)
+def shade_of_light(color: Color, power: float) -> Color:
+    """A light's color times its power (unlike a reflectance, not limited to 1)."""
+    r, g, b = (x * power for x in color)
     return r, g, b

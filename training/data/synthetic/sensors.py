@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What sensors make of a scene: stereo depth in millimetres and 8-bit colour."""
+"""What sensors make of a scene: stereo depth in millimeters and 8-bit color."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Array = npt.NDArray[np.float32]
 class DepthSensor:
     """An active stereo camera (RealSense D400-like); one unit of a production, one scene."""
 
-    #: Noise of 1/z in 1/m, which is σ = k·z² metres.
+    #: Noise of 1/z in 1/m, which is σ = k·z² meters.
     noise_k: float = 0.002
-    #: Share of the noise that neighbours have in common (matching windows).
+    #: Share of the noise that neighbors have in common (matching windows).
     smooth: float = 0.5
     #: Step of 1/z in 1/m: subpixel steps of disparity.
     disparity_step: float = 0.0008
-    #: Metres between the two imagers; the sign tells the shadows' side.
+    #: Meters between the two imagers; the sign tells the shadows' side.
     baseline_m: float = 0.05
     min_m: float = 0.25
     max_m: float = 8.0
     #: Returned signal (reflectance · cosine / z²) that is just enough.
     threshold: float = 0.004
-    #: Share of pixels missing for no reason, share of edge pixels taken from a neighbour.
+    #: Share of pixels missing for no reason, share of edge pixels taken from a neighbor.
     speckle: float = 0.002
     fattening: float = 0.35
 
@@ -79,7 +79,7 @@ class DepthSensor:
         return np.where(lost, 0, np.clip(np.round(z * 1000), 0, 65534)).astype(np.uint16)
 
     def _fatten(self, depth_m: Array, rng: np.random.Generator) -> Array:
-        """Ragged edges: some pixels take the depth of a neighbour."""
+        """Ragged edges: some pixels take the depth of a neighbor."""
         h, w = depth_m.shape
         moved = rng.random((h, w), dtype=np.float32)
         padded = np.pad(depth_m, 1, mode="edge")
@@ -106,7 +106,7 @@ class DepthSensor:
 
 
 @dataclass(frozen=True)
-class ColourCamera:
+class ColorCamera:
     """An 8-bit camera; exposure is relative to a picture of mean linear value 0.2."""
 
     #: Stops above or below the automatic exposure.
@@ -118,13 +118,13 @@ class ColourCamera:
     shot_noise: float = 0.015
     #: Share of light lost in the corners.
     vignetting: float = 0.2
-    #: 0 sharp .. 1 each pixel the mean of its neighbours (lens, demosaicing, motion).
+    #: 0 sharp .. 1 each pixel the mean of its neighbors (lens, demosaicing, motion).
     softness: float = 0.5
-    #: Share of grey mixed in.
-    grey: float = 0.0
+    #: Share of gray mixed in.
+    gray: float = 0.0
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> ColourCamera:
+    def draw(rng: np.random.Generator) -> ColorCamera:
         """A random camera; one picture in eight far too dark, one in nine far too bright."""
         style = rng.random()
         if style < 0.76:
@@ -134,7 +134,7 @@ class ColourCamera:
         else:
             ev = rng.uniform(1.2, 3.2)
         dark = max(0.0, -ev)
-        return ColourCamera(
+        return ColorCamera(
             exposure_ev=ev,
             gamma=rng.uniform(1.9, 2.4),
             white_balance=(
@@ -144,7 +144,7 @@ class ColourCamera:
             shot_noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.035)))) * (1 + 0.2 * dark),
             vignetting=rng.uniform(0.0, 0.45),
             softness=rng.uniform(0.1, 0.8),
-            grey=rng.uniform(0.0, 0.5),
+            gray=rng.uniform(0.0, 0.5),
         )  # fmt: skip
 
     def automatic_gain(self, radiance: Array) -> float:
@@ -167,8 +167,8 @@ class ColourCamera:
         # Clip far above white before the blur: a window bleeds, but does not swamp the picture.
         light = np.minimum(radiance * (falloff[:, :, None] * balance), f32(4))
         light = _soften(light, self.softness)
-        if self.grey > 0:
-            light += f32(self.grey) * (light.mean(axis=2, keepdims=True) - light)
+        if self.gray > 0:
+            light += f32(self.gray) * (light.mean(axis=2, keepdims=True) - light)
         sigma = np.sqrt(f32(self.read_noise**2) + f32(self.shot_noise**2) * light)
         light += sigma * rng.standard_normal(light.shape, dtype=f32)
         value = np.clip(light, 0, 1) ** f32(1 / self.gamma)
@@ -190,7 +190,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], size_px: floa
 
 
 def _soften(image: Array, amount: float) -> Array:
-    """Mix each pixel with its neighbours along both axes."""
+    """Mix each pixel with its neighbors along both axes."""
     side = np.float32(amount / 4)
     for axis in (0, 1):
         result = image * (1 - 2 * side)

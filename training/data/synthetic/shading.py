@@ -30,7 +30,7 @@ class Shaded:
 def shade(
     scene: Scene, pose: Pose, focal_px: float, depth: Array, index: IntArray, rays: Array
 ) -> Shaded:
-    """Colour every hit of :func:`training.data.synthetic.raycast.cast`."""
+    """Color every hit of :func:`training.data.synthetic.raycast.cast`."""
     prims = scene.primitives
     hit = index.ravel()
     d, z = rays.reshape(3, -1), depth.ravel()
@@ -60,9 +60,9 @@ def _local(
     """Points in their primitive's axes, the axis of the face that was hit, world normals."""
     prims = scene.primitives
     f32 = np.float32
-    centre, turn, half = prims.centre.astype(f32), prims.turn.astype(f32), prims.half.astype(f32)
+    center, turn, half = prims.center.astype(f32), prims.turn.astype(f32), prims.half.astype(f32)
     c, s = turn[:, 0].take(hit), turn[:, 1].take(hit)
-    dx, dy, dz = (points[i] - centre[:, i].take(hit) for i in range(3))
+    dx, dy, dz = (points[i] - center[:, i].take(hit) for i in range(3))
     local = [c * dx + s * dy, c * dy - s * dx, dz]
     solid = np.maximum(half, 1e-3)
     # The face of a box is where |local| / half is largest; a patch knows its axis.
@@ -99,7 +99,7 @@ def _albedo(
     scene: Scene, hit: IntArray, material: IntArray, local: list[Array],
     axis: npt.NDArray[np.intp], footprint: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """P×3 reflectance and P share of colour c (frames, handles), pattern by pattern."""
+    """P×3 reflectance and P share of color c (frames, handles), pattern by pattern."""
     table: tuple[Material, ...] = scene.materials
     half = np.maximum(scene.primitives.half, 1e-3).astype(np.float32)
     # Surface coordinates: (y, z) on faces across x, (x, z) across y, (x, y) across z.
@@ -164,14 +164,14 @@ def _shadow(scene: Scene, hit: IntArray, points: list[Array], to: list[Array]) -
             dx, dy = points[0] - f32(f.x), points[1] - f32(f.y)
             middle = f32((f.bottom_m + f.top_m) / 2)
             origin = (c * dx + s * dy, c * dy - s * dx, points[2] - middle)
-            towards = (c * to[0] + s * to[1], c * to[1] - s * to[0], to[2])
+            toward = (c * to[0] + s * to[1], c * to[1] - s * to[0], to[2])
             half = (f.half_x, f.half_y, (f.top_m - f.bottom_m) / 2)
             enter, leave = np.zeros(len(hit), f32), np.ones(len(hit), f32)
             for i in range(3):
-                inverse = 1 / (towards[i] + f32(1e-9))  # parallel would give inf − inf
-                centre, reach = -origin[i] * inverse, f32(half[i]) * np.abs(inverse)
-                enter = np.maximum(enter, centre - reach)
-                leave = np.minimum(leave, centre + reach)
+                inverse = 1 / (toward[i] + f32(1e-9))  # parallel would give inf − inf
+                center, reach = -origin[i] * inverse, f32(half[i]) * np.abs(inverse)
+                enter = np.maximum(enter, center - reach)
+                leave = np.minimum(leave, center + reach)
             chord = np.clip((leave - enter) * f32(10), 0, 1)
             shadow = np.maximum(shadow, np.where(group == number, f32(0), chord))
     return shadow

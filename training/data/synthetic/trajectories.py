@@ -12,7 +12,7 @@ from training.data.synthetic.primitives import CLASS
 from training.data.synthetic.raycast import FIRST_WALL, Pose
 from training.data.synthetic.scenes import Scene
 
-#: Single views are at least this far from walls and furniture, metres; a driving robot keeps
+#: Single views are at least this far from walls and furniture, meters; a driving robot keeps
 #: more, of which it may use up to 0.1 m in corners.
 CLEARANCE_M, ROBOT_CLEARANCE_M = 0.3, 0.4
 #: How much a view gains by showing each class: rare ones draw the camera's attention.
@@ -25,7 +25,7 @@ _STEPS_PER_S = 20
 
 
 def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
-    """A camera of 55–87° horizontal field of view and slightly displaced centre."""
+    """A camera of 55–87° horizontal field of view and slightly displaced center."""
     height, width = size
     focal = width / 2 / np.tan(np.radians(rng.uniform(55, 87)) / 2)
     cx = (width - 1) / 2 + rng.normal(0, 0.01) * width
@@ -50,7 +50,7 @@ def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) ->
     for i in range(12):
         x, y = points[i % len(points)]
         z = rng.uniform(0.2, 1.6)
-        target = scene.primitives.centre[rng.integers(0, len(scene.primitives.kind))]
+        target = scene.primitives.center[rng.integers(0, len(scene.primitives.kind))]
         yaw = np.arctan2(target[1] - y, target[0] - x) + rng.normal(0, 0.2)
         # Low robots look up, high ones down.
         pitch = np.clip(rng.normal(0.28 - 0.38 * z, 0.2), -0.75, 0.5)
@@ -61,8 +61,8 @@ def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) ->
 
 
 def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
-    """Sum of weights of the classes whose centres are in view; near ones count more."""
-    camera = (scene.primitives.centre - pose.position) @ pose.rotation
+    """Sum of weights of the classes whose centers are in view; near ones count more."""
+    camera = (scene.primitives.center - pose.position) @ pose.rotation
     z = np.maximum(camera[:, 2], 1e-3)
     u, v = camera[:, 0] / z * k.fx + k.cx, camera[:, 1] / z * k.fy + k.cy
     seen = (camera[:, 2] > 0.5) & (u > 0) & (u < k.width) & (v > 0) & (v < k.height)
@@ -95,7 +95,7 @@ def drive(
         hold -= 1
         error = np.arctan2(target[1] - y, target[0] - x) - yaw
         error = (error + np.pi) % (2 * np.pi) - np.pi
-        # A servo: critically damped towards the target, limited in rate and acceleration.
+        # A servo: critically damped toward the target, limited in rate and acceleration.
         rate += float(np.clip((1.2 * 1.2 * error - 2 * 1.2 * rate) * dt, -1.2 * dt, 1.2 * dt))
         rate = float(np.clip(rate, -0.8, 0.8))
         yaw += rate * dt
@@ -119,7 +119,7 @@ def _something_to_see(
     seen_yaw: float,
 ) -> npt.NDArray[np.float64]:  # fmt: skip
     """Of eight things 1.5 m away or more, the one in whose direction most classes are in view."""
-    things = scene.primitives.centre[FIRST_WALL:]
+    things = scene.primitives.center[FIRST_WALL:]
     away = np.hypot(things[:, 0] - position[0], things[:, 1] - position[1])
     far = things[away > min(1.5, float(away.max()) - 1e-9)]
     best, best_score = far[0], -np.inf

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.data.synthetic.materials import Material, any_colour, hsv, shade_of
+from training.data.synthetic.materials import Material, any_color, hsv, shade_of
 from training.data.synthetic.primitives import CLASS, Footprint, Parts, Piece, overlap
 from training.data.synthetic.raycast import BOX, CEILING, FIRST_WALL, FLOOR, RECT
 
@@ -19,7 +19,7 @@ class Walls:
 
     def __init__(self, rng: np.random.Generator, room: tuple[float, float, float]) -> None:
         self.rng, self.room, self.parts = rng, room, Parts()
-        #: Per wall: taken rectangles (from, to, bottom, top) in metres along it.
+        #: Per wall: taken rectangles (from, to, bottom, top) in meters along it.
         self.on_wall: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
         #: Floor to keep free in front of doors; no obstacle itself.
         self.keep_free: list[Footprint] = []
@@ -40,11 +40,11 @@ class Walls:
         wall = (
             hsv(rng.random(), rng.uniform(0, 0.25), rng.uniform(0.7, 0.95))
             if pale
-            else any_colour(rng)
+            else any_color(rng)
         )
         style = rng.random()
         base = Material(
-            wall, shade_of(wall, rng.uniform(0.6, 0.92)), any_colour(rng), "wallpaper",
+            wall, shade_of(wall, rng.uniform(0.6, 0.92)), any_color(rng), "wallpaper",
             options=(
                 rng.uniform(0.06, 0.14) * (rng.random() < 0.7), rng.choice([0.0, 0.0, 0.9]), 0.0,
             ),
@@ -68,7 +68,7 @@ class Walls:
             0.6,
             options=(0.3, 0.01, 0),
         )
-        ground = wall if rng.random() < 0.12 else any_colour(rng)
+        ground = wall if rng.random() < 0.12 else any_color(rng)
         pattern = str(rng.choice(["wood", "wood", "tiles", "blotches", "solid", "checker"]))
         floor = Material(
             ground, shade_of(ground, rng.uniform(0.5, 0.85)),
@@ -76,7 +76,7 @@ class Walls:
             pattern, rng.uniform(0.1, 0.5), float(rng.choice([0.0, np.pi / 2, 0.4])),
             (1.0, rng.uniform(0.01, 0.03), 0.0),
         )  # fmt: skip
-        self.floor_colour, self.wall_colour = ground, wall
+        self.floor_color, self.wall_color = ground, wall
         add, material = self.parts.add, self.parts.add_material
         add(
             RECT,
@@ -104,8 +104,8 @@ class Walls:
         for i in range(4):
             m = plain
             if i == accent:
-                colour = any_colour(rng)
-                m = material(Material(colour, shade_of(colour, 0.9), base.c, "blotches", 0.5))
+                color = any_color(rng)
+                m = material(Material(color, shade_of(color, 0.9), base.c, "blotches", 0.5))
             x, y, yaw = self.wall_place(i, self.wall_length(i) / 2, 0.0)
             half = (self.wall_length(i) / 2, 0.0, h / 2)
             add(RECT, (x, y, h / 2), half, yaw, "wall", m, -1, FIRST_WALL + i)
@@ -162,13 +162,11 @@ class Walls:
                 continue
             # A white door in a white wall too: then only its lines and handle tell.
             leaf = (
-                any_colour(rng)
+                any_color(rng)
                 if rng.random() < 0.7
-                else shade_of(self.wall_colour, rng.uniform(0.8, 1.2))
+                else shade_of(self.wall_color, rng.uniform(0.8, 1.2))
             )
-            frame = (
-                shade_of(leaf, rng.uniform(0.5, 1.1)) if rng.random() < 0.6 else any_colour(rng)
-            )
+            frame = shade_of(leaf, rng.uniform(0.5, 1.1)) if rng.random() < 0.6 else any_color(rng)
             side = float(rng.choice([-1.0, 1.0]))
             look = Material(
                 leaf,
@@ -194,7 +192,7 @@ class Walls:
         land = hsv(rng.uniform(0.05, 0.4), rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.6))
         if not day:
             sky, land = shade_of(sky, 0.03), shade_of(land, 0.02)
-        frame = any_colour(rng) if rng.random() < 0.4 else hsv(0.1, 0.05, rng.uniform(0.7, 0.95))
+        frame = any_color(rng) if rng.random() < 0.4 else hsv(0.1, 0.05, rng.uniform(0.7, 0.95))
         bars = (float(rng.integers(1, 4)), float(rng.integers(1, 3)), rng.uniform(0, 50))
         look = Material(sky, land, frame, "window", options=bars, emission=rng.uniform(1.0, 6.0))
         self.hang("window", look, wall, along, bottom, (w, h))

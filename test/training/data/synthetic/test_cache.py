@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from rgbd_seg_ros.depth import to_metres
+from rgbd_seg_ros.depth import to_meters
 from training.data.synthetic import cache
 from training.data.synthetic.cache import RenderedScenes
 from training.data.synthetic.rooms import SceneSource
@@ -56,7 +56,7 @@ def test_frames_are_the_renderers_and_a_longer_run_extends(tmp_path: Path) -> No
         sample, frame = scenes[index], source[index]
         assert (sample.rgb == frame.rgb).all()
         assert (sample.labels == frame.labels).all()
-        np.testing.assert_array_equal(sample.depth_m, to_metres(frame.depth_mm))
+        np.testing.assert_array_equal(sample.depth_m, to_meters(frame.depth_mm))
         np.testing.assert_array_equal(sample.intrinsics, frame.intrinsics.matrix())
         np.testing.assert_allclose(sample.gravity, frame.gravity, atol=1e-6)
     again = pickle.loads(pickle.dumps(scenes))

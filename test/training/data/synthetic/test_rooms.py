@@ -29,9 +29,15 @@ from training.data.synthetic.raycast import (
     RECT,
     Pose,
 )
-from training.data.synthetic.rooms import SPLITS, Sample, SceneSource, _generator, render_sequence
+from training.data.synthetic.rooms import (
+    SPLITS,
+    RoomSample,
+    SceneSource,
+    _generator,
+    render_sequence,
+)
 from training.data.synthetic.scenes import Scene, build_scene
-from training.data.synthetic.sensors import ColourCamera, DepthSensor, smooth_noise
+from training.data.synthetic.sensors import ColorCamera, DepthSensor, smooth_noise
 from training.data.synthetic.walls import WALL_YAW
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -40,18 +46,18 @@ CAMERA = Intrinsics(60.0, 60.0, 39.5, 29.5, 80, 60)
 ROOM = (5.0, 4.0, 2.5)
 
 
-def digest(sample: Sample) -> str:
+def digest(sample: RoomSample) -> str:
     arrays = (sample.rgb, sample.depth_mm, sample.labels, sample.depth_true_m)
     return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
 @cache
-def views() -> tuple[Sample, ...]:
+def views() -> tuple[RoomSample, ...]:
     source = SceneSource(SMALL, seed=3)
     return tuple(source[i] for i in range(60))
 
 
-def world_points(sample: Sample) -> np.ndarray:
+def world_points(sample: RoomSample) -> np.ndarray:
     """H×W×3 world coordinates of the true depth."""
     k = sample.intrinsics
     v, u = np.mgrid[: k.height, : k.width]
@@ -251,7 +257,7 @@ def test_depth_noise_grows_with_the_square_of_depth() -> None:
         assert noise_m == pytest.approx(0.002 * depth_m**2, rel=0.15)
 
 
-def test_depth_is_quantised_to_steps_of_disparity() -> None:
+def test_depth_is_quantized_to_steps_of_disparity() -> None:
     measured = _wall(4.0, disparity_step=0.01)
     assert measured.dtype == np.uint16
     assert set(np.unique(measured)) <= {round(100_000 / k) for k in range(20, 31)}
@@ -311,9 +317,9 @@ def test_measured_depth_follows_the_truth_with_holes() -> None:
     assert 0.001 < np.mean(error) < 0.03
 
 
-def test_colour_camera_exposes_and_clips() -> None:
+def test_color_camera_exposes_and_clips() -> None:
     light = np.full((30, 40, 3), 0.1, np.float32)
-    camera = ColourCamera(vignetting=0.0, softness=0.0)
+    camera = ColorCamera(vignetting=0.0, softness=0.0)
     gain = camera.automatic_gain(light)
     rng = np.random.default_rng(0)
     values = [
@@ -400,7 +406,7 @@ def test_overlap_and_inside() -> None:
 
 
 @cache
-def drives() -> tuple[tuple[Scene, tuple[Sample, ...]], ...]:
+def drives() -> tuple[tuple[Scene, tuple[RoomSample, ...]], ...]:
     """Three drives and their rooms."""
     found = []
     for seed in range(3):

@@ -1,0 +1,32 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> None:
+    """Write a file so that a killed process or a full disk leaves the old file, never a part.
+
+    Args:
+        path: the file.
+        data: its content; text is written as UTF-8.
+        fsync: wait until the data is on the disk, so that a power cut cannot truncate it either.
+
+    Raises:
+        OSError: the file cannot be written; the temporary file is removed.
+    """
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
