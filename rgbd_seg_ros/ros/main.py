@@ -18,7 +18,7 @@ import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from rgbd_seg_ros.ros.live import LiveEngine
+from rgbd_seg_ros.ros.engine_thread import LiveEngine
 from rgbd_seg_ros.ros.node import SegmenterNode
 from rgbd_seg_ros.ros.parameters import NodeConfig
 

@@ -30,10 +30,10 @@ from rgbd_seg_ros.ros.diagnostics import (
     look,
     start_updater,
 )
+from rgbd_seg_ros.ros.engine_thread import Live, LiveEngine, Skin
 from rgbd_seg_ros.ros.inputs import Inputs
-from rgbd_seg_ros.ros.live import Live, LiveEngine, Skin
+from rgbd_seg_ros.ros.lifecycle import ResponsiveNode
 from rgbd_seg_ros.ros.outputs import Outputs
-from rgbd_seg_ros.ros.responsive import ResponsiveNode
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
-from rgbd_seg_ros.ros.live import REMEMBERED
+from rgbd_seg_ros.ros.engine_thread import REMEMBERED
 
 pytestmark = pytest.mark.ros
 
