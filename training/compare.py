@@ -21,7 +21,7 @@ from typing import Any
 
 from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
 from training.config import SAVED_RECIPE, run_command
-from training.interrupt import Interrupt
+from training.command import Interrupt
 from training.options import UsageError, lookup, read_yaml
 from training.runlog import duration, table
 

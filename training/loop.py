@@ -24,7 +24,7 @@ from training.config import SAVED_RECIPE, RunConfig, Settings, method_class, to_
 from training.data.datasets import open_split
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
 from training.data.transforms import encoding_of
-from training.interrupt import Interrupt
+from training.command import Interrupt
 from training.memory import out_of_memory
 from training.methods.base import Method, Task
 from training.options import UsageError
