@@ -1,27 +1,30 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What comes from a sensor: a Frame of one stream, or the Defect that took its place."""
+"""Sensor frames: one image with its stamp (Frame), or the Defect that took its place."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-#: One camera stream of the core. ``depth_raw`` is depth that is not registered to color.
+#: One camera stream of the core. ``depth_raw`` is depth that is not aligned to color.
 Stream = Literal["rgb", "depth", "depth_raw"]
-#: The network that makes one mask.
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+#: The network that computes one mask.
 NetworkName = Literal["rgbd", "rgb", "depth"]
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
-NETWORKS: tuple[NetworkName, ...] = ("rgbd", "rgb", "depth")
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole intrinsics in pixels, for a picture of ``width`` × ``height``."""
+    """Pinhole intrinsics in pixels, for an image of ``width`` × ``height``."""
 
     fx: float
     fy: float
@@ -31,17 +34,17 @@ class Intrinsics:
     height: int
 
     def __post_init__(self) -> None:
-        known = all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
-        if not (known and min(self.fx, self.fy, self.width, self.height) > 0):
+        finite = all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
+        if not (finite and min(self.fx, self.fy, self.width, self.height) > 0):
             raise ValueError(
-                f"intrinsics need numbers, and fx, fy, width and height above 0, got {self}; "
-                "an uncalibrated camera_info (all zeros) counts as none"
+                f"intrinsics must be finite, with fx, fy, width and height above 0, got {self}; "
+                "use None for an uncalibrated camera (camera_info of all zeros)"
             )
 
     def resized(self, width: int, height: int) -> Intrinsics:
-        """The same camera's intrinsics after its picture is resized to ``width`` × ``height``."""
+        """The same camera's intrinsics after its image is resized to ``width`` × ``height``."""
         sx, sy = width / self.width, height / self.height
-        # Pixel centers lie at integer coordinates, so the half-pixel moves too.
+        # Pixel centers lie at integer coordinates, so the image's corner is at (-0.5, -0.5).
         cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy, width, height)
 
@@ -54,14 +57,14 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of one stream, in sensor units: pixels become meters only for a job."""
+    """One image of one stream, in sensor units: depth is converted to meters only for a job."""
 
     #: ``rgb``: H×W×3 uint8 in RGB order. ``depth``: H×W, uint16 ticks or float32 meters.
     array: npt.NDArray[Any]
-    #: Time of exposure, nanoseconds, as the message's header says.
+    #: Time of exposure in nanoseconds, from the message's header.
     stamp_ns: int
     frame_id: str = ""
-    #: Encoding of the message it came from (``rgb8``, ``16UC1``, …); a change is a fresh start.
+    #: Encoding of the message (``rgb8``, ``16UC1``, …). Health treats a change as a fresh start.
     encoding: str = ""
     intrinsics: Intrinsics | None = None
 
@@ -73,11 +76,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Defect:
-    """A message that could not be made into a Frame. Counted by the health of its stream."""
+    """A message that could not be decoded into a Frame. The health of its stream counts it."""
 
     #: One of the reasons of the health table, normally ``malformed``.
     reason: str
-    #: One line for people: the value seen and what to do.
+    #: One line for the log: the value seen and what to do.
     detail: str
-    #: The header's stamp in nanoseconds when it could be read.
+    #: The header's stamp in nanoseconds; None if it could not be read.
     stamp_ns: int | None = None

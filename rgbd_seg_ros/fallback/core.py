@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from rgbd_seg_ros.fallback.alignment import StreamGeometry
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.fallback.counters import STREAMS, Counters
+from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.fallback.fusion_warnings import advice
 from rgbd_seg_ros.fallback.health import NS_PER_S, SensorHealth, State
 from rgbd_seg_ros.fallback.job import Job, ModeChange
@@ -23,7 +23,7 @@ from rgbd_seg_ros.fallback.pairing import (
     Pairer,
     StreamStatus,
 )
-from rgbd_seg_ros.frames import NETWORKS, Defect, Frame, NetworkName, Stream
+from rgbd_seg_ros.frames import NETWORKS, STREAMS, Defect, Frame, NetworkName, Stream
 
 #: The network that a stream's frames run through without a partner.
 ALONE: dict[Stream, NetworkName] = {"rgb": "rgb", "depth": "depth", "depth_raw": "depth"}

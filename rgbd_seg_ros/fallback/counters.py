@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rgbd_seg_ros.frames import Stream
+from rgbd_seg_ros.frames import STREAMS, Stream
 
-STREAMS: tuple[Stream, ...] = ("rgb", "depth", "depth_raw")
 #: Where a message can end, besides ``unusable`` by reason; until then it is pending.
 #: ``used`` by a job, ``superseded`` by a newer job, ``skipped`` since not needed, ``recovering``
 #: while its stream is not back yet, ``late`` since its instant was decided, ``reset`` by a clock

@@ -16,14 +16,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import yaml
 
-from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.frames import STREAMS, Defect, Frame, Stream
 
-STREAMS: tuple[Stream, ...] = get_args(Stream)
 DEPTHS: tuple[Stream, ...] = ("depth", "depth_raw")
 _KEYS = ("stream", "fault", "from", "to", "value")
 

@@ -16,10 +16,10 @@ from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import check_place
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.frames import NETWORKS
+from rgbd_seg_ros.frames import NETWORKS, STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.faults import STREAMS, FaultSchedule
+from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import Folder, check_folder
 from rgbd_seg_ros.replay.progress import Progress
 from rgbd_seg_ros.replay.recorder import Recorder

@@ -12,10 +12,10 @@ from typing import Literal
 
 from rgbd_seg_ros.bag.reader import BagError, BagMessage, BagReader
 from rgbd_seg_ros.bag.topics import Topics
-from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
+from rgbd_seg_ros.frames import STREAMS, Defect, Frame, Intrinsics, Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_frame, to_intrinsics, to_mask
-from rgbd_seg_ros.replay.faults import STREAMS, FaultSchedule, ReceivedItem
+from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem
 
 Stamps = Literal["auto", "header", "receive"]
 #: So many messages show whether headers and receive times agree.

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.fallback import Core, Mode
-from rgbd_seg_ros.frames import NETWORKS, NetworkName, Stream
-from rgbd_seg_ros.replay.faults import STREAMS
+from rgbd_seg_ros.frames import NETWORKS, STREAMS, NetworkName, Stream
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: The streams whose frames a mode uses. Raw depth stands in for depth.

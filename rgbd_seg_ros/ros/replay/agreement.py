@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.fallback.counters import FATES, STREAMS
-from rgbd_seg_ros.frames import NetworkName, Stream
+from rgbd_seg_ros.fallback.counters import FATES
+from rgbd_seg_ros.frames import STREAMS, NetworkName, Stream
 
 #: Share of the offline replay's stamps that must have a mask live, and by the same network.
 FLOOR = 0.99

@@ -20,8 +20,7 @@ import numpy as np
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import NONE, choose_topics
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.fallback.counters import STREAMS
-from rgbd_seg_ros.frames import NetworkName
+from rgbd_seg_ros.frames import STREAMS, NetworkName
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
 from rgbd_seg_ros.replay.runner import Engine, Replay, segment
