@@ -1,32 +1,32 @@
-# make test, make demo: each does its own set-up in .venv and reuses it while its inputs stay the same.
+# `make test` and `make demo` install into .venv on first use and again when its inputs change.
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS := bag,data,train,export,test
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# OpenMP threads that spin for each other starve when the cores are busy.
+# OpenMP threads that spin while they wait starve each other on busy cores.
 export OMP_WAIT_POLICY ?= PASSIVE
-# ROS 2 is sourced where its rclpy fits this environment's Python.
+# Source ROS 2 if its rclpy works with this environment's Python.
 ROS    := for s in /opt/ros/*/setup.bash; do (source $$s && $(BIN)/python -c 'import rclpy') &>/dev/null && source $$s && break; done; true
 
 .PHONY: test lint tests test-thorough demo test-py clean help
 
 help:
-	@echo "make test        linters, types and every test this machine can run"
-	@echo "make demo        replay of a recording while each sensor drops; report in out/demo"
-	@echo "make test-thorough  100,000 property-test examples of the fallback"
-	@echo "make test-py PY=3.12   the tests on another interpreter"
+	@echo "make test            linters, type checks and every test this machine can run"
+	@echo "make demo            replay a recording while each sensor drops; report in out/demo"
+	@echo "make test-thorough   100,000 property-test examples of the fallback"
+	@echo "make test-py PY=3.12 the tests on another interpreter"
 
 test: lint tests
 
 $(READY): setup.py pyproject.toml Makefile
 	@echo "Installing into $(VENV) (PyTorch is several GB; once) ..."
-# A Debian Python without ensurepip cannot give the environment its own pip: lend it this one's.
+# Debian's Python may lack ensurepip; then this interpreter's pip installs one.
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --without-pip $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install -q pip
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
-	@$(BIN)/python -c "import torch, torchvision" || { echo "torch and torchvision do not fit each other in $(VENV): remove it and install a matching pair"; exit 1; }
+	@$(BIN)/python -c "import torch, torchvision" || { echo "torch and torchvision in $(VENV) do not match: remove $(VENV) and install a matching pair"; exit 1; }
 	@touch $@
 
 lint: $(READY)
