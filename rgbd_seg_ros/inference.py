@@ -1,10 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Inference: run one job of the core on the engine; status and overlay background of its mask."""
+"""Inference: runs one job of the core on the engine; what the node and the replay share."""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from rgbd_seg_ros.colorize import colorize_depth
 from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.fallback import CoreConfig, Job, Mode
-from rgbd_seg_ros.frames import Intrinsics, NetworkName
+from rgbd_seg_ros.frames import Frame, Intrinsics, NetworkName, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.labels import LabelSet
 
@@ -34,7 +36,7 @@ MODE_LEVELS: dict[Mode, int] = {
 
 
 class Engine(Protocol):
-    """Turns images into masks. :class:`rgbd_seg_ros.engine.Segmenter` is one."""
+    """Computes masks. :class:`rgbd_seg_ros.engine.Segmenter` implements it."""
 
     @property
     def labels(self) -> LabelSet:
@@ -42,19 +44,19 @@ class Engine(Protocol):
 
     @property
     def available(self) -> tuple[NetworkName, ...]:
-        """Networks that can be asked for."""
+        """The networks of the bundle."""
 
     @property
     def need_intrinsics(self) -> tuple[NetworkName, ...]:
-        """Networks that cannot run without camera intrinsics (they read HHA)."""
+        """Networks that need camera intrinsics because their input is HHA."""
 
     @property
     def device(self) -> object:
-        """Where the networks run; printed for people."""
+        """Where the networks run, for log messages: ``str()`` gives ``cpu``, ``cuda:0``, …"""
 
     @property
     def memory_mb(self) -> float | None:
-        """GPU memory held, MiB; None on a CPU."""
+        """Allocated GPU memory in MiB; None on a CPU."""
 
     def __call__(
         self,
@@ -71,20 +73,20 @@ class Engine(Protocol):
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
     ) -> npt.NDArray[np.float32]:
-        """Unit vector (3) pointing down in the optical frame, from H×W meters."""
+        """Unit vector (3) that points down in the optical frame, from H×W depth in meters."""
 
 
 def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = "auto") -> Engine:
-    """Load a bundle and warm its networks up.
+    """Load a bundle and warm up its networks.
 
     Args:
-        bundle: directory of a bundle; None or an empty string for the shipped one.
+        bundle: directory of the bundle; None or an empty string for the shipped one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         backend: ``auto`` or a name of :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
 
     Raises:
         RuntimeError: PyTorch or safetensors is not installed.
-        ValueError: the bundle, the device or the backend cannot be used.
+        ValueError: the bundle, the device or the backend is unusable.
     """
     try:
         from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
@@ -104,15 +106,15 @@ def run_job(
     gravity: Gravity | None = None,
     network: NetworkName | None = None,
 ) -> Segmentation:
-    """Make the mask of one job.
+    """Compute the mask of one job.
 
     Args:
-        engine: makes the mask.
-        job: from the core.
+        engine: runs the network.
+        job: from :meth:`rgbd_seg_ros.fallback.Core.next_job`.
         config: scale and range of depth.
-        gravity: finds the down direction for a network that reads HHA; without it the network's
-            own depth encoding estimates it.
-        network: the network to use instead of the job's.
+        gravity: finds the direction of gravity for a network whose input is HHA; None to let the
+            engine estimate it from this image alone.
+        network: the network to run instead of the job's.
     """
     name = network or job.network
     rgb = None if job.rgb is None else job.rgb.array
@@ -130,15 +132,49 @@ def run_job(
     return engine(rgb, depth, job.intrinsics, down, size=job.size, network=name)
 
 
+class ArrivalTimes:
+    """Arrival times of the newest frames, from which the latency of a mask is computed.
+
+    Args:
+        capacity: number of frames to remember.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._times_ns: OrderedDict[tuple[Stream, int], int] = OrderedDict()
+
+    def add(self, stream: Stream, stamp_ns: int, arrival_ns: int) -> None:
+        """Remember when the frame with this stamp arrived."""
+        self._times_ns[stream, stamp_ns] = arrival_ns
+        if len(self._times_ns) > self._capacity:
+            self._times_ns.popitem(last=False)
+
+    def of(self, job: Job, default_ns: Callable[[Frame], int]) -> dict[Stream, int]:
+        """Arrival time of each frame of a job; ``default_ns`` of a frame no longer remembered."""
+        return {
+            stream: self._times_ns.get((stream, frame.stamp_ns), default_ns(frame))
+            for stream, frame in job_frames(job).items()
+        }
+
+
+def job_frames(job: Job) -> dict[Stream, Frame]:
+    """The frames of a job by stream."""
+    frames: dict[Stream, Frame | None] = {
+        "rgb": job.rgb,
+        "depth_raw" if job.raw else "depth": job.depth,
+    }
+    return {stream: frame for stream, frame in frames.items() if frame is not None}
+
+
 def depth_in_meters(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | None:
-    """The job's depth as H×W float32 meters, NaN invalid; None if the job has no depth."""
+    """The job's depth as H×W float32 meters, invalid pixels NaN; None if it has no depth."""
     if job.depth is None:
         return None
     return to_meters(job.depth.array, config.depth_scale, config.max_depth_m or math.inf)
 
 
 def mask_status(job: Job, network: NetworkName, latency_ms: float) -> dict[str, str]:
-    """Keys and values of a mask's entry in ``~/status`` and in ``masks.jsonl``."""
+    """Keys and values that describe a mask in ``~/status`` and in ``masks.jsonl``."""
     ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
     return {
         "mode": job.mode.value,
@@ -151,7 +187,7 @@ def mask_status(job: Job, network: NetworkName, latency_ms: float) -> dict[str, 
 
 
 def overlay_background(job: Job, config: CoreConfig) -> npt.NDArray[np.uint8]:
-    """The image a mask is drawn on, H×W×3 at the mask's size: color, else colorized depth."""
+    """The image under the overlay, H×W×3 at the mask's size: color, else colorized depth."""
     image = depth_image(job, config) if job.rgb is None else job.rgb.array
     height, width = job.size
     if image is None:
