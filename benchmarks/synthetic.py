@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def render(job: tuple[tuple[int, int], int, int]) -> tuple[float, float, float]:
     """Render frames [begin, end); start and end by the system's clock and seconds of CPU used."""
-    from training.data.synthetic.rooms import SceneSource
+    from training.data.synthetic.renderer import SceneSource
 
     size, begin, end = job
     source = SceneSource(size=size, split="test")

@@ -61,7 +61,7 @@ class LabelSet:
         return len(self.classes)
 
 
-#: The procedural rooms of ``training.data.synthetic.rooms``.
+#: The procedural rooms of ``training.data.synthetic.renderer``.
 INDOOR16 = LabelSet(
     name="indoor16",
     classes=(

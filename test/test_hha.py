@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rgbd_seg_ros.depth import hha, to_meters
 from rgbd_seg_ros.hha import ROUNDS, estimate_gravity, least_eigenvector
-from training.data.synthetic.rooms import SceneSource
+from training.data.synthetic.renderer import SceneSource
 
 FRAMES = Path(__file__).resolve().parents[2] / "shared" / "data" / "frames"
 K = np.array([[200.0, 0, 80], [0, 190.0, 62], [0, 0, 1]])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import run_command
+from training.command import run_command
 from training.options import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
     """Write a synthetic drive as a RealSense bag with a truth topic; returns its instants."""
     from rgbd_seg_ros.bag.writer import BagWriter
     from rgbd_seg_ros.replay.progress import Progress
-    from training.data.synthetic.rooms import render_sequence
+    from training.data.synthetic.renderer import render_sequence
 
     count = round(DURATION_S * rate_hz)
     instants = []

@@ -13,7 +13,7 @@ from rgbd_seg_ros.depth import to_meters
 from training.config import RunConfig
 from training.data.loader import to_batch
 from training.data.sample import Sample
-from training.data.synthetic.rooms import SceneSource
+from training.data.synthetic.renderer import SceneSource
 from training.data.transforms import augment, depth_values, encoding_of
 from training.loop import preprocess_of
 from training.options import UsageError

@@ -119,7 +119,7 @@ def _render_chunk(job: tuple[Any, ...]) -> int:
     import torch
 
     torch.set_num_threads(1)  # one process per core is parallel enough
-    from training.data.synthetic.rooms import SceneSource
+    from training.data.synthetic.renderer import SceneSource
 
     source = SceneSource(size=size, seed=seed, split=split)
     maps = open_maps(folder, fields, count, "r+")
@@ -138,7 +138,7 @@ def _render_chunk(job: tuple[Any, ...]) -> int:
 def _source_hash() -> str:
     """Short hash of the renderer: its source, wherever it imports from, and the class names."""
     folder = Path(__file__).parent
-    todo, seen = ["rooms"], set[str]()
+    todo, seen = ["renderer"], set[str]()
     digest = hashlib.sha256(repr(INDOOR16.classes).encode())
     while todo:
         module = todo.pop()

@@ -14,7 +14,7 @@ import pytest
 from rgbd_seg_ros.depth import to_meters
 from training.data.synthetic import cache
 from training.data.synthetic.cache import RenderedScenes
-from training.data.synthetic.rooms import SceneSource
+from training.data.synthetic.renderer import SceneSource
 from training.options import UsageError
 
 SIZE = (24, 32)

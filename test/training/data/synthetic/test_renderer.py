@@ -29,7 +29,7 @@ from training.data.synthetic.raycast import (
     RECT,
     Pose,
 )
-from training.data.synthetic.rooms import (
+from training.data.synthetic.renderer import (
     SPLITS,
     RoomSample,
     SceneSource,
@@ -101,7 +101,7 @@ def test_a_sample_depends_on_seed_split_and_index_alone() -> None:
 
 def test_another_process_renders_the_same_bytes() -> None:
     code = (
-        "from training.data.synthetic.rooms import SceneSource as S; import hashlib;"
+        "from training.data.synthetic.renderer import SceneSource as S; import hashlib;"
         f"s = S({SMALL}, seed=3)[7];"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in "
         "(s.rgb, s.depth_mm, s.labels, s.depth_true_m))).hexdigest())"
@@ -412,15 +412,15 @@ def drives() -> tuple[tuple[Scene, tuple[RoomSample, ...]], ...]:
     for seed in range(3):
         rooms: list[Scene] = []
         with pytest.MonkeyPatch.context() as patch:
-            from training.data.synthetic import rooms as room_module
+            from training.data.synthetic import renderer
 
-            original = room_module._roomiest
+            original = renderer._roomiest
 
             def keep(scenes: list[Scene], pick=original, rooms=rooms) -> Scene:
                 rooms.append(pick(scenes))
                 return rooms[-1]
 
-            patch.setattr(room_module, "_roomiest", keep)
+            patch.setattr(renderer, "_roomiest", keep)
             found.append((tuple(render_sequence(seed, 120, (12, 16), 5.0)), rooms[0]))
     return tuple((scene, samples) for samples, scene in found)
 
