@@ -1,6 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Image files: read color, depth and labels as they are stored, write PNG and JPEG."""
+"""Image files: reads color, depth and labels as they are stored, writes PNG and JPEG.
+
+Every reader ignores EXIF orientation, because the color, depth and label images of one frame share
+one pixel grid.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.files import write_atomically
 
 #: File name suffixes of images, lower case.
@@ -23,9 +28,7 @@ class ImageFileError(ValueError):
 
 
 def read_image(path: Path) -> npt.NDArray[Any]:
-    """An image exactly as stored: H×W or H×W×C (C in OpenCV's order), any depth of bits.
-
-    EXIF orientation is ignored: color, depth and labels of one camera share one pixel grid.
+    """Read an image exactly as stored: H×W or H×W×C in OpenCV's channel order, any bit depth.
 
     Raises:
         ImageFileError: the file is missing, truncated, or not an image.
@@ -34,7 +37,7 @@ def read_image(path: Path) -> npt.NDArray[Any]:
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """A color or gray image as H×W×3 uint8 in RGB order.
+    """Read a color or gray image as H×W×3 uint8 in RGB order.
 
     Raises:
         ImageFileError: the file is missing, truncated, or not an image.
@@ -43,8 +46,27 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(_decode(path, flags), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def read_depth(path: Path, depth_scale: float) -> npt.NDArray[np.float32]:
+    """Read a depth image as H×W meters, NaN invalid.
+
+    Args:
+        path: an image of one channel, 16-bit ticks or float meters.
+        depth_scale: meters per tick, used for 16-bit images only.
+
+    Raises:
+        ImageFileError: the file is missing, truncated, not an image, or not a depth image.
+    """
+    image = read_image(path)
+    try:
+        return to_meters(image, depth_scale)
+    except ValueError as error:
+        raise ImageFileError(
+            f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"
+        ) from error
+
+
 def read_single_channel(path: Path) -> npt.NDArray[Any]:
-    """Depth or labels as H×W; three equal channels count as one.
+    """Read depth or labels as H×W; three equal channels count as one.
 
     Raises:
         ImageFileError: the file is missing, truncated, not an image, or a color image.
@@ -53,12 +75,12 @@ def read_single_channel(path: Path) -> npt.NDArray[Any]:
     if image.ndim == 2:
         return image
     if not (image == image[..., :1]).all():
-        raise ImageFileError(f"{path} is a color image; an image of one channel is expected")
+        raise ImageFileError(f"{path} is a color image; expected an image of one channel")
     return np.ascontiguousarray(image[..., 0])
 
 
 def encode_image(suffix: str, image: npt.NDArray[Any]) -> bytes:
-    """H×W (uint8 or uint16) or H×W×3 RGB as the bytes of a ``.png`` or ``.jpg`` file.
+    """Encode H×W (uint8 or uint16) or H×W×3 RGB as the bytes of a ``.png`` or ``.jpg`` file.
 
     Raises:
         ImageFileError: OpenCV cannot encode such an array in this format.
@@ -72,7 +94,7 @@ def encode_image(suffix: str, image: npt.NDArray[Any]) -> bytes:
 
 
 def write_image(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write H×W or H×W×3 RGB in the format of the file's suffix; whole or not at all."""
+    """Write H×W or H×W×3 RGB atomically, in the format that the file's suffix names."""
     write_atomically(path, encode_image(path.suffix, image))
 
 
@@ -83,7 +105,7 @@ def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
         raise ImageFileError(f"cannot read {path}: {error.strerror}") from error
     image = None
     if data and not _is_truncated(data):
-        # OpenCV returns None for most defects and raises for a size that makes no sense.
+        # OpenCV returns None for most defects and raises for an impossible size.
         with contextlib.suppress(cv2.error):
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
@@ -95,8 +117,8 @@ def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a PNG or JPEG lacks its end marker; OpenCV would fill in the missing part."""
+    """Whether a PNG or JPEG lacks its end marker; OpenCV would pad the missing part silently."""
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-64:]
-    # Compressed data never contains the end marker, but a thumbnail in the first half may.
+    # Compressed data never contains the end marker, but a thumbnail in the first half can.
     return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]

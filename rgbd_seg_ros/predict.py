@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg predict`: pictures in, masks and overlays out."""
+"""`rgbd_seg predict`: segments image files and writes masks and overlays."""
 
 from __future__ import annotations
 
@@ -11,32 +11,26 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+from rgbd_seg_ros.colorize import colorize_depth, overlay
+from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.frames import NETWORKS, Intrinsics
+from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb, write_image
+from rgbd_seg_ros.inference import Engine, load_engine
 
-from rgbd_seg_ros.depth import to_meters
-from rgbd_seg_ros.frames import Intrinsics
-
-if TYPE_CHECKING:
-    from rgbd_seg_ros.engine import Segmenter
-    from rgbd_seg_ros.labels import LabelSet
-
-#: Folder names under ``--folder`` that hold one stream each.
+#: Names of the folders in ``--folder`` that hold each stream.
 RGB_FOLDERS = ("rgb", "color", "image", "images")
 DEPTH_FOLDERS = ("depth",)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 
 class PredictError(ValueError):
-    """A picture or folder that cannot be used; the message names it and the remedy."""
+    """Options or inputs that cannot be used; the message names the value and the remedy."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """The picture files of one instant."""
+class ImageFiles:
+    """The files of one frame pair, or of one frame; at least one is given."""
 
     name: str
     rgb: Path | None
@@ -45,100 +39,97 @@ class Item:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg predict`."""
-    parser.add_argument("--rgb", type=Path, metavar="FILE", help="one color picture")
+    parser.add_argument("--rgb", type=Path, metavar="FILE", help="one color image")
     parser.add_argument(
-        "--depth",
-        type=Path,
-        metavar="FILE",
-        help="one depth picture, registered to the color one",
+        "--depth", type=Path, metavar="FILE", help="one depth image, aligned to the color image"
     )
     parser.add_argument(
         "--folder",
         type=Path,
         metavar="DIR",
-        help=f"a folder with {' or '.join(RGB_FOLDERS)} and/or depth in it, paired by file name",
+        help=f"a folder with the subfolders {' or '.join(RGB_FOLDERS)} and/or depth; images of "
+        "equal names are a pair",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     parser.add_argument(
         "--depth-scale",
         type=float,
         default=0.001,
         metavar="M",
-        help="meters per tick of 16-bit depth pictures (default %(default)s); floats are meters",
+        help="meters per tick of 16-bit depth (default %(default)s); float depth is in meters",
     )
     parser.add_argument(
         "--intrinsics",
         type=float,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
-        help="of the pictures, in pixels; only networks that read HHA need them",
+        help="intrinsics of the images in pixels; only networks that read HHA need them",
     )
     parser.add_argument(
-        "--network", choices=("rgbd", "rgb", "depth"), help="default: the one using all inputs"
+        "--network", choices=NETWORKS, help="default: the network that uses all inputs given"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into --out even if it is not empty"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every item; 0, or 1 when a picture had to be skipped.
+    """Segment every image or image pair; 0, or 1 if one had to be skipped.
 
     Raises:
         ValueError: bad usage or input.
     """
     if not 0 < args.depth_scale < math.inf:
-        raise PredictError(f"--depth-scale needs meters above 0, got {args.depth_scale}")
+        raise PredictError(f"--depth-scale must be above 0 meters, got {args.depth_scale}")
     if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
-        raise PredictError(f"--intrinsics needs FX and FY above 0, got {args.intrinsics[:2]}")
+        raise PredictError(f"--intrinsics: FX and FY must be above 0, got {args.intrinsics[:2]}")
     items = _items(args)
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise PredictError(f"{args.out} is not empty; choose another --out or add --overwrite")
 
-    from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
-    from rgbd_seg_ros.engine import Segmenter
-
-    segmenter = Segmenter(load_bundle(args.bundle or DEFAULT_BUNDLE), device=args.device)
+    engine = load_engine(args.bundle, args.device)
     args.out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     for item in items:
         try:
-            results.append(_predict(item, segmenter, args))
-        except PredictError as error:
+            results.append(_predict(item, engine, args))
+        except (PredictError, ImageFileError) as error:
             skipped[item.name] = str(error)
             print(f"skipped {item.name}: {error}", file=sys.stderr)
         else:
             print(f"{item.name}: {results[-1]['network']}", file=sys.stderr)
-    summary = {"masks": results, "skipped": skipped, "device": str(segmenter.device)}
-    (args.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    summary = {"masks": results, "skipped": skipped, "device": str(engine.device)}
+    write_atomically(args.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     if args.json:
         print(json.dumps(summary))
     print(f"{len(results)} masks in {args.out}, {len(skipped)} skipped", file=sys.stderr)
     return 1 if skipped else 0
 
 
-def _items(args: argparse.Namespace) -> list[Item]:
+def _items(args: argparse.Namespace) -> list[ImageFiles]:
     if args.folder is not None:
         if args.rgb or args.depth:
             raise PredictError("give either --folder or --rgb/--depth, not both")
         return list(_folder_items(args.folder))
     if args.rgb is None and args.depth is None:
-        raise PredictError("nothing to predict; give --rgb, --depth or --folder")
+        raise PredictError("no input; give --rgb, --depth or --folder")
     for path in (args.rgb, args.depth):
         if path is not None and not path.is_file():
-            raise PredictError(f"no such file {path}; give a picture")
-    return [Item((args.rgb or args.depth).stem, args.rgb, args.depth)]
+            raise PredictError(f"no such file: {path}")
+    return [ImageFiles((args.rgb or args.depth).stem, args.rgb, args.depth)]
 
 
-def _folder_items(folder: Path) -> Iterator[Item]:
+def _folder_items(folder: Path) -> Iterator[ImageFiles]:
     streams: dict[str, dict[str, Path]] = {}
     for stream, candidates in (("rgb", RGB_FOLDERS), ("depth", DEPTH_FOLDERS)):
         found = [folder / name for name in candidates if (folder / name).is_dir()]
         if len(found) > 1:
             raise PredictError(
-                f"{folder} has several {stream} folders: {', '.join(map(str, found))}"
+                f"{folder} has several {stream} folders ({', '.join(map(str, found))}); keep one"
             )
         streams[stream] = (
             {p.stem: p for p in sorted(found[0].iterdir()) if p.suffix.lower() in SUFFIXES}
@@ -148,14 +139,14 @@ def _folder_items(folder: Path) -> Iterator[Item]:
     names = sorted(streams["rgb"].keys() | streams["depth"].keys())
     if not names:
         raise PredictError(
-            f"no pictures in {folder}; expected {'|'.join(RGB_FOLDERS)}/NAME.png and/or "
+            f"no images in {folder}; expected {'|'.join(RGB_FOLDERS)}/NAME.png and/or "
             "depth/NAME.png in it, or give single files with --rgb and --depth"
         )
     for name in names:
-        yield Item(name, streams["rgb"].get(name), streams["depth"].get(name))
+        yield ImageFiles(name, streams["rgb"].get(name), streams["depth"].get(name))
 
 
-def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict[str, Any]:
+def _predict(item: ImageFiles, engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
     from rgbd_seg_ros.engine.backends import EngineError
 
     rgb = read_rgb(item.rgb) if item.rgb else None
@@ -165,16 +156,24 @@ def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict
         if abs(aspects[0] - aspects[1]) > 0.01 * aspects[0]:
             raise PredictError(
                 f"color is {rgb.shape[1]}×{rgb.shape[0]} but depth {depth.shape[1]}×"
-                f"{depth.shape[0]}: depth is not registered to color; give one of them alone"
+                f"{depth.shape[0]}: depth is not aligned to color; give only one of them"
             )
+    if rgb is not None:
+        background = rgb
+    elif depth is not None:
+        background = colorize_depth(depth)
+    else:
+        raise PredictError(f"{item.name} has neither a color nor a depth image")
+    height, width = background.shape[:2]
+    network = args.network or ("depth" if rgb is None else "rgb" if depth is None else "rgbd")
+    intrinsics = None if args.intrinsics is None else Intrinsics(*args.intrinsics, width, height)
     try:
-        result = segmenter(rgb, depth, _intrinsics(args, rgb, depth), network=args.network)
+        result = engine(rgb, depth, intrinsics, size=(height, width), network=network)
     except EngineError as error:
         raise PredictError(str(error)) from error
-    write_picture(args.out / f"{item.name}_mask.png", result.labels)
-    write_picture(
-        args.out / f"{item.name}_overlay.png",
-        _overlay(rgb, depth, result.labels, segmenter.labels),
+    write_image(args.out / f"{item.name}_mask.png", result.labels)
+    write_image(
+        args.out / f"{item.name}_overlay.png", overlay(background, result.labels, engine.labels)
     )
     return {
         "name": item.name,
@@ -182,55 +181,3 @@ def _predict(item: Item, segmenter: Segmenter, args: argparse.Namespace) -> dict
         "mean_confidence": round(float(result.confidence.mean()) / 255, 4),
         "timings_ms": {k: round(v, 3) for k, v in result.timings_ms.items()},
     }
-
-
-def _intrinsics(args: argparse.Namespace, *pictures: npt.NDArray[Any] | None) -> Intrinsics | None:
-    if args.intrinsics is None:
-        return None
-    height, width = next(p.shape[:2] for p in pictures if p is not None)
-    fx, fy, cx, cy = args.intrinsics
-    return Intrinsics(fx, fy, cx, cy, width, height)
-
-
-def _overlay(
-    rgb: npt.NDArray[np.uint8] | None,
-    depth: npt.NDArray[np.float32] | None,
-    labels: npt.NDArray[np.uint8],
-    label_set: LabelSet,
-) -> npt.NDArray[np.uint8]:
-    from rgbd_seg_ros.colorize import colorize_depth, overlay
-
-    if rgb is not None:
-        return overlay(rgb, labels, label_set)
-    if depth is None:
-        raise PredictError("neither rgb nor depth to draw on")
-    return overlay(colorize_depth(depth), labels, label_set)
-
-
-def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """A color picture as H×W×3 uint8 RGB."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise PredictError(f"cannot read color picture {path}: not there or no picture")
-    rgb: npt.NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
-    return rgb
-
-
-def read_depth(path: Path, depth_scale: float) -> npt.NDArray[np.float32]:
-    """A one-channel depth picture (16-bit ticks or float meters) as H×W meters, NaN invalid."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise PredictError(f"cannot read depth picture {path}: not there or no picture")
-    try:
-        return to_meters(picture, depth_scale)
-    except ValueError as error:
-        raise PredictError(
-            f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"
-        ) from error
-
-
-def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write H×W ids or H×W×3 RGB as PNG."""
-    bgr = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), bgr):
-        raise PredictError(f"cannot write {path}; is the disk full or the folder read-only?")

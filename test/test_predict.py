@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg predict`: pictures and folders in, masks out, bad ones named."""
+"""`rgbd_seg predict`: files and folders, skipped images, bad usage."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three instants: with both pictures, with color alone, with depth alone."""
+    """Three items: a frame pair, color only, depth only."""
     rng = np.random.default_rng(0)
     for stream in ("rgb", "depth"):
         (tmp_path / "in" / stream).mkdir(parents=True)
     for name in ("both", "color"):
-        picture = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / "in" / "rgb" / f"{name}.png"), picture)
+        rgb = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "in" / "rgb" / f"{name}.png"), rgb)
     for name in ("both", "geometry"):
         ticks = rng.integers(500, 5000, (60, 80), dtype=np.uint16)
         cv2.imwrite(str(tmp_path / "in" / "depth" / f"{name}.png"), ticks)
@@ -43,7 +43,7 @@ def _run(*arguments: object) -> int:
     return predict.run(parser.parse_args([str(a) for a in ("--device", "cpu", *arguments)]))
 
 
-def test_a_folder_gives_each_instant_its_network(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_each_item_of_a_folder_runs_its_network(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     out = folder.parent / "out"
     assert _run("--folder", folder, "--bundle", bundle, "--out", out, "--json") == 0
     summary = json.loads(capsys.readouterr().out)
@@ -60,8 +60,8 @@ def test_a_folder_gives_each_instant_its_network(folder: Path, bundle: Path, cap
     assert _run("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite") == 0
 
 
-def test_a_bad_picture_is_named_and_the_rest_goes_on(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    (folder / "rgb" / "broken.png").write_bytes(b"no picture")
+def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    (folder / "rgb" / "broken.png").write_bytes(b"not an image")
     cv2.imwrite(str(folder / "depth" / "wide.png"), np.full((60, 160), 900, np.uint16))
     cv2.imwrite(str(folder / "rgb" / "wide.png"), np.zeros((60, 80, 3), np.uint8))
     cv2.imwrite(str(folder / "depth" / "eight.png"), np.zeros((60, 80), np.uint8))
@@ -69,20 +69,20 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(folder: Path, bundle: Path,
     assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
     skipped = json.loads((out / "summary.json").read_text())["skipped"]
     assert sorted(skipped) == ["broken", "eight", "wide"]
-    assert "not registered to color" in skipped["wide"]
+    assert "not aligned to color" in skipped["wide"]
     assert "16-bit PNG" in skipped["eight"]
-    assert "cannot read color picture" in capsys.readouterr().err
+    assert "truncated or not an image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nothing to predict"),
+        ((), "no input"),
         (("--folder", "x", "--rgb", "y"), "not both"),
-        (("--folder", "/nowhere"), "no pictures in /nowhere"),
-        (("--rgb", "/nowhere.png"), "no such file /nowhere.png"),
-        (("--rgb", "y", "--depth-scale", "0"), "meters above 0, got 0.0"),
-        (("--rgb", "y", "--depth-scale", "nan"), "meters above 0, got nan"),
+        (("--folder", "/nowhere"), "no images in /nowhere"),
+        (("--rgb", "/nowhere.png"), "no such file: /nowhere.png"),
+        (("--rgb", "y", "--depth-scale", "0"), "above 0 meters, got 0.0"),
+        (("--rgb", "y", "--depth-scale", "nan"), "above 0 meters, got nan"),
     ],
 )
 def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple, message: str) -> None:
@@ -90,7 +90,7 @@ def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple, message: str) ->
         _run(*arguments, "--out", tmp_path / "out")
 
 
-def test_real_pair_gives_a_mask_of_its_size(
+def test_a_real_frame_pair_gives_a_mask_of_its_size(
     recordings: Path, bundle: Path, tmp_path: Path
 ) -> None:
     frames = recordings / "frames" / "kinect2_office"
@@ -100,7 +100,7 @@ def test_real_pair_gives_a_mask_of_its_size(
     assert mask.shape == cv2.imread(str(rgb)).shape[:2]
 
 
-def test_a_network_that_reads_hha_asks_for_intrinsics(
+def test_a_network_that_reads_hha_needs_intrinsics(
     folder: Path, hha_bundle: Bundle, tmp_path: Path, capsys
 ) -> None:  # type: ignore[no-untyped-def]
     bundle = save_bundle(tmp_path / "bundle", hha_bundle)
@@ -109,5 +109,5 @@ def test_a_network_that_reads_hha_asks_for_intrinsics(
     assert _run(*options) == 1
     assert "--intrinsics" in capsys.readouterr().err
     assert _run(*options, "--intrinsics", 70, 70, 39.5, 29.5) == 0
-    with pytest.raises(PredictError, match="FX and FY above 0"):
+    with pytest.raises(PredictError, match="FX and FY must be above 0"):
         _run(*options, "--intrinsics", 0, 70, 39.5, 29.5)

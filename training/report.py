@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from rgbd_seg_ros.colorize import legend
+from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.metrics import ConfusionMatrix
-from rgbd_seg_ros.predict import write_picture
 from training.data.sample import Samples
 from training.options import UsageError
 from training.panels import panel
@@ -43,8 +43,8 @@ def write_report(
     # Evenly through the split, not its first frames, which may all be of one room.
     for index in np.linspace(0, len(samples) - 1, min(panels, len(samples))).round().astype(int):
         row = panel(samples[int(index)], cases, samples.label_set, device)
-        write_picture(folder / f"panel_{index:06d}.png", row)
-    write_picture(folder / "legend.png", legend(samples.label_set))
+        write_image(folder / f"panel_{index:06d}.png", row)
+    write_image(folder / "legend.png", legend(samples.label_set))
 
 
 def write_csv(path: Path, matrix: ConfusionMatrix, classes: tuple[str, ...]) -> None:

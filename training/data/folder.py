@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb
 from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
-from rgbd_seg_ros.predict import SUFFIXES, PredictError, read_depth, read_rgb
+from rgbd_seg_ros.names import did_you_mean
 from training import distributed
 from training.data.sample import Sample, hold_out
-from training.options import UsageError, did_you_mean, read_yaml
+from training.options import UsageError, read_yaml
 from training.runlog import tracked
 
 FOLDERS = ("rgb", "depth", "labels")
@@ -78,7 +79,7 @@ class FolderSamples:
         try:
             rgb = read_rgb(paths["rgb"])
             depth = read_depth(paths["depth"], self.description.depth_scale)
-        except PredictError as error:
+        except ImageFileError as error:
             raise Unreadable(str(error)) from error
         labels = read_labels(paths["labels"], self.description)
         sizes = {"rgb": rgb.shape[:2], "depth": depth.shape, "labels": labels.shape}
