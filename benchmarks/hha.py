@@ -27,9 +27,9 @@ from rgbd_seg_ros.hha import estimate_gravity
 
 def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Depth with holes, intrinsics and gravity of a synthetic room, as a batch of one."""
-    from training.data.synthetic.renderer import SceneSource
+    from training.data.synthetic.renderer import RoomViews
 
-    room = SceneSource(size=size, split="test")[0]
+    room = RoomViews(size=size, split="test")[0]
     arrays = to_meters(room.depth_mm)[None], room.intrinsics.matrix(), room.gravity
     depth, intrinsics, gravity = (torch.from_numpy(array)[None] for array in arrays)
     return depth, intrinsics, gravity

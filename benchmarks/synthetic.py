@@ -22,10 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def render(job: tuple[tuple[int, int], int, int]) -> tuple[float, float, float]:
     """Render frames [begin, end); start and end by the system's clock and seconds of CPU used."""
-    from training.data.synthetic.renderer import SceneSource
+    from training.data.synthetic.renderer import RoomViews
 
     size, begin, end = job
-    source = SceneSource(size=size, split="test")
+    source = RoomViews(size=size, split="test")
     source[0]  # imports and tables
     began, cpu_s = time.time(), time.process_time()
     for index in range(begin, end):

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rgbd_seg_ros.depth import hha, to_meters
 from rgbd_seg_ros.hha import ROUNDS, estimate_gravity, least_eigenvector
-from training.data.synthetic.renderer import SceneSource
+from training.data.synthetic.renderer import RoomViews
 
 FRAMES = Path(__file__).resolve().parents[2] / "shared" / "data" / "frames"
 K = np.array([[200.0, 0, 80], [0, 190.0, 62], [0, 0, 1]])
@@ -105,7 +105,7 @@ def check_against_literal(z: np.ndarray, k: np.ndarray, gravity: np.ndarray | No
 def test_synthetic_rooms_agree_with_the_literal_version(
     index: int, size: tuple[int, int], known: bool
 ) -> None:
-    room = SceneSource(size, split="val")[index]
+    room = RoomViews(size, split="val")[index]
     gravity = room.gravity if known else None
     check_against_literal(to_meters(room.depth_mm), room.intrinsics.matrix(), gravity)
 
@@ -186,7 +186,7 @@ def test_gravity_of_a_tilted_corner_is_found() -> None:
 
 @pytest.fixture(scope="module")
 def room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    sample = SceneSource(SIZE, split="val")[2]
+    sample = RoomViews(SIZE, split="val")[2]
     return to_meters(sample.depth_mm), sample.intrinsics.matrix(), sample.gravity
 
 

@@ -125,13 +125,13 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
     """Write a synthetic drive as a RealSense bag with a truth topic; returns its instants."""
     from rgbd_seg_ros.bag.writer import BagWriter
     from rgbd_seg_ros.replay.progress import Progress
-    from training.data.synthetic.renderer import render_sequence
+    from training.data.synthetic.renderer import render_drive
 
     count = round(DURATION_S * rate_hz)
     instants = []
     progress = Progress("recording of a drive", count)
     with BagWriter(bag, overwrite=True) as writer:
-        for i, sample in enumerate(render_sequence(seed, count, size, rate_hz)):
+        for i, sample in enumerate(render_drive(seed, count, size, rate_hz)):
             stamp_ns = START_NS + sample.stamp_ns
             instant = DemoFrame(
                 color_ns=stamp_ns,

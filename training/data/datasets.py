@@ -16,10 +16,10 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def _synthetic(config: RunConfig, split: Split) -> Samples:
-    from training.data.synthetic.cache import RenderedScenes
+    from training.data.synthetic.cache import CachedRooms
 
     count = {"train": config.train_frames, "val": config.val_frames, "test": config.test_frames}
-    return RenderedScenes(config.cache, config.size, config.scene_seed, split, count[split])
+    return CachedRooms(config.cache, config.size, config.scene_seed, split, count[split])
 
 
 def _folder(config: RunConfig, split: Split) -> Samples:

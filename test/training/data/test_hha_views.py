@@ -10,31 +10,31 @@ import pytest
 import torch
 
 from rgbd_seg_ros.depth import to_meters
-from training.config import RunConfig
+from training.config import RunConfig, preprocess_of
 from training.data.loader import to_batch
 from training.data.sample import Sample
-from training.data.synthetic.renderer import SceneSource
-from training.data.transforms import augment, depth_values, encoding_of
-from training.loop import preprocess_of
+from training.data.synthetic.renderer import RoomViews
+from training.data.transforms import augment, depth_values
 from training.options import UsageError
 from training.scoring import prepare, stack
 
 CONFIG = RunConfig(depth_encoding="hha", size=(48, 64), flip=0.0, scales=(1.0,))
+ENCODING = preprocess_of(CONFIG).depth
 
 
 @pytest.fixture(scope="module")
 def sample() -> Sample:
-    room = SceneSource((48, 64), split="val")[1]
+    room = RoomViews((48, 64), split="val")[1]
     matrix = room.intrinsics.matrix()
     return Sample(room.rgb, to_meters(room.depth_mm), room.labels, "room", matrix, room.gravity)
 
 
 def levels(sample: Sample, config: RunConfig) -> torch.Tensor:
-    return augment(sample, config, False, 0, 0)["depth"]
+    return augment(sample, config, ENCODING, False, 0, 0)["depth"]
 
 
 def test_an_unchanged_view_is_what_scoring_and_the_robot_see(sample: Sample) -> None:
-    raw = {k: v[None] for k, v in augment(sample, CONFIG, False, 0, 0).items()}
+    raw = {k: v[None] for k, v in augment(sample, CONFIG, ENCODING, False, 0, 0).items()}
     preprocess = preprocess_of(CONFIG)
     trained = to_batch(raw, preprocess, torch.device("cpu"), channels_last=False).depth
     pictures = stack([sample], torch.device("cpu"))
@@ -43,7 +43,7 @@ def test_an_unchanged_view_is_what_scoring_and_the_robot_see(sample: Sample) -> 
 
 
 def test_a_crop_keeps_the_levels_of_the_whole_picture(sample: Sample) -> None:
-    whole = depth_values(sample, CONFIG)
+    whole = depth_values(sample, CONFIG, ENCODING)
     cropped = levels(sample, dataclasses.replace(CONFIG, size=(32, 32), native=True))
     windows = whole.unfold(1, 32, 1).unfold(2, 32, 1)
     same = (windows == cropped[:, None, None]).flatten(3).all(-1).all(0)
@@ -63,13 +63,13 @@ def test_padding_is_no_level(sample: Sample) -> None:
 
 def test_samples_without_intrinsics_are_refused(sample: Sample) -> None:
     with pytest.raises(UsageError, match="needs the camera's intrinsics and room has none"):
-        depth_values(dataclasses.replace(sample, intrinsics=None), CONFIG)
+        depth_values(dataclasses.replace(sample, intrinsics=None), CONFIG, ENCODING)
 
 
 def test_without_gravity_it_is_estimated(sample: Sample) -> None:
-    estimated = depth_values(dataclasses.replace(sample, gravity=None), CONFIG)
+    estimated = depth_values(dataclasses.replace(sample, gravity=None), CONFIG, ENCODING)
     assert estimated.shape == (3, 48, 64)
-    torch.testing.assert_close(estimated[0], depth_values(sample, CONFIG)[0])
+    torch.testing.assert_close(estimated[0], depth_values(sample, CONFIG, ENCODING)[0])
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_without_gravity_it_is_estimated(sample: Sample) -> None:
 )
 def test_what_makes_no_sense_is_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        encoding_of(dataclasses.replace(CONFIG, **change))
+        preprocess_of(dataclasses.replace(CONFIG, **change))

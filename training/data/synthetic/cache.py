@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic rooms, rendered once into files that every later epoch and run maps into memory."""
+"""Cache of rendered rooms: files that later epochs and runs map into memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import json
 import multiprocessing
 import os
 import re
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +18,35 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.depth import to_meters
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.labels import INDOOR16
+from rgbd_seg_ros.progress import progress_bar
 from training import distributed
 from training.data.sample import Sample
 from training.options import UsageError
 
-#: Frames a worker renders between two reports; also what an interruption can lose per worker.
+#: File that holds the number of finished frames.
+COUNT = "count.json"
+#: Frames per job of a worker; an interruption can lose as many frames per worker.
 CHUNK = 16
 
 
-class RenderedScenes:
+class CachedRooms:
     """The first ``count`` frames of one split of the synthetic rooms.
 
-    Frames lie in a folder named after everything that decides how they look: split, size, seed
-    and a hash of the renderer's source. A longer run extends the folder, an interrupted
-    rendering is taken up where it stopped, and two runs that want the same frames take turns.
+    The folder's name contains everything that determines the frames: split, size, seed and a hash
+    of the renderer's source. A longer run extends the folder, an interrupted rendering resumes
+    where it stopped, and two runs that need the same frames wait for each other.
+
+    Args:
+        cache: folder that holds all caches.
+        size: (height, width) in pixels.
+        seed: of the rooms.
+        split: train, val or test.
+        count: number of frames.
+
+    Raises:
+        UsageError: no cache folder is given.
     """
 
     label_set = INDOOR16
@@ -43,7 +55,7 @@ class RenderedScenes:
         self, cache: str, size: tuple[int, int], seed: int, split: str, count: int
     ) -> None:
         if not cache:
-            raise UsageError("synthetic rooms are rendered into files: give a folder as cache")
+            raise UsageError("synthetic rooms are rendered into files: set cache to a folder")
         height, width = size
         key = f"{split}-{height}x{width}-seed{seed}-{_source_hash()}"
         self.folder = Path(cache) / "synthetic" / key
@@ -66,7 +78,7 @@ class RenderedScenes:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        if self._maps is None:  # opened in the process that reads
+        if self._maps is None:  # each process opens the files itself
             self._maps = open_maps(self.folder, self.fields, self.count, "r")
         frame = {name: np.array(array[index]) for name, array in self._maps.items()}
         return Sample(
@@ -79,7 +91,7 @@ class RenderedScenes:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": None}  # a pickled memory map would be its content
+        return {**self.__dict__, "_maps": None}  # pickling a memory map would copy its content
 
     def _render(self, size: tuple[int, int], seed: int, split: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,18 +107,20 @@ class RenderedScenes:
             jobs = [(size, seed, split, s, min(s + CHUNK, self.count), self.folder, self.fields,
                      self.count) for s in starts]  # fmt: skip
             workers = min(os.cpu_count() or 1, len(jobs))
-            began = time.monotonic()
-            # Fresh interpreters: a fork of a process whose torch has threads may hang.
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            # Spawned, because a forked process whose torch has threads may hang.
+            with (
+                multiprocessing.get_context("spawn").Pool(workers) as pool,
+                progress_bar(f"rendering {split}", self.count, "frame", initial=done) as bar,
+            ):
                 for end in pool.imap(_render_chunk, jobs):
-                    _write_count(self.folder, end)
-                    _report(split, end - done, self.count - done, time.monotonic() - began)
+                    write_atomically(self.folder / COUNT, json.dumps({"frames": end}))
+                    bar.update(end - bar.n)
 
 
 def open_maps(
     folder: Path, fields: dict[str, tuple[str, tuple[int, ...]]], count: int, mode: Any
 ) -> dict[str, np.memmap[Any, Any]]:
-    """The files of a folder as arrays of ``count`` frames."""
+    """Map the files of a folder as arrays of ``count`` frames."""
     return {
         name: np.memmap(folder / f"{name}.bin", dtype, mode, shape=(count, *shape))
         for name, (dtype, shape) in fields.items()
@@ -114,17 +128,17 @@ def open_maps(
 
 
 def _render_chunk(job: tuple[Any, ...]) -> int:
-    """Render frames [begin, end) into the folder's files; returns ``end``."""
+    """Render frames [begin, end) into the folder's files and return ``end``."""
     size, seed, split, begin, end, folder, fields, count = job
     import torch
 
-    torch.set_num_threads(1)  # one process per core is parallel enough
-    from training.data.synthetic.renderer import SceneSource
+    torch.set_num_threads(1)  # the pool already runs one process per core
+    from training.data.synthetic.renderer import RoomViews
 
-    source = SceneSource(size=size, seed=seed, split=split)
+    views = RoomViews(size=size, seed=seed, split=split)
     maps = open_maps(folder, fields, count, "r+")
     for index in range(begin, end):
-        frame = source[index]
+        frame = views[index]
         maps["rgb"][index] = frame.rgb
         maps["depth_mm"][index] = frame.depth_mm
         maps["labels"][index] = frame.labels
@@ -136,7 +150,7 @@ def _render_chunk(job: tuple[Any, ...]) -> int:
 
 
 def _source_hash() -> str:
-    """Short hash of the renderer: its source, wherever it imports from, and the class names."""
+    """Short hash of the class names and of the source of the renderer and its imports here."""
     folder = Path(__file__).parent
     todo, seen = ["renderer"], set[str]()
     digest = hashlib.sha256(repr(INDOOR16.classes).encode())
@@ -154,15 +168,9 @@ def _source_hash() -> str:
 
 def _read_count(folder: Path) -> int:
     try:
-        return int(json.loads((folder / "count.json").read_text())["frames"])
+        return int(json.loads((folder / COUNT).read_text())["frames"])
     except (OSError, ValueError, KeyError):
         return 0
-
-
-def _write_count(folder: Path, frames: int) -> None:
-    scratch = folder / "count.json.new"
-    scratch.write_text(json.dumps({"frames": frames}))
-    scratch.replace(folder / "count.json")
 
 
 @contextmanager
@@ -170,13 +178,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _report(split: str, done: int, total: int, seconds: float) -> None:
-    left = seconds / done * (total - done)
-    end = "\n" if done == total or not sys.stderr.isatty() else "\r"
-    if sys.stderr.isatty() or done == total or done // CHUNK % 25 == 1:
-        text = (
-            f"rendering {split}: {done}/{total} frames, {done / seconds:.0f}/s, {left:.0f} s left"
-        )
-        print(text, file=sys.stderr, end=end, flush=True)

@@ -1,9 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture composed of primitives: each builder draws its details and adds the parts.
+"""Furniture: one builder per class, which draws a piece's details and adds its primitives.
 
-A piece's own axes: x along the wall behind it, y to its front, z up, origin on the floor at
-the middle of its footprint.
+A piece's own axes: x along the wall behind it, y toward its front, z up; the origin is the center
+of its footprint on the floor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def table(p: Piece, size: Size) -> None:
     top = p.material(furniture_material(rng))
     legs = top if rng.random() < 0.5 else p.material(furniture_material(rng))
     thick = rng.uniform(0.025, 0.06)
-    if rng.random() < 0.2:  # round, on a pedestal
+    if rng.random() < 0.2:  # a round table on a pedestal
         r = min(w, d)
         p.cone("table", top, 0, 0, (h - thick, h), r, r)
         p.cone("table", legs, 0, 0, (0.03, h - thick), 0.05, 0.05)
@@ -40,7 +40,7 @@ def table(p: Piece, size: Size) -> None:
     else:
         p.box("table", top, (-w, w), (-d, d), (h - thick, h))
         p.legs("table", legs, w - 0.03, d - 0.03, rng.uniform(0.02, 0.045), h - thick)
-        if rng.random() < 0.5:  # apron under the top
+        if rng.random() < 0.5:  # an apron under the top
             p.box(
                 "table",
                 legs,
@@ -49,11 +49,11 @@ def table(p: Piece, size: Size) -> None:
                 (h - thick - 0.08, h - thick),
             )
     for slot in rng.permutation([-1, 0, 1])[: rng.integers(0, 3)].tolist():
-        _thing(p, slot * 0.6 * w, 0.5 * d, h)
+        _small_object(p, slot * 0.6 * w, 0.5 * d, h)
 
 
-def _thing(p: Piece, x: float, reach: float, z: float) -> None:
-    """A box or a ball lying on a piece of furniture, or a lamp standing on it."""
+def _small_object(p: Piece, x: float, reach: float, z: float) -> None:
+    """Put a box, a ball or a lamp on top of a piece of furniture."""
     x, y = x + p.rng.uniform(-0.05, 0.05), p.rng.uniform(-reach, reach)
     style = p.rng.random()
     if style < 0.65:
@@ -73,6 +73,7 @@ def _thing(p: Piece, x: float, reach: float, z: float) -> None:
 
 
 def _carton(p: Piece) -> int:
+    """Add the material of a cardboard box and return its index."""
     rng = p.rng
     if rng.random() < 0.55:
         brown = hsv(rng.uniform(0.06, 0.1), rng.uniform(0.35, 0.6), rng.uniform(0.4, 0.75))
@@ -92,7 +93,8 @@ def _ball(p: Piece, x: float, y: float, z: float, r: float) -> None:
     p.ellipsoid("ball", p.material(material), (x, y, z + r), (r, r, r))
 
 
-def _shade(p: Piece) -> int:
+def _lampshade(p: Piece) -> int:
+    """Add the material of a lampshade, lit or not, and return its index."""
     glow = float(p.rng.uniform(1.0, 5.0)) if p.rng.random() < 0.55 else 0.0
     warm = hsv(p.rng.uniform(0.08, 0.14), p.rng.uniform(0.05, 0.35), p.rng.uniform(0.7, 1.0))
     color = warm if p.rng.random() < 0.6 else any_color(p.rng)
@@ -108,7 +110,7 @@ def _table_lamp(p: Piece, x: float, y: float, z: float) -> None:
     )
     p.cone("lamp", foot, x, y, (z, z + 0.03), 0.6 * r, 0.6 * r)
     p.cone("lamp", foot, x, y, (z + 0.03, z + 0.6 * h), rng.uniform(0.015, 0.07), 0.02)
-    p.cone("lamp", _shade(p), x, y, (z + 0.5 * h, z + h), r, r * rng.uniform(0.4, 1.0))
+    p.cone("lamp", _lampshade(p), x, y, (z + 0.5 * h, z + h), r, r * rng.uniform(0.4, 1.0))
 
 
 def chair(p: Piece, size: Size) -> None:
@@ -119,7 +121,7 @@ def chair(p: Piece, size: Size) -> None:
     frame = cloth if rng.random() < 0.4 else p.material(furniture_material(rng))
     thick = rng.uniform(0.03, 0.09)
     p.box("chair", cloth, (-w, w), (-d, d), (seat_z - thick, seat_z))
-    if rng.random() < 0.3:  # an office chair: column and star foot
+    if rng.random() < 0.3:  # an office chair with a column and a star base
         p.cone("chair", frame, 0, 0, (0.08, seat_z - thick), 0.03, 0.03)
         for angle in np.arange(5) * 2 * np.pi / 5:
             x, y = 0.6 * w * np.cos(angle), 0.6 * d * np.sin(angle)
@@ -137,7 +139,7 @@ def chair(p: Piece, size: Size) -> None:
         p.legs("chair", frame, w, d, rng.uniform(0.015, 0.03), seat_z - thick)
         if rng.random() < 0.6:
             p.box("chair", cloth, (-w, w), (-d, -d + 0.04), (seat_z, back))
-        else:  # posts and rails
+        else:  # a back of posts and rails
             for x in (-w, w - 0.04):
                 p.box("chair", frame, (x, x + 0.04), (-d, -d + 0.04), (seat_z, back))
             for z in np.linspace(seat_z + 0.12, back - 0.08, 3):
@@ -238,7 +240,7 @@ def cabinet(p: Piece, size: Size) -> None:
         h += 0.03
     if h < 1.5:
         for slot in rng.permutation([-1, 0, 1])[: rng.integers(0, 3)].tolist():
-            _thing(p, slot * 0.6 * w, 0.3 * d, h)
+            _small_object(p, slot * 0.6 * w, 0.3 * d, h)
 
 
 def shelf(p: Piece, size: Size) -> None:
@@ -295,7 +297,7 @@ def lamp(p: Piece, size: Size) -> None:
     pole, tall = p.material(furniture_material(rng)), rng.uniform(0.25, 0.5)
     p.cone("lamp", pole, 0, 0, (0, 0.03), 0.8 * r, 0.7 * r)
     p.cone("lamp", pole, 0, 0, (0.03, h - 0.5 * tall), 0.022, 0.018)
-    p.cone("lamp", _shade(p), 0, 0, (h - tall, h), r, r * rng.uniform(0.45, 1.0))
+    p.cone("lamp", _lampshade(p), 0, 0, (h - tall, h), r, r * rng.uniform(0.45, 1.0))
 
 
 #: Class → (builder, ranges of width, depth and height in meters, stands against a wall).

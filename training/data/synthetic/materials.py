@@ -1,9 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural surfaces: colors and patterns shared by all furniture, evaluated per pixel.
+"""Materials: random colors and procedural patterns, evaluated per pixel.
 
 A pattern mixes three colors: albedo = lerp(lerp(a, b, w), c, w2). Coordinates are meters on the
-surface, or -1..1 over the face for patterns that fit it (doors, pictures, rugs).
+surface, or -1..1 across the face for patterns that fill it (doors, pictures, rugs).
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ TAU = np.float32(2 * np.pi)
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks to the color camera and to the infrared of the depth sensor."""
+    """The look of a surface in the color camera and in the infrared of the depth sensor."""
 
-    #: Linear reflectances 0..1.
+    #: Linear reflectances, 0..1.
     a: Color
     b: Color
     c: Color
     pattern: str = "solid"
-    #: Meters per repeat of the pattern, and its turn in radians.
+    #: Meters per repeat of the pattern, and its rotation in radians.
     period_m: float = 0.2
     angle: float = 0.0
-    #: Up to three numbers that the pattern explains.
+    #: Up to three parameters; each pattern documents its own.
     options: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    #: Infrared reflectance relative to what the color suggests.
+    #: Infrared reflectance relative to the one derived from the color.
     infrared: float = 1.0
-    #: Light sent out by the parts that are not color ``c``, relative to the room's light.
+    #: Light emitted by the area that does not have color ``c``, relative to the room's light.
     emission: float = 0.0
 
 
 @dataclass
 class Surface:
-    """The pixels of one pattern: P values each."""
+    """Surface coordinates and parameters of the P pixels that show one pattern."""
 
     #: Meters on the surface.
     u: Array
     v: Array
-    #: The same over the face's half extents: -1..1.
+    #: The same, divided by the face's half extents: -1..1.
     s: Array
     t: Array
     half_u: Array
@@ -57,16 +57,16 @@ class Surface:
     period: Array
     angle: Array
     options: Array = field(repr=False)  # P×3
-    #: Meters one pixel covers, to fade what is finer.
+    #: Meters that one pixel covers; finer patterns fade.
     footprint: Array = field(repr=False)
 
     def fade(self, w: Array, mean: float = 0.5) -> Array:
-        """Pull a repeating pattern to its mean where pixels are coarser than its repeats."""
+        """Fade a repeating pattern to its mean where a pixel covers more than one repeat."""
         keep = np.clip(self.period / (2.5 * self.footprint + 1e-6), 0, 1)
         return np.asarray(mean + (w - mean) * keep, np.float32)
 
-    def turned(self) -> tuple[Array, Array]:
-        """Surface coordinates in repeats, turned by the pattern's angle."""
+    def rotated(self) -> tuple[Array, Array]:
+        """Surface coordinates in repeats, rotated by the pattern's angle."""
         c, s = np.cos(self.angle) / self.period, np.sin(self.angle) / self.period
         return self.u * c + self.v * s, self.v * c - self.u * s
 
@@ -77,7 +77,7 @@ def _noise_table() -> Array:
 
 
 def value_noise(x: Array, y: Array) -> Array:
-    """Smooth noise 0..1 with features of size 1, repeating every 256."""
+    """Smooth noise in 0..1 with features of size 1 and a period of 256."""
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = x - x0, y - y0
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
@@ -90,7 +90,7 @@ def value_noise(x: Array, y: Array) -> Array:
 
 
 def _line(x: Array, width: Array | float) -> Array:
-    """1 within ``width`` of a whole number."""
+    """1 within ``width`` of an integer, else 0."""
     return (np.abs(x - np.round(x)) < width).astype(np.float32)
 
 
@@ -110,34 +110,34 @@ def solid(f: Surface) -> Mix:
 
 
 def stripes(f: Surface) -> Mix:
-    x, _ = f.turned()
+    x, _ = f.rotated()
     return f.fade(np.clip(0.5 + 2.5 * np.sin(TAU * x), 0, 1)), _none(f)
 
 
 def checker(f: Surface) -> Mix:
-    x, y = f.turned()
+    x, y = f.rotated()
     return f.fade(np.clip(0.5 + 5 * np.sin(TAU * x) * np.sin(TAU * y), 0, 1)), _none(f)
 
 
 def plaid(f: Surface) -> Mix:
-    x, y = f.turned()
+    x, y = f.rotated()
     return f.fade(0.5 * _line(x, 0.22) + 0.5 * _line(y, 0.22)), f.fade(_line(x + 0.5, 0.05), 0.1)
 
 
 def dots(f: Surface) -> Mix:
-    x, y = f.turned()
+    x, y = f.rotated()
     dx, dy = x - np.round(x), y - np.round(y)
     return f.fade(_band(dx * dx + dy * dy < 0.08), 0.25), _none(f)
 
 
 def blotches(f: Surface) -> Mix:
-    x, y = f.turned()
+    x, y = f.rotated()
     return 0.65 * value_noise(x, y) + 0.35 * f.fade(value_noise(3.1 * x + 9, 3.1 * y)), _none(f)
 
 
 def tiles(f: Surface) -> Mix:
-    """Options: strength of the tone of single tiles, width of the joints in repeats."""
-    x, y = f.turned()
+    """Options: contrast between single tiles, width of the joints in repeats."""
+    x, y = f.rotated()
     tone = value_noise(np.floor(x) * 7.3, np.floor(y) * 5.7)
     joints = np.maximum(_line(x, f.options[:, 1]), _line(y, f.options[:, 1]))
     return f.fade(tone * f.options[:, 0], 0.2), f.fade(joints, 0.1)
@@ -151,8 +151,8 @@ def bricks(f: Surface) -> Mix:
 
 
 def wood(f: Surface) -> Mix:
-    """Options: 1 draws the joints of planks ``period`` wide."""
-    x, y = f.turned()
+    """Options: strength of the joints between planks that are one ``period`` wide."""
+    x, y = f.rotated()
     plank = np.floor(y)
     grain = value_noise(1.5 * x + 31 * plank, 9 * y)
     joints = np.maximum(_line(y, 0.04), _line(x / 6 + 0.37 * plank, 0.004))
@@ -161,17 +161,17 @@ def wood(f: Surface) -> Mix:
 
 
 def wallpaper(f: Surface) -> Mix:
-    """Options: heights in meters of the skirting (c) and of the lower color (b)."""
+    """Options: heights in meters of the baseboard (c) and of the lower color (b)."""
     height = f.v + f.half_v
     lower = _band(height < f.options[:, 1])
     return np.maximum(lower, 0.15 * value_noise(3 * f.u, 3 * f.v)), _band(height < f.options[:, 0])
 
 
 def panels(f: Surface) -> Mix:
-    """Doors and drawers of a cabinet. Options: columns, rows, 1 for knobs."""
+    """Doors and drawers of a cabinet. Options: columns, rows, 1 with knobs."""
     x, y = (f.s + 1) / 2 * f.options[:, 0], (f.t + 1) / 2 * f.options[:, 1]
     dx, dy = x - np.round(x), y - np.round(y)
-    # The gaps have the same width in meters whatever the size of the door.
+    # The gaps have the same width in meters for every size of door.
     wide, high = 2 * f.half_u / f.options[:, 0], 2 * f.half_v / f.options[:, 1]
     gap = np.minimum(np.abs(dx) * wide, np.abs(dy) * high)
     knob = (np.abs(x - np.floor(x) - 0.85) * wide < 0.02) & (
@@ -182,7 +182,7 @@ def panels(f: Surface) -> Mix:
 
 
 def door(f: Surface) -> Mix:
-    """Frame (b), leaf (a), inset lines and handle (c). Options: rows of insets, handle's side."""
+    """Leaf (a), frame (b), panel lines and handle (c). Options: rows of panels, handle's side."""
     frame = (np.abs(f.s) * f.half_u > f.half_u - 0.07) | (f.t * f.half_v > f.half_v - 0.07)
     gap = np.minimum(f.half_u - np.abs(f.u), f.half_v - f.v)
     leaf_gap = np.abs(gap - 0.08) < 0.012
@@ -196,7 +196,7 @@ def door(f: Surface) -> Mix:
 
 
 def picture(f: Surface) -> Mix:
-    """A frame (c) around a made-up painting. Options: width of the frame in m, offset, style."""
+    """A frame (c) around an abstract painting. Options: frame width in m, noise offset, style."""
     edge = np.minimum(f.half_u - np.abs(f.u), f.half_v - np.abs(f.v))
     shift, style = f.options[:, 1], f.options[:, 2]
     scale = 1.2 + 2 * (style % 1)
@@ -211,7 +211,7 @@ def picture(f: Surface) -> Mix:
 
 
 def rug(f: Surface) -> Mix:
-    """Borders (c) around a field. Options: width of the border in m, style, offset."""
+    """Borders (c) around a field. Options: border width in m, style, noise offset."""
     edge = np.minimum(f.half_u - np.abs(f.u), f.half_v - np.abs(f.v))
     width, style, shift = f.options[:, 0], np.floor(f.options[:, 1]), f.options[:, 2]
     x, y = f.u / f.period, f.v / f.period
@@ -227,7 +227,7 @@ def rug(f: Surface) -> Mix:
 
 
 def window(f: Surface) -> Mix:
-    """Frame and bars (c) around the outside: sky (a) over land (b). Options: columns, rows."""
+    """Sky (a) over land (b) behind a frame with bars (c). Options: columns, rows, noise offset."""
     edge = np.minimum(f.half_u - np.abs(f.u), f.half_v - np.abs(f.v))
     x, y = (f.s + 1) / 2 * f.options[:, 0], (f.t + 1) / 2 * f.options[:, 1]
     bars = np.minimum(
@@ -241,7 +241,10 @@ def window(f: Surface) -> Mix:
 
 
 def carton(f: Surface) -> Mix:
-    """Adhesive tape (b) along the middle and a sticker (c). Options: sticker's place, strength."""
+    """Cardboard (a) with tape (b) and a sticker (c).
+
+    Options: position of the sticker, 1 with tape, 1 with a sticker.
+    """
     place = f.options[:, 0]
     sticker = (np.abs(f.s - place) < 0.25) & (np.abs(f.t + 0.5 * place) < 0.2)
     return _band(np.abs(f.v) < 0.03) * f.options[:, 1], 0.8 * _band(sticker) * f.options[:, 2]
@@ -257,19 +260,19 @@ PATTERNS: dict[str, Callable[[Surface], Mix]] = {
 
 
 def linear(srgb: npt.ArrayLike) -> Color:
-    """sRGB 0..1 to linear reflectance."""
+    """sRGB in 0..1 as linear reflectance."""
     r, g, b = (float(x) ** 2.2 for x in np.clip(np.asarray(srgb, np.float64), 0.0, 1.0))
     return r, g, b
 
 
 def hsv(h: float, s: float, v: float) -> Color:
-    """Hue 0..1, saturation, value to linear RGB."""
+    """Hue, saturation and value in 0..1 as linear RGB."""
     wheel = np.clip(np.abs((h * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return linear(v * (1 - s + s * wheel))
 
 
 def any_color(rng: np.random.Generator) -> Color:
-    """One palette for all furniture: woods, whites, grays, blacks, paints; it tells no class."""
+    """A color from one palette for all furniture, so that color does not reveal the class."""
     style = rng.random()
     if style < 0.3:  # woods
         return hsv(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.85))
@@ -283,7 +286,7 @@ def any_color(rng: np.random.Generator) -> Color:
 
 
 def shade_of(color: Color, factor: float) -> Color:
-    """The same hue, lighter (> 1) or darker."""
+    """The same hue, lighter (``factor`` > 1) or darker."""
     r, g, b = (min(1.0, x * factor) for x in color)
     return r, g, b
 
@@ -291,7 +294,7 @@ def shade_of(color: Color, factor: float) -> Color:
 def unlike(
     rng: np.random.Generator, other: Color, draw: Callable[[np.random.Generator], Color]
 ) -> Color:
-    """A drawn color that differs visibly from ``other``; the last of eight tries at worst."""
+    """Draw a color visibly different from ``other``; after eight tries, take the last one."""
     color = draw(rng)
     for _ in range(7):
         distance = sum(
@@ -304,7 +307,7 @@ def unlike(
 
 
 def furniture_material(rng: np.random.Generator, fabric: bool = False) -> Material:
-    """A random surface of furniture; cloth patterns where ``fabric``."""
+    """Draw a material for furniture; with ``fabric``, one with a textile pattern."""
     a = any_color(rng)
     soft = rng.random() < 0.7
     b = shade_of(a, rng.uniform(0.45, 0.8)) if soft else any_color(rng)
@@ -321,7 +324,7 @@ def furniture_material(rng: np.random.Generator, fabric: bool = False) -> Materi
 
 
 def with_pattern(material: Material, pattern: str, *options: float, c: Color) -> Material:
-    """The same colors under a fitted pattern."""
+    """The same colors in a pattern that fills the face."""
     filled = (*options, 0.0, 0.0, 0.0)
     return replace(
         material, pattern=pattern, options=(filled[0], filled[1], filled[2]), c=c,

@@ -1,10 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Exact nearest hits of camera rays with a room's faces, boxes, ellipsoids and cones.
+"""Ray casting: the exact nearest hit of every camera ray with the primitives of a room.
 
-World: x and y along the walls, z up, floor at z = 0, the room is [0,W]×[0,D]×[0,H] meters.
 Ray directions have z = 1 in the optical frame (x right, y down), so a ray's parameter is its
-z-depth. A primitive is tested only inside the rectangle of pixels it projects to, which makes
+z-depth. A primitive is tested only inside the rectangle of pixels that it projects to, which makes
 small furniture nearly free.
 """
 
@@ -16,14 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
+from training.data.synthetic.primitives import (
+    BOX,
+    CEILING,
+    ELLIPSOID,
+    FIRST_WALL,
+    FLOOR,
+    RECT,
+    IntArray,
+    Primitives,
+)
 
 Array = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
-RECT, BOX, ELLIPSOID, CONE = range(4)
-#: Indices of the faces of the room in every primitive table; walls are FIRST_WALL + 0..3.
-FLOOR, CEILING, FIRST_WALL = 0, 1, 2
-#: Surfaces nearer than this to the camera's plane are not drawn, meters.
+#: Surfaces closer than this to the camera's plane are not drawn, meters.
 NEAR_M = 0.02
 
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
@@ -31,40 +36,8 @@ _EDGES = np.array([(i, i | b) for i in range(8) for b in (1, 2, 4) if not i & b]
 
 
 @dataclass(frozen=True)
-class Primitives:
-    """A table of N shapes, each turned about the vertical only.
-
-    RECT is a coplanar patch of a room face (exactly the face's depth), BOX an oriented box,
-    ELLIPSOID three half-axes, CONE a vertical frustum with ``half`` = (bottom radius, top
-    radius, half height). The first six rows are the room's faces.
-    """
-
-    #: N, one of RECT, BOX, ELLIPSOID, CONE.
-    kind: IntArray
-    #: N×3 world center, meters.
-    center: npt.NDArray[np.float64]
-    #: N×3 half extents in the shape's own axes, meters; 0 along a RECT's normal.
-    half: npt.NDArray[np.float64]
-    #: N×2 cosine and sine of the turn about the vertical.
-    turn: npt.NDArray[np.float64]
-    #: N, the room face a RECT lies on (its own row for a face, -1 for solids).
-    support: IntArray
-    #: N class ids, N material rows, N pieces of furniture (-1: the room).
-    label: IntArray
-    material: IntArray
-    group: IntArray
-
-    def extent(self) -> npt.NDArray[np.float64]:
-        """N×3 half extents of the bounding boxes in the shapes' own axes."""
-        extent: npt.NDArray[np.float64] = self.half.copy()
-        cone = self.kind == CONE
-        extent[cone, 0] = extent[cone, 1] = self.half[cone, :2].max(axis=1)
-        return extent
-
-
-@dataclass(frozen=True)
 class Pose:
-    """A camera in the world: position in meters and the 3×3 rotation world ← optical."""
+    """A camera in the world: position in meters and 3×3 rotation from optical to world axes."""
 
     position: npt.NDArray[np.float64]
     rotation: npt.NDArray[np.float64]
@@ -73,7 +46,7 @@ class Pose:
     def looking(
         position: npt.ArrayLike, yaw: float, pitch: float = 0.0, roll: float = 0.0
     ) -> Pose:
-        """Heading ``yaw`` about the vertical, ``pitch`` up and ``roll`` clockwise, radians."""
+        """A pose from angles in radians: ``yaw`` from x to y, ``pitch`` up, ``roll`` clockwise."""
         forward = np.array(
             [np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)]
         )
@@ -90,7 +63,7 @@ class Pose:
 
 
 def ray_directions(intrinsics: Intrinsics, rotation: npt.NDArray[np.float64]) -> Array:
-    """3×H×W world directions whose optical z is 1."""
+    """3×H×W ray directions in the world whose optical z is 1."""
     k, r = intrinsics, rotation.astype(np.float32)
     x = (np.arange(k.width, dtype=np.float32) - np.float32(k.cx)) / np.float32(k.fx)
     y = (np.arange(k.height, dtype=np.float32) - np.float32(k.cy)) / np.float32(k.fy)
@@ -98,10 +71,10 @@ def ray_directions(intrinsics: Intrinsics, rotation: npt.NDArray[np.float64]) ->
 
 
 def pixel_windows(prims: Primitives, pose: Pose, k: Intrinsics) -> IntArray:
-    """N×4 (top, bottom, left, right) half-open pixel rectangles; empty where out of view.
+    """N×4 half-open pixel rectangles (top, bottom, left, right); empty if out of view.
 
-    The twelve edges of each bounding box are clipped at the near plane, so a box that reaches
-    behind the camera keeps its true rectangle instead of the whole picture.
+    The twelve edges of each bounding box are clipped at the near plane, so a box that extends
+    behind the camera still gets a tight rectangle instead of the whole image.
     """
     local = _CORNERS * prims.extent()[:, None, :]
     c, s = prims.turn[:, None, 0], prims.turn[:, None, 1]
@@ -137,11 +110,17 @@ def pixel_windows(prims: Primitives, pose: Pose, k: Intrinsics) -> IntArray:
 def cast(
     prims: Primitives, room_m: tuple[float, float, float], pose: Pose, intrinsics: Intrinsics
 ) -> tuple[Array, IntArray, Array]:
-    """Nearest hits of every pixel's ray.
+    """Find the nearest hit of every pixel's ray.
+
+    Args:
+        prims: what the rays can hit.
+        room_m: width, depth and height of the room, meters.
+        pose: the camera.
+        intrinsics: of the camera.
 
     Returns:
-        z-depth H×W float32 meters (exact up to float32), primitive index H×W int32, and the
-        3×H×W ray directions.
+        H×W float32 z-depth in meters (exact up to float32), H×W int32 primitive index, and 3×H×W
+        ray directions.
     """
     rays = ray_directions(intrinsics, pose.rotation)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -185,7 +164,7 @@ def cast(
 
 
 class _TurnedRays:
-    """Ray directions in turned frames and their inverses, kept: furniture shares few angles."""
+    """Cache of ray directions in rotated frames; furniture shares few angles."""
 
     def __init__(self, rays: Array) -> None:
         self._world = rays
@@ -204,7 +183,7 @@ class _TurnedRays:
 
     def inverse(self, frame: tuple[float, float], at: tuple[slice, slice]) -> Array:
         if frame not in self._inverse:
-            # A ray parallel to a slab would give inf − inf.
+            # Clipped, because a ray parallel to a slab would give inf − inf.
             self._inverse[frame] = np.clip(1.0 / self._frame(frame), -1e9, 1e9)
         return self._inverse[frame][:, at[0], at[1]]
 
@@ -212,14 +191,14 @@ class _TurnedRays:
 def _cast_room(
     rays: Array, position: npt.NDArray[np.float64], room_m: tuple[float, float, float]
 ) -> tuple[Array, IntArray]:
-    """Where rays from inside leave the room: depth and face."""
+    """Depth and face at which rays from inside leave the room."""
     leave = []
     for axis in range(3):
         low, high = np.float32(-position[axis]), np.float32(room_m[axis] - position[axis])
         t = np.where(rays[axis] > 0, high, low) / rays[axis]
         leave.append(np.where(rays[axis] == 0, np.float32(np.inf), t))
     depth = np.minimum(np.minimum(leave[0], leave[1]), leave[2])
-    # Walls 0..3 are y=0, x=W, y=D, x=0: each one's inward normal is its +y turned by 90° steps.
+    # Walls 0..3 are y=0, x=W, y=D, x=0; each inward normal is the previous one rotated by 90°.
     index = np.where(rays[0] > 0, FIRST_WALL + 1, FIRST_WALL + 3)
     index = np.where(leave[1] <= depth, np.where(rays[1] > 0, FIRST_WALL + 2, FIRST_WALL), index)
     index = np.where(leave[2] <= depth, np.where(rays[2] > 0, CEILING, FLOOR), index)
@@ -235,7 +214,7 @@ def _paint(
     o: list[float],
     half: list[float],
 ) -> None:
-    """Give the pixels of face ``support`` inside the patch's rectangle to patch ``i``."""
+    """Assign the pixels of face ``support`` that lie inside the patch to patch ``i``."""
     inside = index == support
     for axis in range(3):
         if half[axis] > 0:
@@ -246,7 +225,7 @@ def _paint(
 def _hit_box(
     inverse: Array, o: list[float], half: list[float]
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Slab method; the camera is never inside a box."""
+    """Ray-box intersection by the slab method; the camera is never inside a box."""
     shape = inverse.shape[1:]
     enter, leave = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
     for axis in range(3):
@@ -260,7 +239,7 @@ def _hit_box(
 def _hit_ellipsoid(
     d: Array, o: list[float], half: list[float]
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Unit sphere in scaled space: |o + t d|² = 1."""
+    """Ray-ellipsoid intersection: a unit sphere in scaled space, |o + t d|² = 1."""
     inv = np.array([1 / h for h in half], np.float32)
     x, y, z = d[0] * inv[0], d[1] * inv[1], d[2] * inv[2]
     ox, oy, oz = (np.float32(o[i]) * inv[i] for i in range(3))
@@ -271,7 +250,7 @@ def _hit_ellipsoid(
 
 
 def _hit_cone(d: Array, o: list[float], half: list[float]) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Vertical frustum with closed ends: the nearest of two side roots and two discs."""
+    """Ray-frustum intersection: the nearest of two hits on the side and two on the end discs."""
     bottom, top, h = half
     slope, middle = (top - bottom) / (2 * h), (top + bottom) / 2
     ox, oy, oz = o

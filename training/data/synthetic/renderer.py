@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural RGB-D rooms with exact depth and labels: single views for training, drives for demos.
+"""Renderer: single RGB-D views of random rooms for training, drives through one room for demos.
 
-Everything is drawn from (seed, split, index) alone: the order, the process and other indices
-do not matter. Between NumPy 1.26 and 2.4 depth and labels came out equal, and colors but for
-one level in 2 of a million values. Labels are ids of ``rgbd_seg_ros.labels.INDOOR16``.
+A view depends on (seed, split, index) alone, not on the order or the process. NumPy 1.26 and 2.4
+gave equal depth and labels, and colors that differed by one level in 2 of a million values. Labels
+are ids of ``rgbd_seg_ros.labels.INDOOR16``.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.labels import INDOOR16, LabelSet
-from training.data.synthetic.primitives import CLASS
-from training.data.synthetic.raycast import RECT, Pose, cast
+from training.data.synthetic.primitives import CLASS, RECT
+from training.data.synthetic.raycast import Pose, cast
 from training.data.synthetic.scenes import Scene, build_scene
 from training.data.synthetic.sensors import ColorCamera, DepthSensor
 from training.data.synthetic.shading import shade
-from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive
+from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive_poses
 
-#: Rooms of one split are never rooms of another: the number enters the seed.
+#: Number that enters the random seed, so that no two splits share a room.
 SPLITS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}
-LABEL_SET: LabelSet = INDOOR16
 
 
 @dataclass(frozen=True, eq=False)
 class RoomSample:
-    """One RGB-D picture with its truth. Color and depth share the pixel grid."""
+    """One RGB-D view with its ground truth. Color and depth share the pixel grid."""
 
     #: H×W×3 uint8.
     rgb: npt.NDArray[np.uint8]
-    #: H×W uint16 millimeters of z-depth as a sensor gives them, 0 where invalid.
+    #: H×W uint16 z-depth in millimeters as the sensor measures it, 0 invalid.
     depth_mm: npt.NDArray[np.uint16]
     #: H×W uint8 class ids; every pixel has one.
     labels: npt.NDArray[np.uint8]
@@ -44,19 +42,22 @@ class RoomSample:
     intrinsics: Intrinsics
     #: Unit vector pointing down, in the optical frame (x right, y down, z forward).
     gravity: npt.NDArray[np.float32]
-    #: 4×4 float64, world ← optical; the world's z is up and its floor at 0.
+    #: 4×4 float64 transform from the optical frame to the world (z up, floor at 0).
     world_from_camera: npt.NDArray[np.float64]
     stamp_ns: int = 0
 
 
-class SceneSource:
-    """Views of random rooms, one room per index: ``source[i] → RoomSample``.
+class RoomViews:
+    """Views of random rooms, one room per index: ``views[i] → RoomSample``.
 
     Args:
         size: (height, width) in pixels.
-        seed: any integer ≥ 0; another seed, other rooms.
-        split: train, val or test; they share no room.
-        length: number of views; the source has no end, so it is what ``len`` says.
+        seed: any integer ≥ 0; another seed gives other rooms.
+        split: train, val or test; no two share a room.
+        length: what ``len`` returns; the supply of views is endless.
+
+    Raises:
+        ValueError: a size below 8 pixels, a negative seed, no length, or an unknown split.
     """
 
     def __init__(
@@ -84,17 +85,16 @@ class SceneSource:
         scene = build_scene(rng)
         intrinsics = draw_intrinsics(rng, self.size)
         pose = draw_view(scene, rng, intrinsics)
-        return render(scene, pose, intrinsics, DepthSensor.draw(rng), ColorCamera.draw(rng), rng)[
-            0
-        ]
+        sensor, camera = DepthSensor.draw(rng), ColorCamera.draw(rng)
+        return render_view(scene, pose, intrinsics, sensor, camera, rng)[0]
 
 
-def render_sequence(
+def render_drive(
     seed: int = 0, num_frames: int = 150, size: tuple[int, int] = (120, 160), fps: float = 15.0
 ) -> Iterator[RoomSample]:
-    """A drive through one room: one scene, one pair of sensors, automatic exposure.
+    """Render a drive through one room with one pair of sensors and automatic exposure.
 
-    Frames depend on ``seed``, ``size`` and ``fps`` only: a longer drive starts the same.
+    Frames depend on ``seed``, ``size`` and ``fps`` only: a longer drive begins with the same ones.
 
     Yields:
         Samples with ``stamp_ns`` from 0 in steps of 1/``fps``.
@@ -108,23 +108,37 @@ def render_sequence(
     scene = _roomiest([build_scene(rng) for _ in range(6)])
     intrinsics = draw_intrinsics(rng, size)
     sensor, camera = DepthSensor.draw(rng), ColorCamera.draw(rng)
-    # A drive for showing: well exposed; faults are added by whoever replays it.
+    # A drive is well exposed; the replay adds the faults.
     camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.35, 0.2), 0.0, 0.7)))
     gain: float | None = None
-    for i, pose in enumerate(drive(scene, rng, intrinsics, num_frames, fps)):
+    for i, pose in enumerate(drive_poses(scene, rng, intrinsics, num_frames, fps)):
         frame_rng = _generator(seed, "sequence", 1 + i)
-        sample, gain = render(scene, pose, intrinsics, sensor, camera, frame_rng, gain, 1 / fps)
+        sample, gain = render_view(
+            scene, pose, intrinsics, sensor, camera, frame_rng, gain, 1 / fps
+        )
         yield replace(sample, stamp_ns=round(i * 1e9 / fps))
 
 
-def render(
+def render_view(
     scene: Scene, pose: Pose, intrinsics: Intrinsics, sensor: DepthSensor, camera: ColorCamera,
     rng: np.random.Generator, gain: float | None = None, step_s: float = 0.0,
 ) -> tuple[RoomSample, float]:  # fmt: skip
-    """One picture, and the exposure gain for the next.
+    """Render one view.
 
-    Automatic exposure follows the light with a time constant of 0.5 s; without a ``gain`` to
-    start from it has settled.
+    Automatic exposure follows the light with a time constant of 0.5 s.
+
+    Args:
+        scene: the room.
+        pose: of the camera.
+        intrinsics: of the camera.
+        sensor: measures depth.
+        camera: exposes the color image.
+        rng: source of the noise.
+        gain: exposure gain of the previous view; without it, the exposure has settled.
+        step_s: seconds since the previous view.
+
+    Returns:
+        The view, and the exposure gain for the next one.
     """
     depth, index, rays = cast(scene.primitives, scene.room_m, pose, intrinsics)
     shaded = shade(scene, pose, intrinsics.fx, depth, index, rays)
@@ -149,7 +163,7 @@ def render(
 
 
 def _roomiest(scenes: list[Scene]) -> Scene:
-    """The room for a drive: most classes, then most floor to drive on."""
+    """The scene to drive through: the one with the most classes, then the most free floor."""
 
     def score(scene: Scene) -> float:
         w, d, _ = scene.room_m

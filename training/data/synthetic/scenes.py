@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A random furnished room: layout without overlaps, surfaces and lights."""
+"""Scenes: random furnished rooms with a layout free of overlaps, materials and lights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from training.data.synthetic.materials import (
     hsv,
     unlike,
 )
-from training.data.synthetic.primitives import CLASS, Footprint, Piece, inside_room, overlap
-from training.data.synthetic.raycast import FLOOR, RECT, Primitives
-from training.data.synthetic.walls import WALL_YAW, Walls
+from training.data.synthetic.primitives import (
+    CLASS,
+    FLOOR,
+    RECT,
+    Footprint,
+    Piece,
+    Primitives,
+    inside_room,
+    overlap,
+)
+from training.data.synthetic.walls import WALL_YAW, RoomShell
 
 
 @dataclass(frozen=True)
@@ -33,21 +41,21 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """A room: what the rays hit, how it looks and is lit, and where a robot may not go."""
+    """A room: its primitives, materials, lights and obstacles."""
 
-    #: W, D, H in meters.
+    #: Width, depth and height in meters.
     room_m: tuple[float, float, float]
     primitives: Primitives
     materials: tuple[Material, ...]
     footprints: tuple[Footprint, ...]
-    #: The first casts shadows.
+    #: The first light casts shadows.
     lights: tuple[Light, ...]
     ambient: Color
     #: Darkness of shadows, 0..1.
     shadow: float
 
     def clearance_m(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Floor-plan distance of N×2 points to the nearest wall or furniture; < 0 inside."""
+        """Distance of N×2 points on the floor to the nearest wall or furniture; < 0 inside one."""
         w, d, _ = self.room_m
         x, y = points[:, 0], points[:, 1]
         free = np.minimum(np.minimum(x, w - x), np.minimum(y, d - y))
@@ -65,31 +73,32 @@ def build_scene(rng: np.random.Generator) -> Scene:
     """Draw one room."""
     room = (rng.uniform(3.2, 6.2), rng.uniform(3.2, 6.2), rng.uniform(2.25, 2.9))
     builder = _RoomBuilder(rng, room)
-    builder.shell()
-    builder.openings()
-    builder.furnish()
-    builder.flat_things()
+    builder.add_faces()
+    builder.add_doors_and_windows()
+    builder.add_furniture()
+    builder.add_decorations()
     parts = builder.parts
-    lights, ambient = builder.lights()
+    lights, ambient = builder.draw_lights()
     return Scene(
         room, parts.primitives(), tuple(parts.materials), tuple(parts.footprints), lights,
         ambient, rng.uniform(0.4, 0.95),
     )  # fmt: skip
 
 
-class _RoomBuilder(Walls):
-    """Fills a room from the walls inward."""
+class _RoomBuilder(RoomShell):
+    """Furnishes and lights the empty room."""
 
-    def furnish(self) -> None:
+    def add_furniture(self) -> None:
+        """Add a random set of pieces, each where it fits."""
         rng = self.rng
         area = self.room[0] * self.room[1]
-        wishes = ["bed"] * int(rng.random() < 0.5) + ["sofa"] * int(rng.random() < 0.85)
-        wishes += ["cabinet"] * int(rng.integers(1, 3)) + ["shelf"] * int(rng.integers(1, 3))
-        wishes += ["table"] * int(rng.integers(1, 3)) + ["lamp"] * int(rng.integers(0, 3))
-        wishes += ["chair"] * int(rng.integers(1, 4))
-        wishes += ["ball"] * int(rng.integers(1, 5)) + ["box"] * int(rng.integers(1, 5))
+        wanted = ["bed"] * int(rng.random() < 0.5) + ["sofa"] * int(rng.random() < 0.85)
+        wanted += ["cabinet"] * int(rng.integers(1, 3)) + ["shelf"] * int(rng.integers(1, 3))
+        wanted += ["table"] * int(rng.integers(1, 3)) + ["lamp"] * int(rng.integers(0, 3))
+        wanted += ["chair"] * int(rng.integers(1, 4))
+        wanted += ["ball"] * int(rng.integers(1, 5)) + ["box"] * int(rng.integers(1, 5))
         taken = 0.0
-        for name in wishes:
+        for name in wanted:
             _, ranges, against_wall = FURNITURE[name]
             w, d, h = (float(rng.uniform(*r)) for r in ranges)
             if name == "ball":
@@ -102,12 +111,12 @@ class _RoomBuilder(Walls):
             place = self._against_wall(w, d, h) if against_wall else self._anywhere(name, w, d)
             if place is None:
                 continue
-            footprint = self._stand(name, place, (w, d, h))
+            footprint = self._add_piece(name, place, (w, d, h))
             taken += w * d
             if name == "table" and h > 0.6:
                 self._chairs_around(footprint)
 
-    def _stand(
+    def _add_piece(
         self, name: str, place: tuple[float, float, float], size: tuple[float, float, float]
     ) -> Footprint:
         builder = FURNITURE[name][0]
@@ -129,7 +138,7 @@ class _RoomBuilder(Walls):
     def _against_wall(self, w: float, d: float, h: float) -> tuple[float, float, float] | None:
         for _ in range(12):
             wall = int(self.rng.integers(0, 4))
-            # A window behind it must end above it or start below.
+            # Free up to the height of the piece, which therefore covers no window or door.
             along = self.free_on_wall(wall, w, 0.0, h, 0.02, tries=2)
             if along is None:
                 continue
@@ -155,16 +164,16 @@ class _RoomBuilder(Walls):
         for side in rng.permutation(4)[: int(rng.integers(1, 5))].tolist():
             reach = (table.half_y if side % 2 == 0 else table.half_x) + rng.uniform(0.3, 0.5)
             dx, dy = ((0, -reach), (reach, 0), (0, reach), (-reach, 0))[side]
-            # Its +y (the front) faces the table.
+            # The chair's front, its +y, faces the table.
             yaw = table.yaw + side * np.pi / 2 + rng.normal(0, 0.25)
             w, d, h = (float(rng.uniform(*r)) for r in FURNITURE["chair"][1])
             x, y = table.x + c * dx - s * dy, table.y + s * dx + c * dy
             footprint = Footprint(x, y, w / 2 + 0.06, d / 2 + 0.06, yaw, 0, h, 0)
             if self._fits(footprint, 0.02):
-                self._stand("chair", (x, y, yaw), (w, d, h))
+                self._add_piece("chair", (x, y, yaw), (w, d, h))
 
-    def flat_things(self) -> None:
-        """Pictures and rugs: no depth of their own, only color tells them. Pendant lamps."""
+    def add_decorations(self) -> None:
+        """Add pictures and rugs, which only color can show, and sometimes a pendant lamp."""
         rng, (w, d, h) = self.rng, self.room
         for _ in range(int(rng.integers(3, 9))):
             wall, pw, ph = int(rng.integers(0, 4)), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.2)
@@ -226,8 +235,8 @@ class _RoomBuilder(Walls):
                 cord = piece.material(furniture_material(rng))
                 piece.cone("lamp", cord, 0, 0, (bottom + tall, h), 0.012, 0.012)
 
-    def lights(self) -> tuple[tuple[Light, ...], Color]:
-        """One to three lights (window, below the ceiling, anywhere) and light from all sides."""
+    def draw_lights(self) -> tuple[tuple[Light, ...], Color]:
+        """Draw one to three lights (window, ceiling, anywhere) and the ambient light."""
         rng, (w, d, h) = self.rng, self.room
         found = []
         if self.windows and rng.random() < 0.7:
@@ -250,10 +259,6 @@ class _RoomBuilder(Walls):
         return tuple(found), self._tint(float(np.exp(rng.uniform(np.log(0.06), np.log(1.0)))), 0.1)
 
     def _tint(self, power: float, hue: float) -> Color:
-        return shade_of_light(hsv(hue, float(self.rng.uniform(0, 0.3)), 1.0), power)
-
-
-def shade_of_light(color: Color, power: float) -> Color:
-    """A light's color times its power (unlike a reflectance, not limited to 1)."""
-    r, g, b = (x * power for x in color)
-    return r, g, b
+        """A light's power per channel, slightly tinted."""
+        r, g, b = (x * power for x in hsv(hue, float(self.rng.uniform(0, 0.3)), 1.0))
+        return r, g, b

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What sensors make of a scene: stereo depth in millimeters and 8-bit color."""
+"""Sensor models: active stereo depth in millimeters and an 8-bit color camera."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class DepthSensor:
-    """An active stereo camera (RealSense D400-like); one unit of a production, one scene."""
+    """An active stereo camera similar to a RealSense D400; units and scenes differ."""
 
-    #: Noise of 1/z in 1/m, which is σ = k·z² meters.
+    #: Noise of 1/z in 1/m, which gives depth a standard deviation of k·z² meters.
     noise_k: float = 0.002
-    #: Share of the noise that neighbors have in common (matching windows).
+    #: Share of the noise that neighbors have in common, as matching windows cause it.
     smooth: float = 0.5
-    #: Step of 1/z in 1/m: subpixel steps of disparity.
+    #: Quantization step of 1/z in 1/m (subpixel disparity).
     disparity_step: float = 0.0008
-    #: Meters between the two imagers; the sign tells the shadows' side.
+    #: Meters between the two imagers; the sign decides on which side occlusion shadows fall.
     baseline_m: float = 0.05
+    #: Range of depth in meters.
     min_m: float = 0.25
     max_m: float = 8.0
-    #: Returned signal (reflectance · cosine / z²) that is just enough.
+    #: Weakest usable return signal (reflectance · cosine / z²).
     threshold: float = 0.004
-    #: Share of pixels missing for no reason, share of edge pixels taken from a neighbor.
+    #: Share of pixels that are missing at random.
     speckle: float = 0.002
+    #: Share of pixels whose depth is a neighbor's, which makes edges ragged.
     fattening: float = 0.35
 
     @staticmethod
     def draw(rng: np.random.Generator) -> DepthSensor:
-        """A random unit in random surroundings."""
+        """Draw the parameters of one unit in one environment."""
         return DepthSensor(
             noise_k=rng.uniform(0.0015, 0.003),
             smooth=rng.uniform(0.2, 0.8),
@@ -52,9 +54,21 @@ class DepthSensor:
         self, depth_m: Array, infrared: Array, facing: Array, glass: npt.NDArray[np.bool_],
         focal_px: float, rng: np.random.Generator,
     ) -> npt.NDArray[np.uint16]:  # fmt: skip
-        """H×W true z-depth, infrared reflectance, cosine to the ray and glass → mm, 0 invalid."""
+        """Measure depth as the sensor would.
+
+        Args:
+            depth_m: H×W true z-depth in meters.
+            infrared: H×W infrared reflectance.
+            facing: H×W cosine between the surface normal and the ray.
+            glass: H×W, True where the surface is glass.
+            focal_px: focal length in pixels.
+            rng: source of the noise.
+
+        Returns:
+            H×W millimeters, 0 invalid.
+        """
         shape = depth_m.shape
-        scale = max(1, round(shape[1] / 160))  # size in pixels of what matching windows share
+        scale = max(1, round(shape[1] / 160))  # size of a matching window in pixels
         coarse = smooth_noise(rng, shape, 2.5 * scale)
         fine = rng.standard_normal(shape, dtype=np.float32)
         z = self._fatten(depth_m, rng)
@@ -63,12 +77,12 @@ class DepthSensor:
         signal = infrared * np.sqrt(facing) * facing / np.maximum(z * z, 0.09)
         lost |= signal * np.exp(np.float32(0.6) * patchy) < self.threshold
         lost |= rng.random(shape, dtype=np.float32) < self.speckle
-        # Through glass the sensor sees nothing, or something behind it.
+        # Glass yields no depth, or the depth of something behind it.
         lost |= glass & (patchy < 0.6)
         beyond = np.float32(1.3) + np.float32(0.3) * np.abs(coarse)
         z = np.asarray(np.where(glass, z * beyond, z), np.float32)
         noise = self.smooth * coarse + math.sqrt(1 - self.smooth**2) * fine
-        # Grazing and weak returns match worse.
+        # Grazing views match worse.
         noise *= self.noise_k * np.where(facing < 0.3, np.float32(1.6), np.float32(1))
         disparity = np.asarray(np.maximum(1 / z + noise, 1e-3), np.float32)
         if self.disparity_step > 0:
@@ -79,7 +93,7 @@ class DepthSensor:
         return np.where(lost, 0, np.clip(np.round(z * 1000), 0, 65534)).astype(np.uint16)
 
     def _fatten(self, depth_m: Array, rng: np.random.Generator) -> Array:
-        """Ragged edges: some pixels take the depth of a neighbor."""
+        """Give some pixels the depth of a neighbor, which makes edges ragged."""
         h, w = depth_m.shape
         moved = rng.random((h, w), dtype=np.float32)
         padded = np.pad(depth_m, 1, mode="edge")
@@ -91,10 +105,10 @@ class DepthSensor:
         return z
 
     def _occluded(self, depth_m: Array, focal_px: float) -> npt.NDArray[np.bool_]:
-        """Pixels hidden from the second imager by something nearer beside them.
+        """Pixels that a nearer surface hides from the second imager.
 
-        A pixel u lands at u − f·b/z in the second image; it is hidden where a pixel further to
-        the other side lands at or before it.
+        A pixel u maps to u − f·b/z in the second image. For a positive baseline, it is hidden if a
+        pixel to its right maps to the left of it.
         """
         shift = np.float32(abs(self.baseline_m) * focal_px) / depth_m
         if self.baseline_m < 0:
@@ -107,25 +121,25 @@ class DepthSensor:
 
 @dataclass(frozen=True)
 class ColorCamera:
-    """An 8-bit camera; exposure is relative to a picture of mean linear value 0.2."""
+    """An 8-bit color camera; exposure is relative to an image of mean linear value 0.2."""
 
-    #: Stops above or below the automatic exposure.
+    #: Offset from the automatic exposure, in stops.
     exposure_ev: float = 0.0
     gamma: float = 2.2
     white_balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    #: Noise in linear units: of reading, and per square root of light.
+    #: Noise in linear units: read noise, and shot noise per square root of light.
     read_noise: float = 0.004
     shot_noise: float = 0.015
-    #: Share of light lost in the corners.
+    #: Share of the light that is lost in the corners.
     vignetting: float = 0.2
-    #: 0 sharp .. 1 each pixel the mean of its neighbors (lens, demosaicing, motion).
+    #: Blur of lens, demosaicing and motion: 0 is sharp, 1 gives each pixel its neighbors' mean.
     softness: float = 0.5
-    #: Share of gray mixed in.
+    #: Desaturation: 0 none, 1 gray.
     gray: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ColorCamera:
-        """A random camera; one picture in eight far too dark, one in nine far too bright."""
+        """Draw a camera; one in eight exposes far too dark, one in nine far too bright."""
         style = rng.random()
         if style < 0.76:
             ev = float(rng.normal(0.1, 0.5))
@@ -157,14 +171,14 @@ class ColorCamera:
     def expose(
         self, radiance: Array, gain: float, rng: np.random.Generator
     ) -> npt.NDArray[np.uint8]:
-        """H×W×3 linear light to H×W×3 uint8 RGB."""
+        """Expose H×W×3 linear light to H×W×3 uint8 RGB."""
         h, w, _ = radiance.shape
         f32 = np.float32
         y = (np.arange(h, dtype=f32) - (h - 1) / 2)[:, None] / f32(np.hypot(h, w) / 2)
         x = (np.arange(w, dtype=f32) - (w - 1) / 2)[None] / f32(np.hypot(h, w) / 2)
         falloff = 1 - f32(self.vignetting) * (x * x + y * y)
         balance = np.array(self.white_balance, f32) * f32(gain * 2.0**self.exposure_ev)
-        # Clip far above white before the blur: a window bleeds, but does not swamp the picture.
+        # Clip far above white before the blur, so that a window bleeds without flooding the image.
         light = np.minimum(radiance * (falloff[:, :, None] * balance), f32(4))
         light = _soften(light, self.softness)
         if self.gray > 0:
@@ -176,7 +190,7 @@ class ColorCamera:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> Array:
-    """H×W noise of unit deviation with features of about ``size_px`` pixels."""
+    """H×W noise of unit std with features of about ``size_px`` pixels."""
     h, w = shape
     rows, columns = int(h / size_px) + 3, int(w / size_px) + 3
     grid = rng.standard_normal((rows, columns), dtype=np.float32)
@@ -184,13 +198,13 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], size_px: floa
     y0, x0 = y.astype(np.intp), x.astype(np.intp)
     fy, fx = (y - y0.astype(np.float32))[:, None], (x - x0.astype(np.float32))[None]
     tall = grid[y0] * (1 - fy) + grid[y0 + 1] * fy
-    # Variance of a bilinear mix of independent values: the product of f² + (1 − f)².
+    # The variance of a bilinear mix of independent values is the product of f² + (1 − f)².
     scale = np.sqrt(((1 - fy) ** 2 + fy**2) * ((1 - fx) ** 2 + fx**2))
     return np.asarray((tall[:, x0] * (1 - fx) + tall[:, x0 + 1] * fx) / scale, np.float32)
 
 
 def _soften(image: Array, amount: float) -> Array:
-    """Mix each pixel with its neighbors along both axes."""
+    """Blend each pixel with its neighbors along both axes."""
     side = np.float32(amount / 4)
     for axis in (0, 1):
         result = image * (1 - 2 * side)
@@ -198,7 +212,7 @@ def _soften(image: Array, amount: float) -> Array:
         before[axis], after[axis] = slice(None, -1), slice(1, None)
         result[tuple(after)] += side * image[tuple(before)]
         result[tuple(before)] += side * image[tuple(after)]
-        # The border mirrors itself.
+        # The border is mirrored.
         for edge in (0, -1):
             at: list[slice | int] = [slice(None)] * 3
             at[axis] = edge

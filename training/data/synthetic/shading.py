@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Light that reaches the camera: normals, patterns, lamps, shadows and corners of a ray cast."""
+"""Shading: normals, patterns, lamps and shadows of the surfaces that the rays hit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.synthetic.materials import PATTERNS, Material, Surface
-from training.data.synthetic.raycast import CONE, ELLIPSOID, RECT, Array, IntArray, Pose
+from training.data.synthetic.primitives import CONE, ELLIPSOID, RECT, IntArray
+from training.data.synthetic.raycast import Array, Pose
 from training.data.synthetic.scenes import Scene
 
 _PATTERN_IDS = {name: i for i, name in enumerate(PATTERNS)}
@@ -18,25 +19,26 @@ _PATTERN_IDS = {name: i for i, name in enumerate(PATTERNS)}
 
 @dataclass(frozen=True)
 class Shaded:
-    """What each pixel sends to the two cameras; P = H·W."""
+    """Light that reaches the color and the depth camera from each of P = H·W pixels."""
 
-    #: P×3 linear light.
+    #: P×3 linear RGB light.
     radiance: Array
-    #: P infrared reflectance, and cosine between the surface's normal and the ray.
+    #: P infrared reflectances.
     infrared: Array
+    #: P cosines between the surface normal and the ray.
     facing: Array
 
 
 def shade(
     scene: Scene, pose: Pose, focal_px: float, depth: Array, index: IntArray, rays: Array
 ) -> Shaded:
-    """Color every hit of :func:`training.data.synthetic.raycast.cast`."""
+    """Shade every hit of :func:`training.data.synthetic.raycast.cast`."""
     prims = scene.primitives
     hit = index.ravel()
     d, z = rays.reshape(3, -1), depth.ravel()
     points = [np.float32(pose.position[i]) + z * d[i] for i in range(3)]
     local, axis, normal = _local(scene, hit, points)
-    # Normals face the camera.
+    # Make the normals face the camera.
     length = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
     cosine = (normal[0] * d[0] + normal[1] * d[1] + normal[2] * d[2]) / length
     flip = np.where(cosine > 0, np.float32(-1), np.float32(1))
@@ -57,7 +59,7 @@ def shade(
 def _local(
     scene: Scene, hit: npt.NDArray[np.int32], points: list[Array]
 ) -> tuple[list[Array], npt.NDArray[np.intp], list[Array]]:
-    """Points in their primitive's axes, the axis of the face that was hit, world normals."""
+    """Points in their primitives' axes, the axis of each face hit, and normals in the world."""
     prims = scene.primitives
     f32 = np.float32
     center, turn, half = prims.center.astype(f32), prims.turn.astype(f32), prims.half.astype(f32)
@@ -65,7 +67,7 @@ def _local(
     dx, dy, dz = (points[i] - center[:, i].take(hit) for i in range(3))
     local = [c * dx + s * dy, c * dy - s * dx, dz]
     solid = np.maximum(half, 1e-3)
-    # The face of a box is where |local| / half is largest; a patch knows its axis.
+    # A box is hit on the face where |local| / half is largest; for a patch the axis is known.
     bias = np.where((half <= 0) & (prims.kind == RECT)[:, None], f32(1e3), f32(0))
     q = [np.abs(local[i]) * (1 / solid[:, i]).take(hit) + bias[:, i].take(hit) for i in range(3)]
     axis = np.where(q[0] > q[1], np.where(q[0] > q[2], 0, 2), np.where(q[1] > q[2], 1, 2))
@@ -90,7 +92,7 @@ def _local(
         normal[1][cone] = np.where(side, y / radius / norm, 0)
         normal[2][cone] = np.where(side, slope / norm, np.sign(z))
         axis[cone] = np.where(side, 0, 2)
-        local[1][cone] = np.where(side, np.arctan2(y, x) * radius, y)  # unrolled
+        local[1][cone] = np.where(side, np.arctan2(y, x) * radius, y)  # the side, unrolled
     world = [c * normal[0] - s * normal[1], s * normal[0] + c * normal[1], normal[2]]
     return local, axis, world
 
@@ -99,7 +101,7 @@ def _albedo(
     scene: Scene, hit: IntArray, material: IntArray, local: list[Array],
     axis: npt.NDArray[np.intp], footprint: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """P×3 reflectance and P share of color c (frames, handles), pattern by pattern."""
+    """P×3 reflectances and P shares of color c (frames, handles), pattern by pattern."""
     table: tuple[Material, ...] = scene.materials
     half = np.maximum(scene.primitives.half, 1e-3).astype(np.float32)
     # Surface coordinates: (y, z) on faces across x, (x, z) across y, (x, y) across z.
@@ -132,11 +134,11 @@ def _albedo(
 
 
 def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]) -> Array:
-    """P×3 irradiance: soft light, dimmer in corners and beside furniture, plus the lamps."""
+    """P×3 irradiance: ambient light, dimmed in the room's corners, plus the lamps."""
     f32 = np.float32
     corner = [np.minimum(p, f32(size) - p) for p, size in zip(points, scene.room_m, strict=True)]
     occlusion = np.ones_like(points[0])
-    for i in range(3):  # a face is dimmed by the two pairs of faces it meets
+    for i in range(3):  # the faces that a surface meets at an angle dim it
         dim = 1 - f32(0.35) * np.exp(-np.maximum(corner[i], 0) * f32(5))
         occlusion *= np.where(np.abs(normal[i]) > 0.7, f32(1), dim)
     soft = occlusion * (f32(0.8) + f32(0.2) * normal[2])
@@ -145,7 +147,7 @@ def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]
         to = [f32(light.position[i]) - points[i] for i in range(3)]
         square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
         lambert = (normal[0] * to[0] + normal[1] * to[1] + normal[2] * to[2]) / np.sqrt(square)
-        # A lamp has a size: light wraps a little round and stays finite near it.
+        # A lamp has an extent: its light wraps slightly around edges and stays finite up close.
         strength = np.clip((lambert + f32(0.15)) / f32(1.15), 0, 1) / (square + f32(0.4))
         if number == 0:
             strength *= 1 - f32(scene.shadow) * _shadow(scene, hit, points, to)
@@ -154,7 +156,7 @@ def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]
 
 
 def _shadow(scene: Scene, hit: IntArray, points: list[Array], to: list[Array]) -> Array:
-    """P share of the light held back by furniture's bounding boxes; soft by chord length."""
+    """P shares of light that bounding boxes of furniture block; soft edges by chord length."""
     f32 = np.float32
     group = scene.primitives.group.take(hit)
     shadow = np.zeros(len(hit), f32)
@@ -168,7 +170,7 @@ def _shadow(scene: Scene, hit: IntArray, points: list[Array], to: list[Array]) -
             half = (f.half_x, f.half_y, (f.top_m - f.bottom_m) / 2)
             enter, leave = np.zeros(len(hit), f32), np.ones(len(hit), f32)
             for i in range(3):
-                inverse = 1 / (toward[i] + f32(1e-9))  # parallel would give inf − inf
+                inverse = 1 / (toward[i] + f32(1e-9))  # a parallel ray would give inf − inf
                 center, reach = -origin[i] * inverse, f32(half[i]) * np.abs(inverse)
                 enter = np.maximum(enter, center - reach)
                 leave = np.minimum(leave, center + reach)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the camera is: single views of a room, and smooth drives of a robot through it."""
+"""Camera poses: single views of a room, and smooth drives of a robot through it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from training.data.synthetic.primitives import CLASS
-from training.data.synthetic.raycast import FIRST_WALL, Pose
+from training.data.synthetic.primitives import CLASS, FIRST_WALL
+from training.data.synthetic.raycast import Pose
 from training.data.synthetic.scenes import Scene
 
-#: Single views are at least this far from walls and furniture, meters; a driving robot keeps
-#: more, of which it may use up to 0.1 m in corners.
+#: Least distance of single views and of a driving robot to walls and furniture, meters. The robot
+#: may lose up to 0.1 m of its distance by cutting corners.
 CLEARANCE_M, ROBOT_CLEARANCE_M = 0.3, 0.4
-#: How much a view gains by showing each class: rare ones draw the camera's attention.
+#: Score that a view gains for each class in it; rare classes have higher weights.
 _WEIGHTS = {
     "floor": 0.0, "wall": 0.0, "ceiling": 0.6, "ball": 1.5, "lamp": 1.6, "picture": 1.6,
     "rug": 1.4, "window": 1.3, "door": 1.3, "shelf": 1.3, "box": 1.2, "chair": 1.3,
@@ -25,7 +25,7 @@ _STEPS_PER_S = 20
 
 
 def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
-    """A camera of 55–87° horizontal field of view and slightly displaced center."""
+    """Draw a camera with 55–87° horizontal field of view and a slightly displaced center."""
     height, width = size
     focal = width / 2 / np.tan(np.radians(rng.uniform(55, 87)) / 2)
     cx = (width - 1) / 2 + rng.normal(0, 0.01) * width
@@ -36,7 +36,7 @@ def draw_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsi
 def _free_points(
     scene: Scene, rng: np.random.Generator, count: int, clearance_m: float
 ) -> npt.NDArray[np.float64]:
-    """Points N×2 on the floor with clearance; the freest one where none has enough."""
+    """N×2 floor points with enough clearance, or the single best one if none has enough."""
     points = rng.random((16 * count, 2)) * np.array(scene.room_m[:2])
     clear = scene.clearance_m(points)
     good = points[clear > clearance_m][:count]
@@ -44,7 +44,7 @@ def _free_points(
 
 
 def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) -> Pose:
-    """A robot's view of something: of twelve random ones, the one that shows most classes."""
+    """Draw a robot's view: of twelve random poses, the one that shows the most classes."""
     points = _free_points(scene, rng, 12, CLEARANCE_M)
     views = []
     for i in range(12):
@@ -61,7 +61,7 @@ def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) ->
 
 
 def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
-    """Sum of weights of the classes whose centers are in view; near ones count more."""
+    """Sum of the weights of all classes in view (by their centers); near ones count more."""
     camera = (scene.primitives.center - pose.position) @ pose.rotation
     z = np.maximum(camera[:, 2], 1e-3)
     u, v = camera[:, 0] / z * k.fx + k.cx, camera[:, 1] / z * k.fy + k.cy
@@ -72,12 +72,12 @@ def _interest(scene: Scene, pose: Pose, k: Intrinsics) -> float:
     return float((near * _WEIGHT).sum())
 
 
-def drive(
+def drive_poses(
     scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics, num_frames: int, fps: float
 ) -> list[Pose]:
-    """Poses of a robot that wanders through the free floor and looks at one thing after another.
+    """Poses of a robot that wanders over the free floor and looks at one object after another.
 
-    The start of a drive does not depend on its length. Steps stay below 0.4 m/s and 50°/s.
+    The beginning of a drive does not depend on its length. Speeds stay below 0.4 m/s and 50°/s.
     """
     dt = 1 / _STEPS_PER_S
     steps = int(np.ceil((num_frames - 1) / fps * _STEPS_PER_S)) + 2
@@ -85,17 +85,17 @@ def drive(
     gaze = np.random.default_rng(rng.integers(2**63))
     height, tilt = rng.uniform(0.6, 1.35), rng.uniform(-0.05, 0.1)
     phase = rng.uniform(0, 2 * np.pi, 3)
-    target = _something_to_see(scene, gaze, intrinsics, (*positions[0], height), 0.0)
+    target = _choose_target(scene, gaze, intrinsics, (*positions[0], height), 0.0)
     yaw = float(np.arctan2(target[1] - positions[0, 1], target[0] - positions[0, 0]))
     rate, hold, yaws = 0.0, int(4 / dt), []
     for x, y in positions:
         if hold <= 0:
-            target = _something_to_see(scene, gaze, intrinsics, (x, y, height), yaw)
+            target = _choose_target(scene, gaze, intrinsics, (x, y, height), yaw)
             hold = int(gaze.uniform(3, 6) / dt)
         hold -= 1
         error = np.arctan2(target[1] - y, target[0] - x) - yaw
         error = (error + np.pi) % (2 * np.pi) - np.pi
-        # A servo: critically damped toward the target, limited in rate and acceleration.
+        # A critically damped servo with limited rate and acceleration turns toward the target.
         rate += float(np.clip((1.2 * 1.2 * error - 2 * 1.2 * rate) * dt, -1.2 * dt, 1.2 * dt))
         rate = float(np.clip(rate, -0.8, 0.8))
         yaw += rate * dt
@@ -114,18 +114,18 @@ def drive(
     return poses
 
 
-def _something_to_see(
+def _choose_target(
     scene: Scene, rng: np.random.Generator, k: Intrinsics, position: tuple[float, float, float],
     seen_yaw: float,
 ) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Of eight things 1.5 m away or more, the one in whose direction most classes are in view."""
-    things = scene.primitives.center[FIRST_WALL:]
-    away = np.hypot(things[:, 0] - position[0], things[:, 1] - position[1])
-    far = things[away > min(1.5, float(away.max()) - 1e-9)]
+    """Of eight objects at least 1.5 m away, the one in whose direction the most classes show."""
+    centers = scene.primitives.center[FIRST_WALL:]
+    away = np.hypot(centers[:, 0] - position[0], centers[:, 1] - position[1])
+    far = centers[away > min(1.5, float(away.max()) - 1e-9)]
     best, best_score = far[0], -np.inf
     for target in far[rng.integers(0, len(far), 8)]:
         yaw = float(np.arctan2(target[1] - position[1], target[0] - position[0]))
-        # Turning away from what is in view shows more of the room.
+        # A target away from the current view shows more of the room.
         score = _interest(scene, Pose.looking(position, yaw, -0.1), k) + rng.uniform(0, 1.5)
         score -= 4 * float(np.cos(yaw - seen_yaw))
         if score > best_score:
@@ -134,22 +134,22 @@ def _something_to_see(
 
 
 def _wander(scene: Scene, rng: np.random.Generator, steps: int) -> npt.NDArray[np.float64]:
-    """Steps×2 positions at 20 Hz: a walk over free straight segments, rounded at the corners."""
+    """Steps×2 positions at 20 Hz: a walk along free straight segments with rounded corners."""
     nodes = _free_points(scene, rng, 60, ROBOT_CLEARANCE_M)
     links = [_reachable(scene, node, nodes) for node in nodes]
     here = int(np.argmax([len(link) for link in links]))
     speed = 0.35 / _STEPS_PER_S
-    # Means over 1.5 s of driving cut a corner by at most 0.1 m, which the clearance allows.
+    # A mean over 1.5 s of driving cuts a corner by at most 0.1 m, which the clearance allows.
     kernel = np.hanning(31)
     kernel /= kernel.sum()
     walk = [nodes[here]] * (len(kernel) // 2 + 1)
     before = -1
     while len(walk) < steps + len(kernel):
         ahead = [n for n in links[here] if n != before] or links[here]
-        if not ahead:  # nowhere to go: stand
+        if not ahead:  # nowhere to go: stand still
             walk.append(nodes[here])
             continue
-        # Long ways show more of the room.
+        # Long segments show more of the room.
         options = rng.choice(ahead, size=min(2, len(ahead)), replace=False).tolist()
         following = max(options, key=lambda n: _distance(nodes[n], nodes[here]))
         count = max(1, int(_distance(nodes[following], nodes[here]) / speed))
@@ -168,7 +168,7 @@ def _distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 def _reachable(
     scene: Scene, start: npt.NDArray[np.float64], nodes: npt.NDArray[np.float64]
 ) -> list[int]:
-    """Nodes in a straight free line from ``start``, 0.5 m away or more."""
+    """Nodes at least 0.5 m from ``start`` that a straight free line connects to it."""
     f = np.linspace(0, 1, 40)[None, :, None]
     lines = start + f * (nodes[:, None, :] - start)
     clear = scene.clearance_m(lines.reshape(-1, 2)).reshape(len(nodes), -1).min(axis=1)

@@ -1,40 +1,58 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""An empty room: floor, ceiling and walls, and the doors and windows in them."""
+"""The shell of a room: floor, ceiling, walls, doors and windows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from training.data.synthetic.materials import Material, any_color, hsv, shade_of
-from training.data.synthetic.primitives import CLASS, Footprint, Parts, Piece, overlap
-from training.data.synthetic.raycast import BOX, CEILING, FIRST_WALL, FLOOR, RECT
+from training.data.synthetic.primitives import (
+    BOX,
+    CEILING,
+    CLASS,
+    FIRST_WALL,
+    FLOOR,
+    RECT,
+    Footprint,
+    Piece,
+    SceneParts,
+    overlap,
+)
 
-#: Turn about the vertical whose +y is the inward normal of walls y=0, x=W, y=D, x=0.
+#: Yaw at which +y is the inward normal of the walls y=0, x=W, y=D, x=0.
 WALL_YAW = (0.0, np.pi / 2, np.pi, 3 * np.pi / 2)
 
 
-class Walls:
-    """The faces of a room under construction; keeps what is taken on each wall."""
+class RoomShell:
+    """The empty room under construction; keeps track of the space taken on each wall.
+
+    Args:
+        rng: source of all random numbers.
+        room: width, depth and height in meters.
+    """
 
     def __init__(self, rng: np.random.Generator, room: tuple[float, float, float]) -> None:
-        self.rng, self.room, self.parts = rng, room, Parts()
-        #: Per wall: taken rectangles (from, to, bottom, top) in meters along it.
+        self.rng, self.room, self.parts = rng, room, SceneParts()
+        #: Per wall: occupied rectangles (from, to, bottom, top), meters along and up the wall.
         self.on_wall: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
-        #: Floor to keep free in front of doors; no obstacle itself.
+        #: Floor in front of doors that furniture must not cover; not an obstacle to a robot.
         self.keep_free: list[Footprint] = []
+        #: Positions of daylight in front of the windows.
         self.windows: list[tuple[float, float, float]] = []
 
     def wall_length(self, wall: int) -> float:
+        """Length of a wall in meters."""
         return self.room[wall % 2]
 
     def wall_place(self, wall: int, along: float, out: float) -> tuple[float, float, float]:
-        """Position and heading of something ``along`` a wall and ``out`` from it."""
+        """x, y and yaw of a point ``along`` a wall and ``out`` from it, meters and radians."""
         w, d, _ = self.room
         x, y = ((along, out), (w - out, along), (w - along, d - out), (out, d - along))[wall]
         return x, y, WALL_YAW[wall]
 
-    def shell(self) -> None:
+    def add_faces(self) -> None:
+        """Add floor, ceiling and walls, sometimes with a built-out corner."""
         rng, (w, d, h) = self.rng, self.room
         pale = rng.random() < 0.7
         wall = (
@@ -99,7 +117,7 @@ class Walls:
             CEILING,
         )
         plain = material(base)
-        # Sometimes one wall is painted otherwise.
+        # In one room out of three, one wall has another color.
         accent = int(rng.integers(0, 12))
         for i in range(4):
             m = plain
@@ -118,7 +136,7 @@ class Walls:
     def free_on_wall(
         self, wall: int, width: float, bottom: float, top: float, gap: float, tries: int = 8
     ) -> float | None:
-        """Middle of a free stretch of a wall, or None."""
+        """Center of a random free stretch of a wall in meters along it, or None."""
         length = self.wall_length(wall)
         if length < width + 0.2:
             return None
@@ -142,6 +160,7 @@ class Walls:
         self, label: str, material: Material, wall: int, along: float, bottom: float,
         size: tuple[float, float],
     ) -> None:  # fmt: skip
+        """Add a flat rectangle to a wall and mark its place as taken."""
         x, y, yaw = self.wall_place(wall, along, 0.0)
         w, h = size
         index = self.parts.add_material(material)
@@ -151,8 +170,8 @@ class Walls:
         )
         self.on_wall[wall].append((along - w / 2, along + w / 2, bottom, bottom + h))
 
-    def openings(self) -> None:
-        """Doors and windows."""
+    def add_doors_and_windows(self) -> None:
+        """Add one to three doors and one to three windows, where there is space."""
         rng = self.rng
         for _ in range(int(rng.integers(1, 4))):
             wall, h = int(rng.integers(0, 4)), rng.uniform(1.95, 2.12)
@@ -160,7 +179,7 @@ class Walls:
             along = self.free_on_wall(wall, w, 0.0, h, 0.1)
             if along is None:
                 continue
-            # A white door in a white wall too: then only its lines and handle tell.
+            # Some doors have the wall's color, so that only their lines and handle show.
             leaf = (
                 any_color(rng)
                 if rng.random() < 0.7

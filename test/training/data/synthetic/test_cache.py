@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of rendered rooms: the renderer's frames, extended, resumed, keyed by its source."""
+"""The cache of rendered rooms: equal to the renderer, extended, resumed, keyed by its source."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 
 from rgbd_seg_ros.depth import to_meters
 from training.data.synthetic import cache
-from training.data.synthetic.cache import RenderedScenes
-from training.data.synthetic.renderer import SceneSource
+from training.data.synthetic.cache import CachedRooms
+from training.data.synthetic.renderer import RoomViews
 from training.options import UsageError
 
 SIZE = (24, 32)
 
 
 class Inline:
-    """A pool of no processes: imports of torch in fresh ones would cost seconds."""
+    """A pool without processes: in fresh ones, importing torch would take seconds."""
 
     rendered: ClassVar[list[tuple[int, int]]] = []
 
@@ -47,41 +47,39 @@ def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "CHUNK", 2)
 
 
-def test_frames_are_the_renderers_and_a_longer_run_extends(tmp_path: Path) -> None:
-    RenderedScenes(str(tmp_path), SIZE, 3, "val", 3)
-    scenes = RenderedScenes(str(tmp_path), SIZE, 3, "val", 5)
+def test_frames_equal_the_renderers_and_a_longer_run_extends_the_folder(tmp_path: Path) -> None:
+    CachedRooms(str(tmp_path), SIZE, 3, "val", 3)
+    rooms = CachedRooms(str(tmp_path), SIZE, 3, "val", 5)
     assert Inline.rendered == [(0, 2), (2, 3), (3, 5)]
-    source = SceneSource(SIZE, seed=3, split="val")
+    views = RoomViews(SIZE, seed=3, split="val")
     for index in (0, 2, 4):
-        sample, frame = scenes[index], source[index]
+        sample, frame = rooms[index], views[index]
         assert (sample.rgb == frame.rgb).all()
         assert (sample.labels == frame.labels).all()
         np.testing.assert_array_equal(sample.depth_m, to_meters(frame.depth_mm))
         np.testing.assert_array_equal(sample.intrinsics, frame.intrinsics.matrix())
         np.testing.assert_allclose(sample.gravity, frame.gravity, atol=1e-6)
-    again = pickle.loads(pickle.dumps(scenes))
-    assert (again[4].rgb == scenes[4].rgb).all()
+    again = pickle.loads(pickle.dumps(rooms))
+    assert (again[4].rgb == rooms[4].rgb).all()
     with pytest.raises(IndexError):
-        scenes[5]
+        rooms[5]
 
 
 def test_no_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="give a folder as cache"):
-        RenderedScenes("", (32, 32), 0, "train", 1)
+    with pytest.raises(UsageError, match="set cache to a folder"):
+        CachedRooms("", (32, 32), 0, "train", 1)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_shorter_run_renders_nothing(tmp_path: Path) -> None:
-    RenderedScenes(str(tmp_path), SIZE, 0, "train", 3)
+    CachedRooms(str(tmp_path), SIZE, 0, "train", 3)
     Inline.rendered.clear()
-    assert len(RenderedScenes(str(tmp_path), SIZE, 0, "train", 2)) == 2
+    assert len(CachedRooms(str(tmp_path), SIZE, 0, "train", 2)) == 2
     assert Inline.rendered == []
 
 
-def test_an_interrupted_rendering_is_taken_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_rendering_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = cache._render_chunk
 
     def interrupted(job: Any) -> int:
@@ -91,19 +89,19 @@ def test_an_interrupted_rendering_is_taken_up(
 
     monkeypatch.setattr(cache, "_render_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
+        CachedRooms(str(tmp_path), SIZE, 0, "train", 4)
     monkeypatch.setattr(cache, "_render_chunk", original)
     Inline.rendered.clear()
-    scenes = RenderedScenes(str(tmp_path), SIZE, 0, "train", 4)
+    rooms = CachedRooms(str(tmp_path), SIZE, 0, "train", 4)
     assert Inline.rendered == [(2, 4)]
-    assert (scenes[3].rgb == SceneSource(SIZE, 0, "train")[3].rgb).all()
+    assert (rooms[3].rgb == RoomViews(SIZE, 0, "train")[3].rgb).all()
 
 
-def test_splits_seeds_and_sources_have_folders_of_their_own(
+def test_splits_seeds_and_renderer_versions_have_separate_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [(0, "train"), (1, "train"), (0, "val")]
-    folders = {RenderedScenes(str(tmp_path), SIZE, s, split, 1).folder for s, split in keys}
+    folders = {CachedRooms(str(tmp_path), SIZE, s, split, 1).folder for s, split in keys}
     assert len(folders) == 3
     monkeypatch.setattr(cache, "_source_hash", lambda: "another")
-    assert RenderedScenes(str(tmp_path), SIZE, 0, "train", 1).folder not in folders
+    assert CachedRooms(str(tmp_path), SIZE, 0, "train", 1).folder not in folders

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural rooms: reproducible, exact, plausible sensors, complete, safely driven."""
+"""The procedural rooms: reproducible, exact, plausibly measured, complete, safe to drive in."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ import pytest
 from rgbd_seg_ros.frames import Intrinsics
 from training.data.synthetic import raycast
 from training.data.synthetic.materials import PATTERNS, Material
-from training.data.synthetic.primitives import CLASS, Footprint, Parts, inside_room, overlap
-from training.data.synthetic.raycast import (
+from training.data.synthetic.primitives import (
     BOX,
     CEILING,
+    CLASS,
     CONE,
     ELLIPSOID,
     FIRST_WALL,
     FLOOR,
     RECT,
-    Pose,
+    Footprint,
+    SceneParts,
+    inside_room,
+    overlap,
 )
+from training.data.synthetic.raycast import Pose
 from training.data.synthetic.renderer import (
     SPLITS,
     RoomSample,
-    SceneSource,
+    RoomViews,
     _generator,
-    render_sequence,
+    render_drive,
 )
 from training.data.synthetic.scenes import Scene, build_scene
 from training.data.synthetic.sensors import ColorCamera, DepthSensor, smooth_noise
@@ -53,8 +57,8 @@ def digest(sample: RoomSample) -> str:
 
 @cache
 def views() -> tuple[RoomSample, ...]:
-    source = SceneSource(SMALL, seed=3)
-    return tuple(source[i] for i in range(60))
+    rooms = RoomViews(SMALL, seed=3)
+    return tuple(rooms[i] for i in range(60))
 
 
 def world_points(sample: RoomSample) -> np.ndarray:
@@ -67,9 +71,9 @@ def world_points(sample: RoomSample) -> np.ndarray:
     return camera @ pose[:3, :3].T + pose[:3, 3]
 
 
-def empty_room() -> Parts:
+def empty_room() -> SceneParts:
     """The six faces of ROOM."""
-    parts = Parts()
+    parts = SceneParts()
     parts.add_material(Material((0.5,) * 3, (0.4,) * 3, (0.3,) * 3))
     w, d, h = ROOM
     parts.add(RECT, (w / 2, d / 2, 0), (w / 2, d / 2, 0), 0, "floor", 0, -1, FLOOR)
@@ -81,7 +85,7 @@ def empty_room() -> Parts:
     return parts
 
 
-def cast(parts: Parts, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+def cast(parts: SceneParts, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     depth, index, _ = raycast.cast(parts.primitives(), ROOM, pose, CAMERA)
     return depth, index
 
@@ -90,18 +94,18 @@ def cast(parts: Parts, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_sample_depends_on_seed_split_and_index_alone() -> None:
-    first, second = SceneSource(SMALL, seed=3), SceneSource(SMALL, seed=3, length=40)
+    first, second = RoomViews(SMALL, seed=3), RoomViews(SMALL, seed=3, length=40)
     forward = [digest(first[i]) for i in (0, 7, 31)]
     assert [digest(second[i]) for i in (31, 7, 0)] == forward[::-1]
-    others = [SceneSource(SMALL, seed=4)[7]] + [
-        SceneSource(SMALL, seed=3, split=s)[7] for s in ("val", "test")
+    others = [RoomViews(SMALL, seed=4)[7]] + [
+        RoomViews(SMALL, seed=3, split=s)[7] for s in ("val", "test")
     ]
     assert len({digest(s) for s in others} | set(forward)) == 6
 
 
 def test_another_process_renders_the_same_bytes() -> None:
     code = (
-        "from training.data.synthetic.renderer import SceneSource as S; import hashlib;"
+        "from training.data.synthetic.renderer import RoomViews as S; import hashlib;"
         f"s = S({SMALL}, seed=3)[7];"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in "
         "(s.rgb, s.depth_mm, s.labels, s.depth_true_m))).hexdigest())"
@@ -109,7 +113,7 @@ def test_another_process_renders_the_same_bytes() -> None:
     output = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
-    assert output == digest(SceneSource(SMALL, seed=3)[7])
+    assert output == digest(RoomViews(SMALL, seed=3)[7])
 
 
 def test_splits_share_no_room() -> None:
@@ -120,7 +124,7 @@ def test_splits_share_no_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"split": "training"}, "known: train, val, test"),
         ({"seed": -1}, "seed ≥ 0"),
@@ -128,21 +132,21 @@ def test_splits_share_no_room() -> None:
         ({"length": 0}, "length ≥ 1"),
     ],
 )
-def test_bad_arguments_say_what_is_allowed(arguments: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        SceneSource(**{"size": SMALL, **arguments})
+def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RoomViews(**{"size": SMALL, **arguments})
 
 
-def test_index_beyond_the_length() -> None:
+def test_an_index_beyond_the_length_is_refused() -> None:
     with pytest.raises(IndexError):
-        SceneSource(SMALL, length=3)[3]
-    assert len(list(SceneSource((8, 8), length=3))) == 3
+        RoomViews(SMALL, length=3)[3]
+    assert len(list(RoomViews((8, 8), length=3))) == 3
 
 
 # --- exact
 
 
-def test_room_depth_is_ray_meets_plane() -> None:
+def test_the_depth_of_an_empty_room_is_where_rays_meet_planes() -> None:
     pose = Pose.looking((2.0, 1.5, 0.9), 0.7, -0.3, 0.1)
     depth, index = cast(empty_room(), pose)
     v, u = np.mgrid[:60, :80]
@@ -179,7 +183,7 @@ def test_solids_lie_on_their_surface(kind: int) -> None:
 
 
 def test_the_pixel_rectangles_cut_nothing_off() -> None:
-    """With each solid tested on the whole picture the result is the same."""
+    """Testing each solid on the whole image gives the same result."""
     for seed in range(6):
         rng = np.random.default_rng(seed)
         scene = build_scene(rng)
@@ -197,7 +201,9 @@ def test_the_pixel_rectangles_cut_nothing_off() -> None:
 def test_a_ray_along_a_face_hits_the_box_ahead() -> None:
     parts = empty_room()
     parts.add(BOX, (3.0, 2.0, 1.0), (0.3, 0.3, 0.3), 0.0, "box", 0)
-    camera = Intrinsics(60.0, 60.0, 40.0, 30.0, 80, 60)  # the middle ray has two zeros
+    camera = Intrinsics(
+        60.0, 60.0, 40.0, 30.0, 80, 60
+    )  # two components of the middle ray are zero
     pose = Pose(np.array([1.0, 2.0, 1.0]), np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]))
     depth, index, _ = raycast.cast(parts.primitives(), ROOM, pose, camera)
     assert index[30, 40] == 6
@@ -206,7 +212,7 @@ def test_a_ray_along_a_face_hits_the_box_ahead() -> None:
 
 
 def test_labels_agree_with_geometry() -> None:
-    """Rugs lie on the floor, pictures and doors on a wall: their depth is their support's."""
+    """Rugs lie on the floor, pictures and doors on a wall, so they have the depth of those."""
     seen = dict.fromkeys(("floor", "rug", "ceiling", "picture", "door"), 0)
     for index, sample in enumerate(views()):
         room = build_scene(_generator(3, "train", index)).room_m
@@ -236,14 +242,14 @@ def test_gravity_points_down() -> None:
         np.testing.assert_allclose(rotation @ sample.gravity, (0, 0, -1), atol=1e-6)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(rotation) == pytest.approx(1)
-        assert sample.gravity[1] > 0.6  # indoor robots: roughly upright
+        assert sample.gravity[1] > 0.6  # indoor robots are roughly upright
 
 
 # --- sensors
 
 
 def _wall(depth_m: float, **changes: float) -> np.ndarray:
-    """What the sensor says about a bright wall ``depth_m`` away."""
+    """Measured depth in millimeters of a bright wall ``depth_m`` away."""
     clean = DepthSensor(speckle=0.0, fattening=0.0, threshold=0.0, max_m=12.0)
     sensor = replace(clean, **changes)
     flat = np.full((120, 160), depth_m, np.float32)
@@ -268,7 +274,7 @@ def test_out_of_range_and_weak_returns_are_invalid(changes: dict[str, float]) ->
     assert not _wall(4.0, **changes).any()
 
 
-def test_dark_and_grazing_surfaces_drop_out_first() -> None:
+def test_dark_and_grazing_surfaces_are_lost_first() -> None:
     z = np.full((120, 160), 3.0, np.float32)
     bright, sensor = np.ones_like(z), DepthSensor(threshold=0.01, speckle=0.0)
 
@@ -282,7 +288,7 @@ def test_dark_and_grazing_surfaces_drop_out_first() -> None:
 
 
 @pytest.mark.parametrize("side", [1, -1])
-def test_a_near_object_shadows_one_side(side: int) -> None:
+def test_a_near_object_occludes_depth_on_one_side(side: int) -> None:
     z = np.full((20, 160), 4.0, np.float32)
     z[:, 40:70] = 1.0
     sensor = DepthSensor(baseline_m=side * 0.05, speckle=0, fattening=0, threshold=0)
@@ -306,7 +312,7 @@ def test_glass_has_no_depth_of_its_own() -> None:
     assert (measured[measured > 0] > 3500).all()
 
 
-def test_measured_depth_follows_the_truth_with_holes() -> None:
+def test_measured_depth_is_close_to_the_exact_depth_with_holes() -> None:
     lost, error = [], []
     for sample in views():
         valid = (sample.depth_mm > 0) & (sample.labels != CLASS["window"])
@@ -331,15 +337,15 @@ def test_color_camera_exposes_and_clips() -> None:
     assert values[3] == 255
 
 
-def test_exposures_vary_and_most_pictures_are_usable() -> None:
-    source = [float(s.rgb.mean()) for s in views()]
-    usable = np.mean([(40 < m < 225) for m in source])
+def test_exposures_vary_and_most_images_are_usable() -> None:
+    means = [float(s.rgb.mean()) for s in views()]
+    usable = np.mean([(40 < m < 225) for m in means])
     assert usable > 0.7
-    assert min(source) < 40
-    assert max(source) > 160
+    assert min(means) < 40
+    assert max(means) > 160
 
 
-def test_noise_of_any_size_has_unit_deviation() -> None:
+def test_noise_of_any_size_has_unit_std() -> None:
     rng = np.random.default_rng(0)
     for size_px in (1.0, 2.5, 5.0):
         assert smooth_noise(rng, (200, 300), size_px).std() == pytest.approx(1, abs=0.06)
@@ -348,7 +354,7 @@ def test_noise_of_any_size_has_unit_deviation() -> None:
 # --- complete
 
 
-def test_every_class_appears_and_none_rules() -> None:
+def test_every_class_appears_and_none_dominates() -> None:
     pixels = sum(np.bincount(s.labels.ravel(), minlength=16) for s in views())
     share = pixels / pixels.sum()
     assert len(share) == len(CLASS) == 16
@@ -356,7 +362,7 @@ def test_every_class_appears_and_none_rules() -> None:
     assert share.max() < 0.35
 
 
-def test_arrays_are_as_promised() -> None:
+def test_arrays_have_the_documented_types_and_ranges() -> None:
     for sample in views():
         assert sample.rgb.shape == (*SMALL, 3)
         assert sample.rgb.dtype == np.uint8
@@ -364,7 +370,7 @@ def test_arrays_are_as_promised() -> None:
         assert sample.labels.dtype == np.uint8
         assert sample.depth_true_m.dtype == np.float32
         assert np.isfinite(sample.depth_true_m).all()
-        # Nothing in the camera's face: it is never inside an object.
+        # The camera is never inside an object, nor right in front of one.
         assert sample.depth_true_m.min() > 0.2
         k = sample.intrinsics
         assert 54 < 2 * np.degrees(np.arctan(k.width / 2 / k.fx)) < 88
@@ -385,7 +391,7 @@ def test_furniture_does_not_overlap() -> None:
     for seed in range(20):
         scene = build_scene(np.random.default_rng(seed))
         for a, b in itertools.combinations(scene.footprints, 2):
-            # Fittings reach up to 6 cm beyond the size that was kept free.
+            # Details reach up to 6 cm beyond the size that was kept free.
             shrunk = [replace(f, half_x=f.half_x - 0.07, half_y=f.half_y - 0.07) for f in (a, b)]
             assert not overlap(*shrunk)
 
@@ -395,7 +401,7 @@ def test_overlap_and_inside() -> None:
     assert overlap(a, replace(a, x=1.9))
     assert not overlap(a, replace(a, x=2.1))
     assert overlap(a, replace(a, x=2.1), margin_m=0.2)
-    turned = replace(a, x=2.1, y=2.1, yaw=np.pi / 4)  # its corners miss, its bounds do not
+    turned = replace(a, x=2.1, y=2.1, yaw=np.pi / 4)  # its corners miss, its bounding box does not
     assert not overlap(a, turned)
     assert overlap(a, replace(turned, x=1.6, y=1.6))
     assert inside_room(replace(a, x=1.1, y=1.1), 2.2, 2.2)
@@ -407,7 +413,7 @@ def test_overlap_and_inside() -> None:
 
 @cache
 def drives() -> tuple[tuple[Scene, tuple[RoomSample, ...]], ...]:
-    """Three drives and their rooms."""
+    """Three drives, each with its room."""
     found = []
     for seed in range(3):
         rooms: list[Scene] = []
@@ -421,7 +427,7 @@ def drives() -> tuple[tuple[Scene, tuple[RoomSample, ...]], ...]:
                 return rooms[-1]
 
             patch.setattr(renderer, "_roomiest", keep)
-            found.append((tuple(render_sequence(seed, 120, (12, 16), 5.0)), rooms[0]))
+            found.append((tuple(render_drive(seed, 120, (12, 16), 5.0)), rooms[0]))
     return tuple((scene, samples) for samples, scene in found)
 
 
@@ -444,13 +450,13 @@ def test_a_drive_keeps_clear_of_everything() -> None:
         assert min(s.depth_true_m.min() for s in samples) > 0.15
 
 
-def test_a_drive_has_stamps_and_starts_alike_at_any_length() -> None:
+def test_a_drive_has_stamps_and_begins_alike_at_any_length() -> None:
     _, samples = drives()[0]
     assert [s.stamp_ns for s in samples[:3]] == [0, 200_000_000, 400_000_000]
-    short = list(render_sequence(0, 10, (12, 16), 5.0))
+    short = list(render_drive(0, 10, (12, 16), 5.0))
     assert [digest(s) for s in short] == [digest(s) for s in samples[:10]]
 
 
 def test_bad_drives_are_refused() -> None:
     with pytest.raises(ValueError, match="num_frames ≥ 1"):
-        next(render_sequence(0, 0))
+        next(render_drive(0, 0))
