@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rigs.fallback.schedule import MS, S
-from rigs.fallback.simple import INTRINSICS, T0, Bench, black, depth, hole, rgb
+from rigs.fallback.bench import INTRINSICS, T0, Bench, black, depth, hole, rgb
+from rigs.fallback.scenario import MS, S
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
 from rgbd_seg_ros.frames import Intrinsics

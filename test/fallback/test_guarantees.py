@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from rigs.fallback.driver import Driver
-from rigs.fallback.plans import plans
-from rigs.fallback.schedule import Plan
+from rigs.fallback.scenario import Plan
+from rigs.fallback.strategies import plans
 
 #: Each slice has a seed of its own: one that fails can be run again alone.
 EXAMPLES, THOROUGH_SLICES = 2_000, 50

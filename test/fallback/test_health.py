@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rigs.fallback.schedule import MS, ODD, S
-from rigs.fallback.simple import T0, black, depth, rgb
+from rigs.fallback.bench import T0, black, depth, rgb
+from rigs.fallback.scenario import MS, ODD, S
 
 from rgbd_seg_ros.fallback import CoreConfig, SensorHealth, State
 from rgbd_seg_ros.frames import Defect, Frame, Stream

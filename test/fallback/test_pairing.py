@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rigs.fallback.schedule import MS
-from rigs.fallback.simple import T0, Bench, black, depth, hole, rgb
+from rigs.fallback.bench import T0, Bench, black, depth, hole, rgb
+from rigs.fallback.scenario import MS
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode
 

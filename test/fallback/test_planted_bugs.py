@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from rigs.fallback.bugs import BUGS
 from rigs.fallback.driver import Driver
-from rigs.fallback.plans import plans
-from rigs.fallback.schedule import Plan
+from rigs.fallback.scenario import Plan
+from rigs.fallback.strategies import plans
 
 #: Of fixed sequences; short ones, because Hypothesis varies its own examples after a while.
 SEQUENCES, LENGTH = 12, 16

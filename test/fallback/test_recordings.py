@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from rigs.fallback.schedule import MS
-from rigs.fallback.simple import T0
+from rigs.fallback.bench import T0
+from rigs.fallback.scenario import MS
 
 from rgbd_seg_ros.fallback import CoreConfig, SensorHealth, State
 from rgbd_seg_ros.frames import Frame, Stream

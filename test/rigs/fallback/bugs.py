@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from rigs.fallback.schedule import S
+from rigs.fallback.scenario import S
 
 from rgbd_seg_ros.fallback import Core, Mode, SensorHealth, State
 from rgbd_seg_ros.fallback import core as core_module

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from rigs.fallback.oracle import Oracle
-from rigs.fallback.schedule import MS, Clock, Message, Plan, S, messages
+from rigs.fallback.scenario import MS, Clock, Message, Plan, S, messages
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 

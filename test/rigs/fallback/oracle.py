@@ -36,8 +36,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rigs.fallback.schedule import MS, Message, Plan, S
-from rigs.fallback.truth import StreamTruth
+from rigs.fallback.expected_health import StreamTruth
+from rigs.fallback.scenario import MS, Message, Plan, S
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job, Mode, State
 from rgbd_seg_ros.frames import Frame, Stream

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from rigs.fallback.schedule import Message, S
+from rigs.fallback.scenario import Message, S
 
 from rgbd_seg_ros.fallback import CoreConfig, State
 from rgbd_seg_ros.frames import Defect

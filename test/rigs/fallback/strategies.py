@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from rigs.fallback.schedule import FAULTS, Fault, Plan, Sensor
+from rigs.fallback.scenario import FAULTS, Fault, Plan, Sensor
 
 from rgbd_seg_ros.frames import Stream
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from rigs.fallback.schedule import DEPTH, MS, RGB
+from rigs.fallback.scenario import DEPTH, MS, RGB
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
