@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A bag through the live node while sensors fail; recorded, scored, with an exit code."""
+"""Plays a bag to the node while sensors fail, and scores the recorded masks."""
 
 from __future__ import annotations
 
@@ -31,45 +31,41 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from rgbd_seg_ros.ros.launch_arguments import check_bundle, parse_bool
 
 PREFIX = Path(get_package_prefix("rgbd_seg_ros"))
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
 SCORE = PREFIX / "lib" / "rgbd_seg_ros" / "replay_score"
 NODE = "/segmenter"
 OUTPUTS = ("mask", "confidence", "label_info", "mode", "status")
-#: Seconds of the bag between two looks at the node's counters.
-LOOK_S = 0.1
+#: Period of the node's diagnostics, whose counters explain differences, in bag time.
+DIAGNOSTICS_PERIOD_S = 0.1
 ARGUMENTS = {
-    "bag": (None, "the bag to play"),
+    "bag": (None, "ROS 2 bag to play"),
     "faults": ("", "fault schedule, as for `rgbd_seg replay --faults`"),
-    "rate": ("1.0", "speed of the playback; slower for networks that cannot keep up"),
-    "out": ("", "where recording and score go; a new temporary directory when empty"),
-    "bundle": ("", "directory of the trained networks; the shipped one when empty"),
-    "device": ("", "auto, cpu, cuda or cuda:N; as in params_file when empty"),
+    "rate": ("1.0", "playback rate; use a lower one if the networks cannot keep up"),
+    "out": ("", "directory for the recording and the score; empty for a temporary one"),
+    "bundle": ("", "directory of the bundle; empty for the shipped one"),
+    "device": ("", "auto, cpu, cuda or cuda:N; empty to use params_file"),
     "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
-    "rviz": ("false", "true shows the overlay while the bag plays"),
+    "rviz": ("false", "true to show the overlay during the playback"),
 }
 
 
-def checked(value: dict[str, str]) -> dict[str, Any]:
-    """The arguments, and what is in the node's parameter file, before anything is started.
+def read_parameters(value: dict[str, str]) -> dict[str, Any]:
+    """Check the arguments before anything is started, and read params_file.
 
     Raises:
-        RuntimeError: a wrong one; launch prints it as one line and exits with code 1.
+        RuntimeError: an argument is wrong; launch prints one line and exits with code 1.
     """
     try:
         rate = float(value["rate"])
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise RuntimeError(f"rate:={value['rate']} must be a number above 0, such as 0.5")
-    if value["rviz"].lower() not in ("true", "false"):
-        raise RuntimeError(f"rviz:={value['rviz']} must be true or false")
-    if value["bundle"] and not (Path(value["bundle"]) / "bundle.json").is_file():
-        raise RuntimeError(
-            f"bundle:={value['bundle']} is no bundle: it has no bundle.json; make one with "
-            "`python -m training.bundle`, or leave it out for the shipped one"
-        )
+        raise RuntimeError(f"rate:={value['rate']} must be a positive number, such as 0.5")
+    parse_bool("rviz", value["rviz"])
+    check_bundle(value["bundle"])
     try:
         given = yaml.safe_load(Path(value["params_file"]).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -83,19 +79,19 @@ def checked(value: dict[str, str]) -> dict[str, Any]:
 
 
 def processes(context: LaunchContext) -> list[Any]:
-    """Player, republisher, node, recorder, monitor, and what follows when each ends."""
+    """All processes, and the event handlers that run when one of them ends."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    given = checked(value)
+    given = read_parameters(value)
     out = Path(value["out"] or tempfile.mkdtemp(prefix="rgbd_seg_replay_")).resolve()
     recorded = out / "recorded"
     if recorded.exists():
-        raise RuntimeError(f"out:={out} holds a recording already; give another")
+        raise RuntimeError(f"out:={out} already contains a recording; choose another directory")
     bag = Path(value["bag"]).resolve()
-    look = [str(SCORE), "plan", f"--bag={bag}", f"--out={out / 'plan.json'}"]
-    look += [f"--faults={Path(value['faults']).resolve()}"] if value["faults"] else []
-    seen = subprocess.run(look, stderr=subprocess.PIPE, text=True, check=False)
-    if seen.returncode:
-        raise RuntimeError(seen.stderr.strip().splitlines()[-1])
+    planning = [str(SCORE), "plan", f"--bag={bag}", f"--out={out / 'plan.json'}"]
+    planning += [f"--faults={Path(value['faults']).resolve()}"] if value["faults"] else []
+    planned = subprocess.run(planning, stderr=subprocess.PIPE, text=True, check=False)
+    if planned.returncode:
+        raise RuntimeError(planned.stderr.strip().splitlines()[-1])
     plan = json.loads((out / "plan.json").read_text())
     topics = list(plan["streams"].values())
     write_settings(out, given, plan)
@@ -130,7 +126,7 @@ def processes(context: LaunchContext) -> list[Any]:
             ),
             *("--start-paused", "--disable-keyboard-controls"),
             *("--qos-profile-overrides-path", str(out / "player_qos.yaml")),
-            # Not all: the bag may hold the outputs of an earlier node, or a clock.
+            # Only these, because the bag may contain /clock or the outputs of another node.
             *("--topics", *dict.fromkeys([*plan["inputs"].values(), "/tf", "/tf_static"])),
             *("--remap", *(f"{topic}:={plan['prefix']}{topic}" for topic in topics)),
         ],
@@ -165,12 +161,12 @@ def processes(context: LaunchContext) -> list[Any]:
     stop_recorder = EmitEvent(
         event=SignalProcess(signal_number=signal.SIGINT, process_matcher=lambda p: p is recorder)
     )
-    done = EmitEvent(event=Shutdown(reason=f"the replay is scored; its results are in {out}"))
+    done = EmitEvent(event=Shutdown(reason=f"the replay was scored; the results are in {out}"))
     stages: dict[Any, tuple[list[Any], str, tuple[int, ...]]] = {
-        player: ([], "the bag could not be played", (0,)),
-        monitor: ([stop_recorder], "the replay did not start or did not end", (0,)),
-        recorder: ([score], "the recording failed", (0, 2, -2)),
-        score: ([done], f"the live replay does not pass, see {out / 'score.json'}", (0,)),
+        player: ([], "playing the bag failed", (0,)),
+        monitor: ([stop_recorder], "the replay did not start or did not finish", (0,)),
+        recorder: ([score], "recording failed", (0, 2, -2)),
+        score: ([done], f"the live replay failed, see {out / 'score.json'}", (0,)),
     }
     watch = RegisterEventHandler(OnProcessExit(on_exit=lambda e, c: follow(e, c, stages)))
     end = RegisterEventHandler(OnShutdown(on_shutdown=interrupted))
@@ -178,7 +174,7 @@ def processes(context: LaunchContext) -> list[Any]:
 
 
 def interrupted(event: Shutdown, _: LaunchContext) -> None:
-    """Ctrl-C is no pass."""
+    """Exit with code 1 after Ctrl-C, because the replay has not passed."""
     if event.due_to_sigint:
         raise RuntimeError("interrupted before the replay was scored")
 
@@ -186,22 +182,32 @@ def interrupted(event: Shutdown, _: LaunchContext) -> None:
 def follow(
     event: Any, context: LaunchContext, stages: dict[Any, tuple[list[Any], str, tuple[int, ...]]]
 ) -> list[Any]:
-    """What follows the end of a process. One that fails, or ends when none should, ends all."""
+    """Actions after the end of a process; an unexpected end or a failure ends the launch.
+
+    Args:
+        event: the process that ended, with its exit code.
+        context: tells whether the launch is shutting down already.
+        stages: for each process that may end: actions, error message and allowed exit codes.
+    """
     if context.is_shutdown or event.process_name.startswith("rviz"):
         return []
-    default: tuple[list[Any], str, tuple[int, ...]] = ([], "it must run until the end", ())
-    actions, complaint, allowed = stages.get(event.action, default)
+    default: tuple[list[Any], str, tuple[int, ...]] = (
+        [],
+        "it must run until the replay is scored",
+        (),
+    )
+    actions, failure, allowed = stages.get(event.action, default)
     if event.returncode not in allowed:
-        # An exception is the one thing that makes `ros2 launch` exit with 1.
+        # Only an exception makes `ros2 launch` exit with code 1.
         raise RuntimeError(
-            f"{event.process_name} ended with exit code {event.returncode}: {complaint}; its own "
-            "lines above say why"
+            f"{event.process_name} ended with exit code {event.returncode}: {failure}; see its "
+            "log lines above"
         )
     return actions
 
 
 def playable(bag: Path, out: Path) -> Path:
-    """The bag, or links to its files where they are compressed: rosbag2 unpacks beside them."""
+    """The bag; if compressed, a folder of links to it, because rosbag2 decompresses in place."""
     if not bag.is_dir() or not any(bag.glob("*.zstd")):
         return bag
     links = out / "bag"
@@ -213,12 +219,12 @@ def playable(bag: Path, out: Path) -> Path:
 
 
 def write_settings(out: Path, given: dict[str, Any], plan: dict[str, Any]) -> None:
-    """The node's parameters, the player's QoS and the camera profile of this bag."""
+    """Write the node's parameters, the QoS of the player and the camera profile of this bag."""
     topics = plan["streams"].values()
-    # The comparison is of decisions: nothing may be lost on the way.
+    # The replay compares decisions, so no message may be lost in transport.
     depths = {f"{topic}.subscription": 100 for topic in topics}
     depths |= {f"{NODE}/{name}.publisher": 100 for name in ("mask", "confidence", "status")}
-    parameters: dict[str, Any] = {"diagnostic_updater.period": LOOK_S}
+    parameters: dict[str, Any] = {"diagnostic_updater.period": DIAGNOSTICS_PERIOD_S}
     for where, depth in depths.items():
         parameters[f"qos_overrides.{where}.reliability"] = "reliable"
         parameters[f"qos_overrides.{where}.depth"] = depth
@@ -230,7 +236,7 @@ def write_settings(out: Path, given: dict[str, Any], plan: dict[str, Any]) -> No
 
 
 def merged(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries as one; ``more`` wins."""
+    """Merge nested dictionaries; values of ``more`` take precedence."""
     result = json.loads(json.dumps(given))
     for key, value in more.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -239,7 +245,7 @@ def merged(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Arguments and processes; `--show-args` lists the former."""
+    """Declare the arguments and the processes."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()

@@ -1,3 +1,3 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The live node: the only part of the package that imports ROS."""
+"""The ROS node. No other package imports ROS."""

@@ -1,11 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to frames and pictures to messages."""
+"""Conversion between ROS messages and frames or arrays."""
 
 from __future__ import annotations
 
 import array
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,49 +21,58 @@ from rgbd_seg_ros.images import (
     to_frame,
     to_intrinsics,
 )
+from rgbd_seg_ros.ros.log_once import LogOnce
 
 
 class Converter:
-    """Messages of all streams to frames, with the intrinsics that came last.
+    """Converts the messages of all streams to frames with the latest intrinsics.
 
-    The usual encodings are numpy views or one OpenCV pass, see :mod:`rgbd_seg_ros.images`. For
-    any other one cv_bridge is asked, if it can be imported.
+    The usual encodings are numpy views or take one OpenCV pass, see :mod:`rgbd_seg_ros.images`.
+    All others are left to cv_bridge, if it can be imported.
+
+    Args:
+        log_once: logs unreadable messages.
     """
 
-    def __init__(self, log: Callable[[str], object]) -> None:
-        self._log = log
+    def __init__(self, log_once: LogOnce) -> None:
+        self._log_once = log_once
         self._bridge: Any = None
         self._bridge_tried = False
         self._intrinsics: dict[Stream, Intrinsics | None] = {}
 
     def camera_info(self, stream: Stream, message: CameraInfo) -> None:
-        """Remember a stream's intrinsics; an uncalibrated camera has none."""
+        """Remember the intrinsics of a stream; None for an uncalibrated camera."""
         self._intrinsics[stream] = to_intrinsics(message)
 
     def __call__(self, stream: Stream, message: Any) -> Frame | Defect:
-        """An Image or CompressedImage as a Frame, or the Defect that says why not."""
+        """Convert an Image or CompressedImage; a Defect says why that is impossible."""
         known = COLOR_ENCODINGS if stream == "rgb" else DEPTH_ENCODINGS
         if isinstance(message, Image) and message.encoding not in known:
-            frame = self._by_bridge(stream, message)
-            if frame is not None:
-                return frame
-        return to_frame(message, stream, self._intrinsics.get(stream))
+            converted = self._convert_with_cv_bridge(stream, message)
+            if converted is not None:
+                return converted
+        frame = to_frame(message, stream, self._intrinsics.get(stream))
+        if isinstance(frame, Defect):
+            # By reason, because the details may differ from message to message.
+            text = f"unusable {stream} message: {frame.detail}"
+            self._log_once(text, key=f"{stream} {frame.reason}")
+        return frame
 
-    def _by_bridge(self, stream: Stream, message: Image) -> Frame | None:
+    def _convert_with_cv_bridge(self, stream: Stream, message: Image) -> Frame | None:
         bridge = self._load_bridge()
         if bridge is None:
             return None
         try:
-            picture = bridge.imgmsg_to_cv2(message, "rgb8" if stream == "rgb" else "passthrough")
-        # CvBridgeError, cv2.error, KeyError, …: whatever it is, the message cannot be read.
+            image = bridge.imgmsg_to_cv2(message, "rgb8" if stream == "rgb" else "passthrough")
+        # CvBridgeError, cv2.error, KeyError, …: any of them means an unreadable message.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            self._log(f"cv_bridge cannot convert {message.encoding!r} for {stream}: {reason}")
+            self._log_once(f"cv_bridge cannot convert {message.encoding!r} for {stream}: {reason}")
             return None
-        if stream != "rgb" and (picture.ndim != 2 or picture.dtype not in (np.uint16, np.float32)):
+        if stream != "rgb" and (image.ndim != 2 or image.dtype not in (np.uint16, np.float32)):
             return None
         return Frame(
-            picture,
+            image,
             stamp_ns(message.header),
             message.header.frame_id,
             message.encoding,
@@ -76,35 +84,35 @@ class Converter:
             self._bridge_tried = True
             try:
                 from cv_bridge import CvBridge
-                from cv_bridge.boost import cv_bridge_boost  # noqa: F401  (compiled for one numpy)
+                from cv_bridge.boost import cv_bridge_boost  # noqa: F401  (the compiled part)
 
                 self._bridge = CvBridge()
-            # Compiled for numpy 1 and run beside numpy 2, it raises more than ImportError.
+            # A build for numpy 1 raises more than ImportError with numpy 2.
             except Exception as error:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
-                self._log(
-                    f"cv_bridge cannot be imported ({reason}), so only the usual encodings are "
-                    "read; apt's build needs numpy < 2"
+                self._log_once(
+                    f"cannot import cv_bridge ({reason}); only the usual encodings are "
+                    "supported. The apt build needs numpy < 2"
                 )
         return self._bridge
 
 
 def header(stamp: int, frame_id: str) -> Header:
-    """A message header for a stamp in nanoseconds."""
+    """Make a message header from a stamp in nanoseconds."""
     return Header(stamp=Time(nanoseconds=stamp).to_msg(), frame_id=frame_id)
 
 
-def image_message(picture: npt.NDArray[np.uint8], message_header: Header) -> Image:
-    """H×W (mono8) or H×W×3 (rgb8) to a message.
+def image_message(image: npt.NDArray[np.uint8], message_header: Header) -> Image:
+    """Make a message from an H×W (mono8) or H×W×3 (rgb8) image.
 
-    The pixels go through the buffer protocol: given an ndarray or a list, rclpy would check each
-    of the 300,000 numbers by itself, which takes tens of milliseconds.
+    The pixels are passed as an ``array.array``. Given an ndarray or a list, rclpy would check each
+    of the 300,000 values separately, which takes tens of milliseconds.
     """
     data = array.array("B")
-    data.frombytes(picture.tobytes())
-    height, width = picture.shape[:2]
+    data.frombytes(image.tobytes())
+    height, width = image.shape[:2]
     message = Image(header=message_header, height=height, width=width)
-    message.encoding = "mono8" if picture.ndim == 2 else "rgb8"
+    message.encoding = "mono8" if image.ndim == 2 else "rgb8"
     message.step = len(data) // height
     message.data = data
     return message

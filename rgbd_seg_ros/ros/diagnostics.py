@@ -6,50 +6,57 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticTask, Updater
 
-from rgbd_seg_ros.fallback import Core
+from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.fallback.health import State
+from rgbd_seg_ros.inference import MODE_LEVELS
 
-#: Rates are means over this time on the node's clock. diagnostic_updater's own FrequencyStatus
-#: reads the wall clock, so it is wrong by the playback rate in simulated time.
+#: Rates are averaged over this time on the node's clock. The FrequencyStatus of diagnostic_updater
+#: reads the wall clock, so in simulated time it is wrong by the playback rate.
 RATE_WINDOW_S = 5.0
-#: Latency percentiles are over so many masks.
+#: Number of masks over which latency percentiles are computed.
 LATENCY_WINDOW = 300
-#: Level and sentence of each mode, and of what else keeps the node from making masks.
-STATES = {
-    "STARTING": (DiagnosticStatus.WARN, "waiting for the first pictures"),
-    "RGBD": (DiagnosticStatus.OK, "both streams are used"),
-    "RGB_ONLY": (DiagnosticStatus.WARN, "degraded: color alone is used"),
-    "DEPTH_ONLY": (DiagnosticStatus.WARN, "degraded: depth alone is used"),
-    "NO_INPUT": (DiagnosticStatus.ERROR, "no usable stream, so no masks"),
-    "loading": (DiagnosticStatus.WARN, "the networks are not there yet"),
-    "disabled": (DiagnosticStatus.OK, "no masks until ~/set_enabled says so"),
-    "inactive": (DiagnosticStatus.OK, "no masks until the node is activated"),
+#: How long a warning of the core stays in /diagnostics.
+WARNING_S = 60.0
+#: Levels of ``diagnostic_msgs/DiagnosticStatus``.
+OK, WARN, ERROR = 0, 1, 2
+MODE_TEXTS: dict[Mode, str] = {
+    Mode.STARTING: "waiting for the first images",
+    Mode.RGBD: "color and depth are fused",
+    Mode.RGB_ONLY: "degraded: only color is used",
+    Mode.DEPTH_ONLY: "degraded: only depth is used",
+    Mode.NO_INPUT: "no usable stream, so no masks are published",
+}
+#: Level and text of each mode, and of the states in which the node does not process images.
+STATES: dict[str, tuple[int, str]] = {
+    **{mode.value: (MODE_LEVELS[mode], text) for mode, text in MODE_TEXTS.items()},
+    "loading": (WARN, "the networks are being loaded"),
+    "disabled": (OK, "call ~/set_enabled to resume"),
+    "inactive": (OK, "activate the node to publish masks"),
 }
 
 
 class Rate:
-    """Events per second of the node's clock, over the last :data:`RATE_WINDOW_S`."""
+    """Events per second of the node's clock over the last :data:`RATE_WINDOW_S`."""
 
     def __init__(self) -> None:
         self._times_ns: deque[int] = deque(maxlen=1000)
 
     def event(self, now_ns: int) -> None:
-        """One more."""
+        """Count one event."""
         if self._times_ns and now_ns < self._times_ns[-1]:
             self._times_ns.clear()  # the clock jumped back
         self._times_ns.append(now_ns)
 
     def hz(self, now_ns: int) -> float:
-        """Their rate; 0 without two recent ones."""
-        # A copy first: callbacks go on adding while this thread looks.
+        """The rate; 0 with fewer than two recent events."""
+        # A copy, because other threads add events meanwhile.
         recent = [t for t in list(self._times_ns) if now_ns - t <= RATE_WINDOW_S * 1e9]
         if len(recent) < 2 or recent[-1] == recent[0]:
             return 0.0
@@ -58,7 +65,7 @@ class Rate:
 
 @dataclass
 class Measurements:
-    """What the node counts beside the core's own counters."""
+    """What the node counts in addition to the core's counters."""
 
     rates: dict[str, Rate] = field(
         default_factory=lambda: {name: Rate() for name in ("rgb", "depth", "depth_raw", "masks")}
@@ -67,94 +74,124 @@ class Measurements:
     masks: int = 0
     engine_errors: int = 0
     last_error: str = ""
-    #: Steady time of the last engine error, so that one long ago stops worrying people.
+    #: Monotonic time of the last engine error, so that the ERROR level ends after a while.
     last_error_s: float = float("-inf")
+    #: The latest warnings and the monotonic times at which they expire.
+    warnings: list[tuple[str, float]] = field(default_factory=list)
 
-    def mask(self, now_ns: int, latency_ms: float) -> None:
-        """A mask went out."""
+    def add_mask(self, now_ns: int, latency_ms: float) -> None:
+        """Count a published mask."""
         self.masks += 1
         self.latencies_ms.append(latency_ms)
         self.rates["masks"].event(now_ns)
 
-    def error(self, text: str) -> None:
-        """The engine failed."""
+    def add_error(self, text: str) -> None:
+        """Count a failure of the engine."""
         self.engine_errors += 1
         self.last_error, self.last_error_s = text, time.monotonic()
 
+    def add_warning(self, text: str, duration_s: float = WARNING_S) -> None:
+        """Report a warning for a while."""
+        # A new list, because another thread may be reading the old one.
+        self.warnings = [*self.warnings[-8:], (text, time.monotonic() + duration_s)]
 
-@dataclass(frozen=True)
-class NodeSnapshot:
-    """One look at the node."""
+    def current_warnings(self) -> list[str]:
+        """The warnings that have not expired."""
+        now_s = time.monotonic()
+        return [text for text, expires_s in self.warnings if now_s < expires_s]
+
+
+@dataclass
+class NodeState:
+    """What one diagnostics report says about the node."""
 
     #: A key of :data:`STATES`.
     state: str
     now_ns: int
-    #: Sentences that make an OK state a warning: unaligned depth, a slow stream, the CPU, …
-    warnings: tuple[str, ...]
-    #: The core's counters and anything else worth a line.
-    values: Mapping[str, str]
+    #: Each of them raises the level OK to WARN: unaligned depth, a slow stream, the CPU, …
+    warnings: list[str] = field(default_factory=list)
+    #: Key-value pairs of the report.
+    values: dict[str, str] = field(default_factory=dict)
+
+    def add_core(self, core: Core) -> None:
+        """Add the core's mode, counters and warnings."""
+        self.state = core.mode.value if core.enabled else "disabled"
+        self.values |= core_values(core)
+        if core.enabled:
+            self.warnings += core_warnings(core)
+        else:
+            self.warnings.clear()  # they are about masks
 
 
-def look(core: Core, values: dict[str, str], warnings: list[str]) -> None:
-    """Read a core, between two of its decisions, into values and warnings for a snapshot."""
-    values["state"] = core.mode.value if core.enabled else "disabled"
-    values["mode_reason"] = core.mode_reason
-    values["max_wait_rgb_ms"] = f"{core.max_wait_ms('rgb'):.0f}"
-    values["max_wait_depth_ms"] = f"{core.max_wait_ms('depth'):.0f}"
+def core_values(core: Core) -> dict[str, str]:
+    """Mode, waits and counters of the core, as key-value pairs."""
     counters = core.counters
-    values["partner_missed"] = str(counters.partner_missed)
+    values = {
+        "state": core.mode.value if core.enabled else "disabled",
+        "mode_reason": core.mode_reason,
+        "max_wait_rgb_ms": f"{core.max_wait_ms('rgb'):.0f}",
+        "max_wait_depth_ms": f"{core.max_wait_ms('depth'):.0f}",
+        "partner_missed": str(counters.partner_missed),
+    }
     for stream, offered in counters.offered.items():
         values[f"{stream}_offered"] = str(offered)
         values[f"{stream}_pending"] = str(counters.pending(stream))
         fates = {**counters.fates[stream]}
         fates.update({f"unusable_{why}": n for why, n in counters.unusable[stream].items()})
         values.update({f"{stream}_{fate}": str(count) for fate, count in fates.items() if count})
-    # Raw depth only helps out.
-    warnings += [
-        f"{name} is lost: {h.reason}"
-        for name, h in core.health.items()
-        if h.state is State.LOST and name != "depth_raw"
+    return values
+
+
+def core_warnings(core: Core) -> list[str]:
+    """Lost and slow streams; a lost raw depth stream is not reported, because it is optional."""
+    lost = [
+        f"{name} is lost: {health.reason}"
+        for name, health in core.health.items()
+        if health.state is State.LOST and name != "depth_raw"
     ]
-    warnings += [f"{name} is slower than it was" for name, h in core.health.items() if h.slow]
-    if not core.enabled:
-        warnings.clear()  # they are of the masks
+    slow = [f"the rate of {name} has dropped" for name, h in core.health.items() if h.slow]
+    return lost + slow
 
 
 class SegmentationTask(DiagnosticTask):
-    """Puts a snapshot and the measurements into words."""
+    """Reports the node's state and measurements.
 
-    def __init__(self, look: Callable[[], NodeSnapshot], measurements: Measurements) -> None:
+    Args:
+        state: returns the current state.
+        measurements: the node's counts.
+    """
+
+    def __init__(self, state: Callable[[], NodeState], measurements: Measurements) -> None:
         super().__init__("segmentation")
-        self._look = look
+        self._state = state
         self._measurements = measurements
 
     def run(self, stat: Any) -> Any:
-        """Fill ``stat``; called by the updater."""
-        snapshot, measured = self._look(), self._measurements
-        level, sentence = STATES[snapshot.state]
-        text = f"{snapshot.state}: {sentence}"
-        warnings = list(snapshot.warnings)
+        """Fill the report; called by the updater."""
+        node, measured = self._state(), self._measurements
+        level, text = STATES[node.state]
+        text = f"{node.state}: {text}"
         if time.monotonic() - measured.last_error_s < RATE_WINDOW_S:
-            level, text = DiagnosticStatus.ERROR, f"the engine failed: {measured.last_error}"
-        elif level == DiagnosticStatus.OK and warnings:
-            level = DiagnosticStatus.WARN
-        stat.summary(level, "; ".join([text, *warnings]))
+            level, text = ERROR, f"inference failed: {measured.last_error}"
+        elif level == OK and node.warnings:
+            level = WARN
+        stat.summary(bytes([level]), "; ".join([text, *node.warnings]))
         for name, rate in measured.rates.items():
-            stat.add(f"rate_{name}_hz", f"{rate.hz(snapshot.now_ns):.1f}")
+            stat.add(f"rate_{name}_hz", f"{rate.hz(node.now_ns):.1f}")
         stat.add("masks", str(measured.masks))
         stat.add("engine_errors", str(measured.engine_errors))
         for percent in (50, 95, 99):
             latencies = list(measured.latencies_ms)
             value = f"{np.percentile(latencies, percent):.1f}" if latencies else ""
             stat.add(f"latency_p{percent}_ms", value)
-        for key, value in snapshot.values.items():
+        for key, value in node.values.items():
             stat.add(key, value)
         return stat
 
 
 def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Updater:
     """Publish the task on /diagnostics once per second of the node's clock."""
-    # Else two nodes in two namespaces would be one and the same to an aggregator.
+    # Otherwise an aggregator could not tell nodes in different namespaces apart.
     node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")
     updater = Updater(node)
     updater.setHardwareID(hardware_id)

@@ -1,214 +1,202 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The live skin of the core: messages and time in, masks out, one thread that owns the engine."""
+"""The thread that takes messages to masks: it updates the core and runs the engine."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from rgbd_seg_ros.frames import Defect, Frame, Stream
-from rgbd_seg_ros.replay.runner import Engine
+from rclpy.clock import Clock
 
-if TYPE_CHECKING:
-    from rgbd_seg_ros.engine import Segmentation
-    from rgbd_seg_ros.fallback import Core, Job
+from rgbd_seg_ros.fallback import Core, Job
+from rgbd_seg_ros.frames import Frame, Stream
+from rgbd_seg_ros.gravity import Gravity
+from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
+from rgbd_seg_ros.ros.convert import Converter
+from rgbd_seg_ros.ros.outputs import Outputs
 
-#: Arrival times of so many frames are remembered, to know how long a mask took.
+#: Number of frames whose arrival times are remembered.
 REMEMBERED = 64
 
 
-class LiveEngine(Engine, Protocol):
-    """:class:`rgbd_seg_ros.engine.Segmenter`, or a stand-in for it."""
-
-    @property
-    def device(self) -> object: ...
-    @property
-    def memory_mb(self) -> float | None: ...
-
-
 @dataclass(frozen=True)
-class Skin:
-    """What the node lends to :class:`Live`; called from the engine's thread or the watchdog."""
+class Pipeline:
+    """What a message passes through while the node is active, apart from the engine."""
 
-    #: ROS time, nanoseconds; 0 before the first /clock of a simulation.
-    now_ns: Callable[[], int]
-    #: A message as it came to a Frame, or to the Defect that says why not.
-    convert: Callable[[Stream, Any], Frame | Defect]
-    #: One job on the engine.
-    segment: Callable[[LiveEngine, Job], Segmentation]
-    #: A finished mask and its milliseconds since the last of its messages arrived.
-    on_mask: Callable[[Job, Segmentation, float], None]
-    #: After every change of the core, under its lock: publish the mode if it changed.
-    on_change: Callable[[Core], None]
-    #: An exception of the engine.
-    on_error: Callable[[Exception], None]
+    converter: Converter
+    core: Core
+    gravity: Gravity
+    outputs: Outputs
 
 
-class Live:
-    """Runs one core. ``store`` is for callbacks, ``nudge`` for the watchdog; both return at once.
+class EngineThread:
+    """Owns the engine. Takes messages from callbacks and publishes masks.
 
-    The thread is born with the engine and dies with it, so everything of torch and CUDA happens
-    in one thread. It waits for messages, or exactly until the core's next deadline. While it is
-    busy with a mask, the watchdog does the deciding in its place: health never waits for a
-    network.
+    The thread loads the engine, runs it and ends with it, so all PyTorch and CUDA calls come from
+    one thread. It sleeps until a message arrives or the core's next deadline is due. While it is
+    busy with a mask, the caller of :meth:`wake` updates the core in its place, so that a lost
+    stream is noticed without waiting for the network.
+
+    Args:
+        clock: the node's clock; 0 until the first /clock message in simulated time.
+        load: loads the engine; called in the thread.
     """
 
-    def __init__(self, skin: Skin, build: Callable[[], LiveEngine]) -> None:
-        self._skin = skin
-        self._build = build
+    def __init__(self, clock: Clock, load: Callable[[], Engine]) -> None:
+        self._clock = clock
+        self._load = load
+        #: Guards the pipeline.
         self._lock = threading.Lock()
+        self._pipeline: Pipeline | None = None
         self._wake = threading.Event()
-        self._inbox: deque[tuple[Stream, Any, int, float]] = deque()
-        self._arrived_s: OrderedDict[tuple[Stream, int], float] = OrderedDict()
-        self._core: Core | None = None
+        #: Stream, message, and its arrival on the node's clock and on the monotonic clock.
+        self._inbox: deque[tuple[Stream, Any, int, int]] = deque()
+        self._arrivals = ArrivalTimes(REMEMBERED)
         self._busy = False
-        #: When the last message of the job on the engine arrived.
-        self._job_arrived_s = 0.0
         self._stopping = False
-        self._built = threading.Event()
-        self.engine: LiveEngine | None = None
-        self.error: Exception | None = None
-        # A daemon: a mask that takes longer than the shutdown must not hold the process.
+        self._loaded = threading.Event()
+        self.engine: Engine | None = None
+        self._load_error: Exception | None = None
+        # A daemon: a slow network must not keep the process from exiting.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def wait_built(self) -> LiveEngine:
-        """The engine, when it is there.
+    # --- Called from other threads --------------------------------------------------------------
+
+    def wait_loaded(self) -> Engine:
+        """Block until the engine is loaded, and return it.
 
         Raises:
-            InterruptedError: :meth:`stop` came first.
-            Exception: whatever kept the engine from being built.
+            InterruptedError: :meth:`stop` was called first.
+            Exception: the error that loading raised.
         """
-        self._built.wait()
-        if self.error is not None:
-            raise self.error
+        self._loaded.wait()
+        if self._load_error is not None:
+            raise self._load_error
         if self.engine is None or self._stopping:
             raise InterruptedError("stopped while the networks were loading")
         return self.engine
 
-    def start(self, core: Core) -> None:
-        """Take messages from now on."""
+    def start(self, pipeline: Pipeline) -> None:
+        """Process messages from now on."""
         with self._lock:
             self._inbox.clear()
-            self._arrived_s.clear()
-            self._core = core
+            self._arrivals = ArrivalTimes(REMEMBERED)
+            self._pipeline = pipeline
         self._wake.set()
 
     def pause(self) -> None:
-        """Take no more messages; a mask in the making is dropped."""
+        """Process no more messages; a mask that is being computed is discarded."""
         with self._lock:
-            self._core = None
+            self._pipeline = None
 
     def stop(self, timeout_s: float) -> bool:
-        """End the thread; False when it is still in the middle of a mask after ``timeout_s``."""
+        """End the thread; False if it is still computing a mask after ``timeout_s``."""
         self.pause()
         self._stopping = True
-        self._built.set()
+        self._loaded.set()
         self._wake.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def store(self, stream: Stream, message: Any) -> None:
-        """A message just came."""
-        self._inbox.append((stream, message, self._skin.now_ns(), time.monotonic()))
+    def enqueue(self, stream: Stream, message: Any, now_ns: int) -> None:
+        """Hand over a message that arrived at ``now_ns`` on the node's clock."""
+        self._inbox.append((stream, message, now_ns, time.monotonic_ns()))
         self._wake.set()
 
-    def nudge(self) -> None:
-        """Let time pass: the engine's thread decides, or the caller while that one is busy."""
+    def wake(self) -> None:
+        """Check for deadlines that have passed. Returns at once; a timer calls it regularly."""
         if self._busy:
-            self.advance()
+            self.update()
         else:
             self._wake.set()
 
-    def with_core(self, action: Callable[[Core], None]) -> None:
-        """Do something to the running core, between two decisions."""
+    def update(self) -> None:
+        """Process the messages that have arrived and the deadlines that have passed."""
         with self._lock:
-            if self._core is not None:
-                action(self._core)
+            if self._pipeline is not None:
+                self._update(self._pipeline)
+
+    def with_core(self, action: Callable[[Core], None]) -> None:
+        """Apply ``action`` to the core under the lock; does nothing while paused."""
+        with self._lock:
+            if self._pipeline is not None:
+                action(self._pipeline.core)
         self._wake.set()
 
-    def advance(self) -> None:
-        """Give the core every message that came, each at its own time, and then the time."""
-        with self._lock:
-            if self._core is not None:
-                self._advance(self._core)
-
-    def _advance(self, core: Core) -> None:
-        while self._inbox:
-            stream, message, now_ns, arrived_s = self._inbox.popleft()
-            frame = self._skin.convert(stream, message)
-            self._tick_if_due(core, now_ns)
-            if isinstance(frame, Frame):
-                self._arrived_s[stream, frame.stamp_ns] = arrived_s
-                if len(self._arrived_s) > REMEMBERED:
-                    self._arrived_s.popitem(last=False)
-            core.offer(stream, frame, now_ns)
-        self._tick_if_due(core, self._skin.now_ns())
-        self._skin.on_change(core)
-
-    @staticmethod
-    def _tick_if_due(core: Core, now_ns: int) -> None:
-        deadline_ns = core.next_deadline(now_ns)
-        if deadline_ns is not None and deadline_ns <= now_ns:
-            core.tick(now_ns)
+    # --- The thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self.engine = self._build()
-        # Whatever a driver or a broken installation raises must reach the one who waits.
+            self.engine = self._load()
+        # Drivers and broken installations raise all kinds of errors; wait_loaded() raises them.
         except Exception as error:
-            self.error = error
-        self._built.set()
+            self._load_error = error
+        self._loaded.set()
         while self.engine is not None and not self._stopping:
             self._wake.clear()
-            job, core, wait_s = self._next()
-            if job is None:
+            with self._lock:
+                pipeline = self._pipeline
+                job, wait_s = (None, None) if pipeline is None else self._next_job(pipeline)
+                self._busy = job is not None
+                # Before the network runs: a slow one lets so many messages arrive that the
+                # arrivals of this job are forgotten.
+                arrival_ns = 0 if job is None else self._arrival_ns(job)
+            if pipeline is None or job is None:
                 self._wake.wait(wait_s)
                 continue
             try:
-                self._make(self.engine, core, job)
-            # One failed mask (out of memory, a driver fault) must not end the stream of masks.
+                self._make_mask(self.engine, pipeline, job, arrival_ns)
+            # A failure on one frame (out of memory, a driver fault) must not end the thread.
             except Exception as error:
-                self._skin.on_error(error)
+                pipeline.outputs.report_error(error)
             finally:
                 self._busy = False
 
-    def _next(self) -> tuple[Job | None, Core | None, float | None]:
-        with self._lock:
-            core = self._core
-            if core is None:
-                return None, None, None
-            self._advance(core)
-            now_ns = self._skin.now_ns()
-            job = core.next_job(now_ns)
-            self._busy = job is not None
-            if job is not None:
-                # Now: while a slow mask is made, so many messages come that these are forgotten.
-                self._job_arrived_s = self._arrival_s(job)
-            deadline_ns = core.next_deadline(now_ns)
-            # Exact on a real clock. A simulated one may run at any speed: there the watchdog,
-            # which comes every few milliseconds, sees the deadline first.
-            wait_s = None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / 1e9)
-            return job, core, wait_s
+    def _next_job(self, pipeline: Pipeline) -> tuple[Job | None, float | None]:
+        """The next job or None, and the seconds until the core's next deadline."""
+        self._update(pipeline)
+        now_ns = self._clock.now().nanoseconds
+        job = pipeline.core.next_job(now_ns)
+        deadline_ns = pipeline.core.next_deadline(now_ns)
+        # Exact only in real time. Simulated time may run at any speed, so there the timer that
+        # calls wake() every few milliseconds notices the deadline.
+        wait_s = None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / 1e9)
+        return job, wait_s
 
-    def _arrival_s(self, job: Job) -> float:
-        depth: Stream = "depth_raw" if job.raw else "depth"
-        streams: tuple[tuple[Stream, Frame | None], ...] = (("rgb", job.rgb), (depth, job.depth))
-        now_s = time.monotonic()
-        return max(
-            self._arrived_s.get((stream, frame.stamp_ns), now_s)
-            for stream, frame in streams
-            if frame is not None
-        )
+    def _update(self, pipeline: Pipeline) -> None:
+        """Offer every message to the core at its arrival time, then advance the core to now."""
+        core = pipeline.core
+        while self._inbox:
+            stream, message, now_ns, arrival_ns = self._inbox.popleft()
+            frame = pipeline.converter(stream, message)
+            _tick_if_due(core, now_ns)
+            if isinstance(frame, Frame):
+                self._arrivals.add(stream, frame.stamp_ns, arrival_ns)
+            core.offer(stream, frame, now_ns)
+        _tick_if_due(core, self._clock.now().nanoseconds)
+        pipeline.outputs.publish_changes(core)
 
-    def _make(self, engine: LiveEngine, core: Core | None, job: Job) -> None:
-        result = self._skin.segment(engine, job)
+    def _arrival_ns(self, job: Job) -> int:
+        """When the last message of a job arrived, on the monotonic clock."""
+        now_ns = time.monotonic_ns()
+        return max(self._arrivals.of(job, lambda _: now_ns).values())
+
+    def _make_mask(self, engine: Engine, pipeline: Pipeline, job: Job, arrival_ns: int) -> None:
+        core = pipeline.core
+        segmentation = run_job(engine, job, core.config, pipeline.gravity)
         with self._lock:
-            if self._core is core:
-                latency_ms = (time.monotonic() - self._job_arrived_s) * 1e3
-                self._skin.on_mask(job, result, latency_ms)
+            if self._pipeline is pipeline:
+                latency_ms = (time.monotonic_ns() - arrival_ns) / 1e6
+                pipeline.outputs.publish_mask(job, segmentation, latency_ms, core.config)
+
+
+def _tick_if_due(core: Core, now_ns: int) -> None:
+    deadline_ns = core.next_deadline(now_ns)
+    if deadline_ns is not None and deadline_ns <= now_ns:
+        core.tick(now_ns)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node subscribes to: pictures and camera_infos, and a word when none come."""
+"""The node's subscriptions; warns when a stream is silent or its stamps are wrong."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.gravity import TransformTree
+from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
+from rgbd_seg_ros.ros.log_once import LogOnce
 from rgbd_seg_ros.ros.parameters import NodeConfig
 
-#: Best effort talks to every publisher; newest frames matter, so few are kept.
+#: Best effort is compatible with every publisher. Only the newest frames matter.
 SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-#: As tf2's own listeners have it: static transforms are latched by many publishers.
+#: As in tf2's own listeners: many publishers latch static transforms.
 TRANSFORM_QOS = {
     "/tf": QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT),
     "/tf_static": QoSProfile(
@@ -37,30 +39,34 @@ TRANSFORM_QOS = {
 
 
 class Inputs:
-    """Subscriptions of an active node. Their callbacks only store and stamp.
+    """Subscriptions of the active node. The callbacks only hand messages over.
 
     Args:
         node: the node.
-        config: transports, and whether to listen to raw depth.
-        store: takes a stream and its message.
-        measurements: counts arrivals.
-        transforms: is given the robot's transforms; None to leave them alone.
+        config: transports, and whether to subscribe to raw depth.
+        enqueue: takes a stream, its message and the arrival time in nanoseconds.
+        converter: takes the camera_infos.
+        measurements: counts messages.
+        log_once: logs warnings.
+        transforms: takes the robot's transforms; None to subscribe to none.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         config: NodeConfig,
-        store: Callable[[Stream, Any], None],
+        enqueue: Callable[[Stream, Any, int], None],
+        converter: Converter,
         measurements: Measurements,
+        log_once: LogOnce,
         transforms: TransformTree | None = None,
     ) -> None:
         self._node = node
-        self._store = store
+        self._enqueue = enqueue
+        self._converter = converter
         self._measurements = measurements
-        self._converter = Converter(self.warn_once)
+        self._log_once = log_once
         self._simulated = node.get_parameter("use_sim_time").value
-        self._told: set[str] = set()
         self._clock_ns = 0
         self._subscriptions: list[Any] = []
         self._images: dict[Stream, Any] = {}
@@ -74,83 +80,71 @@ class Inputs:
                 self._create(TFMessage, topic, transforms.add, qos)
 
     def destroy(self) -> None:
-        """Take every subscription off the graph."""
+        """Destroy all subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
 
     def _subscribe(self, stream: Stream, transport: str) -> None:
-        # Resolved first, so that remapping the picture's topic moves its compressed form too.
+        # Resolved first, so that remapping the raw topic remaps its compressed form too.
         topic = self._node.resolve_topic_name(f"{stream}/image_raw")
-        kind: type = Image
+        message_type: type = Image
         if transport != "raw":
-            topic, kind = f"{topic}/{transport}", CompressedImage
-        self._images[stream] = self._create(kind, topic, partial(self._on_image, stream))
+            topic, message_type = f"{topic}/{transport}", CompressedImage
+        self._images[stream] = self._create(message_type, topic, partial(self._on_image, stream))
         self._last_image_s[stream] = time.monotonic()
         on_info = partial(self._converter.camera_info, stream)
         self._create(CameraInfo, f"{stream}/camera_info", on_info)
 
     def _create(
         self,
-        kind: type,
+        message_type: type,
         topic: str,
         callback: Callable[[Any], None],
         qos: QoSProfile | None = None,
     ) -> Any:
         overrides = QoSOverridingOptions.with_default_policies()
-        # A copy: rclpy writes a topic's overrides into the profile that it is given.
+        # A copy, because rclpy writes the overrides of a topic into the profile.
         qos = copy.copy(qos or SENSOR_QOS)
         subscription = self._node.create_subscription(
-            kind, topic, callback, qos, qos_overriding_options=overrides
+            message_type, topic, callback, qos, qos_overriding_options=overrides
         )
         self._subscriptions.append(subscription)
         return subscription
 
     def _on_image(self, stream: Stream, message: Any) -> None:
-        self._store(stream, message)
-        self._last_image_s[stream] = time.monotonic()
-        self._told.discard(f"missing {stream}")
-        self._measurements.rates[stream].event(self._node.get_clock().now().nanoseconds)
-
-    def convert(self, stream: Stream, message: Any) -> Frame | Defect:
-        """A stored message as a Frame, or the Defect that says why not."""
-        frame = self._converter(stream, message)
         now_ns = self._node.get_clock().now().nanoseconds
-        if frame.stamp_ns is not None and now_ns:
-            text = hints.wrong_day(stream, frame.stamp_ns, now_ns, self._simulated)
-            if text:
-                self.warn_once(text, key=f"wrong day {stream}")
-        if isinstance(frame, Defect):
-            text = f"a message of {stream} is unusable: {frame.detail}"
-            self.warn_once(text, key=f"{stream} {frame.reason}")  # details may differ in each
-        return frame
+        self._enqueue(stream, message, now_ns)
+        self._last_image_s[stream] = time.monotonic()
+        self._log_once.forget(_silent_key(stream))
+        self._measurements.rates[stream].event(now_ns)
+        if now_ns:
+            hint = hints.wrong_clock(stream, stamp_ns(message.header), now_ns, self._simulated)
+            if hint is not None:
+                self._log_once(hint, key=f"wrong clock {stream}")
 
-    def be_patient(self) -> None:
-        """Count the silence of every stream from now on."""
+    def restart_timeouts(self) -> None:
+        """Measure the silence of every stream from now on."""
         for stream in self._last_image_s:
             self._last_image_s[stream] = time.monotonic()
 
-    def explain(self) -> None:
-        """One line for each stream that has brought nothing for seconds. Call it regularly."""
+    def check_streams(self) -> None:
+        """Log one line for each stream that is silent. Called once per second."""
         before_ns, self._clock_ns = self._clock_ns, self._node.get_clock().now().nanoseconds
         if self._simulated and self._clock_ns == before_ns != 0:
-            self.be_patient()  # a paused bag is not a silent camera
+            self.restart_timeouts()  # the playback is paused
         for stream, subscription in self._images.items():
-            optional = stream == "depth_raw"
+            optional, key = stream == "depth_raw", _silent_key(stream)
             silence_s = time.monotonic() - self._last_image_s[stream]
-            key = f"missing {stream}"
-            if not optional and silence_s > hints.PATIENCE_S and key not in self._told:
-                text = hints.missing_stream(self._node, subscription, f"{stream}/image_raw")
-                self.warn_once(text, key=key)
+            if not optional and silence_s > hints.SILENCE_S and key not in self._log_once:
+                hint = hints.silent_topic(self._node, subscription, f"{stream}/image_raw")
+                self._log_once(hint, key)
         if self._simulated and not self._clock_ns:
-            self.warn_once(
-                "use_sim_time is true but nobody publishes /clock: play the bag with --clock, or "
-                "start the simulation",
-                key="no clock",
+            self._log_once(
+                "use_sim_time is true but nothing publishes /clock: play the bag with --clock, or "
+                "start the simulation"
             )
 
-    def warn_once(self, text: str, key: str = "") -> None:
-        """Log a line, but not again and again."""
-        if (key or text) not in self._told:
-            self._told.add(key or text)
-            self._node.get_logger().warning(text)
+
+def _silent_key(stream: Stream) -> str:
+    return f"silent {stream}"

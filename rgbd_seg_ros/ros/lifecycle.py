@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle node that answers while it configures, however long that takes."""
+"""A lifecycle node that stays responsive while it configures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
 
-#: A request names the transition by either.
+#: A request names the transition by its label or by its id.
 CONFIGURE = ("configure", Transition.TRANSITION_CONFIGURE)
 
 
-class ResponsiveNode(LifecycleNode):
-    """Configures in a thread of its own; every other transition stays in the executor's.
+class AsyncLifecycleNode(LifecycleNode):
+    """Runs ``on_configure`` in a thread of its own and all other transitions in the executor.
 
-    rclpy runs transitions in the executor, so while one takes seconds, no service, no parameter
-    and not even the node's state can be asked for. And an impossible transition raises there,
-    which would end the node.
+    rclpy runs every transition in the executor, so during a slow one the node answers no service
+    call, not even ``get_state``. An invalid transition raises an exception there, which would end
+    the node; here the request is refused.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,50 +31,50 @@ class ResponsiveNode(LifecycleNode):
         service = self._service_change_state
         self._change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._on_change_state
-        # In the default group, a request that is waiting would hold up everything else.
+        # In the default group, a pending request would block all other callbacks.
         service.callback_group = MutuallyExclusiveCallbackGroup()
         service.callback_group.add_entity(service)
 
     async def autostart(self) -> bool:
-        """Configure and activate; False when that fails."""
+        """Configure and activate the node; False if that fails."""
         success = TransitionCallbackReturn.SUCCESS
         try:
-            configured = await self._aside(self.trigger_configure)
+            configured = await self._run_in_thread(self.trigger_configure)
             return bool(configured == success and self.trigger_activate() == success)
         except RuntimeError as error:
             self.get_logger().error(f"cannot start: {error}")
             return False
 
     def wait_configured(self, timeout_s: float) -> None:
-        """Give a configuration that was interrupted the time to end."""
+        """Wait until ``on_configure`` has returned, if it is running."""
         if self._configuring is not None:
             self._configuring.join(timeout_s)
 
     async def _on_change_state(self, request: Any, response: Any) -> Any:
-        wanted = request.transition
+        transition = request.transition.label or request.transition.id
         try:
-            if (wanted.label or wanted.id) in CONFIGURE:
-                return await self._aside(lambda: self._change_state(request, response))
+            if transition in CONFIGURE:
+                return await self._run_in_thread(lambda: self._change_state(request, response))
             return self._change_state(request, response)
-        # rclpy's RCLError is one.
+        # RCLError of rclpy is a RuntimeError.
         except RuntimeError as error:
-            self.get_logger().error(f"no transition {wanted.label or wanted.id}: {error}")
+            self.get_logger().error(f"transition {transition} failed: {error}")
             response.success = False
             return response
 
-    def _aside(self, step: Callable[[], Any]) -> Future:
-        """The future result of ``step``, which runs in a thread of its own."""
+    def _run_in_thread(self, function: Callable[[], Any]) -> Future:
+        """Call ``function`` in a new thread; the future of its result."""
         executor = self.executor
-        done = Future(executor=executor)
+        future = Future(executor=executor)
 
         def run() -> None:
             try:
-                done.set_result(step())
+                future.set_result(function())
             except RuntimeError as error:
-                done.set_exception(error)
-            # It would look at those who wait for the result only when something else happens.
+                future.set_exception(error)
+            # Otherwise the executor resumes the waiting coroutine only at its next event.
             executor.wake()
 
         self._configuring = threading.Thread(target=run, name="configure", daemon=True)
         self._configuring.start()
-        return done
+        return future

@@ -1,8 +1,8 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters, declared from the typed configuration of the core and of the node.
+"""ROS parameters, declared from the configuration classes of the node and of the core.
 
-`python -m rgbd_seg_ros.ros.parameters` prints their table for docs/ros.md.
+`python -m rgbd_seg_ros.ros.parameters` prints the table of docs/ros.md.
 """
 
 from __future__ import annotations
@@ -19,51 +19,55 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME
 
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
-    """What the node has beside the core's parameters. Metadata as in :class:`CoreConfig`."""
+    """Parameters of the node in addition to :class:`CoreConfig`, with the same metadata."""
 
     bundle: str = field(
         default="",
-        metadata={"doc": "directory of the trained networks; empty: the shipped one"},
+        metadata={"doc": "directory of the bundle; empty for the shipped one"},
     )
     device: str = field(
         default="auto",
-        metadata={"doc": "`auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N`"},
+        metadata={"doc": "`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`"},
     )
-    backend: str = field(
-        default="auto", metadata={"doc": "what runs the networks: `auto` or `torch`"}
-    )
+    backend: str = field(default="auto", metadata={"doc": "inference backend: `auto` or `torch`"})
     rgb_transport: str = field(
         default="raw",
         metadata={
-            "doc": "how color comes: raw, or JPEG/PNG on `…/compressed`",
+            "doc": "transport of color: raw, or JPEG/PNG on `…/compressed`",
             "choices": ("raw", "compressed"),
         },
     )
     depth_transport: str = field(
         default="raw",
         metadata={
-            "doc": "how depth comes: raw, or PNG on `…/compressedDepth`",
+            "doc": "transport of depth: raw, or PNG on `…/compressedDepth`",
             "choices": ("raw", "compressedDepth"),
         },
     )
     use_depth_raw: bool = field(
         default=True,
-        metadata={"doc": "listen to `depth_raw/image_raw`, for when aligned depth dies with RGB"},
+        metadata={
+            "doc": "subscribe to `depth_raw/image_raw`, used when aligned depth is lost with color"
+        },
     )
     gravity_frame: str = field(
         default=DEFAULT_FRAME,
         metadata={
-            "doc": "frame whose z axis points up, for networks that read HHA: gravity then comes "
-            "from the transforms; without them, or empty: estimated from depth"
+            "doc": "frame whose z axis points up. Networks with HHA input take gravity from the "
+            "transforms to it; if empty or without transforms, gravity is estimated from depth"
         },
     )
     overlay_rate_hz: float = field(
         default=10.0,
-        metadata={"doc": "limit of `~/overlay` and `~/color_mask`", "low": 0.1, "high": 1000.0},
+        metadata={
+            "doc": "maximum rate of `~/overlay` and `~/color_mask`",
+            "low": 0.1,
+            "high": 1000.0,
+        },
     )
     autostart: bool = field(
         default=False,
-        metadata={"doc": "configure and activate without being told to; the launch file does so"},
+        metadata={"doc": "configure and activate at startup; set by the launch file"},
     )
 
     def __post_init__(self) -> None:
@@ -75,17 +79,17 @@ Config = TypeVar("Config", NodeConfig, CoreConfig)
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     f.name: f for config in (NodeConfig, CoreConfig) for f in dataclasses.fields(config)
 }
-#: Parameters that take effect at once. The others are read when the node is configured, and
-#: those of START once, when it starts.
+#: Parameters that take effect at once. The others are read when the node is configured, those of
+#: START only when it starts.
 LIVE = frozenset({"overlay_rate_hz"}) | {f.name for f in dataclasses.fields(CoreConfig)}
 START = frozenset({"autostart"})
 
 
 def declare(node: Any) -> None:
-    """Declare every parameter on a node, with range, description and read-only flag.
+    """Declare every parameter with its description, range and read-only flag.
 
     Raises:
-        ValueError: a given value is of a wrong type or outside its range.
+        ValueError: a value that was passed to the node has a wrong type or is out of range.
     """
     from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
@@ -100,21 +104,26 @@ def declare(node: Any) -> None:
 
 
 def read(node: Any) -> tuple[NodeConfig, CoreConfig]:
-    """The parameters as they are now, as the two configurations."""
+    """The current values of all parameters."""
     values = {name: node.get_parameter(name).value for name in FIELDS}
     return updated(NodeConfig(), values), updated(CoreConfig(), values)
 
 
 def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
-    """Why a change cannot be taken, or None. ``configured``: the engine is there already."""
+    """Why the changes must be refused; None if they can be made.
+
+    Args:
+        parameters: the changed parameters.
+        configured: whether the engine is loaded or being loaded.
+    """
     for parameter in parameters:
         known = FIELDS.get(parameter.name)
         if known is None:
             continue
         if configured and parameter.name not in LIVE:
             return (
-                f"{parameter.name} is read when the node is configured; deactivate and clean up "
-                "the node first (ros2 lifecycle set NODE cleanup)"
+                f"{parameter.name} cannot change while the node is configured; deactivate and "
+                "clean up the node first (ros2 lifecycle set NODE cleanup)"
             )
         try:
             check_value(known, parameter.value)
@@ -124,7 +133,7 @@ def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
 
 
 def updated(config: Config, values: Mapping[str, Any]) -> Config:
-    """``config`` with those of ``values`` that are its own."""
+    """A copy of ``config`` with those ``values`` that it has fields for."""
     changes: dict[str, Any] = {}
     for parameter in dataclasses.fields(config):
         if parameter.name in values:
@@ -143,7 +152,7 @@ def _descriptor(parameter: dataclasses.Field[Any]) -> Any:
     if choices:
         descriptor.additional_constraints = f"one of {', '.join(choices)}"
     if isinstance(parameter.default, float):
-        # YAML's `max_age_s: 1` is an integer; people mean 1.0.
+        # So that the integer in `max_age_s: 1` is accepted.
         descriptor.dynamic_typing = True
         if math.isfinite(meta["high"]):
             limits = FloatingPointRange(
@@ -159,7 +168,7 @@ def _descriptor(parameter: dataclasses.Field[Any]) -> Any:
 
 
 def table() -> str:
-    """The parameters as a Markdown table."""
+    """All parameters as a Markdown table."""
     rows = ["| parameter | default | allowed | changes | meaning |", "|---|---|---|---|---|"]
     for name, parameter in FIELDS.items():
         default = f'"{parameter.default}"' if parameter.default == "" else parameter.default

@@ -9,26 +9,26 @@ import re
 import shutil
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rigs.engines import NetworkIdEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def install_overlay(prefix: Path) -> None:
-    """The checkout as an installed package, so that launch files and executables are found."""
+    """Make ROS find the launch files and executables of the checkout as an installed package."""
     index = prefix / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     (index / "rgbd_seg_ros").touch()
     share = prefix / "share" / "rgbd_seg_ros"
     share.mkdir()
     for name in ("launch", "config", "rviz"):
-        # Links to files, not to folders: `ros2 launch` does not look into linked folders.
+        # Links to files, not to folders, because `ros2 launch` does not search linked folders.
         shutil.copytree(ROOT / name, share / name, copy_function=os.symlink)
     (share / "package.xml").symlink_to(ROOT / "package.xml")
     executables = prefix / "lib" / "rgbd_seg_ros"
@@ -42,10 +42,12 @@ def install_overlay(prefix: Path) -> None:
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
     os.environ["AMENT_PREFIX_PATH"] = f"{prefix}:{os.environ['AMENT_PREFIX_PATH']}"
+    # As a workspace's setup.bash does: the launch files import the package.
+    os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 
 
 def save_tiny_bundle(directory: Path) -> Path:
-    """A bundle of three small networks with random weights."""
+    """Write a bundle of three small networks with random weights."""
     import torch
 
     from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork, save_bundle
@@ -65,7 +67,7 @@ def save_tiny_bundle(directory: Path) -> Path:
 
 
 def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """Step until ``condition`` holds; fails, naming it, when it does not in ``timeout_s``."""
+    """Call ``step`` until ``condition`` holds, and return its value; fail after ``timeout_s``."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {timeout_s} s: {condition}"
@@ -73,9 +75,11 @@ def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: floa
     return value
 
 
-def ask(node: Any, until: Callable[[Any], Any], kind: Any, service: str, request: Any) -> Any:
-    """A service's answer to ``node``, which ``until`` spins."""
-    client = node.create_client(kind, service)
+def call_service(
+    node: Any, until: Callable[[Any], Any], service_type: Any, service: str, request: Any
+) -> Any:
+    """Call a service from ``node``, which ``until`` spins, and return the response."""
+    client = node.create_client(service_type, service)
     until(client.service_is_ready)
     future = client.call_async(request)
     until(future.done)
@@ -83,49 +87,13 @@ def ask(node: Any, until: Callable[[Any], Any], kind: Any, service: str, request
     return future.result()
 
 
-def said(rig: Any, *words: str) -> None:
-    """Wait for a log line with all these words."""
+def wait_for_log(rig: Any, *words: str) -> None:
+    """Wait for a log line that contains all these words."""
     rig.until(lambda: any(all(word in line for word in words) for line in rig.logs))
 
 
-class StandIn:
-    """An engine whose mask says which network made it, after a wait that a test may set."""
-
-    device = "stand-in"
-    available = ("rgbd", "rgb", "depth")
-    memory_mb = None
-
-    def __init__(self) -> None:
-        from rgbd_seg_ros.labels import INDOOR16
-
-        self.labels = INDOOR16
-        self.calls: list[dict[str, Any]] = []
-        #: A test clears it to hold the engine in the middle of a mask.
-        self.may_finish = threading.Event()
-        self.may_finish.set()
-        self.failures: list[Exception] = []
-
-    def __call__(
-        self,
-        rgb: Any = None,
-        depth: Any = None,
-        intrinsics: Any = None,
-        *,
-        size: tuple[int, int],
-        network: str,
-    ) -> Any:
-        from rgbd_seg_ros.engine import Segmentation
-
-        self.calls.append({"rgb": rgb, "depth": depth, "intrinsics": intrinsics})
-        self.may_finish.wait(30)
-        if self.failures:
-            raise self.failures.pop()
-        labels = np.full(size, self.available.index(network), np.uint8)
-        return Segmentation(labels, np.full(size, 200, np.uint8), network, {})
-
-
-class Tee:
-    """A logger that also keeps what it is told."""
+class RecordingLogger:
+    """A logger that also keeps its lines."""
 
     def __init__(self, logger: Any, lines: list[str]) -> None:
         self._logger = logger
@@ -148,7 +116,7 @@ class Tee:
 
 
 class Rig:
-    """The node with a stand-in engine, a camera and a listener, all in this process."""
+    """The node with a fake engine, a camera and a listener, all in this process."""
 
     def __init__(self, **parameters: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
@@ -162,9 +130,9 @@ class Rig:
 
         from rgbd_seg_ros.ros.node import SegmenterNode
 
-        self.engine = StandIn()
-        self.node = SegmenterNode(lambda _: self.engine)
-        # Short holds: every test waits for a stream to come back.
+        self.engine = NetworkIdEngine()
+        self.node = SegmenterNode(lambda *_: self.engine)
+        # Short holds, because most tests wait for a stream to recover.
         parameters = {"hold_s": 0.2, **parameters}
         changes = [Parameter(name, value=value) for name, value in parameters.items()]
         results = self.node.set_parameters(changes)
@@ -174,13 +142,13 @@ class Rig:
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.camera, self.listener):
             self.executor.add_node(node)
-        #: What the camera sends now. None for silence; else a function of the frame's number.
+        #: Makes a message from the frame's number; None while the camera is silent.
         self.rgb: Callable[[int], Image] | None = self.rgb_message
         self.depth: Callable[[int], Image] | None = self.depth_message
         self.rng = np.random.default_rng(0)
         self.size = (48, 64)
         self.count = 0
-        #: Stamps that were sent, with what was sent: the encoding, or "bad".
+        #: Sent stamps by stream, and whether that frame was good.
         self.sent: dict[str, dict[int, bool]] = {"rgb": {}, "depth": {}}
         self.good = {"rgb": True, "depth": True}
         self.topics: dict[str, Any] = {}
@@ -193,30 +161,31 @@ class Rig:
         self.logs: list[str] = []
         self.diagnostics: list[Any] = []
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        hear = self.listener.create_subscription
-        hear(Image, "segmenter/mask", self.masks.append, 50)
-        hear(DiagnosticArray, "segmenter/status", self._on_status, 50)
-        hear(String, "segmenter/mode", lambda m: self.modes.append(m.data), latched)
-        hear(LabelInfo, "segmenter/label_info", self.labels.append, latched)
-        hear(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        # Not by /rosout: a node of the same name that is taken down late takes that away.
+        subscribe = self.listener.create_subscription
+        subscribe(Image, "segmenter/mask", self.masks.append, 50)
+        subscribe(DiagnosticArray, "segmenter/status", self._on_status, 50)
+        subscribe(String, "segmenter/mode", lambda m: self.modes.append(m.data), latched)
+        subscribe(LabelInfo, "segmenter/label_info", self.labels.append, latched)
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        # Not through /rosout: a node of the same name that is destroyed late removes that
+        # publisher.
         logger = self.node.get_logger()
-        self.node.get_logger = lambda: Tee(logger, self.logs)
+        self.node.get_logger = lambda: RecordingLogger(logger, self.logs)
         self.timer = self.camera.create_timer(1 / 30, self.publish)
 
     # --- The camera ---
 
-    def advertise(self, stream: str, kind: Any = None, topic: str = "") -> None:
-        """(Re)start the publisher of a stream."""
+    def advertise(self, stream: str, message_type: Any = None, topic: str = "") -> None:
+        """Create the publisher of a stream, replacing an earlier one."""
         from sensor_msgs.msg import Image
 
         if stream in self.topics:
             self.camera.destroy_publisher(self.topics[stream])
         topic = topic or f"{stream}/image_raw"
-        self.topics[stream] = self.camera.create_publisher(kind or Image, topic, 5)
+        self.topics[stream] = self.camera.create_publisher(message_type or Image, topic, 5)
 
     def publish(self) -> None:
-        """One instant of both streams; called 30 times a second."""
+        """Publish one frame of each stream; called 30 times per second."""
         self.count += 1
         now = self.camera.get_clock().now()
         if now.nanoseconds == 0:
@@ -260,7 +229,7 @@ class Rig:
     # --- The test ---
 
     def step(self) -> None:
-        """Let the callbacks run that are due."""
+        """Run one callback if one is ready."""
         self.executor.spin_once(timeout_sec=0.02)
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
@@ -268,40 +237,42 @@ class Rig:
         return until(condition, self.step, timeout_s)
 
     def activate(self) -> None:
-        """Configure and activate, and wait for the first mode."""
+        """Configure and activate the node, and wait for the first mode."""
         assert self.node.trigger_configure().to_label() == "transition_success"
         assert self.node.trigger_activate().to_label() == "transition_success"
         self.until(lambda: self.modes)
 
-    def call(self, kind: Any, service: str, request: Any) -> Any:
-        """An answer of the node."""
-        return ask(self.listener, self.until, kind, f"segmenter/{service}", request)
+    def call(self, service_type: Any, service: str, request: Any) -> Any:
+        """Call a service of the node and return the response."""
+        name = f"segmenter/{service}"
+        return call_service(self.listener, self.until, service_type, name, request)
 
     def mode(self, mode: str) -> None:
-        """Wait for a mode and for a mask made in it, where it makes any."""
+        """Wait for a mode, and for a mask in this mode if it has masks."""
         self.until(lambda: self.modes and self.modes[-1] == mode)
         if mode not in ("NO_INPUT", "STARTING"):
             count = len(self.statuses)
             self.until(lambda: any(s["mode"] == mode for s in self.statuses[count:]))
 
     def settle(self) -> None:
-        """Stop the camera and wait until every frame that arrived has met its fate."""
+        """Stop the camera and wait until every frame is accounted for."""
         self.timer.cancel()
-        live, measured = self.node._live, self.node._measurements
+        thread, measured = self.node._engine_thread, self.node._measurements
         self.until(
             lambda: (
                 self.pending() == 0
-                and not live._busy
+                and not thread._busy
                 and len(self.masks) == len(self.statuses) == measured.masks
             )
         )
 
     def pending(self) -> int:
-        """Frames in the core that have not met their fate."""
+        """Number of frames that the core has neither used nor discarded."""
         numbers: list[int] = []
-        assert self.node._live is not None
-        self.node._live.advance()
-        self.node._live.with_core(
+        thread = self.node._engine_thread
+        assert thread is not None
+        thread.update()
+        thread.with_core(
             lambda core: numbers.append(
                 core.counters.pending("rgb") + core.counters.pending("depth")
             )
@@ -309,24 +280,24 @@ class Rig:
         return sum(numbers)
 
     def check_masks(self) -> None:
-        """No mask is stale, doubled, missing, or made from a frame that was no good."""
+        """Check that no mask is stale, duplicated, missing or computed from a bad frame."""
         self.settle()
         counters = self.node._core.counters
         made = {"rgb": 0, "depth": 0}
         stamps = [s["stamp"] for s in self.statuses]
-        assert stamps == sorted(set(stamps)), "doubled, or out of order"
+        assert stamps == sorted(set(stamps)), "duplicated or out of order"
         mask_stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in self.masks]
-        assert mask_stamps == stamps, "a mask without status or the reverse"
+        assert mask_stamps == stamps, "a mask without status or a status without mask"
         for status in self.statuses:
             for stream in made:
                 if stream in status["network"].replace("rgbd", "rgb depth"):
                     made[stream] += 1
-                    assert self.sent[stream].get(status["stamp"]), f"stale or bad: {status}"
+                    assert self.sent[stream].get(status["stamp"]), f"stale or bad frame: {status}"
         for stream, number in made.items():
-            assert counters.fates[stream]["used"] == number, f"a mask of {stream} is missing"
+            assert counters.fates[stream]["used"] == number, f"a mask from {stream} is missing"
 
     def close(self) -> None:
-        """Take everything off the graph."""
+        """Destroy all nodes."""
         self.engine.may_finish.set()
         self.node.close()
         self.executor.shutdown()
@@ -335,7 +306,7 @@ class Rig:
 
 
 class Client:
-    """A camera, a listener and a caller of services for a node in another process."""
+    """A camera, a listener and a service client for a node in another process."""
 
     def __init__(self, name: str, node: str) -> None:
         import rclpy
@@ -349,6 +320,7 @@ class Client:
         self.path = node
         self.executor = rclpy.executors.SingleThreadedExecutor()
         self.executor.add_node(self.node)
+        #: Received messages by topic.
         self.got: dict[str, list[Any]] = {"mask": [], "label_info": [], "mode": [], "overlay": []}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         for topic, kind, qos in (
@@ -362,7 +334,7 @@ class Client:
         self.rng = np.random.default_rng(1)
 
     def send(self, namespace: str) -> None:
-        """Publish both streams at 10 Hz from now on."""
+        """Start publishing both streams at 10 Hz."""
         from sensor_msgs.msg import Image
 
         publishers = {
@@ -370,7 +342,7 @@ class Client:
             for name in ("rgb", "depth")
         }
 
-        def instant() -> None:
+        def publish() -> None:
             now = self.node.get_clock().now()
             self.sent.append(now.nanoseconds)
             rgb = self.rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
@@ -382,7 +354,7 @@ class Client:
                 message.data.frombytes(pixels.tobytes())
                 publishers[name].publish(message)
 
-        self.node.create_timer(0.1, instant)
+        self.node.create_timer(0.1, publish)
 
     def step(self) -> None:
         self.executor.spin_once(timeout_sec=0.1)
@@ -391,9 +363,10 @@ class Client:
         """Spin until a condition holds."""
         return until(condition, self.step, timeout_s)
 
-    def call(self, kind: Any, service: str, request: Any) -> Any:
-        """A service's answer."""
-        return ask(self.node, self.until, kind, f"{self.path}/{service}", request)
+    def call(self, service_type: Any, service: str, request: Any) -> Any:
+        """Call a service of the node and return the response."""
+        name = f"{self.path}/{service}"
+        return call_service(self.node, self.until, service_type, name, request)
 
     def close(self) -> None:
         self.executor.shutdown()

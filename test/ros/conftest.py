@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A private ROS graph on this machine alone, an installed overlay, cameras and listeners."""
+"""Fixtures: a ROS graph restricted to this machine, an installed overlay, nodes and clients."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_configure() -> None:
-    """Before any rclpy.init: a domain of its own, loopback only."""
+    """Before rclpy.init: use a domain of its own, on the loopback interface only."""
     os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
     os.environ["CYCLONEDDS_URI"] = f"file://{ROOT}/config/cyclonedds_local.xml"
-    # Two runs of the tests on one machine must not hear each other.
+    # Two test runs on one machine must not receive each other's messages.
     os.environ["ROS_DOMAIN_ID"] = str(10 + os.getpid() % 80)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Logs of every node of the tests go to the run's own folder."""
+    """Write the logs of all nodes to a folder of this test run."""
     os.environ["ROS_LOG_DIR"] = str(tmp_path_factory.mktemp("ros_logs"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The package, installed for every test here that runs under ROS."""
+    """Install the package for all tests that run with ROS."""
     if "AMENT_PREFIX_PATH" in os.environ:
         install_overlay(tmp_path_factory.mktemp("overlay"))
 
 
 @pytest.fixture(scope="session")
 def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle on disk."""
+    """A tiny bundle on disk."""
     return save_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="session")
 def ros_context() -> Iterator[None]:
-    """rclpy, initialized once for all tests of this process."""
+    """Initialize rclpy once for all tests of this process."""
     rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
     rclpy.init()
     yield
@@ -53,7 +53,7 @@ def ros_context() -> Iterator[None]:
 
 @pytest.fixture
 def make_rig(ros_context: None) -> Iterator[Callable[..., Rig]]:
-    """Makes rigs; takes them down after the test."""
+    """Create rigs, and close them after the test."""
     rigs: list[Rig] = []
 
     def make(**parameters: Any) -> Rig:
@@ -67,7 +67,7 @@ def make_rig(ros_context: None) -> Iterator[Callable[..., Rig]]:
 
 @pytest.fixture
 def rig(make_rig: Callable[..., Rig]) -> Rig:
-    """An active node with both streams fused."""
+    """An active node that fuses both streams."""
     rig = make_rig()
     rig.activate()
     rig.mode("RGBD")
@@ -76,7 +76,7 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
 
 @pytest.fixture
 def make_client(ros_context: None) -> Iterator[Callable[..., Client]]:
-    """Makes clients; takes them down after the test."""
+    """Create clients, and close them after the test."""
     clients: list[Client] = []
 
     def make(*args: Any) -> Client:
@@ -89,8 +89,8 @@ def make_client(ros_context: None) -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second instead of five."""
+def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report silent streams after half a second instead of five."""
     from rgbd_seg_ros.ros import subscription_hints
 
-    monkeypatch.setattr(subscription_hints, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(subscription_hints, "SILENCE_S", 0.5)

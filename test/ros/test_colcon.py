@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`colcon build` installs what a robot needs, and it is found from another directory."""
+"""`colcon build` installs every file that a robot needs, and they are found from anywhere."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_BUNDLE = ROOT / "rgbd_seg_ros" / "bundles" / "default"
 EXECUTABLES = {"rgbd_seg", "segmenter", "fault_republisher", "replay_monitor", "replay_score"}
 NEEDED = ("launch/*.py", "config/*.*", "config/faults/*", "config/camera/*", "rviz/*")
-#: This Python's own colcon, if it has one: only that one can run the tests in `colcon test`.
+#: Whether this Python has colcon; only then can `colcon test` run the tests with it.
 OWN = importlib.util.find_spec("colcon_core") is not None
 MAIN = "import sys; from colcon_core.command import main; sys.exit(main())"
 
 
 def run(folder: Path, *command: str, source: Path | None = None) -> str:
-    """Output of a command, run in a folder, after a workspace was sourced."""
+    """Run a command in a folder, after sourcing a workspace, and return its output."""
     env = dict(os.environ)
     if source is not None:
-        env.pop("PYTHONPATH", None)  # the checkout itself must not be found
+        env.pop("PYTHONPATH", None)  # the checkout must not be found
         command = ("bash", "-c", 'source "$0" && exec "$@"', str(source), *command)
     done = subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False
@@ -43,7 +43,7 @@ def colcon(workspace: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module", params=[(), ("--symlink-install",)], ids=["plain", "symlink"])
 def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with the package built in it, from the files that git knows."""
+    """A workspace in which the package was built from the files known to git."""
     if not OWN and shutil.which("colcon") is None:
         pytest.skip("needs colcon: pip install colcon-common-extensions")
     folder = tmp_path_factory.mktemp("workspace")
@@ -55,7 +55,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         check=False,
     )
     if tracked.returncode:
-        pytest.skip("needs a git checkout, to know which files belong to the package")
+        pytest.skip("needs a git checkout to find the files of the package")
     for name in filter(None, tracked.stdout.split("\0")):
         if (ROOT / name).is_file():
             target = folder / "src" / "rgbd_seg_ros" / name
@@ -65,7 +65,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return folder
 
 
-def test_what_a_robot_needs_is_installed(workspace: Path) -> None:
+def test_all_needed_files_are_installed(workspace: Path) -> None:
     prefix = workspace / "install" / "rgbd_seg_ros"
     share = prefix / "share" / "rgbd_seg_ros"
     for pattern in NEEDED:
@@ -77,7 +77,9 @@ def test_what_a_robot_needs_is_installed(workspace: Path) -> None:
         assert os.access(prefix / "lib" / "rgbd_seg_ros" / name, os.X_OK), name
 
 
-def test_the_default_bundle_is_found_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
+def test_the_default_bundle_is_found_from_another_directory(
+    workspace: Path, tmp_path: Path
+) -> None:
     code = "import rgbd_seg_ros; print(rgbd_seg_ros.__path__[0])"
     shown = run(tmp_path, sys.executable, "-c", code, source=workspace / "install" / "setup.bash")
     package = Path(shown.strip())
@@ -87,7 +89,7 @@ def test_the_default_bundle_is_found_from_elsewhere(workspace: Path, tmp_path: P
 
 
 @pytest.mark.ros
-def test_ros2_finds_it_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
+def test_ros2_finds_the_package_from_another_directory(workspace: Path, tmp_path: Path) -> None:
     setup = workspace / "install" / "setup.bash"
     command = ("ros2", "pkg", "executables", "--full-path", "rgbd_seg_ros")
     listed = [Path(line) for line in run(tmp_path, *command, source=setup).splitlines()]
@@ -100,7 +102,7 @@ def test_ros2_finds_it_from_elsewhere(workspace: Path, tmp_path: Path) -> None:
 
 def test_colcon_test_runs_the_tests(workspace: Path) -> None:
     if not OWN:
-        pytest.skip("this Python has no colcon of its own: pip install colcon-common-extensions")
+        pytest.skip("this Python has no colcon: pip install colcon-common-extensions")
     colcon(
         workspace, "test", "--return-code-on-test-failure", "--pytest-args", "test/test_labels.py"
     )

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The executable by itself: signals, one-line errors; and the arguments of the launch files."""
+"""The executable: signals and one-line errors; the arguments of the launch files."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from rgbd_seg_ros.labels import INDOOR16
 from rgbd_seg_ros.ros.main import main
 
 class Sleeper:
-    labels, device, available, memory_mb = INDOOR16, "stand-in", ("rgbd", "rgb", "depth"), None
+    labels, device, available, memory_mb = INDOOR16, "fake", ("rgbd", "rgb", "depth"), None
+    need_intrinsics = ()
     def __call__(self, *args, **kwargs):
         print("in the middle of a mask", flush=True)
         time.sleep(600)
 
-def build(config):
-    if config.bundle == "never":
+def load(bundle, device, backend):
+    if bundle == "never":
         print("in the middle of loading", flush=True)
         time.sleep(600)
     return Sleeper()
 
 sys.exit(main(["x", "--ros-args", "-p", "autostart:=true", "-r", "__ns:=/busy", *sys.argv[1:]],
-              build=build))
+              load=load))
 """
-#: Taking the node down hangs, as it does when a driver does.
+#: Destroying the node hangs, as it does if a driver hangs.
 STUCK = """
 import threading
 from rgbd_seg_ros.ros.node import SegmenterNode
@@ -56,7 +57,7 @@ SIGNALS = pytest.mark.parametrize(
 
 
 def signalled(code: str, signum: int, client: Any, *arguments: str) -> str:
-    """Its last words, after a signal that comes in the middle of what it is doing."""
+    """Send a signal while the process loads or computes a mask; return its standard error."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -69,17 +70,17 @@ def signalled(code: str, signum: int, client: Any, *arguments: str) -> str:
         os.set_blocking(process.stdout.fileno(), False)
         client.until(lambda: "in the middle" in (process.stdout.readline() or ""))
         process.send_signal(signum)
-        # Nobody waits for the engine, which takes ten minutes. The two seconds are not measured
-        # here, on a machine that may be busy: that they are kept is the business of END_S.
-        _, last_words = process.communicate(timeout=60)
+        # The engine would take ten minutes. The two seconds are not measured, because the machine
+        # may be busy; SHUTDOWN_TIMEOUT_S guarantees them.
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
-        return str(last_words)
+        return str(errors)
     finally:
         process.kill()
 
 
 @SIGNALS
-def test_a_signal_ends_the_node_in_mid_inference(
+def test_a_signal_ends_the_node_during_inference(
     signum: int, make_client: Callable[..., Any]
 ) -> None:
     client = make_client("busy_client", "/busy/segmenter")
@@ -92,57 +93,56 @@ def test_a_signal_ends_the_node_while_it_loads(
     signum: int, make_client: Callable[..., Any]
 ) -> None:
     client = make_client("busy_client", "/busy/segmenter")
-    last_words = signalled(SLEEPER, signum, client, "-p", "bundle:=never")
-    assert "Traceback" not in last_words
+    assert "Traceback" not in signalled(SLEEPER, signum, client, "-p", "bundle:=never")
 
 
 @SIGNALS
 def test_a_signal_ends_a_node_that_hangs(signum: int, make_client: Callable[..., Any]) -> None:
-    from rgbd_seg_ros.ros.main import END_S
+    from rgbd_seg_ros.ros.main import SHUTDOWN_TIMEOUT_S
 
-    assert END_S < 2
+    assert SHUTDOWN_TIMEOUT_S < 2
     client = make_client("busy_client", "/busy/segmenter")
     client.send("/busy")
-    assert "ending at once" in signalled(STUCK + SLEEPER, signum, client)
+    assert "shutdown timed out" in signalled(STUCK + SLEEPER, signum, client)
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`ros2 run` of the installed node, to its end."""
+    """Run the installed node with `ros2 run` until it ends."""
     command = ["ros2", "run", "rgbd_seg_ros", "segmenter", "--ros-args", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def launch(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """`ros2 launch` of seg.launch.py; its stdout and stderr come together."""
+    """Start `ros2 launch` with seg.launch.py; stdout and stderr are combined."""
     command = ["ros2", "launch", "rgbd_seg_ros", "seg.launch.py", *arguments]
     return subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def test_a_plain_launch_from_elsewhere_without_a_camera(
+def test_a_launch_from_another_directory_without_a_camera(
     tmp_path: Path, make_client: Callable[..., Any]
 ) -> None:
     process = launch(cwd=tmp_path)
-    said = ""
+    output = ""
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            said += line
-            if all(f"nothing arrives on /{s}/image_raw" in said for s in ("rgb", "depth")):
+            output += line
+            if all(f"no messages on /{s}/image_raw" in output for s in ("rgb", "depth")):
                 break
-        assert "loading bundle that came with the package" in said
-        assert "networks rgbd, rgb, depth are warm" in said
+        assert "loading the shipped bundle" in output
+        assert "networks rgbd, rgb, depth are ready" in output
         process.send_signal(signal.SIGINT)
-        said += process.communicate(timeout=60)[0]
+        output += process.communicate(timeout=60)[0]
     finally:
         process.kill()
-    assert process.returncode == 0, said
-    # By the node's stamps: interrupted, `ros2 launch` may print its last lines a second time.
-    told = set(re.findall(r"\[([\d.]+)\] \[segmenter\]: nothing arrives on (\S+):", said))
-    assert sorted(t for _, t in told) == ["/depth/image_raw", "/rgb/image_raw"], said
-    assert "process has finished cleanly" in said
-    assert "Traceback" not in said
+    assert process.returncode == 0, output
+    # Lines are identified by their stamps: after Ctrl-C, `ros2 launch` may repeat the last ones.
+    hints = set(re.findall(r"\[([\d.]+)\] \[segmenter\]: no messages on (\S+):", output))
+    assert sorted(topic for _, topic in hints) == ["/depth/image_raw", "/rgb/image_raw"], output
+    assert "process has finished cleanly" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,17 @@ def test_a_launch_that_cannot_start_fails_with_the_reason(
     argument: str, words: tuple[str, ...]
 ) -> None:
     process = launch(argument)
-    said = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=120)[0]
     assert process.returncode == 1
-    assert all(word in said for word in words), said
-    assert "Traceback" not in said
+    assert all(word in output for word in words), output
+    assert "Traceback" not in output
 
 
 def test_the_launch_file_shows_its_arguments(overlay: None) -> None:
     process = launch("--show-args")
-    said = process.communicate(timeout=60)[0]
+    output = process.communicate(timeout=60)[0]
     assert process.returncode == 0
-    assert all(f"'{name}'" in said for name in load_launch_file("seg").ARGUMENTS)
+    assert all(f"'{name}'" in output for name in load_launch_file("seg").ARGUMENTS)
 
 
 def test_a_bad_parameter_is_one_line() -> None:
@@ -213,17 +213,19 @@ def test_camera_profiles_map_every_input(profile: Path, overlay: Path) -> None:
     assert all(theirs.startswith("/left/cam/") for _, theirs in moved)
 
 
-def test_dds_settings_are_well_formed() -> None:
+def test_the_dds_configuration_is_well_formed_xml() -> None:
     root = ElementTree.parse(ROOT / "config" / "cyclonedds_local.xml").getroot()
     assert root.tag.endswith("CycloneDDS")
 
 
-def test_unknown_camera_lists_the_known_ones(overlay: Path) -> None:
+def test_an_unknown_camera_error_lists_the_known_ones(overlay: Path) -> None:
     with pytest.raises(RuntimeError, match="realsense"):
         load_launch_file("seg").camera_profile("kinect9", "")
 
 
-def test_without_rviz_nothing_is_started(monkeypatch: pytest.MonkeyPatch, overlay: Path) -> None:
+def test_nothing_is_started_if_rviz_is_missing(
+    monkeypatch: pytest.MonkeyPatch, overlay: Path
+) -> None:
     from launch import LaunchContext
 
     seg = load_launch_file("seg")
@@ -237,9 +239,7 @@ def test_without_rviz_nothing_is_started(monkeypatch: pytest.MonkeyPatch, overla
 
 
 @pytest.mark.parametrize("text", ["", "topics: {}", "a: [", "\tprefix: /camera"])
-def test_a_file_that_is_no_camera_profile_is_one_line(
-    text: str, overlay: Path, tmp_path: Path
-) -> None:
+def test_an_invalid_camera_profile_is_one_line(text: str, overlay: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(RuntimeError, match=r"mine\.yaml") as refused:
@@ -248,7 +248,7 @@ def test_a_file_that_is_no_camera_profile_is_one_line(
 
 
 def load_launch_file(name: str) -> Any:
-    """A launch file as a module."""
+    """Import a launch file."""
     import importlib.util
 
     path = ROOT / "launch" / f"{name}.launch.py"

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""seg.launch.py with real networks: masks, latched topics, parameters, services, a clean exit."""
+"""seg.launch.py with real networks: masks, latched topics, parameters, services, clean exit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ import launch
 @pytest.mark.launch_test
 @pytest.mark.ros
 def generate_test_description() -> launch.LaunchDescription:
-    """The launch file twice, in two namespaces, with the tiny bundle."""
+    """Include the launch file twice, in two namespaces, with a tiny bundle."""
     folder = Path(tempfile.mkdtemp(prefix="rgbd_seg_launch_"))
     install_overlay(folder)
     bundle = save_tiny_bundle(folder / "bundle")
@@ -58,7 +58,7 @@ def generate_test_description() -> launch.LaunchDescription:
 
 
 class TestNode(unittest.TestCase):
-    """While the launch file runs."""
+    """Tests while the launch file runs."""
 
     client: Client
     own_context: bool
@@ -137,7 +137,7 @@ class TestNode(unittest.TestCase):
         assert self.client.call(SetBool, "set_enabled", on).success
         self.mode("RGBD")
 
-    def test_two_namespaces_at_once(self) -> None:
+    def test_nodes_in_two_namespaces_are_independent(self) -> None:
         self.fused()
         rear = Client("rear_client", "/robot/rear/segmenter")
         rear.send("/robot/rear")
@@ -157,7 +157,7 @@ class TestNode(unittest.TestCase):
         for logger in ("front.segmenter", "robot.rear.segmenter"):
             proc_output.assertWaitFor(f"[{logger}]: NodeConfig(", timeout=40, stream="stderr")
 
-    def test_the_enclave_is_the_given_one(self) -> None:
+    def test_the_node_uses_the_given_enclave(self) -> None:
         def found() -> bool:
             nodes = self.client.node.get_node_names_and_namespaces_with_enclaves()
             return ("segmenter", "/front", "/front/eyes") in nodes
@@ -167,7 +167,7 @@ class TestNode(unittest.TestCase):
 
 @launch_testing.post_shutdown_test()
 class TestExit(unittest.TestCase):
-    """After the launch file was told to end."""
+    """Tests after the shutdown of the launch file."""
 
     def test_exit_is_clean(self, proc_info: Any) -> None:
         launch_testing.asserts.assertExitCodes(proc_info)

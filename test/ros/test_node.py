@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The node in a healthy graph: outputs, lifecycle, transports, and what it says when misused."""
+"""The node with working cameras: outputs, lifecycle, transports, hints for wrong setups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup
 
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rigs.graph import said
+from rigs.graph import wait_for_log
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
@@ -35,7 +35,7 @@ DAY_NS = 86400 * 10**9
 # --- Outputs ---------------------------------------------------------------------------------
 
 
-def test_pictures_are_made_only_for_who_listens(rig: Any) -> None:
+def test_debug_images_are_published_to_subscribers(rig: Any) -> None:
     got: dict[str, list[Image]] = {"confidence": [], "overlay": [], "color_mask": []}
     count = len(rig.masks)
     rig.until(lambda: len(rig.masks) > count + 3)
@@ -47,9 +47,9 @@ def test_pictures_are_made_only_for_who_listens(rig: Any) -> None:
     assert got["confidence"][-1].encoding == "mono8"
     assert set(got["confidence"][-1].data) == {200}
     for name in ("overlay", "color_mask"):
-        picture = got[name][-1]
-        assert (picture.encoding, picture.height, picture.width) == ("rgb8", 48, 64)
-        assert picture.header.frame_id == "camera"
+        image = got[name][-1]
+        assert (image.encoding, image.height, image.width) == ("rgb8", 48, 64)
+        assert image.header.frame_id == "camera"
     color = tuple(got["color_mask"][-1].data[:3])
     assert color == rig.engine.labels.palette[0]
     for subscription in subscriptions:
@@ -60,10 +60,10 @@ def test_overlay_rate_is_limited_and_can_be_changed(make_rig: Callable[..., Any]
     rig = make_rig(overlay_rate_hz=0.1)
     got: list[Image] = []
 
-    def keep(picture: Image) -> None:
-        stamp = picture.header.stamp
-        if stamp.sec * 10**9 + stamp.nanosec in rig.sent["rgb"]:  # else it stands for no mask
-            got.append(picture)
+    def keep(image: Image) -> None:
+        stamp = image.header.stamp
+        if stamp.sec * 10**9 + stamp.nanosec in rig.sent["rgb"]:  # not a placeholder
+            got.append(image)
 
     rig.listener.create_subscription(Image, "segmenter/overlay", keep, 10)
     rig.activate()
@@ -71,15 +71,15 @@ def test_overlay_rate_is_limited_and_can_be_changed(make_rig: Callable[..., Any]
     count = len(rig.masks)
     rig.until(lambda: len(rig.masks) > count + 20)
     assert len(got) == 1
-    rig.node._outputs._pictures_due_s = 0.0
+    rig.node._outputs._debug_images_due_s = 0.0
     rig.node.set_parameters([Parameter("overlay_rate_hz", value=1000.0)])
     rig.until(lambda: len(got) > 5)
 
 
 def endpoints(rig: Any, kind: str, topic: str) -> list[Any]:
-    """What the graph says of a topic, once it says something."""
-    ask = getattr(rig.listener, f"get_{kind}_info_by_topic")
-    return list(rig.until(lambda: ask(topic)))
+    """The publishers or subscriptions of a topic, once there are any."""
+    get_info = getattr(rig.listener, f"get_{kind}_info_by_topic")
+    return list(rig.until(lambda: get_info(topic)))
 
 
 OUTPUTS = {
@@ -94,7 +94,7 @@ OUTPUTS = {
 INPUTS = ("rgb", "depth", "depth_raw")
 
 
-def test_topics_types_and_qos_are_the_documented_ones(rig: Any) -> None:
+def test_topics_types_and_qos_are_as_documented(rig: Any) -> None:
     for name, (kind, durability) in OUTPUTS.items():
         (info,) = endpoints(rig, "publishers", f"/segmenter/{name}")
         assert (info.topic_type, info.qos_profile.durability.name) == (kind, durability)
@@ -121,16 +121,16 @@ def test_label_info_and_mode_are_latched(rig: Any) -> None:
     rig.until(lambda: len(late) == 2)
 
 
-def test_diagnostics_give_rates_counts_and_latency(rig: Any) -> None:
+def test_diagnostics_report_rates_counts_and_latency(rig: Any) -> None:
     rig.diagnostics.clear()
     rig.until(lambda: len(rig.diagnostics) >= 2)
     values = {v.key: v.value for v in rig.diagnostics[-1].values}
     assert rig.diagnostics[-1].level == b"\x00"
-    assert rig.diagnostics[-1].message == "RGBD: both streams are used"
+    assert rig.diagnostics[-1].message == "RGBD: color and depth are fused"
     assert float(values["rate_rgb_hz"]) > 5
     assert int(values["rgb_offered"]) >= int(values["rgb_used"]) > 0
     assert float(values["latency_p50_ms"]) <= float(values["latency_p99_ms"])
-    assert values["device"] == "stand-in"
+    assert values["device"] == "fake"
     assert values["networks"] == "rgbd rgb depth"
 
 
@@ -144,7 +144,7 @@ def test_intrinsics_reach_the_engine(rig: Any) -> None:
     timer.cancel()
 
 
-def test_the_engine_gets_rgb_order_and_meters(make_rig: Callable[..., Any]) -> None:
+def test_the_engine_receives_rgb_order_and_meters(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(depth_scale=0.0001, max_depth_m=0.3)
     sent = {}
 
@@ -166,7 +166,7 @@ def test_the_engine_gets_rgb_order_and_meters(make_rig: Callable[..., Any]) -> N
 # --- Lifecycle -------------------------------------------------------------------------------
 
 
-def test_every_transition_and_back(rig: Any) -> None:
+def test_every_transition_can_be_reversed(rig: Any) -> None:
     from rclpy.lifecycle import TransitionCallbackReturn
 
     success = TransitionCallbackReturn.SUCCESS
@@ -187,19 +187,19 @@ def test_every_transition_and_back(rig: Any) -> None:
     rig.until(lambda: "RGBD" in rig.modes)
 
 
-def test_a_failed_configure_can_be_mended(make_rig: Callable[..., Any]) -> None:
+def test_configure_can_be_repeated_after_a_failure(make_rig: Callable[..., Any]) -> None:
     from rclpy.lifecycle import TransitionCallbackReturn
 
     rig = make_rig()
-    build = rig.node._build
+    load = rig.node._load
 
-    def fail(_: Any) -> Any:
+    def fail(*_: str) -> Any:
         raise ValueError("device 'cuda' was asked for but no NVIDIA GPU or driver was found")
 
-    rig.node._build = fail
+    rig.node._load = fail
     assert rig.node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    said(rig, "cannot configure", "NVIDIA")
-    rig.node._build = build
+    wait_for_log(rig, "cannot configure", "NVIDIA")
+    rig.node._load = load
     rig.activate()
     rig.mode("RGBD")
 
@@ -243,30 +243,30 @@ def test_compressed_color_and_depth(make_rig: Callable[..., Any]) -> None:
     rig.check_masks()
 
 
-# --- What it says ----------------------------------------------------------------------------
+# --- Hints for wrong setups -------------------------------------------------------------------
 
 
-def test_no_publisher(make_rig: Callable[..., Any], impatient: None) -> None:
+def test_no_publisher(make_rig: Callable[..., Any], short_silence: None) -> None:
     rig = make_rig()
     for stream in ("rgb", "depth"):
         rig.camera.destroy_publisher(rig.topics.pop(stream))
     other = rig.camera.create_publisher(Image, "/front/color", 5)
     rig.activate()
-    said(rig, "/rgb/image_raw", "no publisher", "/front/color", "camera:=")
-    said(rig, "/depth/image_raw", "no publisher")
+    wait_for_log(rig, "/rgb/image_raw", "no publisher", "/front/color", "camera:=")
+    wait_for_log(rig, "/depth/image_raw", "no publisher")
     rig.camera.destroy_publisher(other)
 
 
-def test_a_publisher_of_another_type(make_rig: Callable[..., Any], impatient: None) -> None:
+def test_a_publisher_of_another_type(make_rig: Callable[..., Any], short_silence: None) -> None:
     rig = make_rig()
     rig.advertise("rgb", CompressedImage)
     rig.rgb = None
     rig.activate()
-    said(rig, "/rgb/image_raw", "CompressedImage", "transport")
+    wait_for_log(rig, "/rgb/image_raw", "CompressedImage", "transport")
 
 
-def test_a_publisher_whose_qos_does_not_fit(
-    make_rig: Callable[..., Any], impatient: None, monkeypatch: pytest.MonkeyPatch
+def test_a_publisher_with_incompatible_qos(
+    make_rig: Callable[..., Any], short_silence: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rgbd_seg_ros.ros import inputs
 
@@ -277,10 +277,10 @@ def test_a_publisher_whose_qos_does_not_fit(
     loose = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     rig.topics["depth"] = rig.camera.create_publisher(Image, "depth/image_raw", loose)
     rig.activate()
-    said(rig, "/depth/image_raw", "best effort", "qos_overrides./depth/image_raw")
+    wait_for_log(rig, "/depth/image_raw", "best effort", "qos_overrides./depth/image_raw")
 
 
-def test_a_qos_override_is_for_its_topic_alone(make_rig: Callable[..., Any]) -> None:
+def test_a_qos_override_applies_to_its_topic_only(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     name = "qos_overrides./rgb/image_raw.subscription.reliability"
     rig.node.declare_parameter(name, "reliable")
@@ -292,14 +292,14 @@ def test_a_qos_override_is_for_its_topic_alone(make_rig: Callable[..., Any]) -> 
     rig.mode("RGBD")
 
 
-def test_a_publisher_that_sends_nothing(make_rig: Callable[..., Any], impatient: None) -> None:
+def test_a_publisher_that_sends_nothing(make_rig: Callable[..., Any], short_silence: None) -> None:
     rig = make_rig()
     rig.depth = None
     rig.activate()
-    said(rig, "/depth/image_raw", "1 publisher (/camera)", "rmem_max")
+    wait_for_log(rig, "/depth/image_raw", "1 publisher (/camera)", "rmem_max")
 
 
-def test_stamps_of_another_day(make_rig: Callable[..., Any]) -> None:
+def test_stamps_of_a_wrong_clock(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     fresh = rig.rgb
 
@@ -317,31 +317,31 @@ def test_stamps_of_another_day(make_rig: Callable[..., Any]) -> None:
 
     rig.topics["rgb"].publish = publish_old
     rig.activate()
-    said(rig, "rgb stamps are 40.0 days old", "--clock", "use_sim_time:=true")
+    wait_for_log(rig, "rgb stamps are 40.0 days old", "--clock", "use_sim_time:=true")
 
 
-@pytest.mark.parametrize(("age", "words"), [(3 * DAY_NS, "3.0 days old"), (-DAY_NS, "ahead")])
-def test_wrong_day_in_simulated_time(age: int, words: str) -> None:
-    line = hints.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + age, simulated=True)
+@pytest.mark.parametrize(("age", "words"), [(3 * DAY_NS, "3.0 days behind"), (-DAY_NS, "ahead")])
+def test_stamps_far_from_simulated_time(age: int, words: str) -> None:
+    line = hints.wrong_clock("rgb", 10 * DAY_NS, 10 * DAY_NS + age, simulated=True)
     assert line is not None
     assert words in line
     assert "/clock" in line
-    assert hints.wrong_day("rgb", 10 * DAY_NS, 10 * DAY_NS + 10**9, simulated=True) is None
+    assert hints.wrong_clock("rgb", 10 * DAY_NS, 10 * DAY_NS + 10**9, simulated=True) is None
 
 
-def test_depth_that_is_not_registered(make_rig: Callable[..., Any]) -> None:
+def test_depth_that_is_not_aligned(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     make = rig.depth_message
 
-    def unregistered(number: int) -> Image:
+    def unaligned(number: int) -> Image:
         message = make(number)
         message.header.frame_id = "camera_depth"
         return message
 
-    rig.depth = unregistered
+    rig.depth = unaligned
     rig.activate()
     rig.mode("RGB_ONLY")
-    said(rig, "camera_depth", "registered", "assume_aligned")
+    wait_for_log(rig, "camera_depth", "registered", "assume_aligned")
     rig.until(lambda: rig.diagnostics and rig.diagnostics[-1].message.startswith("RGB_ONLY"))
     assert "camera_depth" in rig.diagnostics[-1].message
     assert "is lost" not in rig.diagnostics[-1].message
@@ -350,21 +350,21 @@ def test_depth_that_is_not_registered(make_rig: Callable[..., Any]) -> None:
 def test_simulated_time_without_a_clock(make_rig: Callable[..., Any]) -> None:
     rig = make_rig(use_sim_time=True)
     rig.activate()
-    said(rig, "use_sim_time is true", "--clock")
+    wait_for_log(rig, "use_sim_time is true", "--clock")
 
 
-def test_a_paused_bag_is_not_called_silent(
+def test_a_paused_bag_is_not_reported_as_silent(
     make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = []
+    checks = []
 
-    def explain(self: Inputs, really: Callable[[Inputs], None] = Inputs.explain) -> None:
-        really(self)
-        looks.append(time.monotonic())
+    def check(self: Inputs, original: Callable[[Inputs], None] = Inputs.check_streams) -> None:
+        original(self)
+        checks.append(time.monotonic())
 
-    monkeypatch.setattr(Inputs, "explain", explain)
-    # More than a look, which comes each second: until the next one a pause is not known.
-    monkeypatch.setattr(hints, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(Inputs, "check_streams", check)
+    # Longer than the second between two checks, which are needed to detect the pause.
+    monkeypatch.setattr(hints, "SILENCE_S", 1.5)
     rig = make_rig(use_sim_time=True)
     clock = rig.listener.create_publisher(ClockMessage, "/clock", 5)
     message = ClockMessage()
@@ -375,14 +375,14 @@ def test_a_paused_bag_is_not_called_silent(
 
     timer = rig.listener.create_timer(0.1, tick)
     rig.activate()
-    rig.until(lambda: looks)
+    rig.until(lambda: checks)
     rig.timer.cancel()  # the camera
     timer.cancel()
-    looks.clear()
-    rig.until(lambda: len(looks) >= 4)
+    checks.clear()
+    rig.until(lambda: len(checks) >= 4)
     assert not [line for line in rig.logs if "sends nothing" in line]
     timer.reset()
-    said(rig, "/rgb/image_raw", "sends nothing")
+    wait_for_log(rig, "/rgb/image_raw", "sends nothing")
 
 
 # --- Numbers ---------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: the documentation's table, checks and conversions. Runs without ROS."""
+"""Parameters: the table in the documentation, checks and conversions. Runs without ROS."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def change(name: str, value: object) -> SimpleNamespace:
     return SimpleNamespace(name=name, value=value)
 
 
-def test_documentation_has_this_table() -> None:
+def test_the_documentation_contains_the_table() -> None:
     text = (ROOT / "docs" / "ros.md").read_text()
     assert table() in text, (
-        "run: python -m rgbd_seg_ros.ros.parameters, and paste into docs/ros.md"
+        "run `python -m rgbd_seg_ros.ros.parameters` and paste its output into docs/ros.md"
     )
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_parameter_is_described_and_its_default_fits(name: str) -> None:
+def test_every_parameter_has_a_description_and_a_valid_default(name: str) -> None:
     parameter = FIELDS[name]
     assert len(parameter.metadata["doc"]) > 10
     assert refusal([change(name, parameter.default)], configured=False) is None
 
 
 @pytest.mark.parametrize("name", sorted(set(FIELDS) - LIVE))
-def test_what_the_engine_was_built_with_cannot_change_under_it(name: str) -> None:
+def test_parameters_of_the_engine_cannot_change_while_configured(name: str) -> None:
     reason = refusal([change(name, FIELDS[name].default)], configured=True)
     assert reason
     assert "cleanup" in reason
@@ -51,23 +51,21 @@ def test_what_the_engine_was_built_with_cannot_change_under_it(name: str) -> Non
         ("assume_aligned", 1, "must be bool"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_with_the_reason(
-    name: str, value: object, words: str
-) -> None:
+def test_an_invalid_value_is_refused_with_the_reason(name: str, value: object, words: str) -> None:
     assert words in (refusal([change(name, value)], configured=True) or "")
 
 
-def test_names_of_others_are_left_to_them() -> None:
+def test_unknown_parameters_are_ignored() -> None:
     assert refusal([change("use_sim_time", True)], configured=True) is None
 
 
-def test_integers_of_a_yaml_become_the_floats_they_mean() -> None:
+def test_integers_are_converted_to_floats() -> None:
     config = updated(CoreConfig(), {"max_age_s": 2, "bundle": "elsewhere"})
     assert config == CoreConfig(max_age_s=2.0)
     assert isinstance(config.max_age_s, float)
     assert updated(NodeConfig(), {"bundle": "here"}).bundle == "here"
 
 
-def test_live_and_start_are_known_names() -> None:
+def test_live_and_start_name_existing_parameters() -> None:
     assert set(FIELDS) >= LIVE | START
     assert not LIVE & START
