@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Node between a bag player and the segmenter: lets sensors fail by a fault schedule."""
+"""Node between the bag player and the segmenter that applies a fault schedule."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rgbd_seg_ros.images import stamp_ns, to_frame
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem, load_faults
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
 
-#: A recording is to arrive whole.
+#: No message of the recording may be lost.
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-#: How often delayed messages are looked at.
+#: Period of the timer that publishes delayed messages.
 RELEASE_S = 0.002
 
 
 class FaultRepublisher(Node):
-    """Subscribes to ``/recorded/TOPIC`` and publishes on ``TOPIC`` what the schedule leaves of it.
+    """Subscribes to ``/recorded/TOPIC``, applies the faults and publishes on ``TOPIC``.
 
-    Parameter: ``plan``, path of a :class:`rgbd_seg_ros.ros.replay.plan.LiveReplayPlan`.
+    Parameter ``plan``: path of a :class:`rgbd_seg_ros.ros.replay.plan.LiveReplayPlan`.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class FaultRepublisher(Node):
         after = self._schedule.apply(stream, ReceivedItem(before, recorded_ns), self._start_ns)
         if after is None:
             return
-        message = changed(message, before, after.item)
+        message = with_fault(message, before, after.item)
         delay_ns = after.receive_ns - recorded_ns
         if delay_ns <= 0:
             publisher.publish(message)
@@ -72,12 +72,18 @@ class FaultRepublisher(Node):
             publisher.publish(message)
 
 
-def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Image:
-    """The message as a fault has left it; the very same where the fault left it alone."""
+def with_fault(message: Image, before: Frame | Defect, after: Frame | Defect) -> Image:
+    """The message after a fault.
+
+    Args:
+        message: the recorded message; may be modified.
+        before: the frame in it.
+        after: the frame that the fault made of it; the same object if the fault changed nothing.
+    """
     if after is before:
         return message
     if isinstance(after, Defect):
-        # The schedule says what is wrong, not how: half of the data is wrong in any encoding.
+        # Truncated data is malformed in every encoding.
         message.data = message.data[: len(message.data) // 2]
         return message
     message.header.stamp = Time(nanoseconds=after.stamp_ns).to_msg()
@@ -85,9 +91,9 @@ def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Im
     if isinstance(before, Frame) and after.array is before.array:
         return message
     message.height, message.width = after.array.shape[:2]
-    # Color has become RGB on its way through a Frame; depth keeps its type.
-    known = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
-    message.encoding = known[str(after.array.dtype)]
+    # A Frame holds color as RGB, whatever its encoding was; depth keeps its type.
+    encodings = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
+    message.encoding = encodings[str(after.array.dtype)]
     message.is_bigendian = 0
     data = after.array.tobytes()
     message.step = len(data) // message.height
@@ -96,7 +102,7 @@ def changed(message: Image, before: Frame | Defect, after: Frame | Defect) -> Im
 
 
 def main() -> int:
-    """Run until the launch file ends it."""
+    """Run until the launch file stops the process."""
     rclpy.init()
     try:
         rclpy.spin(FaultRepublisher())

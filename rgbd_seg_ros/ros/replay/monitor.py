@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Node of a live replay that starts the bag when all are ready, and sees when all is done."""
+"""Node that starts the playback when all processes are ready and detects the end of the replay."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ from std_msgs.msg import String
 from rgbd_seg_ros.ros.parameters import FIELDS
 from rgbd_seg_ros.ros.replay.plan import PREFIX
 
-#: The networks of a large bundle take their time to load on a small machine.
+#: Timeout for each process to become ready; large networks load slowly on a small machine.
 READY_S = 180.0
-#: The outputs are complete when no mask has come after the player's end for so long and three
-#: times as long as the slowest mask took.
+#: After the end of the playback the outputs are complete when no mask has arrived for this time
+#: plus three times the latency of the slowest mask.
 QUIET_S = 2.0
-#: A mask may take this long on a CPU.
+#: Timeout for the outputs to be complete; one mask may take seconds on a CPU.
 END_S = 60.0
 
 
 class NotReadyError(RuntimeError):
-    """Something did not come up; the message says what."""
+    """Something did not happen in time; the message says what."""
 
 
 class ReplayMonitor(Node):
-    """Parameters: ``segmenter`` (name), ``topics`` (of the streams), ``out`` (directory)."""
+    """Watches a live replay.
+
+    Parameters: ``segmenter``, the node's name; ``topics``, the topics of the streams; ``out``, the
+    directory for ``parameters.json``.
+    """
 
     def __init__(self) -> None:
         super().__init__("replay_monitor")
@@ -64,7 +68,7 @@ class ReplayMonitor(Node):
         self._slowest_s = max(self._slowest_s, float(values["latency_ms"]) / 1e3)
 
     def start(self) -> None:
-        """Wait for everybody, note the node's parameters, let the player go."""
+        """Wait until all processes are ready, save the node's parameters and resume the player."""
         from rosbag2_interfaces.srv import Resume
 
         self._wait(lambda: bool(self._modes), f"{self._segmenter} did not become active")
@@ -76,9 +80,9 @@ class ReplayMonitor(Node):
                     and self.count_publishers(topic)
                     and self.count_subscribers(topic)
                 ),
-                f"nobody plays or hears {topic}",
+                f"{topic} was not connected from the player to the segmenter",
             )
-        # The recorder, and of the status this node too.
+        # The recorder subscribes to all of them, and this node to the status.
         self._wait(
             lambda: (
                 self.count_subscribers(f"{self._segmenter}/status") > 1
@@ -99,42 +103,43 @@ class ReplayMonitor(Node):
         self._call(Resume, "/rosbag2_player/resume", Resume.Request())
 
     def end(self) -> None:
-        """Wait until the player is gone and no more masks come, and deactivate the node."""
+        """Wait until the player has ended and all masks have arrived, then deactivate the node."""
         played = [f"{PREFIX}{topic}" for topic in self._topics]
         while any(self.count_publishers(topic) for topic in played):
             rclpy.spin_once(self, timeout_sec=0.1)
         self._last_mask_s = time.monotonic()
         self._wait(
             lambda: time.monotonic() - self._last_mask_s > QUIET_S + 3 * self._slowest_s,
-            "masks go on after the end of the bag",
+            "the node did not stop publishing masks after the end of the bag",
             END_S,
         )
-        # Its last act is a report with the final counts, which is recorded too.
+        # Then the node publishes its diagnostics with the final counts, which are recorded too.
         request = ChangeState.Request()
         request.transition.id = Transition.TRANSITION_DEACTIVATE
         self._call(ChangeState, f"{self._segmenter}/change_state", request)
         written_s = time.monotonic() + 1.0
-        self._wait(lambda: time.monotonic() > written_s, "time stands still")
+        while time.monotonic() < written_s:
+            rclpy.spin_once(self, timeout_sec=0.1)
 
     def _wait(
-        self, condition: Callable[[], Any], complaint: str, timeout_s: float = READY_S
+        self, condition: Callable[[], Any], failure: str, timeout_s: float = READY_S
     ) -> None:
         end_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > end_s:
-                raise NotReadyError(f"{complaint} within {timeout_s:.0f} s")
+                raise NotReadyError(f"{failure} within {timeout_s:.0f} s")
             rclpy.spin_once(self, timeout_sec=0.1)
 
-    def _call(self, kind: Any, service: str, request: Any) -> Any:
-        client = self.create_client(kind, service)
-        self._wait(client.service_is_ready, f"no service {service}")
+    def _call(self, service_type: Any, service: str, request: Any) -> Any:
+        client = self.create_client(service_type, service)
+        self._wait(client.service_is_ready, f"service {service} did not become available")
         future = client.call_async(request)
-        self._wait(future.done, f"no answer from {service}")
+        self._wait(future.done, f"{service} did not respond")
         return future.result()
 
 
 def main() -> int:
-    """From start to end; 0 when all went as it should."""
+    """Watch the replay from start to end; 0 on success, else 1."""
     rclpy.init()
     try:
         node = ReplayMonitor()

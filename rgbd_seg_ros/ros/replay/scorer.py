@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Score of a live replay: every mask against the offline replay of the same bag and faults."""
+"""Score of a live replay: compares every mask with the offline replay of the same bag."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import NONE, choose_topics
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.frames import STREAMS, NetworkName
 from rgbd_seg_ros.images import stamp_ns
+from rgbd_seg_ros.inference import Engine, load_engine, run_job
 from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
-from rgbd_seg_ros.replay.runner import Engine, Replay, segment
+from rgbd_seg_ros.replay.runner import Replay
 from rgbd_seg_ros.replay.source import BagSource
 from rgbd_seg_ros.ros.parameters import NodeConfig, updated
 from rgbd_seg_ros.ros.replay.agreement import (
@@ -38,24 +40,25 @@ from rgbd_seg_ros.ros.replay.agreement import (
 )
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, make_plan
 
-#: So many masks are made again at most, spread evenly; the rest is compared by network alone.
-REMADE = 200
+#: Number of masks, evenly spread, that are recomputed and compared byte by byte. Of all others
+#: only the networks are compared.
+MAX_RECOMPUTED = 200
 
 
 @dataclass
 class Recorded:
-    """What the node published."""
+    """The recorded outputs of the node."""
 
-    #: Stamp to network of each mask, by its status.
+    #: Stamp of each mask to its network, from ~/status.
     networks: dict[int, NetworkName] = field(default_factory=dict)
-    #: Stamp to checksum of each mask.
+    #: Stamp of each mask to its checksum.
     masks: dict[int, str] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
-    #: (time on the node's clock, values) of each of its diagnostics while it was active.
+    #: (time on the node's clock, values) of each diagnostics report while the node was active.
     diagnostics: list[tuple[int, dict[str, str]]] = field(default_factory=list)
 
     def history(self, counters: History) -> dict[str, list[tuple[int, int]]]:
-        """The node's counters at each of its diagnostics; those that it does not name are 0."""
+        """The node's counters in each diagnostics report; 0 if the report has no such key."""
         names = {*counters, "engine_errors"}
         for _, values in self.diagnostics:
             names |= {name for name in values if name.startswith(tuple(f"{s}_" for s in STREAMS))}
@@ -67,16 +70,16 @@ class Recorded:
 
     @property
     def last(self) -> dict[str, int]:
-        """The node's final counts."""
+        """The final counts of the node."""
         values = self.diagnostics[-1][1]
         return {name: int(value) for name, value in values.items() if value.isdigit()}
 
 
 def read_recorded(path: Path, node: str) -> Recorded:
-    """Read the outputs of a live replay.
+    """Read the recorded outputs of the node.
 
     Raises:
-        BagError: no bag, or the node was never active.
+        BagError: the path is not a bag, or the node was never active.
     """
     found = Recorded()
     with BagReader(path) as reader:
@@ -97,54 +100,55 @@ def read_recorded(path: Path, node: str) -> Recorded:
                     found.networks[stamp] = values["network"]
                     found.latencies_ms.append(float(values["latency_ms"]))
     if not found.diagnostics:
-        raise BagError(f"{path} has no diagnostics of {node}: it was never active")
+        raise BagError(f"{path} has no diagnostics of {node}: the node was never active")
     return found
 
 
 def checksum(mask: Any) -> str:
-    """Of a mask's bytes."""
+    """SHA-256 of the mask's bytes."""
     return hashlib.sha256(mask.tobytes()).hexdigest()
 
 
-class Decide:
-    """Stands in for an engine: only decisions are wanted of the replay, few masks are made."""
+class NoMasks:
+    """An engine that computes nothing, for a replay of which only the decisions are needed."""
+
+    need_intrinsics: tuple[NetworkName, ...] = ()
+    memory_mb = None
 
     def __init__(self, engine: Engine) -> None:
         self.labels = engine.labels
         self.available = engine.available
+        self.device = engine.device
 
-    def __call__(
-        self, rgb: Any = None, depth: Any = None, intrinsics: Any = None, /, **options: Any
-    ) -> Any:
-        return SimpleNamespace(network=options["network"])
+    def __call__(self, *_: Any, network: NetworkName, **__: Any) -> Any:
+        return SimpleNamespace(network=network)
+
+    def estimate_gravity(self, *_: Any) -> npt.NDArray[np.float32]:
+        """Never called, because ``need_intrinsics`` is empty."""
+        raise NotImplementedError
 
 
 @dataclass
 class Offline:
-    """What the offline replay of the same bag and faults decides, and some of its masks."""
+    """Decisions and counters of the offline replay, and some of its masks."""
 
     decisions: list[Decision] = field(default_factory=list)
     history: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     offered: dict[str, int] = field(default_factory=dict)
-    #: Stamp to checksum.
+    #: Stamp to checksum of the recomputed masks.
     masks: dict[int, str] = field(default_factory=dict)
 
 
-def needs_intrinsics(engine: Engine) -> tuple[NetworkName, ...]:
-    """Networks that read HHA."""
-    return getattr(engine, "need_intrinsics", ())
-
-
 def replay_offline(
-    plan: LiveReplayPlan, core: Core, engine: Engine, remake: dict[int, NetworkName]
+    plan: LiveReplayPlan, core: Core, engine: Engine, recompute: dict[int, NetworkName]
 ) -> Offline:
-    """Replay the bag, and make those masks again that both replays have by the same network.
+    """Replay the bag offline, and recompute masks for which both replays chose the same network.
 
     Args:
-        plan: of the live replay.
-        core: a fresh one, with the node's parameters.
-        engine: with the node's networks.
-        remake: stamp to network of the live masks to make again.
+        plan: plan of the live replay.
+        core: a new core with the node's parameters.
+        engine: the node's networks.
+        recompute: stamp to network of the live masks to recompute.
     """
     found = Offline()
     topics: dict[str, str | None] = {stream: plan.streams.get(stream, NONE) for stream in STREAMS}
@@ -157,65 +161,57 @@ def replay_offline(
                 yield arrival
                 add_to_history(found.history, arrival.receive_ns, counters_of(core))
 
-        replay = Replay(core, Decide(engine))
-        for made in replay.run(counted(BagSource(reader, chosen, schedule, "header"))):
-            job = made.job
+        replay = Replay(core, NoMasks(engine))
+        for result in replay.run(counted(BagSource(reader, chosen, schedule, "header"))):
+            job = result.job
             found.decisions.append(Decision.of(job))
-            if remake.get(job.stamp_ns) == job.network:
-                found.masks[job.stamp_ns] = checksum(segment(engine, job, core.config).labels)
+            if recompute.get(job.stamp_ns) == job.network:
+                found.masks[job.stamp_ns] = checksum(run_job(engine, job, core.config).labels)
     add_to_history(found.history, plan.end_ns, counters_of(core))
     found.offered = {f"{s}_offered": count for s, count in core.counters.offered.items()}
     return found
 
 
-def spread(live: dict[int, NetworkName], engine: Engine) -> dict[int, NetworkName]:
-    """The live masks to make again: evenly spread over each network that depends on one instant.
+def choose_masks(live: dict[int, NetworkName], engine: Engine) -> dict[int, NetworkName]:
+    """Choose live masks to recompute, evenly spread over time for each network.
 
-    Networks that read HHA are left out, as their gravity is smoothed over the masks before.
+    Networks that read HHA are left out, because their gravity is smoothed over earlier masks.
     """
     chosen: dict[int, NetworkName] = {}
     for name in engine.available:
         stamps = sorted(stamp for stamp, network in live.items() if network == name)
-        if name not in needs_intrinsics(engine):
-            step = -(-len(stamps) * len(engine.available) // REMADE) or 1
+        if name not in engine.need_intrinsics:
+            step = -(-len(stamps) * len(engine.available) // MAX_RECOMPUTED) or 1
             chosen |= dict.fromkeys(stamps[::step], name)
     return chosen
-
-
-def load_engine(config: NodeConfig) -> Engine:
-    """The node's own networks, on its device."""
-    from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
-    from rgbd_seg_ros.engine import Segmenter
-
-    return Segmenter(load_bundle(config.bundle or DEFAULT_BUNDLE), config.device, config.backend)
 
 
 def score(
     plan: LiveReplayPlan, recorded: Path, node: str, config: CoreConfig, engine: Engine
 ) -> dict[str, Any]:
-    """Compare, and say what explains each difference.
+    """Compare the live replay with the offline replay.
 
     Args:
-        plan: of the live replay.
+        plan: plan of the live replay.
         recorded: bag of the node's outputs.
-        node: its name.
-        config: the parameters it ran with.
-        engine: with its networks.
+        node: name of the node.
+        config: parameters of the node's core.
+        engine: the node's networks.
     """
     live = read_recorded(recorded, node)
-    core = Core(config, engine.available, needs_intrinsics(engine))
-    offline = replay_offline(plan, core, engine, spread(live.networks, engine))
+    core = Core(config, engine.available, engine.need_intrinsics)
+    offline = replay_offline(plan, core, engine, choose_masks(live.networks, engine))
 
     last = live.last
-    budgets = {f"{s}_pending": last.get(f"{s}_pending", 0) for s in STREAMS}
+    losses = {f"{s}_pending": last.get(f"{s}_pending", 0) for s in STREAMS}
     for stream in STREAMS:
         name = f"{stream}_offered"
-        budgets[f"{stream}_lost"] = max(0, offline.offered[name] - last.get(name, 0))
-    budgets["mask_not_recorded"] = max(0, last["masks"] - len(live.networks))
-    evidence = Evidence(events(offline.history, live.history(offline.history)), dict(budgets))
+        losses[f"{stream}_lost"] = max(0, offline.offered[name] - last.get(name, 0))
+    losses["mask_not_recorded"] = max(0, last["masks"] - len(live.networks))
+    evidence = Evidence(events(offline.history, live.history(offline.history)), dict(losses))
     arrivals = {(s, stamp): t for s, pairs in plan.arrivals.items() for stamp, t in pairs}
     compared = compare(offline.decisions, live.networks, arrivals, evidence)
-    return summary(plan, live, offline, compared, budgets)
+    return summary(plan, live, offline, compared, losses)
 
 
 def summary(
@@ -223,20 +219,20 @@ def summary(
     live: Recorded,
     offline: Offline,
     compared: Agreement,
-    budgets: dict[str, int],
+    losses: dict[str, int],
 ) -> dict[str, Any]:
-    """The score as it is written."""
-    remade = [stamp for stamp in offline.masks if stamp in live.masks]
-    unlike = [stamp for stamp in remade if offline.masks[stamp] != live.masks[stamp]]
-    alone = len(live.masks.keys() ^ live.networks.keys())
+    """The content of the score file."""
+    recomputed = [stamp for stamp in offline.masks if stamp in live.masks]
+    different = [stamp for stamp in recomputed if offline.masks[stamp] != live.masks[stamp]]
+    unmatched = len(live.masks.keys() ^ live.networks.keys())
     failures = compared.failures()
-    if unlike:
+    if different:
         failures.append(
-            f"{len(unlike)} of {len(remade)} masks that were made again from the same inputs have "
-            f"other bytes, the first at {unlike[0]}"
+            f"{len(different)} of {len(recomputed)} masks differ in their bytes when recomputed "
+            f"from the same inputs, the first at stamp {different[0]}"
         )
-    if alone:
-        failures.append(f"{alone} masks were recorded without their status, or the reverse")
+    if unmatched:
+        failures.append(f"{unmatched} masks without status or statuses without mask")
     faults = load_faults(plan.faults).faults if plan.faults else ()
     percentiles = (50, 95, 99)
     latencies = np.percentile(live.latencies_ms or [np.nan], percentiles)
@@ -252,9 +248,9 @@ def summary(
         "differences": [difference.as_json() for difference in compared.differences],
         "causes": compared.causes,
         "unexplained": compared.unexplained,
-        "lost_on_the_way": {s: budgets[f"{s}_lost"] for s in plan.streams},
-        "masks_made_again": len(remade),
-        "masks_unlike": len(unlike),
+        "frames_lost": {s: losses[f"{s}_lost"] for s in plan.streams},
+        "masks_recomputed": len(recomputed),
+        "masks_different": len(different),
         "faults": [
             {"fault": str(fault), "from": fault.from_s, "messages": count}
             for fault, count in zip(faults, plan.hits, strict=True)
@@ -266,22 +262,31 @@ def summary(
 
 
 def main(
-    argv: Sequence[str] | None = None, load: Callable[[NodeConfig], Engine] = load_engine
+    argv: Sequence[str] | None = None,
+    load: Callable[[str, str, str], Engine] = load_engine,
 ) -> int:
-    """Plan a live replay, or score it; 0 when it passes, 1 when not, 2 for bad input."""
+    """Plan or score a live replay.
+
+    Args:
+        argv: command line; None for that of the process.
+        load: loads the engine from bundle, device and backend.
+
+    Returns:
+        0 if the replay passes, 1 if it fails, 2 for bad input.
+    """
     parser = argparse.ArgumentParser(prog="replay_score", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    look = commands.add_parser("plan", help="look through the bag and the faults")
-    look.add_argument("--bag", type=Path, required=True)
-    look.add_argument("--faults", default="")
-    run = commands.add_parser("score", help="compare a recording of the node's outputs")
-    run.add_argument("--plan", type=Path, required=True)
-    run.add_argument("--recorded", type=Path, required=True)
-    run.add_argument("--parameters", type=Path, required=True)
-    run.add_argument("--node", default="/segmenter")
-    for command in (look, run):
+    planning = commands.add_parser("plan", help="read the bag and the fault schedule")
+    planning.add_argument("--bag", type=Path, required=True)
+    planning.add_argument("--faults", default="")
+    scoring = commands.add_parser("score", help="compare the recorded outputs of the node")
+    scoring.add_argument("--plan", type=Path, required=True)
+    scoring.add_argument("--recorded", type=Path, required=True)
+    scoring.add_argument("--parameters", type=Path, required=True)
+    scoring.add_argument("--node", default="/segmenter")
+    for command in (planning, scoring):
         command.add_argument("--out", type=Path, required=True)
-    args, _ = parser.parse_known_args(argv)  # launch adds --ros-args
+    args, _ = parser.parse_known_args(argv)  # the launch file adds --ros-args
     try:
         if args.command == "plan":
             plan = make_plan(args.bag, args.faults)
@@ -289,7 +294,8 @@ def main(
             plan.save(args.out)
             return 0
         parameters = json.loads(args.parameters.read_text())
-        engine = load(updated(NodeConfig(), parameters))
+        node = updated(NodeConfig(), parameters)
+        engine = load(node.bundle, node.device, node.backend)
         config = updated(CoreConfig(), parameters)
         result = score(LiveReplayPlan.load(args.plan), args.recorded, args.node, config, engine)
         args.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A live replay passes only if every stamp agrees or a counter of its own explains why not."""
+"""A live replay passes only if counters explain every difference from the offline replay."""
 
 from __future__ import annotations
 
@@ -39,60 +39,60 @@ OFFLINE = [decision(i) for i in range(COUNT)]
 
 
 def live_without(*left_out: int) -> dict[int, Any]:
-    """The offline replay's masks but for some."""
+    """The masks of the offline replay except some."""
     return {d.stamp_ns: d.network for i, d in enumerate(OFFLINE) if i not in left_out}
 
 
 def at(counter: str, i: int, live: bool = True) -> Event:
-    """A counter that goes on while frame ``i`` is decided."""
+    """A counter that is incremented while frame ``i`` is decided."""
     return Event(counter, live, rgb_stamp(i), rgb_stamp(i) + 100 * MS)
 
 
-def judged(live: dict[int, Any], found: Iterable[Event] = (), **budgets: int) -> Agreement:
-    return compare(OFFLINE, live, ARRIVALS, Evidence(list(found), budgets))
+def compared(live: dict[int, Any], found: Iterable[Event] = (), **losses: int) -> Agreement:
+    return compare(OFFLINE, live, ARRIVALS, Evidence(list(found), losses))
 
 
 def test_equal_replays_pass() -> None:
-    result = judged(live_without())
+    result = compared(live_without())
     assert (result.agreement, result.coverage, result.unexplained) == (1, 1, 0)
     assert not result.failures()
 
 
-def test_a_missing_mask_needs_a_counter_of_each_of_its_frames() -> None:
+def test_a_missing_mask_needs_a_counter_for_each_of_its_frames() -> None:
     live, both = live_without(50), [at("rgb_superseded", 50), at("depth_superseded", 50)]
-    assert judged(live, both).causes == {"rgb_superseded": 1, "depth_superseded": 1}
-    assert not judged(live, both).failures()
+    assert compared(live, both).causes == {"rgb_superseded": 1, "depth_superseded": 1}
+    assert not compared(live, both).failures()
     for one in both:
-        assert judged(live, [one]).unexplained == 1
-    assert any("no counter" in line for line in judged(live).failures())
+        assert compared(live, [one]).unexplained == 1
+    assert any("no known cause" in line for line in compared(live).failures())
 
 
-def test_a_counter_explains_only_what_happened_near_it() -> None:
+def test_a_counter_explains_only_differences_near_it() -> None:
     far = [at("rgb_superseded", 150), at("depth_superseded", 150)]
-    assert judged(live_without(50), far).unexplained == 1
+    assert compared(live_without(50), far).unexplained == 1
 
 
 def test_a_counter_explains_only_one_difference() -> None:
     once = [at("rgb_superseded", 50), at("depth_superseded", 50)]
-    result = judged(live_without(50, 51), once)
+    result = compared(live_without(50, 51), once)
     assert [bool(d.causes) for d in result.differences] == [True, False]
-    assert not judged(live_without(50, 51), [*once, *once]).unexplained
+    assert not compared(live_without(50, 51), [*once, *once]).unexplained
 
 
-def test_each_difference_takes_the_counter_of_its_own_time() -> None:
-    """An instant that was split and then superseded leaves its depth late, and no more."""
+def test_each_difference_takes_the_event_of_its_own_time() -> None:
+    """Of a pair that was split and then superseded, only the depth frame is late."""
     found = [at("rgb_superseded", i) for i in (50, 52, 54)]
     found += [at("depth_superseded", 50), at("depth_late", 52), at("depth_superseded", 54)]
-    result = judged(live_without(50, 52, 54), found)
+    result = compared(live_without(50, 52, 54), found)
     assert [d.causes[0] for d in result.differences] == [
         "depth_superseded", "depth_late", "depth_superseded",
     ]  # fmt: skip
 
 
-def test_masks_missing_beyond_the_floor_fail_though_explained() -> None:
+def test_too_many_missing_masks_fail_although_explained() -> None:
     left_out = range(100, 110)
     found = [at(f"{stream}_superseded", i) for i in left_out for stream in ("rgb", "depth")]
-    result = judged(live_without(*left_out), found)
+    result = compared(live_without(*left_out), found)
     assert result.unexplained == 0
     assert result.coverage == pytest.approx(0.95)
     (line,) = result.failures()
@@ -101,32 +101,32 @@ def test_masks_missing_beyond_the_floor_fail_though_explained() -> None:
     assert "rate:=" in line
 
 
-def test_masks_by_another_network_beyond_the_floor_fail_though_explained() -> None:
+def test_too_many_masks_by_another_network_fail_although_explained() -> None:
     live = live_without() | {rgb_stamp(i): "rgb" for i in range(100, 110)}
-    result = judged(live, [at("depth_late", i) for i in range(100, 110)])
+    result = compared(live, [at("depth_late", i) for i in range(100, 110)])
     assert (result.coverage, result.agreement, result.unexplained) == (1, 0.95, 0)
     (line,) = result.failures()
     assert "depth_late 10" in line
 
 
-def test_another_network_is_explained_by_the_partners_fate_alone() -> None:
+def test_another_network_is_explained_only_by_the_partner_frame() -> None:
     live = live_without() | {rgb_stamp(50): "rgb"}
-    assert judged(live, [at("depth_late", 50)]).causes == {"depth_late": 1}
-    assert judged(live, [at("partner_missed", 50)]).causes == {"partner_missed": 1}
-    assert judged(live, depth_lost=1).causes == {"depth_lost": 1}
-    assert judged(live, [at("rgb_late", 50)], rgb_lost=1).unexplained == 1
+    assert compared(live, [at("depth_late", 50)]).causes == {"depth_late": 1}
+    assert compared(live, [at("partner_missed", 50)]).causes == {"partner_missed": 1}
+    assert compared(live, depth_lost=1).causes == {"depth_lost": 1}
+    assert compared(live, [at("rgb_late", 50)], rgb_lost=1).unexplained == 1
 
 
-def test_a_stamp_that_only_the_live_replay_has_counts_too() -> None:
-    """Color is lost, so depth serves alone, under its own stamp: two stamps of one instant."""
+def test_a_stamp_that_only_the_live_replay_has_is_a_difference() -> None:
+    """Color is lost, so the pair has a mask from depth with the stamp of depth."""
     live = live_without(50) | {depth_stamp(50): "depth"}
-    assert judged(live).unexplained == 2
-    result = judged(live, rgb_lost=1)
+    assert compared(live).unexplained == 2
+    result = compared(live, rgb_lost=1)
     assert [d.causes for d in result.differences] == [("rgb_lost",)] * 2
     assert not result.failures()
 
 
-def test_a_mask_of_frames_that_offline_has_no_use_for_needs_a_reason() -> None:
+def test_a_mask_from_frames_that_were_unused_offline_needs_a_cause() -> None:
     offline = [d for i, d in enumerate(OFFLINE) if i != 50]
     found = [at("rgb_recovering", 50, live=False), at("depth_recovering", 50, live=False)]
     live = live_without()
@@ -134,17 +134,17 @@ def test_a_mask_of_frames_that_offline_has_no_use_for_needs_a_reason() -> None:
     assert compare(offline, live, ARRIVALS, Evidence(found)).unexplained == 0
 
 
-def test_losses_are_used_up() -> None:
+def test_each_loss_explains_one_difference() -> None:
     live = live_without() | {rgb_stamp(i): "rgb" for i in (50, 90)}
-    assert judged(live, depth_lost=1).unexplained == 1
-    assert judged(live, depth_lost=1, depth_pending=1).unexplained == 0
+    assert compared(live, depth_lost=1).unexplained == 1
+    assert compared(live, depth_lost=1, depth_pending=1).unexplained == 0
 
 
-def test_a_mask_that_was_made_but_not_recorded() -> None:
-    assert judged(live_without(50), mask_not_recorded=1).causes == {"mask_not_recorded": 1}
+def test_a_mask_that_was_not_recorded() -> None:
+    assert compared(live_without(50), mask_not_recorded=1).causes == {"mask_not_recorded": 1}
 
 
-def test_raw_depth_is_told_from_registered_depth_by_its_stamp() -> None:
+def test_raw_depth_is_distinguished_from_aligned_depth_by_its_stamp() -> None:
     raw = Decision("depth", 5 * MS, frozenset({("depth_raw", 5 * MS)}))
     arrivals = {("depth_raw", 5 * MS): 6 * MS}
     assert compare([raw], {5 * MS: "depth"}, arrivals, Evidence([])).agreement == 1
@@ -157,47 +157,47 @@ def test_nothing_to_compare_fails() -> None:
 
 # --- Counters ---------------------------------------------------------------------------------
 
-LOOKS = range(0, 20_000, 100)
+SAMPLES_MS = range(0, 20_000, 100)
 
 
 def counted(times_ms: Iterable[int]) -> list[tuple[int, int]]:
-    """A counter's steps: one at each time."""
+    """A counter that is incremented at each of these times."""
     return [(t * MS, i + 1) for i, t in enumerate(sorted(times_ms))]
 
 
-def looked_at(times_ms: Iterable[int]) -> list[tuple[int, int]]:
-    """The same counter as seen ten times a second."""
+def sampled(times_ms: Iterable[int]) -> list[tuple[int, int]]:
+    """The same counter, sampled ten times per second."""
     times = list(times_ms)
-    return [(t * MS, sum(at <= t for at in times)) for t in LOOKS]
+    return [(t * MS, sum(at <= t for at in times)) for t in SAMPLES_MS]
 
 
 BURST = range(5000, 6000, 80)
 
 
 @pytest.mark.parametrize("delay_ms", [-40, 0, 60, 250])
-def test_the_same_counts_a_little_later_are_no_event(delay_ms: int) -> None:
-    live = {"rgb_recovering": looked_at(t + delay_ms for t in BURST)}
+def test_a_small_delay_is_not_an_event(delay_ms: int) -> None:
+    live = {"rgb_recovering": sampled(t + delay_ms for t in BURST)}
     assert events({"rgb_recovering": counted(BURST)}, live) == []
 
 
 @pytest.mark.parametrize("more", [1, 2])
-def test_one_more_than_offline_is_an_event_when_it_happens(more: int) -> None:
+def test_more_increments_than_offline_are_events_at_their_times(more: int) -> None:
     extra = [6040 + 80 * i for i in range(more)]
-    live = {"rgb_recovering": looked_at([*BURST, *extra])}
+    live = {"rgb_recovering": sampled([*BURST, *extra])}
     found = events({"rgb_recovering": counted(BURST)}, live)
     assert [(e.counter, e.live) for e in found] == [("rgb_recovering", True)] * more
     assert all(extra[0] * MS <= e.to_ns <= (extra[-1] + 400) * MS for e in found)
 
 
-def test_one_less_than_offline_is_an_event() -> None:
-    live = {"rgb_recovering": looked_at(list(BURST)[:-1])}
+def test_one_increment_less_than_offline_is_an_event() -> None:
+    live = {"rgb_recovering": sampled(list(BURST)[:-1])}
     (event,) = events({"rgb_recovering": counted(BURST)}, live)
     assert not event.live
     assert event.from_ns <= BURST[-1] * MS <= event.to_ns
 
 
-def test_surpluses_are_told_apart() -> None:
+def test_separate_increments_are_separate_events() -> None:
     late = [2000, 9000, 15000]
-    found = events({}, {"depth_late": looked_at(late)})
+    found = events({}, {"depth_late": sampled(late)})
     assert [e.to_ns // MS for e in found] == late
     assert all(e.live for e in found)

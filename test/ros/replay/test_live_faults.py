@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sensors that fail while the node runs: modes, reasons, and no mask stale, doubled or missing."""
+"""Sensor failures while the node runs: modes, reasons, and no stale or missing masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def last(rig: Any, key: str) -> str:
 def test_both_streams_are_fused(rig: Any) -> None:
     rig.until(lambda: len(rig.masks) > 20)
     rig.check_masks()
-    # Not the newest: on busy cores a stream may have been silent for a moment.
+    # Not the newest mask: on busy cores a stream may have been silent for a moment.
     fused = max(i for i, s in enumerate(rig.statuses) if s["network"] == "rgbd")
     status, mask = rig.statuses[fused], rig.masks[fused]
     assert (status["mode"], status["network"]) == ("RGBD", "rgbd")
@@ -66,7 +66,7 @@ def test_a_stream_freezes(rig: Any, stream: str, mode: str) -> None:
     rig.check_masks()
 
 
-def test_depth_in_meters_turns_to_nan(make_rig: Callable[..., Any]) -> None:
+def test_depth_in_meters_becomes_nan(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     rig.depth = rig.meters_message
     rig.activate()
@@ -140,7 +140,7 @@ def test_publishers_restart_with_another_size(rig: Any) -> None:
     assert set(sizes[change:]) == {(60, 80)}
 
 
-def test_color_driver_dies_and_raw_depth_takes_over(rig: Any) -> None:
+def test_raw_depth_is_used_when_the_color_driver_dies(rig: Any) -> None:
     rig.advertise("depth_raw")
     rig.sent["depth_raw"], rig.good["depth_raw"] = {}, True
 
@@ -177,7 +177,7 @@ def test_the_clock_jumps_back(make_rig: Callable[..., Any]) -> None:
         clock.publish(message)
 
     rig.listener.create_timer(0.005, tick, clock=steady)
-    # The camera's own timer follows its clock, and would wait for it to catch up after the jump.
+    # With the simulated clock, the timer would not fire until the clock caught up after the jump.
     rig.timer.cancel()
     rig.timer = rig.camera.create_timer(1 / 30, rig.publish, clock=steady)
     rig.activate()
@@ -190,11 +190,13 @@ def test_the_clock_jumps_back(make_rig: Callable[..., Any]) -> None:
     jump = next(i for i, s in enumerate(rig.statuses) if s["stamp"] < before - 400 * 10**9)
     stamps = [s["stamp"] for s in rig.statuses]
     assert stamps[:jump] == sorted(set(stamps[:jump]))
-    assert stamps[jump:] == sorted(set(stamps[jump:])), "a mask from before the jump came after it"
+    assert stamps[jump:] == sorted(set(stamps[jump:])), (
+        "a mask from before the jump arrived after it"
+    )
     rig.until(lambda: any("clock jumped" in line for line in rig.logs))
 
 
-def test_the_engine_fails_once_and_goes_on(rig: Any) -> None:
+def test_the_node_continues_after_an_engine_failure(rig: Any) -> None:
     rig.engine.failures.append(RuntimeError("out of memory"))
     rig.until(lambda: not rig.engine.failures)
     count = len(rig.masks)
@@ -203,7 +205,7 @@ def test_the_engine_fails_once_and_goes_on(rig: Any) -> None:
     rig.until(lambda: any(s.level == b"\x02" for s in rig.diagnostics))
 
 
-def test_a_busy_engine_delays_masks_but_not_decisions(rig: Any) -> None:
+def test_a_busy_engine_delays_masks_but_not_mode_changes(rig: Any) -> None:
     rig.engine.may_finish.clear()
     calls = len(rig.engine.calls)
     rig.until(lambda: len(rig.engine.calls) > calls)
@@ -213,12 +215,12 @@ def test_a_busy_engine_delays_masks_but_not_decisions(rig: Any) -> None:
     rig.check_masks()
 
 
-def test_a_slow_mask_tells_its_whole_latency(rig: Any) -> None:
+def test_a_slow_mask_reports_its_full_latency(rig: Any) -> None:
     rig.engine.may_finish.clear()
     calls, masks = len(rig.engine.calls), len(rig.statuses)
     rig.until(lambda: len(rig.engine.calls) > calls)
     begin_s = time.monotonic()
-    # By then the arrivals of that mask's own frames are no longer remembered.
+    # By then the arrival times of this mask's frames have been forgotten.
     sent = rig.count + REMEMBERED
     rig.until(lambda: rig.count > sent)
     held_ms = (time.monotonic() - begin_s) * 1e3

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A bag is looked through before it is played live, and refused where that could not work."""
+"""Plans of live replays, and the bags that cannot be replayed live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def faults(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_plan_survives_its_file(recording: Path, tmp_path: Path) -> None:
+def test_a_plan_can_be_saved_and_loaded(recording: Path, tmp_path: Path) -> None:
     plan = make_plan(recording, faults(tmp_path, "- {stream: depth, fault: drop, from: 1}"))
     plan.save(tmp_path / "plan.json")
     assert LiveReplayPlan.load(tmp_path / "plan.json") == plan
@@ -30,7 +30,7 @@ def test_a_plan_survives_its_file(recording: Path, tmp_path: Path) -> None:
     assert set(plan.inputs) == {"rgb/image_raw", "depth/image_raw", "rgb/camera_info"}
 
 
-def test_every_message_is_known_by_stamp_and_receive_time(recording: Path) -> None:
+def test_receive_times_are_found_by_stamp(recording: Path) -> None:
     plan = make_plan(recording)
     assert [len(pairs) for pairs in plan.arrivals.values()] == [40, 40]
     (stamp, receive_ns), *_ = plan.arrivals["depth"]
@@ -41,16 +41,16 @@ def test_every_message_is_known_by_stamp_and_receive_time(recording: Path) -> No
     assert times.take("rgb", stamp + 1) is None
 
 
-def test_messages_of_one_stamp_come_in_their_order(recording: Path) -> None:
+def test_messages_with_equal_stamps_keep_their_order(recording: Path) -> None:
     plan = make_plan(recording)
     plan.arrivals["rgb"] = [(7, 10), (7, 20)]
     times = ReceiveTimes(plan)
     assert [times.take("rgb", 7) for _ in range(3)] == [10, 20, None]
 
 
-def test_hits_are_counted_entry_by_entry(recording: Path, tmp_path: Path) -> None:
+def test_hits_are_counted_for_each_fault(recording: Path, tmp_path: Path) -> None:
     text = "- {stream: depth, fault: drop, from: 1.0, to: 2.0}\n- {fault: color_driver, from: 30}"
-    # Depth comes 3 ms after color, which begins the bag: from 1.003 to 1.903 s.
+    # The bag starts with color, and depth follows 3 ms later: from 1.003 to 1.903 s.
     assert make_plan(recording, faults(tmp_path, text)).hits == [10, 0]
 
 
@@ -62,16 +62,18 @@ def test_hits_are_counted_entry_by_entry(recording: Path, tmp_path: Path) -> Non
         "- {stream: rgb, fault: black, from: 1.01, to: 1.02}",
     ],
 )
-def test_faults_that_never_fire_are_refused(recording: Path, tmp_path: Path, text: str) -> None:
+def test_faults_that_affect_no_message_are_refused(
+    recording: Path, tmp_path: Path, text: str
+) -> None:
     path = faults(tmp_path, text)
-    with pytest.raises(FaultError, match="no fault ever fires") as caught:
+    with pytest.raises(FaultError, match="no fault affects a message") as caught:
         make_plan(recording, path)
     assert path in str(caught.value)
     assert str(recording) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_bag_that_only_receive_times_fit_is_refused(
+def test_a_bag_that_needs_receive_stamps_is_refused(
     write_recording: Callable[..., Path], tmp_path: Path
 ) -> None:
     bag = write_recording(tmp_path / "old", count=5, header_offset_ms=-100_000)

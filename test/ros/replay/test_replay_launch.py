@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""replay.launch.py: the live node decides as the offline replay does, and makes the same masks."""
+"""replay.launch.py: the live node makes the same decisions and masks as the offline replay."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from launch import LaunchContext
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Defect, Frame
 from rgbd_seg_ros.images import stamp_ns, to_frame
-from rgbd_seg_ros.ros.replay.fault_republisher import changed
+from rgbd_seg_ros.ros.replay.fault_republisher import with_fault
 
 pytestmark = pytest.mark.ros
 
-# No whole number of frames fills a hold of 1 s: which frame is the first one after must not hang
-# on a millisecond.
+# At 12.5 Hz, a hold of 1 s is not a whole number of frame periods, so a millisecond of jitter does
+# not decide which frame is the first one after the hold.
 FAULTS = """
 - {stream: depth, fault: drop, from: 2.0, to: 3.0}
 - {stream: rgb, fault: drop, from: 5.0, to: 6.0}
@@ -52,7 +52,7 @@ ROBOT = "bags/realsense_robot_unaligned"
 
 @dataclass(frozen=True)
 class Result:
-    """One `ros2 launch`."""
+    """Result of one `ros2 launch`."""
 
     code: int
     output: str
@@ -65,7 +65,7 @@ class Result:
 
 @contextmanager
 def started(*command: object) -> Iterator[subprocess.Popen[str]]:
-    """A command and all that it starts, which is gone at the end."""
+    """Start a command; at the end, kill it and all processes that it started."""
     process = subprocess.Popen(
         [str(word) for word in command],
         stdout=subprocess.PIPE,
@@ -82,7 +82,7 @@ def started(*command: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def launch(out: Path, **arguments: object) -> Result:
-    """Run replay.launch.py to its end."""
+    """Run replay.launch.py until it ends."""
     words = [f"{name}:={value}" for name, value in {"out": out, **arguments}.items()]
     with started("ros2", "launch", "rgbd_seg_ros", "replay.launch.py", *words) as process:
         output, _ = process.communicate(timeout=400)
@@ -90,25 +90,25 @@ def launch(out: Path, **arguments: object) -> Result:
 
 
 def replay(folder: Path, speeds: tuple[float, ...], **arguments: object) -> Result:
-    """A live replay; once more and slower where all that went wrong is that the node was late.
+    """Run a live replay; repeat it at a lower rate if its only fault is that the node was late.
 
-    A machine that is busy with other things may be too slow for the first speed.
+    A busy machine may be too slow for the first rate.
     """
     for speed in speeds:
         result = launch(folder / str(speed), rate=speed, **arguments)
         score = result.score if (result.out / "score.json").exists() else {}
         busy = score and not score["passed"] and score["causes"]
-        if not busy or score["unexplained"] or score["masks_unlike"]:
+        if not busy or score["unexplained"] or score["masks_different"]:
             break
     return result
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Registered color and depth of a camera that sees noise. Depth arrives first by 20 ms.
+    """Aligned color and depth images of noise. Depth arrives 20 ms before color.
 
-    Where color had to wait for depth, each hiccup of a busy test machine beyond the learned wait
-    would be a mask by color alone: right for a robot, but no two runs would be alike.
+    If color had to wait for depth, each delay of a busy test machine beyond the learned wait would
+    cause a mask from color alone: correct on a robot, but different in every run.
     """
     path = tmp_path_factory.mktemp("bags") / "noise"
     rng = np.random.default_rng(0)
@@ -125,14 +125,14 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def replayed(bag: Path, bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """One live replay with two faults."""
+    """A live replay with two faults."""
     folder = tmp_path_factory.mktemp("out")
     faults = folder / "faults.yaml"
     faults.write_text(FAULTS)
     return replay(folder, (1.0, 0.2), bag=bag, faults=faults, bundle=bundle_dir)
 
 
-def test_live_and_offline_decide_alike(replayed: Result) -> None:
+def test_live_and_offline_replay_agree(replayed: Result) -> None:
     assert replayed.code == 0, replayed.output
     score = replayed.score
     assert score["agreement"] >= 0.99
@@ -142,10 +142,10 @@ def test_live_and_offline_decide_alike(replayed: Result) -> None:
     assert [fault["messages"] for fault in score["faults"]] == [13, 12]
 
 
-def test_the_same_inputs_give_the_same_mask_bytes(replayed: Result) -> None:
+def test_equal_inputs_give_equal_mask_bytes(replayed: Result) -> None:
     score = replayed.score
-    assert score["masks_made_again"] >= 0.99 * score["masks"]
-    assert score["masks_unlike"] == 0
+    assert score["masks_recomputed"] >= 0.99 * score["masks"]
+    assert score["masks_different"] == 0
 
 
 def test_the_recording_opens_in_ros(replayed: Result) -> None:
@@ -175,13 +175,13 @@ def test_real_recordings_agree(
     assert result.code == 0, result.output
     assert sorted((recordings / name).iterdir()) == before
     assert result.score["networks"] == networks
-    assert result.score["masks_unlike"] == 0
+    assert result.score["masks_different"] == 0
 
 
-def test_a_plain_node_hears_the_real_recordings(
+def test_real_recordings_with_ros2_bag_play(
     ros_context: None, recordings: Path, bundle_dir: Path, tmp_path: Path
 ) -> None:
-    """`ros2 bag play` into a node as a user starts it; the clock jumps back between the two."""
+    """Play two bags to a launched node as a user does; the clock jumps back between them."""
     masks: list[int] = []
     modes: list[str] = []
     node = Node("listener")
@@ -199,7 +199,7 @@ def test_a_plain_node_hears_the_real_recordings(
     with started("ros2", "launch", "rgbd_seg_ros", "seg.launch.py", *arguments) as launched:
         until(lambda: node.count_publishers("/segmenter/mask"), step, 120)
         for name, mode in ((BOXES, "RGBD"), (ROBOT, "RGB_ONLY")):
-            # A copy: rosbag2 unpacks a compressed file beside it.
+            # A copy, because rosbag2 decompresses files in place.
             bag = shutil.copytree(
                 recordings / name, tmp_path / Path(name).name, copy_function=shutil.copyfile
             )
@@ -220,11 +220,11 @@ def test_a_plain_node_hears_the_real_recordings(
     assert launched.returncode == 0, output
 
 
-# --- What cannot be replayed --------------------------------------------------------------------
+# --- Refused arguments and failures -------------------------------------------------------------
 
 
 def refused(tmp_path: Path, **arguments: object) -> str:
-    """The error with which the launch file refuses its arguments, before anything is started."""
+    """The error of the launch file for these arguments, before anything is started."""
     share = get_package_share_directory("rgbd_seg_ros")
     described = get_launch_description_from_python_launch_file(f"{share}/launch/replay.launch.py")
     *declared, run = described.entities
@@ -258,22 +258,22 @@ def test_wrong_arguments_are_one_line_at_once(
     assert all(word in line for word in words)
 
 
-def test_faults_that_never_fire_are_refused(bag: Path, tmp_path: Path) -> None:
+def test_faults_that_affect_no_message_are_refused(bag: Path, tmp_path: Path) -> None:
     faults = tmp_path / "late.yaml"
     faults.write_text("- {stream: depth, fault: drop, from: 60.0, to: 61.0}")
     line = refused(tmp_path, bag=bag, faults=faults)
-    assert "no fault ever fires" in line
+    assert "no fault affects a message" in line
     assert str(bag) in line
 
 
-def test_a_recording_that_is_there_is_not_replaced(bag: Path, tmp_path: Path) -> None:
+def test_an_existing_recording_is_not_replaced(bag: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "recorded").mkdir(parents=True)
-    assert "holds a recording already" in refused(tmp_path, bag=bag)
+    assert "already contains a recording" in refused(tmp_path, bag=bag)
 
 
 @pytest.fixture
 def launch_file() -> Any:
-    """The launch file as a module."""
+    """The imported launch file."""
     share = get_package_share_directory("rgbd_seg_ros")
     path = f"{share}/launch/replay.launch.py"
     spec = importlib.util.spec_from_file_location("replay_launch", path)
@@ -285,16 +285,16 @@ def launch_file() -> Any:
 
 
 def ended(action: object, name: str, code: int) -> SimpleNamespace:
-    """The event of a process's end."""
+    """The event that a process ended."""
     return SimpleNamespace(action=action, process_name=name, returncode=code)
 
 
-def test_whatever_ends_when_it_should_not_ends_the_launch(launch_file: Any) -> None:
+def test_an_unexpected_end_of_a_process_ends_the_launch(launch_file: Any) -> None:
     follow, running = launch_file.follow, SimpleNamespace(is_shutdown=False)
-    stages = {"player": (["next"], "the bag could not be played", (0,))}
+    stages = {"player": (["next"], "playing the bag failed", (0,))}
     assert follow(ended("player", "player-1", 0), running, stages) == ["next"]
     for event, words in (
-        (ended("player", "player-1", 1), "could not be played"),
+        (ended("player", "player-1", 1), "playing the bag failed"),
         (ended("node", "segmenter-2", -9), "segmenter-2 ended with exit code -9"),
         (ended("node", "segmenter-2", 0), "segmenter-2 ended with exit code 0"),
     ):
@@ -310,7 +310,7 @@ def test_an_interrupted_replay_does_not_pass(launch_file: Any) -> None:
         launch_file.interrupted(SimpleNamespace(due_to_sigint=True), None)
 
 
-def test_a_compressed_bag_is_unpacked_elsewhere(launch_file: Any, tmp_path: Path) -> None:
+def test_a_compressed_bag_is_decompressed_elsewhere(launch_file: Any, tmp_path: Path) -> None:
     bag, out = tmp_path / "bag", tmp_path / "out"
     bag.mkdir()
     out.mkdir()
@@ -322,7 +322,7 @@ def test_a_compressed_bag_is_unpacked_elsewhere(launch_file: Any, tmp_path: Path
     assert {path.resolve() for path in links.iterdir()} == set(bag.iterdir())
 
 
-def test_a_bag_that_is_not_there_ends_the_launch_with_1(tmp_path: Path) -> None:
+def test_a_missing_bag_ends_the_launch_with_1(tmp_path: Path) -> None:
     result = launch(tmp_path / "out", bag=tmp_path / "none")
     assert result.code == 1
     assert f"{tmp_path}/none" in result.output
@@ -360,33 +360,33 @@ def test_a_republisher_that_dies_ends_the_launch_with_1(
     assert "fault_republisher" in line
 
 
-# --- The republisher's messages -----------------------------------------------------------------
+# --- Messages of the republisher ----------------------------------------------------------------
 
 
-def picture() -> Image:
+def color_image() -> Image:
     rgb = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     message = Image(height=4, width=6, encoding="bgr8", step=18)
     message.data.frombytes(rgb.tobytes())
     return message
 
 
-def test_an_untouched_message_goes_on_as_it_is() -> None:
-    message = picture()
+def test_an_unaffected_message_is_passed_on_unchanged() -> None:
+    message = color_image()
     frame = to_frame(message, "rgb")
-    assert changed(message, frame, frame) is message
+    assert with_fault(message, frame, frame) is message
 
 
-def test_a_defect_is_a_message_the_node_refuses() -> None:
-    message = picture()
-    after = changed(message, to_frame(message, "rgb"), Defect("malformed", "cut off"))
+def test_a_defect_becomes_an_unusable_message() -> None:
+    message = color_image()
+    after = with_fault(message, to_frame(message, "rgb"), Defect("malformed", "cut off"))
     assert isinstance(to_frame(after, "rgb"), Defect)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_changed_pixels_arrive_as_the_fault_made_them(dtype: type) -> None:
+def test_modified_pixels_are_published(dtype: type) -> None:
     shape = (4, 6, 3) if dtype is np.uint8 else (4, 6)
     frame = Frame(np.full(shape, 7, dtype), 5_000_000_007, "cam", "x")
-    after = changed(picture(), SimpleNamespace(), frame)  # type: ignore[arg-type]
+    after = with_fault(color_image(), SimpleNamespace(), frame)  # type: ignore[arg-type]
     seen = to_frame(after, "rgb" if dtype is np.uint8 else "depth")
     assert isinstance(seen, Frame)
     assert np.array_equal(seen.array, frame.array)

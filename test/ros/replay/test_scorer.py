@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The score of a live replay, on recordings as a node would have made them; needs no ROS."""
+"""The score of a live replay, with recordings written without ROS."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rigs.engines import FakeEngine
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.labels import INDOOR16
 from rgbd_seg_ros.replay.faults import load_faults
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.source import BagSource
@@ -33,7 +33,7 @@ FAULTS = "- {stream: depth, fault: drop, from: 1.55, to: 2.25}"
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> LiveReplayPlan:
-    """Four seconds at 10 Hz, without depth for a while."""
+    """Plan of a bag of four seconds at 10 Hz in which depth drops."""
     folder = tmp_path_factory.mktemp("bag")
     rng = np.random.default_rng(0)
     with BagWriter(folder / "noise") as writer:
@@ -48,31 +48,33 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> LiveReplayPlan:
 
 
 @dataclass
-class Node:
-    """What a node that decides as the offline replay does would publish, to be spoilt."""
+class NodeOutputs:
+    """What a node that decides like the offline replay publishes; tests modify it."""
 
     masks: list[ReplayResult]
-    #: (time, counters) ten times a second.
-    looks: list[tuple[int, dict[str, int]]]
-    left_out: set[int] = field(default_factory=set)
-    #: Added to the counters from a time on: (time, name, number).
-    more: list[tuple[int, str, int]] = field(default_factory=list)
-    spoilt: set[int] = field(default_factory=set)
+    #: (time, counters) ten times per second.
+    reports: list[tuple[int, dict[str, int]]]
+    #: Indices of masks that are not published.
+    missing: set[int] = field(default_factory=set)
+    #: Increments of counters: (time, name, number).
+    increments: list[tuple[int, str, int]] = field(default_factory=list)
+    #: Indices of masks with one changed pixel.
+    changed: set[int] = field(default_factory=set)
 
     def record(self, path: Path) -> Path:
-        """Write the recording."""
+        """Write a recording of the outputs."""
         with BagWriter(path) as writer:
             for i, made in enumerate(self.masks):
-                if i not in self.left_out:
-                    self._write(writer, made, spoilt=i in self.spoilt)
-            for t_ns, counters in self.looks:
+                if i not in self.missing:
+                    self._write(writer, made, changed=i in self.changed)
+            for t_ns, counters in self.reports:
                 values = dict(counters)
-                for from_ns, name, number in self.more:
+                for from_ns, name, number in self.increments:
                     values[name] = values.get(name, 0) + number * (t_ns >= from_ns)
                 values["masks"] = sum(
                     made.ready_ns <= t_ns
                     for i, made in enumerate(self.masks)
-                    if i not in self.left_out
+                    if i not in self.missing
                 )
                 entries = {name: str(value) for name, value in values.items()}
                 writer.diagnostics(
@@ -82,9 +84,9 @@ class Node:
         return path
 
     @staticmethod
-    def _write(writer: BagWriter, made: ReplayResult, *, spoilt: bool) -> None:
+    def _write(writer: BagWriter, made: ReplayResult, *, changed: bool) -> None:
         job, labels = made.job, made.result.labels.copy()
-        labels[0, 0] ^= spoilt
+        labels[0, 0] ^= changed
         writer.image("/segmenter/mask", made.ready_ns, labels, job.stamp_ns, job.frame_id)
         values = {"network": job.network, "latency_ms": "3.5"}
         writer.diagnostics(
@@ -93,13 +95,10 @@ class Node:
         )  # fmt: skip
 
 
-class PixelEngine:
-    """Masks that depend on every pixel of what goes in, at no cost."""
+class PixelEngine(FakeEngine):
+    """An engine whose masks depend on every pixel of its inputs."""
 
-    labels = INDOOR16
-    available = ("rgbd", "rgb", "depth")
-
-    def __call__(self, rgb: Any, depth: Any, _: Any, /, *, size: Any, network: str) -> Any:
+    def __call__(self, rgb: Any, depth: Any, *_: Any, size: Any, network: str) -> Any:
         labels = np.zeros(size, np.uint16)
         if network != "depth":
             labels += rgb.sum(-1, dtype=np.uint16)
@@ -109,101 +108,99 @@ class PixelEngine:
 
 
 @pytest.fixture(scope="module")
-def perfect(plan: LiveReplayPlan) -> Callable[[], Node]:
-    """Makes nodes that agree with the offline replay in everything."""
+def perfect(plan: LiveReplayPlan) -> Callable[[], NodeOutputs]:
+    """Create outputs that agree with the offline replay in everything."""
     engine = PixelEngine()
     core = Core(networks=engine.available)
-    looks: list[tuple[int, dict[str, int]]] = []
+    reports: list[tuple[int, dict[str, int]]] = []
 
     def watched(source: BagSource) -> Any:
         for arrival in source:
             yield arrival
-            while not looks or looks[-1][0] < arrival.receive_ns - 100 * MS:
-                t_ns = looks[-1][0] + 100 * MS if looks else START_NS
-                looks.append((t_ns, counters_of(core)))
+            while not reports or reports[-1][0] < arrival.receive_ns - 100 * MS:
+                t_ns = reports[-1][0] + 100 * MS if reports else START_NS
+                reports.append((t_ns, counters_of(core)))
 
     with BagReader(plan.bag) as reader:
         schedule = load_faults(plan.faults)
         source = BagSource(reader, choose_topics(reader, {}), schedule, "header")
         masks = list(Replay(core, engine).run(watched(source)))
-    looks.append((plan.end_ns, counters_of(core)))
-    return lambda: Node(masks, looks)
+    reports.append((plan.end_ns, counters_of(core)))
+    return lambda: NodeOutputs(masks, reports)
 
 
 @pytest.fixture
-def score(plan: LiveReplayPlan, tmp_path: Path) -> Callable[[Node], dict[str, Any]]:
-    """Scores a node's recording."""
+def score(plan: LiveReplayPlan, tmp_path: Path) -> Callable[[NodeOutputs], dict[str, Any]]:
+    """Score the recorded outputs of a node."""
 
-    def run(node: Node) -> dict[str, Any]:
+    def run(node: NodeOutputs) -> dict[str, Any]:
         recorded = node.record(tmp_path / "recorded")
         return scorer.score(plan, recorded, "/segmenter", CoreConfig(), PixelEngine())
 
     return run
 
 
-def test_a_node_that_decides_alike_passes(perfect: Any, score: Any) -> None:
+def test_a_node_that_decides_like_the_offline_replay_passes(perfect: Any, score: Any) -> None:
     result = score(perfect())
     assert result["passed"], result
     assert (result["agreement"], result["coverage"], result["unexplained"]) == (1, 1, 0)
     assert set(result["networks"]) == {"rgbd", "rgb"}
     assert result["masks"] == result["offline_masks"] == 40
-    assert result["masks_made_again"] == 40
+    assert result["masks_recomputed"] == 40
     assert result["faults"] == [{"fault": "depth drop", "from": 1.55, "messages": 7}]
 
 
-def test_one_other_byte_in_a_mask_fails(perfect: Any, score: Any) -> None:
+def test_one_different_byte_in_a_mask_fails(perfect: Any, score: Any) -> None:
     node = perfect()
-    node.spoilt = {10}
+    node.changed = {10}
     result = score(node)
     assert not result["passed"]
-    assert result["masks_unlike"] == 1
+    assert result["masks_different"] == 1
     assert str(node.masks[10].job.stamp_ns) in result["failures"][0]
 
 
-def test_masks_missing_without_a_reason_fail(perfect: Any, score: Any) -> None:
+def test_unexplained_missing_masks_fail(perfect: Any, score: Any) -> None:
     node = perfect()
-    node.left_out = set(range(0, 40, 2))
+    node.missing = set(range(0, 40, 2))
     result = score(node)
     assert not result["passed"]
     assert (result["coverage"], result["unexplained"]) == (0.5, 20)
 
 
-def test_masks_missing_for_a_reason_are_explained_and_still_too_many(
-    perfect: Any, score: Any
-) -> None:
+def test_too_many_explained_missing_masks_fail(perfect: Any, score: Any) -> None:
     node = perfect()
-    node.left_out = {5}
+    node.missing = {5}
     when_ns = node.masks[5].ready_ns + 50 * MS
-    node.more = [(when_ns, f"{stream}_superseded", 1) for stream in ("rgb", "depth")]
+    node.increments = [(when_ns, f"{stream}_superseded", 1) for stream in ("rgb", "depth")]
     result = score(node)
     assert result["unexplained"] == 0
     assert result["causes"] == {"rgb_superseded": 1, "depth_superseded": 1}
-    assert not result["passed"]  # 1 of 40 is more than one in a hundred
+    assert not result["passed"]  # 1 of 40 is more than 1 %
 
 
-def test_frames_lost_on_the_way_are_a_reason(perfect: Any, score: Any) -> None:
+def test_frames_lost_in_transport_explain_differences(perfect: Any, score: Any) -> None:
     node = perfect()
-    node.left_out = {30}
-    node.more = [(node.masks[30].ready_ns, f"{s}_offered", -1) for s in ("rgb", "depth")]
+    node.missing = {30}
+    node.increments = [(node.masks[30].ready_ns, f"{s}_offered", -1) for s in ("rgb", "depth")]
     result = score(node)
     assert result["unexplained"] == 0
-    assert result["lost_on_the_way"] == {"rgb": 1, "depth": 1}
+    assert result["frames_lost"] == {"rgb": 1, "depth": 1}
 
 
-def test_a_node_that_was_never_active_is_bad_input(tmp_path: Path) -> None:
+def test_a_node_that_was_never_active_is_an_error(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "recorded") as writer:
         writer.string("/segmenter/mode", START_NS, "STARTING")
     with pytest.raises(BagError, match="never active"):
         scorer.read_recorded(tmp_path / "recorded", "/segmenter")
 
 
-def test_exit_code_tells_pass_from_fail_from_bad_input(
+def test_exit_codes_of_pass_failure_and_bad_input(
     perfect: Any, plan: LiveReplayPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.save(tmp_path / "plan.json")
     (tmp_path / "parameters.json").write_text(json.dumps({"device": "cpu", "max_wait_ms": 100}))
     failing = perfect()
-    failing.left_out = {5}
+    failing.missing = {5}
     for name, node, code in (("good", perfect(), 0), ("bad", failing, 1)):
         arguments = {
             "plan": tmp_path / "plan.json",
@@ -212,7 +209,7 @@ def test_exit_code_tells_pass_from_fail_from_bad_input(
             "out": tmp_path / f"{name}.json",
         }
         options = [f"--{option}={value}" for option, value in arguments.items()]
-        assert scorer.main(["score", *options], lambda _: PixelEngine()) == code
+        assert scorer.main(["score", *options], lambda *_: PixelEngine()) == code
         written = json.loads((tmp_path / f"{name}.json").read_text())
         assert written["passed"] is (code == 0)
         shown = capsys.readouterr()
