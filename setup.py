@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Build description for pip and for colcon (ament_python)."""
+"""Build configuration for pip and for colcon (ament_python)."""
 
 from glob import glob
 
@@ -11,7 +11,7 @@ NAME = "rgbd_seg_ros"
 setup(
     name=NAME,
     version="0.1.0",
-    description="RGB-D semantic segmentation for robots that keeps seeing when a sensor drops",
+    description="RGB-D semantic segmentation that keeps working when a sensor fails",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
@@ -25,15 +25,15 @@ setup(
         (f"share/{NAME}/config/camera", glob("config/camera/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
-    # Headless OpenCV needs no libGL; OpenCV 5 renumbers its types, which breaks cv_bridge.
-    # On a robot, the distribution's python3-opencv serves as well.
+    # Headless OpenCV needs no libGL. OpenCV 5 renumbers its types, which breaks cv_bridge.
+    # On a robot, the distribution's python3-opencv works as well.
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
-        "bag": ["jinja2", "rosbags>=0.10", "tqdm"],
+        "bag": ["jinja2", "mcap", "rosbags>=0.10", "tqdm"],
         "data": ["h5py", "scipy", "tqdm"],
         "train": ["matplotlib", "tensorboard", "torchvision", "tqdm"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
-        # pytest 9 breaks launch_testing's plugin in ROS 2 Jazzy; launch itself needs lark.
+        # pytest 9 breaks the launch_testing plugin of ROS 2 Jazzy; launch needs lark.
         "test": [
             "hypothesis",
             "lark",
@@ -47,7 +47,7 @@ setup(
     entry_points={
         "console_scripts": [
             "rgbd_seg = rgbd_seg_ros.cli:main",
-            # For `ros2 run` and the launch files.
+            # Executables for `ros2 run` and the launch files.
             "segmenter = rgbd_seg_ros.ros.main:main",
             "fault_republisher = rgbd_seg_ros.ros.replay.fault_republisher:main",
             "replay_monitor = rgbd_seg_ros.ros.replay.monitor:main",

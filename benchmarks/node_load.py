@@ -1,9 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Load of the node: latency it adds, CPU it takes and masks it loses, with a stand-in network.
+"""Load of the node: added latency, CPU time and lost masks, with an engine of constant time.
 
-Three processes, as on a robot: a camera that publishes both streams, the node with an engine that
-takes a constant time, and this one, which receives the masks. Needs a sourced ROS 2.
+Runs three processes, as on a robot: a camera that publishes both streams, the node with an engine
+that takes a constant time, and a subscriber to the masks. Needs a sourced ROS 2.
 
     python benchmarks/node_load.py --size 480x640 --rate 30 --seconds 60
 """
@@ -22,15 +22,16 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Different pictures in turn, so that no stream looks frozen.
-PICTURES = 16
+#: Number of different images that are published in turn, so that no stream is judged frozen.
+IMAGES = 16
 
 
 class ConstantTime:
     """An engine that takes ``network_ms`` for every mask, without using the CPU."""
 
-    device = "stand-in"
+    device = "fake"
     available = ("rgbd", "rgb", "depth")
+    need_intrinsics = ()
     memory_mb = None
 
     def __init__(self, network_ms: float) -> None:
@@ -52,7 +53,7 @@ class ConstantTime:
 
 
 def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
-    """Publish both streams, color last, each stamped with the moment of its publishing."""
+    """Publish both streams, depth first, each image stamped when it is published."""
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
@@ -61,14 +62,14 @@ def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
     node = rclpy.create_node("camera")
     rng = np.random.default_rng(0)
     messages: dict[str, list[Image]] = {"rgb": [], "depth": []}
-    for _ in range(PICTURES):
+    for _ in range(IMAGES):
         rgb = rng.integers(30, 220, (*size, 3), dtype=np.uint8)
         depth = rng.integers(800, 4000, size, dtype=np.uint16)
-        for name, picture, encoding in (("rgb", rgb, "rgb8"), ("depth", depth, "16UC1")):
+        for name, image, encoding in (("rgb", rgb, "rgb8"), ("depth", depth, "16UC1")):
             message = Image(height=size[0], width=size[1], encoding=encoding)
             message.header.frame_id = "camera_color_optical_frame"
-            message.step = picture.strides[0]
-            message.data.frombytes(picture.tobytes())
+            message.step = image.strides[0]
+            message.data.frombytes(image.tobytes())
             messages[name].append(message)
     publishers = {
         name: node.create_publisher(Image, f"{name}/image_raw", qos_profile_sensor_data)
@@ -80,12 +81,12 @@ def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
     for i in range(count):
         time.sleep(max(0.0, start + i / rate - time.monotonic()))
         for name in ("depth", "rgb"):
-            message = messages[name][i % PICTURES]
+            message = messages[name][i % IMAGES]
             message.header.stamp = node.get_clock().now().to_msg()
             publishers[name].publish(message)
     took = time.monotonic() - start
     print(json.dumps({"published": dict.fromkeys(messages, count), "seconds": took}))
-    # Let the last pictures leave before the process does.
+    # Let the last images be sent before the process exits.
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
         rclpy.spin_once(node, timeout_sec=0.1)
@@ -93,21 +94,21 @@ def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
 
 
 def serve(network_ms: float) -> int:
-    """The node, with the stand-in for its engine."""
+    """Run the node with the engine of constant time."""
     from rgbd_seg_ros.ros.main import main as node_main
 
     arguments = [sys.argv[0], "--ros-args", "-p", "autostart:=true"]
-    return node_main(arguments, build=lambda _: ConstantTime(network_ms))
+    return node_main(arguments, load=lambda *_: ConstantTime(network_ms))
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """User and system time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run camera and node, receive the masks, and put the numbers together."""
+    """Run the camera and the node, receive the masks and return the results."""
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -141,7 +142,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         while not modes:
             rclpy.spin_once(listener, timeout_sec=0.2)
             if node.poll() is not None:
-                raise RuntimeError("the node ended before it was active; see its messages above")
+                raise RuntimeError("the node ended before it was active; see its log above")
         source = subprocess.Popen(
             [*me, "--role", "camera", *shared], stdout=subprocess.PIPE, text=True
         )
@@ -152,7 +153,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             rclpy.spin_once(listener, timeout_sec=0.2)
         cpu_s, wall_s = cpu_seconds(node.pid) - cpu_s, time.monotonic() - wall_s
         me_s = time.process_time() - me_s
-        end = time.monotonic() + 3.0  # the last masks, and a report after them
+        end = time.monotonic() + 3.0  # for the last masks and the final diagnostics
         while time.monotonic() < end:
             rclpy.spin_once(listener, timeout_sec=0.2)
     finally:
@@ -164,10 +165,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     counters = {k: int(v) for k, v in diagnostics.items() if k.startswith(("rgb_", "depth_"))}
     offered = counters["rgb_offered"] + counters["depth_offered"]
     published = sum(sent["published"].values())
-    # The first second is the learning of the streams' periods.
+    # Without the first second, in which the node learns the periods of the streams.
     added = np.array(latencies_ms[int(args.rate) :]) - args.network_ms
     percentiles = dict(zip(("p50", "p95", "p99"), np.percentile(added, (50, 95, 99)), strict=True))
-    made = int(diagnostics["masks"])
+    published_masks = int(diagnostics["masks"])
     return {
         "size": args.size,
         "rate_hz": args.rate,
@@ -177,10 +178,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "lost_before_the_node": published - offered,
         "frames": {key: count for key, count in counters.items() if count},
         "frames_pending_at_the_end": counters["rgb_pending"] + counters["depth_pending"],
-        "masks_made": made,
+        "masks_published": published_masks,
         "masks_received": len(stamps),
-        "masks_lost": made - len(stamps),
-        "masks_doubled": len(stamps) - len(set(stamps)),
+        "masks_lost": published_masks - len(stamps),
+        "masks_duplicated": len(stamps) - len(set(stamps)),
         "added_latency_ms": {name: round(float(v), 2) for name, v in percentiles.items()},
         "node_cpu_percent_of_a_core": round(100 * cpu_s / wall_s, 1),
         "listener_cpu_percent_of_a_core": round(100 * me_s / wall_s, 1),
@@ -191,10 +192,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Run the benchmark, or one of its child processes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", default="480x640", help="height x width (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=30.0, help="Hz of each stream")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
-    parser.add_argument("--network-ms", type=float, default=10.0, help="the stand-in's time")
+    parser.add_argument(
+        "--size", default="480x640", help="HEIGHTxWIDTH in pixels (default %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, default=30.0, help="frame rate of each stream in Hz")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the measurement")
+    parser.add_argument(
+        "--network-ms", type=float, default=10.0, help="time per mask of the engine"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--role", choices=("camera", "node"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -213,7 +218,7 @@ def main() -> int:
         print(json.dumps(result))
     else:
         print("\n".join(f"{key:32} {value}" for key, value in result.items()))
-    faults = ("frames_pending_at_the_end", "masks_lost", "masks_doubled")
+    faults = ("frames_pending_at_the_end", "masks_lost", "masks_duplicated")
     return 1 if any(result[fault] for fault in faults) else 0
 
 

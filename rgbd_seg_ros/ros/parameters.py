@@ -173,7 +173,7 @@ def table() -> str:
     for name, parameter in FIELDS.items():
         default = f'"{parameter.default}"' if parameter.default == "" else parameter.default
         shown = str(default).lower() if isinstance(default, bool) else default
-        when = "live" if name in LIVE else "never" if name in START else "at configure"
+        when = "live" if name in LIVE else "at startup" if name in START else "at configure"
         doc = parameter.metadata["doc"].replace("|", "\\|")
         rows.append(f"| `{name}` | `{shown}` | {_allowed(parameter)} | {when} | {doc} |")
     return "\n".join(rows)
