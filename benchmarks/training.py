@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import Settings, resolve, run_command
+from training.command import run_command
+from training.config import Settings, resolve
 from training.options import UsageError, read_yaml
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def step_times(run: Run) -> dict[str, float]:
     spans, work = [], []
     for _ in range(WARM_UP_STEPS + STEPS):
         begin, busy = time.perf_counter(), time.process_time()
-        run._step(raws, shares)
+        run.optimizer_step(raws, shares)
         if run.device.type == "cuda":
             torch.cuda.synchronize()
         spans.append(time.perf_counter() - begin)

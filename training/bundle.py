@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from training.config import run_command
+from training.command import run_command
 from training.options import UsageError
 
 SLOTS = ("rgbd", "rgb", "depth")

@@ -1,11 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: all that an exact resume needs, written whole or not at all, the last two kept.
+"""Checkpoints: everything an exact resume needs, written atomically; the last two are kept.
 
 ``RUN/checkpoints/step_00000123/`` holds ``weights.safetensors`` (students and training-only
 parts), ``averaged.safetensors`` (with ``ema``), ``optimizer.pt`` (tensors and numbers, loaded
-with ``weights_only``) and ``state.json``, which has the SHA-256 of the others. No random state
-is among them: order, augmentation and dropout are functions of the seed and the step.
+with ``weights_only``) and ``state.json``, which holds the SHA-256 of the others. Random states are
+not saved: order, augmentation and dropout are functions of the seed and the step.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.labels import LabelSet
 from training.config import Settings
 from training.options import UsageError
 
-#: Checkpoints kept: should the newest be damaged, the one before is still there.
+#: Number of checkpoints kept; if the newest is damaged, the one before it is used.
 KEEP = 2
 STATE = "state.json"
 
@@ -42,12 +43,15 @@ def save(
     optimizer: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> Path:
-    """Write the checkpoint of ``step``; the directory appears complete or not at all.
+    """Write the checkpoint of ``step``; its folder appears complete or not at all.
 
     Args:
         tensors: file stem → state dict, for example ``weights`` and ``averaged``.
         optimizer: optimizer and scaler state, nested dicts of tensors and plain values.
-        state: what is readable, stored as JSON.
+        state: everything else, stored as JSON.
+
+    Returns:
+        The checkpoint's folder.
     """
     folder = run / "checkpoints"
     final = folder / f"step_{step:08d}"
@@ -61,10 +65,10 @@ def save(
         own = {k: v.detach().cpu().contiguous().clone() for k, v in values.items()}
         files[f"{stem}.safetensors"] = dump_tensors(own)
     for name, data in files.items():
-        _write(scratch / name, data)
+        write_atomically(scratch / name, data, fsync=True)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     document = {**state, "step": step, "sha256": hashes}
-    _write(scratch / STATE, json.dumps(document, indent=1).encode())
+    write_atomically(scratch / STATE, json.dumps(document, indent=1), fsync=True)
     shutil.rmtree(final, ignore_errors=True)
     scratch.rename(final)
     _sync(folder)
@@ -74,50 +78,50 @@ def save(
 
 
 def load_latest(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The newest checkpoint that is whole: (state, contents by file stem); None without any.
+    """The newest undamaged checkpoint: (state, contents by file stem); None if there is none.
 
-    A damaged one is named on stderr and the one before is taken.
+    A damaged checkpoint is reported on stderr, and the one before it is used.
 
     Raises:
-        UsageError: there are checkpoints but none is whole.
+        UsageError: every checkpoint is damaged.
     """
     candidates = _complete(run)
     for folder in reversed(candidates):
         try:
             return _load(folder)
         except (OSError, ValueError, KeyError) as error:
-            print(f"{folder} is damaged ({error}); trying the one before", file=sys.stderr)
+            print(f"{folder} is damaged ({error}); trying the previous one", file=sys.stderr)
     if candidates:
-        raise UsageError(f"no checkpoint in {run / 'checkpoints'} is whole; train again")
+        raise UsageError(f"every checkpoint in {run / 'checkpoints'} is damaged; train again")
     return None
 
 
 def compare(
     state: Mapping[str, Any], settings: Settings, labels: LabelSet, steps_per_epoch: int
 ) -> list[str]:
-    """What the new command line changes of the old run, one line each.
+    """What the new settings change in the old run, one line per key.
 
     Raises:
-        UsageError: another method, label set or amount of data: that would be another run.
+        UsageError: another method, label set or number of steps per epoch, which cannot change.
     """
     old = state["settings"]
     if old["method"] != settings.method:
         raise UsageError(
-            f"the checkpoint is of method {old['method']!r}, not {settings.method!r}; "
+            f"the checkpoint is of method {old['method']!r}, not {settings.method!r}: "
             "resume with that method or train into another --out"
         )
     if state["classes"] != list(labels.classes):
         pairs = zip_longest(state["classes"], labels.classes)
         number, (then, now) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise UsageError(
-            f"the checkpoint is of another label set: class {number} was {then!r} of "
-            f"{len(state['classes'])} and is now {now!r} of {len(labels)}; "
+            f"the checkpoint has another label set: class {number} was {then!r} of "
+            f"{len(state['classes'])} and is now {now!r} of {len(labels)}: "
             "train into another --out"
         )
     if state["steps_per_epoch"] != steps_per_epoch:
         raise UsageError(
-            f"the checkpoint counts {state['steps_per_epoch']} steps per epoch, data and batch "
-            f"now give {steps_per_epoch}; restore them or train into another --out"
+            f"the checkpoint has {state['steps_per_epoch']} steps per epoch, but data and batch "
+            f"now give {steps_per_epoch}: restore them or train into another --out"
         )
     new = json.loads(json.dumps(settings.to_dict()))
     same = {"out", "device", "workers", "cache"}
@@ -134,7 +138,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, expected in state["sha256"].items():
         data = (folder / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != expected:
-            raise ValueError(f"{name} does not have the SHA-256 that {STATE} says")
+            raise ValueError(f"the SHA-256 of {name} is not the one in {STATE}")
         stem, _, kind = name.partition(".")
         contents[stem] = (
             torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -146,13 +150,6 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _complete(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step_*"))
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

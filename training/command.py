@@ -1,23 +1,50 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM ask a run to stop at the end of its step; a later one stops it at once."""
+"""How a command runs: one-line errors, exit codes, stopping on Ctrl-C, running out of memory."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from training import distributed
+from training.options import UsageError
 
-#: Under torchrun one Ctrl-C reaches a rank twice, from the terminal and from its parent.
+#: Under torchrun, one Ctrl-C reaches a rank twice: from the terminal and from the parent process.
 SAME_REQUEST_S = 2.0
 
 
+def run_command(main: Callable[[], int]) -> int:
+    """Run a command and return its exit code.
+
+    A user's mistake prints one line and returns 2; Ctrl-C returns 130.
+    """
+    try:
+        return main()
+    except (UsageError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        if type(error) is ValueError:  # a bug; BundleError and the like are subclasses
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
 class Interrupt:
-    """Within the block signals set :attr:`asked`; afterward the old handlers are back."""
+    """Turns Ctrl-C and SIGTERM into a request to stop; a second signal stops at once.
+
+    Within the block, the first signal sets :attr:`asked`. On exit, the previous handlers are
+    restored.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -39,5 +66,26 @@ class Interrupt:
                 raise KeyboardInterrupt
             return
         self.asked, self._asked_at = True, time.monotonic()
-        if distributed.is_main():
+        if os.environ.get("RANK", "0") == "0":
             print("stopping after this step, then saving …", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def out_of_memory(advice: str) -> Iterator[None]:
+    """Report running out of memory within the block as ``out of memory ADVICE``.
+
+    Raises:
+        UsageError: the GPU or the process ran out of memory. Other errors pass unchanged.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # PyTorch has an exception class for the GPU only; the CPU allocator differs in its text.
+        text = str(error).lower()
+        if (
+            isinstance(error, MemoryError)
+            or "out of memory" in text
+            or "can't allocate memory" in text
+        ):
+            raise UsageError(f"out of memory {advice}") from error
+        raise

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.compare PLAN`: methods on the same data, budget and seeds, as one table."""
+"""`python -m training.compare PLAN`: train methods on equal data, budget and seeds; one table."""
 
 from __future__ import annotations
 
@@ -19,47 +19,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.text_table import text_table
+from training.command import Interrupt, run_command
 from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
-from training.config import SAVED_RECIPE, run_command
-from training.command import Interrupt
+from training.config import SAVED_RECIPE, has_checkpoint
 from training.options import UsageError, lookup, read_yaml
-from training.runlog import duration, table
+from training.runlog import duration
 
-#: Seconds between two looks at the processes.
+#: Seconds between two polls of the running processes.
 POLL_S = 0.5
-#: Of a run's folder: the keys that it was started with, and the hashes of what it started from.
+#: Files in a run's folder: the keys it was started with, hashes of the weights it started from.
 RECIPE, SOURCES = "recipe.yaml", "sources.json"
-#: What students may be fed, in the table's order.
+#: Inputs of students, in the order of the table.
 MODALITIES = ("rgb", "depth", "rgbd")
-#: Of a report's figures, those that are no loss.
-NO_LOSS = ("lr", "samples_per_s", "data_share")
-#: Reports at the end of a run whose mean tells its last training losses.
+#: Scalars of a training report that are not losses.
+NOT_LOSSES = ("lr", "samples_per_s", "data_share")
+#: Number of last reports whose mean is a run's final training loss.
 LAST_REPORTS = 10
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training: its folder, and the finished folders it needs first."""
+    """One training of the plan: its folder, its keys, and the runs that must finish first."""
 
     folder: Path
     member: Member
     seed: int
     teacher: Path | None
-    #: Folders of the tuning runs whose validation scores choose the learning rate; one alone, or
-    #: none, is not run.
+    #: Learning rate → folder of the tuning run whose validation score speaks for it. A single
+    #: rate is used without a tuning run.
     candidates: Mapping[float, Path]
-    #: A tuning run has a rate of its own, and fewer epochs.
+    #: Learning rate and epochs of a tuning run, which has no candidates.
     lr: float | None = None
     epochs: int | None = None
 
     @property
     def needs(self) -> list[Path]:
-        """Folders that must hold results before this can start."""
+        """Folders that must hold results before this run can start."""
         tuning = self.candidates.values() if len(self.candidates) > 1 else []
         return [*tuning, *([self.teacher] if self.teacher else [])]
 
     def recipe(self) -> dict[str, Any]:
-        """The run's recipe, once everything it needs is there."""
+        """The run's recipe; what the run needs must have finished."""
         keys = {**self.member.keys, "seed": self.seed, "lr": self.lr or best_rate(self.candidates)}
         if self.teacher:
             keys["teacher"] = str(self.teacher)
@@ -68,66 +69,71 @@ class PlannedRun:
         return keys
 
     def sources(self) -> dict[str, str]:
-        """SHA-256 of the weights that the run starts from and learns from, as they are now."""
+        """SHA-256 of the present weights that the run starts from and of its teacher's."""
         folders = {"pretrained": Path(self.member.resolved()["pretrained"])}
         if self.teacher:
             folders["teacher"] = self.teacher / "best"
         return {key: digest(path) for key, path in folders.items()}
 
-    def note(self) -> None:
-        """Write into the folder what the run is about to start with."""
+    def record(self) -> None:
+        """Write the recipe and the hashes of the sources into the run's folder."""
         import yaml
 
         (self.folder / RECIPE).write_text(yaml.safe_dump(self.recipe(), sort_keys=False))
         (self.folder / SOURCES).write_text(json.dumps(self.sources()) + "\n")
 
     def check(self) -> None:
-        """That what its folder holds, finished or begun, is what the plan says now.
+        """Check that the folder's run, finished or not, matches the present plan.
 
         Raises:
-            UsageError: it was trained by other keys or from other weights, so its scores are of
-                another plan.
+            UsageError: it was trained with other keys or from other weights, so its scores belong
+                to another plan.
         """
         path = self.folder / RECIPE
-        trained = results(self.folder) or any((self.folder / "checkpoints").glob("step_*"))
+        trained = read_results(self.folder) or has_checkpoint(self.folder)
         if not trained or not path.is_file():
             return
         was, now = read_yaml(path), self.recipe()
         keys = was.keys() | now.keys()
-        for key in sorted(keys - {"teacher"} if self.teacher else keys):  # a path under --out
+        for key in sorted(
+            keys - {"teacher"} if self.teacher else keys
+        ):  # its path depends on --out
             if was.get(key) != now.get(key):
                 raise UsageError(
-                    f"{self.folder} was trained with {key} {was.get(key)}, the plan asks for "
-                    f"{now.get(key)}: give another --out, or remove that folder to train it anew"
+                    f"{self.folder} was trained with {key} {was.get(key)}, but the plan says "
+                    f"{now.get(key)}: choose another --out, or delete that folder to train again"
                 )
         path = self.folder / SOURCES
         began = json.loads(path.read_text()) if path.is_file() else {}
         for key, _ in sorted(began.items() - self.sources().items()):
             raise UsageError(
-                f"{self.folder} was trained with another {key} than there is now: "
-                "give another --out, or remove that folder to train it anew"
+                f"{self.folder} was trained from {key} weights that have changed since: "
+                "choose another --out, or delete that folder to train again"
             )
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all networks in a folder; of nothing, if neither is there."""
+    """SHA-256 of a file or of all networks in a folder; of no bytes if the path does not exist."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] * path.is_file()
     return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
 
 
-def results(folder: Path) -> dict[str, Any] | None:
-    """What a finished run left, None if it has not finished."""
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """``results.json`` of a run; None if the run has not finished."""
     path = folder / "results.json"
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def best_rate(candidates: Mapping[float, Path]) -> float:
-    """The only learning rate, or that of the best mean validation mIoU over a run's students."""
+    """The learning rate with the best validation mIoU, averaged over the tuning run's students.
+
+    A single candidate needs no tuning run.
+    """
     if len(candidates) == 1:
         return next(iter(candidates))
 
     def val(rate: float) -> float:
-        finished = results(candidates[rate])
+        finished = read_results(candidates[rate])
         if finished is None:
             raise UsageError(f"{candidates[rate]} has no results")
         return statistics.mean(s["val"]["miou"] for s in finished["students"].values())
@@ -135,8 +141,8 @@ def best_rate(candidates: Mapping[float, Path]) -> float:
     return max(candidates, key=val)
 
 
-def tasks(plan: ComparisonPlan, out: Path) -> Iterator[PlannedRun]:
-    """Every training of the plan, in its order; tuning before the runs that it serves."""
+def planned_runs(plan: ComparisonPlan, out: Path) -> Iterator[PlannedRun]:
+    """Every run of the plan in order, tuning runs before the runs that need them."""
 
     def folder(name: str, seed: int) -> Path:
         return out / "runs" / name / f"seed_{seed}"
@@ -159,17 +165,17 @@ def tasks(plan: ComparisonPlan, out: Path) -> Iterator[PlannedRun]:
 
 
 class Runner:
-    """Trains tasks side by side, each in a process of its own; takes up what was begun."""
+    """Trains runs in parallel, each in its own process, and resumes interrupted ones."""
 
     def __init__(self, jobs: int, interrupt: Interrupt) -> None:
         self.jobs, self.interrupt = jobs, interrupt
         self.running: dict[Path, subprocess.Popen[bytes]] = {}
         self.failed: list[Path] = []
 
-    def run(self, todo: list[PlannedRun]) -> None:
-        """Until every task is done or cannot be; an interrupt lets the running ones save."""
+    def train(self, todo: list[PlannedRun]) -> None:
+        """Train until every run has finished or cannot start; an interrupt lets runs save."""
         total, began, finished = len(todo), time.monotonic(), 0
-        waiting = [task for task in todo if results(task.folder) is None]
+        waiting = [run for run in todo if read_results(run.folder) is None]
         print(f"{total} runs, {total - len(waiting)} already done", file=sys.stderr)
         try:
             while (waiting or self.running) and not self.interrupt.asked:
@@ -179,12 +185,12 @@ class Runner:
                     print(f"{'FAILED' if folder in self.failed else 'done'}  {folder}  "
                           f"({len(waiting) + len(self.running)} left, about "
                           f"{duration(left / finished)})", file=sys.stderr)  # fmt: skip
-                ready = [t for t in waiting if all(map(self._is_done, t.needs))]
-                for task in ready[: self.jobs - len(self.running)]:
-                    waiting.remove(task)
-                    self._start(task)
+                ready = [run for run in waiting if all(map(self._is_done, run.needs))]
+                for run in ready[: self.jobs - len(self.running)]:
+                    waiting.remove(run)
+                    self._start(run)
                 if not self.running and not ready:
-                    break  # what is left needs a run that failed
+                    break  # the others need a run that failed
                 time.sleep(POLL_S)
         finally:
             for process in self.running.values():
@@ -193,22 +199,22 @@ class Runner:
                 process.wait()
 
     def _is_done(self, folder: Path) -> bool:
-        # A running process may be half through writing its results.
-        return folder not in self.running and results(folder) is not None
+        # A running process may be writing its results.
+        return folder not in self.running and read_results(folder) is not None
 
-    def _start(self, task: PlannedRun) -> None:
-        task.check()
-        resume = ["--resume"] if any((task.folder / "checkpoints").glob("step_*")) else []
-        if not resume and (task.folder / SAVED_RECIPE).exists():
-            shutil.rmtree(task.folder)  # it ended before its first checkpoint
-        task.folder.mkdir(parents=True, exist_ok=True)
-        task.note()
+    def _start(self, run: PlannedRun) -> None:
+        run.check()
+        resume = ["--resume"] if has_checkpoint(run.folder) else []
+        if not resume and (run.folder / SAVED_RECIPE).exists():
+            shutil.rmtree(run.folder)  # it ended before its first checkpoint
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.record()
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        command = [sys.executable, "-m", "training.train", task.member.keys["method"], *resume,
-                   "--config", str(task.folder / RECIPE), "--out", str(task.folder)]  # fmt: skip
+        command = [sys.executable, "-m", "training.train", run.member.keys["method"], *resume,
+                   "--config", str(run.folder / RECIPE), "--out", str(run.folder)]  # fmt: skip
         environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": threads, **os.environ}
-        with (task.folder / "output.txt").open("ab") as output:
-            self.running[task.folder] = subprocess.Popen(
+        with (run.folder / "output.txt").open("ab") as output:
+            self.running[run.folder] = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment,
                 start_new_session=True,
             )  # fmt: skip
@@ -222,21 +228,28 @@ class Runner:
 
 
 def collect(plan: ComparisonPlan, out: Path) -> dict[str, dict[str, Any]]:
-    """Row → its figures, of the rows whose every run has finished."""
+    """Row → its scores and costs, for rows whose every run has finished."""
     document: dict[str, dict[str, Any]] = {}
-    chosen = {(t.member.name, t.seed): t for t in tasks(plan, out) if t.lr is None}
+    compared = [run for run in planned_runs(plan, out) if run.lr is None]
+    chosen = {(run.member.name, run.seed): run for run in compared}
     for row in plan.rows.values():
         runs = [[chosen[member.name, seed] for member in row.members] for seed in row.seeds]
-        found = [[results(task.folder) for task in seed] for seed in runs]
-        if all(r is not None for seed in found for r in seed):
-            for task in itertools.chain(*runs):
-                task.check()
-            document[row.name] = figures(row, runs, found)
+        found = [[read_results(run.folder) for run in seed] for seed in runs]
+        if all(result is not None for seed in found for result in seed):
+            for run in itertools.chain(*runs):
+                run.check()
+            document[row.name] = summarize(row, runs, found)
     return document
 
 
-def figures(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> dict[str, Any]:
-    """One row's figures; scores are of the test split, in the epoch best on validation."""
+def summarize(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> dict[str, Any]:
+    """Scores and costs of one row; test scores are those of the epoch best on validation.
+
+    Args:
+        row: of the plan.
+        runs: per seed, the runs of the row's members.
+        found: their results, in the same order.
+    """
     keys, first = row.members[0].resolved(), found[0]
     scores: dict[str, list[float]] = {f"miou_{m}": [] for m in MODALITIES}
     on_val: dict[str, list[float]] = {}
@@ -250,11 +263,11 @@ def figures(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> d
         "network": keys["network"],
         "seeds": list(row.seeds),
         "epochs": keys["epochs"],
-        "lr": [task.recipe()["lr"] for task in runs[0]],
+        "lr": [run.recipe()["lr"] for run in runs[0]],
         **scores,
         "val_miou": on_val,
-        "last_losses": [[last_losses(task.folder) for task in seed] for seed in runs],
-        # Of the whole training, validations included; both networks where there are two.
+        "last_losses": [[last_losses(run.folder) for run in seed] for seed in runs],
+        # Over the whole training, including validations; the sum over the row's members.
         "step_s": round(
             statistics.mean(sum(r["train_s"] / r["steps"] for r in seed) for seed in found), 4
         ),
@@ -265,18 +278,18 @@ def figures(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> d
 
 
 def last_losses(folder: Path) -> dict[str, float]:
-    """Name → mean of the last reports of a run, so little noise that rows can be compared."""
+    """Loss → its mean over the last reports of a run, so that noise does not hide differences."""
     events = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
     last = [event["scalars"] for event in events if event["event"] == "train"][-LAST_REPORTS:]
     return {
         name: round(statistics.mean(report[name] for report in last), 4)
         for name in last[-1]
-        if name not in NO_LOSS
+        if name not in NOT_LOSSES
     }
 
 
-def summary(document: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table: test mIoU in per cent, mean ± deviation over seeds; what it cost."""
+def to_text(document: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table: test mIoU in percent, mean ± std over the seeds, and the costs."""
     names = [f"miou_{m}" for m in MODALITIES]
     shown = [n for n in names if any(row[n] for row in document.values())]
     head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr",
@@ -285,58 +298,60 @@ def summary(document: Mapping[str, Mapping[str, Any]]) -> str:
     for name, row in document.items():
         kept = [row[n] for n in shown if row[n]]
         means = [statistics.mean(seed) for seed in zip(*kept, strict=True)]
-        cells = [spread(row[n]) if row[n] else "" for n in shown]
+        cells = [mean_std(row[n]) if row[n] else "" for n in shown]
         rates = ", ".join(f"{rate:g}" for rate in row["lr"])
         millions = [row[f"params_{part}"] / 1e6 for part in ("main", "aux", "teacher")]
         rows.append([
-            name, *cells, spread(means), str(len(row["seeds"])), str(row["epochs"]), rates,
+            name, *cells, mean_std(means), str(len(row["seeds"])), str(row["epochs"]), rates,
             f"{row['step_s']:.2f}", " / ".join(f"{m:.2f}" for m in millions),
         ])  # fmt: skip
-    return table(rows)
+    return text_table(rows)
 
 
-def spread(values: list[float]) -> str:
-    """Mean ± sample deviation in per cent; one value alone has none."""
+def mean_std(values: list[float]) -> str:
+    """Mean ± sample std in percent; a single value has no std."""
     mean = f"{100 * statistics.mean(values):.2f}"
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, train what is missing, collect, print."""
+    """Parse, train the missing runs, write and print the table; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__)
-    parser.add_argument("plan", type=Path, help="rows, seeds and budget: config/compare/*.yaml")
+    parser.add_argument(
+        "plan", type=Path, help="YAML of rows, seeds and budget: config/compare/*.yaml"
+    )
     parser.add_argument("--out", type=Path, help="default runs/compare/NAME-OF-PLAN")
     parser.add_argument(
-        "--rows", nargs="+", metavar="ROW", help="these alone (and what they need)"
+        "--rows", nargs="+", metavar="ROW", help="only these rows and the runs they need"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side (default 1)")
-    parser.add_argument("--dry-run", action="store_true", help="list the runs and end")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings in parallel (default 1)")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         raise UsageError(f"--jobs must be 1 or more, got {args.jobs}")
     plan = read_plan(args.plan)
     out = args.out or Path("runs") / "compare" / args.plan.stem
-    todo = list(tasks(plan, out))
+    todo = list(planned_runs(plan, out))
     if args.rows:
         for row in args.rows:
             lookup("row", row, plan.rows)
-        todo = wanted(todo, {m.name for r in args.rows for m in plan.rows[r].members})
-    for task in todo:
-        if all(results(folder) is not None for folder in task.needs):
-            task.check()
+        todo = with_needs(todo, {m.name for r in args.rows for m in plan.rows[r].members})
+    for run in todo:
+        if all(read_results(folder) is not None for folder in run.needs):
+            run.check()
     if args.dry_run:
-        for task in todo:
-            print(task.folder, "done" if results(task.folder) else "")
+        for run in todo:
+            print(run.folder, "done" if read_results(run.folder) else "")
         return 0
     with Interrupt() as interrupt:
         runner = Runner(args.jobs, interrupt)
-        runner.run(todo)
+        runner.train(todo)
     if interrupt.asked:
         raise KeyboardInterrupt
     document = collect(plan, out)
     (out / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(summary(document), file=sys.stderr)
+    print(to_text(document), file=sys.stderr)
     if args.json:
         print(json.dumps(document))
     for folder in runner.failed:
@@ -344,12 +359,12 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if runner.failed else 0
 
 
-def wanted(todo: list[PlannedRun], names: set[str]) -> list[PlannedRun]:
-    """The tasks of some members, with everything that they need."""
-    kept = {t.folder for t in todo if t.member.name in names}
-    while more := {n for t in todo if t.folder in kept for n in t.needs} - kept:
+def with_needs(todo: list[PlannedRun], names: set[str]) -> list[PlannedRun]:
+    """The runs of the named members, and every run that they need."""
+    kept = {run.folder for run in todo if run.member.name in names}
+    while more := {need for run in todo if run.folder in kept for need in run.needs} - kept:
         kept |= more
-    return [t for t in todo if t.folder in kept]
+    return [run for run in todo if run.folder in kept]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Plan of a comparison: rows of runs, their seeds and how learning rates are tuned, from YAML."""
+"""Plan of a comparison, from YAML: rows of runs, seeds, and how learning rates are tuned."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.names import unknown_name
 from training.config import from_dict
-from training.options import UsageError, convert, lookup, read_yaml
+from training.options import UsageError, convert, read_yaml
 
-#: Keys that the plan itself gives every run.
+#: Keys that the plan sets for every run, so that rows must not.
 OWN = ("seed", "lr", "teacher", "out", "resume", "overwrite")
-#: A row's name is also a folder.
+#: Valid row names; they are also folder names.
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Every row's learning rate is chosen on the validation split, each with the same budget.
+    """Candidate learning rates, and the budget with which validation chooses one for each row.
 
-    One rate alone is every row's; nothing is tuned then.
+    With a single rate, nothing is tuned.
     """
 
     lr: tuple[float, ...]
     epochs: int
-    #: None of the seeds that are compared.
+    #: Seed of the tuning runs; must differ from the compared seeds.
     seed: int
 
 
 @dataclass(frozen=True)
 class Member:
-    """One training of a row; a pair of single-modality networks has two."""
+    """One training of a row. A row that compares a pair of single-modality networks has two."""
 
     name: str
-    #: Of the run, as in a recipe; neither seed nor learning rate nor teacher.
+    #: Keys of the run, as in a recipe, without seed, learning rate and teacher.
     keys: Mapping[str, Any]
-    #: Whose tuned learning rate it takes: its own or that of the row it is a variant of.
+    #: Member whose tuned learning rate it uses: itself, or one of the row it is a variant of.
     tuned_as: str
 
     def resolved(self, **changes: Any) -> dict[str, Any]:
-        """Every key of its runs, those that were left out too.
+        """Every key of its runs, including those that the plan omits.
 
         Raises:
-            UsageError: an unknown key, or a value of a wrong type or range.
+            UsageError: an unknown key, or a value of the wrong type or out of range.
         """
         keys = {**self.keys, **changes}
         return from_dict(keys["method"], keys, self.name).to_dict()
@@ -54,47 +55,48 @@ class Member:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """One line of the table."""
 
     #: method/network[/variant]
     name: str
     members: tuple[Member, ...]
     seeds: tuple[int, ...]
-    #: The row whose first run is the teacher; one teacher for every seed.
+    #: Row whose first run is the teacher of every seed.
     teacher: str | None
 
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """What is compared, fixed before the first run."""
+    """Rows and tuning of a comparison, fixed before the first run."""
 
     rows: Mapping[str, Row]
     tuning: Tuning
 
 
 def read_plan(path: Path) -> ComparisonPlan:
-    """The plan of a YAML file.
+    """Read a plan from a YAML file.
 
-    ``keys`` are those of every run. A row holds its own keys and may say ``like: ROW`` (its keys
-    and learning rate, then its own changes), ``seeds``, ``teacher_row: ROW``, and a list as
-    ``modality``, for one training each.
+    ``keys`` apply to every run. A row adds its own keys. ``like: ROW`` starts from that row's keys
+    and uses its learning rate; ``seeds`` replaces the plan's seeds; ``teacher_row: ROW`` names the
+    row that trains the teacher; a list as ``modality`` trains one network for each entry.
 
     Raises:
-        UsageError: an unknown row or key, a value of a wrong type or range, a row without method.
+        UsageError: an unknown row or key, a value of the wrong type or out of range, or a row
+            without a method.
     """
     document = read_yaml(path)
     sections = [document.get(key) or {} for key in ("tune", "keys", "rows")]
     if not all(isinstance(section, dict) for section in sections) or not document.get("rows"):
-        raise UsageError(f"{path} needs mappings: tune (lr, epochs, seed), keys and rows")
+        raise UsageError(f"{path} needs three mappings: tune (lr, epochs, seed), keys and rows")
     tune, common, raw = sections
     tuning = _tuning(tune, f"{path}, tune")
     rows: dict[str, Row] = {}
     for name, own in raw.items():
         where = f"{path}, {name}"
         if not NAME.fullmatch(str(name)):
-            raise UsageError(f"{where}: a row is named method/network[/variant]")
+            raise UsageError(f"{where}: name rows method/network[/variant]")
         if not isinstance(own, dict):
-            raise UsageError(f"{where}: a row needs keys, got {own!r}")
+            raise UsageError(f"{where}: a row must be a mapping of keys, got {own!r}")
         keys = {**common, **_inherited(raw, name, where)}
         seeds = own.get("seeds", document.get("seeds"))
         rows[name] = _row(name, own.get("like", name), keys, seeds, tuning, rows, where)
@@ -113,20 +115,20 @@ def _row(
     if "method" not in keys:
         raise UsageError(f"{where}: a row needs a method")
     if own := [key for key in OWN if key in keys]:
-        raise UsageError(f"{where}: {own[0]} is no key of a row: the plan gives every run its own "
-                         "(seeds, tune.lr, teacher_row)")  # fmt: skip
+        raise UsageError(f"{where}: {own[0]} is not a key of a row; the plan sets it for each "
+                         "run (seeds, tune.lr, teacher_row)")  # fmt: skip
     seeds = convert(seeds, tuple[int, ...], f"{where}: seeds")
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"{where}: seeds must be some different numbers, got {seeds}")
+        raise UsageError(f"{where}: seeds must be one or more different numbers, got {seeds}")
     if tuning.seed in seeds:
-        raise UsageError(f"{where}: seed {tuning.seed} is the one for tuning")
+        raise UsageError(f"{where}: seed {tuning.seed} is reserved for tuning")
     teacher = keys.pop("teacher_row", None)
     for row in (teacher, tuned_as):
-        if row is not None and row != name:
-            lookup(f"row above {name}", row, above)
+        if row is not None and row != name and row not in above:
+            raise UsageError(f"{where}: {unknown_name('row', row, above)}; define it above {name}")
     if teacher and len(above[teacher].members) > 1:
         raise UsageError(f"{where}: teacher_row {teacher} trains several networks; "
-                         "name a row of one")  # fmt: skip
+                         "name a row that trains one")  # fmt: skip
     members = tuple(_members(name, tuned_as, keys))
     for member in members:
         for rate in tuning.lr:
@@ -150,10 +152,12 @@ def _inherited(raw: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     own.pop("seeds", None)
     if like is None:
         return own
-    base = dict(lookup(f"row of {where}", like, raw))
+    if like not in raw:
+        raise UsageError(f"{where}: {unknown_name('row', like, raw)}")
+    base = dict(raw[like])
     base.pop("seeds", None)
     if "like" in base:
-        raise UsageError(f"{where}, {name}: {like} is itself like {base['like']}; name that one")
+        raise UsageError(f"{where}: {like} is itself like {base['like']}; name that row instead")
     return {**base, **own}
 
 

@@ -1,35 +1,33 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run can be told: RunConfig, the method's own options, recipe files."""
+"""Configuration of a training run: RunConfig, the method's options, recipe files."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import importlib
-import sys
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from training.methods import METHODS
+from rgbd_seg_ros.names import did_you_mean
+from training.methods import options_of
 from training.options import (
     UsageError,
     add_options,
-    did_you_mean,
+    as_text,
+    field_types,
     fill,
-    kinds,
-    lookup,
     opt,
     parse_flags,
     read_yaml,
-    shown,
 )
 
-#: The resolved configuration within a run's folder.
+if TYPE_CHECKING:
+    from rgbd_seg_ros.preprocess import Preprocess
+
+#: File of the resolved configuration in a run's folder.
 SAVED_RECIPE = "config.yaml"
 
 AT_LEAST_1 = (
@@ -44,81 +42,95 @@ AT_LEAST_0 = (
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything about a run that is not the method's own business."""
+    """Options of a run that do not depend on the method."""
 
     # Run
-    out: str = opt("", "folder of this run; default runs/NAME-OF-RECIPE")
+    out: str = opt("", "folder of this run; by default runs/NAME-OF-RECIPE")
     resume: bool = opt(False, "continue the run in --out from its last checkpoint")
-    overwrite: bool = opt(False, "throw away a finished or unfinished run in --out")
-    seed: int = opt(0, "of weights, order, augmentation and dropout")
+    overwrite: bool = opt(False, "delete the run in --out, finished or not, and start again")
+    seed: int = opt(0, "random seed of weights, sample order, augmentation and dropout")
     device: str = opt("auto", "auto, cpu, cuda or cuda:N")
-    deterministic: bool = opt(False, "the same bits on every run, at some cost on a GPU")
+    deterministic: bool = opt(False, "make every run bit-identical; slower on a GPU")
     # Data
-    data: str = opt("synthetic", "which data set: synthetic, folder, prepared")
-    root: str = opt("", "the data set's folder, where it has one")
-    size: tuple[int, int] = opt((120, 160), "height and width the network works at")
+    data: str = opt("synthetic", "dataset: synthetic, folder or prepared")
+    root: str = opt("", "folder of the dataset (folder and prepared)")
+    size: tuple[int, int] = opt((120, 160), "height and width of the network input")
     native: bool = opt(
-        False, "crop `size` from pictures as they are (papers), not resized (robots)"
+        False,
+        "crop `size` from full-size images (papers) instead of resizing them (robots)",
     )
-    val_fraction: float = opt(0.1, "held out of training where the data name no validation split")
-    strict: bool = opt(False, "stop at a defective file instead of skipping it with a count")
-    train_frames: int = opt(4000, "synthetic: frames rendered for training")
-    val_frames: int = opt(300, "synthetic: frames rendered for validation")
-    test_frames: int = opt(500, "synthetic: frames rendered for the test")
-    scene_seed: int = opt(0, "synthetic: seed of the rooms")
-    cache: str = opt("runs/cache", "where rendered frames and checks of files are kept")
-    workers: int = opt(-1, "loader processes per rank; 0 loads in the main one, -1 chooses")
+    val_fraction: float = opt(
+        0.1, "share of the training data held out if the dataset has no validation split"
+    )
+    strict: bool = opt(False, "stop at an unreadable file instead of skipping and counting it")
+    train_frames: int = opt(4000, "synthetic: number of training frames")
+    val_frames: int = opt(300, "synthetic: number of validation frames")
+    test_frames: int = opt(500, "synthetic: number of test frames")
+    scene_seed: int = opt(0, "synthetic: random seed of the rooms")
+    cache: str = opt("runs/cache", "folder for rendered frames and the results of file checks")
+    workers: int = opt(-1, "loader processes per rank; 0: load in the main process; -1: automatic")
     # Normalization
-    rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "of RGB in 0..1")
-    rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "of RGB in 0..1")
+    rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "mean of RGB in 0..1")
+    rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "std of RGB in 0..1")
     depth_encoding: str = opt("zscore", "zscore, disparity or hha")
     depth_mean: float = opt(
-        2.5, "mean of the encoded depth over the training set, m or 1/m; HHA has ImageNet's"
+        2.5, "mean of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"
     )
-    depth_std: float = opt(1.5, "its deviation, likewise")
+    depth_std: float = opt(
+        1.5, "std of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"
+    )
     depth_clip_m: tuple[float, float] = opt(
-        (0.2, 10.0), "meters are clamped to this range; not for HHA"
+        (0.2, 10.0), "depth is clamped to this range in meters; HHA is not"
     )
-    depth_holes: str = opt("reference", "HHA without depth: reference (255, height, 218) or zero")
+    depth_holes: str = opt(
+        "reference", "HHA of pixels without depth: reference (255, height, 218) or zero"
+    )
     # Augmentation
-    flip: float = opt(0.5, "probability of a mirrored view")
-    scales: tuple[float, ...] = opt((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "zoom, one drawn per view")
-    jitter: tuple[float, float, float, float] = opt(
-        (0.3, 0.3, 0.3, 0.05), "brightness, contrast, saturation, hue of the color picture"
+    flip: float = opt(0.5, "probability of mirroring a view")
+    scales: tuple[float, ...] = opt(
+        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75), "scale factors; one is drawn per view"
     )
-    depth_follows_scale: bool = opt(False, "divide meters by the zoom, as if one came nearer")
+    jitter: tuple[float, float, float, float] = opt(
+        (0.3, 0.3, 0.3, 0.05),
+        "strength of brightness, contrast, saturation and hue jitter on the color image",
+    )
+    depth_follows_scale: bool = opt(
+        False, "divide depth by the scale factor, as if the camera had moved closer"
+    )
     # Optimization
     epochs: int = opt(50, "passes over the training set")
-    batch: int = opt(8, "samples per optimizer step, over all ranks and accumulation")
-    accumulate: int = opt(1, "parts a rank computes its share of a batch in, to save memory")
+    batch: int = opt(8, "samples per optimizer step, over all ranks and accumulation parts")
+    accumulate: int = opt(1, "parts that a rank splits its share of a batch into, to save memory")
     lr: float = opt(6e-5, "peak learning rate of AdamW")
-    warmup_epochs: float = opt(1.0, "linear warm-up")
-    warmup_lr: float = opt(1e-6, "learning rate that the warm-up starts from")
+    warmup_epochs: float = opt(1.0, "epochs of linear warm-up")
+    warmup_lr: float = opt(1e-6, "learning rate at the start of the warm-up")
     schedule: Literal["poly", "cosine", "constant"] = opt("poly", "decay after the warm-up")
-    poly_power: float = opt(0.9, "of (1 - step/steps)")
-    min_lr: float = opt(0.0, "where cosine ends")
-    weight_decay: float = opt(0.01, "on weights of convolutions and linear layers only")
-    betas: tuple[float, float] = opt((0.9, 0.999), "of AdamW")
-    clip_norm: float = opt(0.0, "largest gradient norm; 0: no limit")
-    ema: float = opt(0.0, "decay of the averaged weights that are validated and kept; 0: none")
+    poly_power: float = opt(0.9, "power of (1 - step/steps) in the poly schedule")
+    min_lr: float = opt(0.0, "learning rate at the end of the cosine schedule")
+    weight_decay: float = opt(0.01, "weight decay of convolution and linear weights only")
+    betas: tuple[float, float] = opt((0.9, 0.999), "betas of AdamW")
+    clip_norm: float = opt(0.0, "maximum gradient norm; 0: no clipping")
+    ema: float = opt(
+        0.0, "decay of the weight average that is validated and saved; 0: no averaging"
+    )
     amp: Literal["off", "bf16", "fp16"] = opt("off", "mixed precision")
-    channels_last: bool = opt(True, "memory layout of pictures and kernels")
-    compile: bool = opt(False, "torch.compile the step")
-    sync_bn: bool = opt(True, "batch norm over all ranks' samples")
-    # Watching
+    channels_last: bool = opt(True, "use the channels-last memory layout")
+    compile: bool = opt(False, "run the step through torch.compile")
+    sync_bn: bool = opt(True, "synchronize batch norm over all ranks")
+    # Monitoring
     val_every: int = opt(1, "epochs between validations")
-    eval_batch: int = opt(16, "pictures per validation batch")
-    early_stop: int = opt(0, "stop after so many validations without a better one; 0: never")
-    sanity_batches: int = opt(2, "validation batches tried before the first step")
-    overfit: int = opt(0, "train and validate on the first N samples only, to find faults")
-    checkpoint_every: int = opt(0, "steps between checkpoints; 0: at every validation")
+    eval_batch: int = opt(16, "images per validation batch")
+    early_stop: int = opt(0, "stop after this many validations without improvement; 0: never")
+    sanity_batches: int = opt(2, "validation batches to run before the first step")
+    overfit: int = opt(0, "train and validate on the first N samples only, for debugging")
+    checkpoint_every: int = opt(0, "steps between checkpoints; 0: only at validations")
     log_every: int = opt(20, "steps between progress lines")
-    tensorboard: bool = opt(True, "write TensorBoard files beside the JSON lines")
+    tensorboard: bool = opt(True, "write TensorBoard files beside log.jsonl")
 
     def __post_init__(self) -> None:
         def check(fine: bool, key: str, allowed: str) -> None:
             if not fine:
-                raise UsageError(f"{key} must be {allowed}, got {shown(getattr(self, key))}")
+                raise UsageError(f"{key} must be {allowed}, got {as_text(getattr(self, key))}")
 
         for key in AT_LEAST_1:
             check(getattr(self, key) >= 1, key, "1 or more")
@@ -126,13 +138,13 @@ class RunConfig:
             check(getattr(self, key) >= 0, key, "0 or more")
         check(self.lr > 0, "lr", "above 0")
         check(self.seed < 2**32, "seed", "below 4294967296")
-        check(min(self.betas) >= 0 and max(self.betas) < 1, "betas", "from 0 to below 1")
+        check(min(self.betas) >= 0 and max(self.betas) < 1, "betas", "at least 0 and below 1")
         check(min(self.size) >= 32, "size", "at least 32,32")
         check(0 <= self.flip <= 1, "flip", "from 0 to 1")
-        check(bool(self.scales) and min(self.scales) > 0, "scales", "one or more zooms above 0")
+        check(bool(self.scales) and min(self.scales) > 0, "scales", "one or more numbers above 0")
         check(min(self.jitter) >= 0 and max(self.jitter[:3]) <= 1 and self.jitter[3] <= 0.5,
-              "jitter", "0 to 1 for the first three, 0 to 0.5 for hue")  # fmt: skip
-        check(0 <= self.ema < 1, "ema", "from 0 to below 1, for example 0.999")
+              "jitter", "0 to 1 for the first three values and 0 to 0.5 for hue")  # fmt: skip
+        check(0 <= self.ema < 1, "ema", "at least 0 and below 1, for example 0.999")
         check(0 < self.val_fraction < 1, "val_fraction", "between 0 and 1")
         check(self.workers >= -1, "workers", "-1, 0 or more")
         check(not (self.resume and self.overwrite), "resume", "given without overwrite")
@@ -149,54 +161,21 @@ class Settings:
     options: Any
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key with its value, ready for YAML or JSON; a recipe that repeats the run."""
+        """Every key and value, ready for YAML or JSON: a recipe that repeats the run."""
         flat = {**dataclasses.asdict(self.run), **dataclasses.asdict(self.options)}
-        for command in ("resume", "overwrite"):  # of the moment, not of the run
+        for command in ("resume", "overwrite"):  # they belong to one call, not to the run
             del flat[command]
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
         return {"method": self.method, **plain}
 
 
-def options_of(method: str) -> type:
-    """The ``Config`` dataclass of a method's file, without the rest of that file.
-
-    ``--help`` must list the options in less time than it takes to import torch, which the
-    method's own class needs. So only the light imports and the dataclass are executed.
-    """
-    name = f"training.methods.{method}"
-    class_name: str = lookup("method", method, METHODS)
-    if name in sys.modules and hasattr(sys.modules[name], class_name):
-        return sys.modules[name].Config
-    light = f"{name}:options"
-    if light not in sys.modules:
-        path = Path(__file__).parent / "methods" / f"{method}.py"
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        tree.body = [node for node in tree.body if _is_light(node)]
-        module = types.ModuleType(light)
-        exec(compile(tree, str(path), "exec"), vars(sys.modules.setdefault(light, module)))
-    return sys.modules[light].Config
-
-
-def _is_light(node: ast.stmt) -> bool:
-    sources = {"__future__", "dataclasses", "typing", "training.options"}
-    return (isinstance(node, ast.ImportFrom) and node.module in sources) or (
-        isinstance(node, ast.ClassDef) and node.name == "Config"
-    )
-
-
-def method_class(method: str) -> Any:
-    """The method's class; imports torch."""
-    class_name = lookup("method", method, METHODS)
-    return getattr(importlib.import_module(f"training.methods.{method}"), class_name)
-
-
 def make_parser(method: str, prog: str) -> argparse.ArgumentParser:
-    """The parser of one method's command line."""
+    """The command-line parser of one method; imports the method, and with it torch."""
     parser = argparse.ArgumentParser(
         prog=f"{prog} {method}",
         usage=f"{prog} {method} [--config FILE] [--key value ...]",
         allow_abbrev=False,
-        description=f"Train by {method}. Recipe first, then flags: the flags win.",
+        description=f"Train with {method}. Flags override the recipe.",
     )
     parser.add_argument("--config", metavar="FILE", help="recipe, YAML lines `key: value`")
     add_options(parser, f"options of {method}", options_of(method))
@@ -205,17 +184,17 @@ def make_parser(method: str, prog: str) -> argparse.ArgumentParser:
 
 
 def resolve(method: str, argv: list[str], prog: str = "python -m training.train") -> Settings:
-    """Recipe plus command line, checked.
+    """The settings of a recipe and a command line, checked. Flags override the recipe.
 
     Raises:
-        UsageError: an unknown key or flag (with a suggestion), a value of a wrong type or range,
-            a recipe of another method.
+        UsageError: an unknown key or flag (with a suggestion), a value of the wrong type or out of
+            range, or a recipe of another method.
     """
     flags = parse_flags(make_parser(method, prog), argv)
     recipe_file = flags.pop("config", None)
     saved = Path(flags.get("out", "")) / SAVED_RECIPE
     if not recipe_file and "resume" in flags and flags.get("out") and saved.is_file():
-        recipe_file = str(saved)  # a run remembers how it was started
+        recipe_file = str(saved)  # resume with the configuration that the run was started with
     recipe = read_yaml(Path(recipe_file)) if recipe_file else {}
     settings = from_dict(method, {**recipe, **flags}, recipe_file or "the command line")
     if not settings.run.out:
@@ -225,13 +204,22 @@ def resolve(method: str, argv: list[str], prog: str = "python -m training.train"
 
 
 def from_dict(method: str, values: Mapping[str, Any], where: str) -> Settings:
-    """Settings from raw values, such as a recipe's; the inverse of :meth:`Settings.to_dict`."""
+    """Settings from raw values, such as a recipe's; the inverse of :meth:`Settings.to_dict`.
+
+    Args:
+        method: a key of ``METHODS``.
+        values: keys of the run and of the method.
+        where: source of the values, named in errors.
+
+    Raises:
+        UsageError: as :func:`resolve`.
+    """
     values = dict(values)
-    meant = values.pop("method", method)
-    if meant != method:
-        raise UsageError(f"{where} is a recipe of method {meant!r}, not {method!r}")
+    recipe_method = values.pop("method", method)
+    if recipe_method != method:
+        raise UsageError(f"{where} is a recipe of method {recipe_method!r}, not {method!r}")
     options = options_of(method)
-    known = [*kinds(options), *kinds(RunConfig)]
+    known = [*field_types(options), *field_types(RunConfig)]
     for key in values:
         if key not in known:
             raise UsageError(
@@ -248,18 +236,32 @@ def to_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.to_dict(), sort_keys=False, default_flow_style=None, width=95)
 
 
-def run_command(main: Callable[[], int]) -> int:
-    """Run a verb; a user's mistake becomes one line and exit code 2, Ctrl-C exit code 130."""
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in a folder has a checkpoint to resume from."""
+    return any((folder / "checkpoints").glob("step_*"))
+
+
+def preprocess_of(config: RunConfig) -> Preprocess:
+    """The input size, normalization and depth encoding of a configuration.
+
+    Raises:
+        UsageError: values that do not go together.
+    """
+    from rgbd_seg_ros.depth import DepthEncoding
+    from rgbd_seg_ros.preprocess import Preprocess
+
     try:
-        return main()
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        if config.depth_encoding == "hha":
+            if config.depth_follows_scale:
+                raise UsageError(
+                    "depth_follows_scale would distort the geometry that HHA is computed from: "
+                    "omit it, or choose another depth_encoding"
+                )
+            depth = DepthEncoding.for_hha(config.depth_holes)
+        else:
+            depth = DepthEncoding(
+                config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
+            )
+        return Preprocess(config.size, config.rgb_mean, config.rgb_std, depth)
     except ValueError as error:
-        if type(error) is ValueError:  # a fault of ours; BundleError and the like are subclasses
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise UsageError(str(error)) from error

@@ -1,37 +1,48 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.evaluate`: scores of networks and bundles, and what a lost sensor costs."""
+"""`python -m training.evaluate`: scores of networks and bundles, with and without each sensor."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import SAVED_RECIPE, RunConfig, run_command
+from training.command import out_of_memory, run_command
+from training.config import SAVED_RECIPE, RunConfig
 from training.options import UsageError, add_options, convert, fill, parse_flags, read_yaml
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.bundle import TrainedNetwork
     from rgbd_seg_ros.metrics import ConfusionMatrix
-    from training.scoring import Predictor
+    from training.data.sample import Samples
+    from training.scoring import Predictor, Protocol
 
-#: Keys of a recipe that say which pictures to score.
+#: Keys of a recipe that choose the data.
 DATA_KEYS = (
     *("data", "root", "size", "val_fraction", "strict", "train_frames", "val_frames"),
     *("test_frames", "scene_seed", "cache", "workers", "eval_batch", "device"),
 )
-#: Row of the sensor-drop table → (what it shows, cases that may answer, the first there is does).
+#: Row of the sensor-drop table → (title, cases in order of preference; the first present is used).
 DROP_ROWS = {
     "both": ("both sensors", ("rgbd", "rgb", "depth")),
     "no_depth": ("depth lost, RGB network takes over", ("rgb",)),
     "no_rgb": ("RGB lost, depth network takes over", ("depth",)),
-    "no_depth_without_fallback": ("depth lost, fused network fed none", ("rgbd, depth empty",)),
-    "no_rgb_without_fallback": ("RGB lost, fused network fed black", ("rgbd, rgb empty",)),
+    "no_depth_without_fallback": ("depth lost, fused network on no depth", ("rgbd, depth empty",)),
+    "no_rgb_without_fallback": ("RGB lost, fused network on a black image", ("rgbd, rgb empty",)),
+}
+#: Key of the averages → title in the table.
+AVERAGES = {
+    "miou": "mIoU (classes in the ground truth)",
+    "miou_all": "mIoU (absent classes = 0)",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean class accuracy",
 }
 
 
@@ -42,32 +53,38 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "networks", nargs="+", type=Path, metavar="CHECKPOINT",
-        help="a run's folder, a .safetensors network or a bundle's folder; at most one rgbd, one "
-        "rgb and one depth network together give the sensor-drop table",
+        help="folder of a run, a .safetensors network, or a bundle; at most one network each for "
+        "rgbd, rgb and depth also gives the sensor-drop table",
     )  # fmt: skip
-    parser.add_argument("--config", metavar="FILE", help="recipe that names the data")
+    parser.add_argument("--config", metavar="FILE", help="recipe that chooses the data")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    parser.add_argument("--multi-scale", metavar="X,X,…", default="1", help="zooms to average")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
-    parser.add_argument("--native", action="store_true", help="do not resize pictures first")
-    parser.add_argument("--window", metavar="H,W", help="slide a window over unresized pictures")
-    parser.add_argument("--stride", type=float, default=2 / 3, metavar="X", help="of the window")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write tables and pictures here")
+    parser.add_argument("--multi-scale", metavar="X,X,…", default="1", help="scales to average")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument("--native", action="store_true", help="do not resize images first")
+    parser.add_argument("--window", metavar="H,W", help="slide a window over full-size images")
+    parser.add_argument(
+        "--stride",
+        type=float,
+        default=2 / 3,
+        metavar="X",
+        help="step of the window, a share of it",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write tables and images here")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
-    parser.add_argument("--panels", type=int, default=8, metavar="N", help="pictures in --out")
+    parser.add_argument("--panels", type=int, default=8, metavar="N", help="mask panels in --out")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     add_options(parser, "data", RunConfig, DATA_KEYS)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, score, print and write; the exit code."""
+    """Parse, score, print and write; return the exit code."""
     args = parse_flags(make_parser(), sys.argv[1:] if argv is None else argv)
     out = args["out"]
     if out and out.exists() and any(out.iterdir()) and not args["overwrite"]:
         raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
     recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(args["networks"])
-    # A network that was trained and validated on pictures of their own size is tested so.
+    # A network that was trained and validated on full-size images is evaluated on them, too.
     args["native"] |= convert(recipe.get("native", False), bool, "native")
     flags = {key: args[key] for key in DATA_KEYS if key in args}
 
@@ -87,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def recipe_of(paths: list[Path]) -> dict[str, Any]:
-    """The recipe of the first run among the paths: score a run on the data it was meant for."""
+    """The recipe of the first run among the paths, which names the data it was trained on."""
     for path in paths:
         if (path / SAVED_RECIPE).is_file():
             return read_yaml(path / SAVED_RECIPE)
@@ -95,7 +112,12 @@ def recipe_of(paths: list[Path]) -> dict[str, Any]:
 
 
 def load_networks(paths: list[Path]) -> dict[str, TrainedNetwork]:
-    """Every network under the paths; named by modality where that is unique, else by path."""
+    """Every network under the paths, named by modality if that is unique, else by path.
+
+    Raises:
+        UsageError: a folder without networks, or networks with different label sets.
+        BundleError: a file that is not a valid network.
+    """
     from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
 
     found: list[tuple[str, str, TrainedNetwork]] = []
@@ -123,11 +145,11 @@ def load_networks(paths: list[Path]) -> dict[str, TrainedNetwork]:
 
 def make_cases(
     networks: Mapping[str, TrainedNetwork], args: Mapping[str, Any], device: Any
-) -> Any:
-    """Predictors by case name: each network, and the fused one with one input empty."""
+) -> tuple[dict[str, Predictor], Protocol]:
+    """Predictors by case name: each network, and the fused one with either input empty."""
     import torch
 
-    from training.scoring import Protocol, predictor
+    from training.scoring import Protocol, make_predictor
 
     window = convert(args["window"], tuple[int, int], "window") if args["window"] else None
     scales = convert(args["multi_scale"], tuple[float, ...], "multi-scale")
@@ -137,15 +159,15 @@ def make_cases(
     for name, network in networks.items():
         record = network.record
         module = network.module.to(device)
-        cases[name] = predictor(module, record.spec.modality, record.preprocess, protocol)
+        cases[name] = make_predictor(module, record.spec.modality, record.preprocess, protocol)
     fused = cases.get("rgbd")
     if fused is not None:
-        # Empty as the engine makes it: depth invalid everywhere, a black picture.
-        cases["rgbd, depth empty"] = lambda pictures: fused(
-            dataclasses.replace(pictures, depth=torch.full_like(pictures.depth, float("nan")))
+        # Empty as in the engine: depth is invalid everywhere, color is black.
+        cases["rgbd, depth empty"] = lambda images: fused(
+            dataclasses.replace(images, depth=torch.full_like(images.depth, float("nan")))
         )
-        cases["rgbd, rgb empty"] = lambda pictures: fused(
-            dataclasses.replace(pictures, rgb=torch.zeros_like(pictures.rgb))
+        cases["rgbd, rgb empty"] = lambda images: fused(
+            dataclasses.replace(images, rgb=torch.zeros_like(images.rgb))
         )
     return cases, protocol
 
@@ -153,25 +175,30 @@ def make_cases(
 def evaluate(
     networks: Mapping[str, TrainedNetwork], config: RunConfig, args: Mapping[str, Any], device: Any
 ) -> dict[str, Any]:
-    """Score every case on one split: ``{"json": …, "text": …}``; files under ``--out``."""
+    """Score every case on one split; write files under ``--out``.
+
+    Returns:
+        ``json``, the documented keys, and ``text``, the tables.
+    """
+    from rgbd_seg_ros.progress import progress_bar
     from training.data.datasets import open_split
     from training.data.loader import scoring_loader
     from training.distributed import is_main
-    from training.memory import out_of_memory
-    from training.runlog import tracked
     from training.scoring import score
 
     labels = next(iter(networks.values())).record.labels
     samples = open_split(dataclasses.replace(config, overfit=0), args["split"])
     if samples.label_set.classes != labels.classes:
         raise UsageError(
-            f"the networks know label set {labels.name!r} ({len(labels)} classes), the data have "
-            f"{samples.label_set.name!r} ({len(samples.label_set)}); evaluate on data of their own"
+            f"the networks have label set {labels.name!r} ({len(labels)} classes), the dataset "
+            f"has {samples.label_set.name!r} ({len(samples.label_set)}): choose a dataset with "
+            "the networks' label set"
         )
     cases, protocol = make_cases(networks, args, device)
-    loader = scoring_loader(samples, config, device)
+    loader = scoring_loader(samples, config.eval_batch, config.workers, device)
+    batches = progress_bar("scoring", len(loader), "batch", iterable=loader, disable=not is_main())
     with out_of_memory(f"while scoring: lower --eval-batch (now {config.eval_batch})"):
-        matrices = score(cases, tracked(loader, len(loader), "scoring"), len(labels), device)
+        matrices = score(cases, batches, len(labels), device)
     document = to_json(matrices, list(networks), labels.classes)
     document |= {
         "data": config.data,
@@ -180,8 +207,6 @@ def evaluate(
         "protocol": dataclasses.asdict(protocol),
     }
     if args["out"] and is_main():
-        from training.report import write_report
-
         write_report(args["out"], document, matrices, cases, samples, args["panels"], device)
     return {"json": document, "text": to_text(document, matrices, labels.classes)}
 
@@ -189,21 +214,21 @@ def evaluate(
 def to_json(
     matrices: Mapping[str, ConfusionMatrix], names: list[str], classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The documented keys; at the top level those of the fused network, else of the first."""
+    """The documented keys; the scores at the top level are the fused or else first network's."""
     from training.results import scores
 
     networks: dict[str, Any] = {}
     for name in names:
         iou = {c: round(float(v), 5) for c, v in zip(classes, matrices[name].iou, strict=True)}
-        iou = {c: None if v != v else v for c, v in iou.items()}  # NaN is no JSON
+        iou = {c: None if v != v else v for c, v in iou.items()}  # JSON has no NaN
         networks[name] = {**scores(matrices[name]), "iou": iou}
     main_name = "rgbd" if "rgbd" in names else names[0]
     drop: dict[str, float | None] | None = None
     if set(names) <= {"rgbd", "rgb", "depth"}:
         drop = {}
-        for row, (_, answers) in DROP_ROWS.items():
-            answer = next((case for case in answers if case in matrices), None)
-            drop[row] = round(matrices[answer].miou, 5) if answer else None
+        for row, (_, candidates) in DROP_ROWS.items():
+            case = next((case for case in candidates if case in matrices), None)
+            drop[row] = round(matrices[case].miou, 5) if case else None
     return {**networks[main_name], "sensor_drop": drop, "networks": networks}
 
 
@@ -212,8 +237,8 @@ def to_text(
     matrices: Mapping[str, ConfusionMatrix],
     classes: tuple[str, ...],
 ) -> str:
-    """Per-class table, averages, sensor-drop table."""
-    from training.runlog import table
+    """The per-class table with averages, and the sensor-drop table."""
+    from rgbd_seg_ros.text_table import text_table
 
     networks = document["networks"]
     first = next(iter(matrices.values()))
@@ -227,24 +252,88 @@ def to_text(
         rows.append([title, "", *(f"{100 * n[key]:.1f}" for n in networks.values())])
     text = (
         f"\n{document['data']}, split {document['split']}, {document['frames']} frames\n\n"
-        f"{table(rows)}\n"
+        f"{text_table(rows)}\n"
     )
     if document["sensor_drop"]:
         drop = [["sensors", "mIoU"]]
         for row, value in document["sensor_drop"].items():
             if value is not None or not row.endswith("_without_fallback"):
-                shown = "no mask" if value is None else f"{100 * value:.1f}"
-                drop.append([DROP_ROWS[row][0], shown])
-        text += f"\n{table(drop)}\n"
+                cell = "no mask" if value is None else f"{100 * value:.1f}"
+                drop.append([DROP_ROWS[row][0], cell])
+        text += f"\n{text_table(drop)}\n"
     return text
 
 
-AVERAGES = {
-    "miou": "mIoU (classes in the truth)",
-    "miou_all": "mIoU (absent classes = 0)",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean class accuracy",
-}
+def write_report(
+    folder: Path,
+    document: Mapping[str, Any],
+    matrices: Mapping[str, ConfusionMatrix],
+    cases: Mapping[str, Predictor],
+    samples: Samples,
+    panels: int,
+    device: Any,
+) -> None:
+    """Write scores, confusion matrices (CSV and image), mask panels and the legend of colors."""
+    import numpy as np
+
+    from rgbd_seg_ros.colorize import legend
+    from rgbd_seg_ros.image_io import write_image
+    from training.scoring import panel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(document, indent=1) + "\n")
+    classes = samples.label_set.classes
+    for name, matrix in matrices.items():
+        stem = "confusion_" + re.sub(r"[^\w.-]+", "_", name)
+        write_csv(folder / f"{stem}.csv", matrix, classes)
+        draw_confusion(folder / f"{stem}.png", matrix, classes, name)
+    # Evenly over the split: its first frames may all show one room.
+    for index in np.linspace(0, len(samples) - 1, min(panels, len(samples))).round().astype(int):
+        image = panel(samples[int(index)], cases, samples.label_set, device)
+        write_image(folder / f"panel_{index:06d}.png", image)
+    write_image(folder / "legend.png", legend(samples.label_set))
+
+
+def write_csv(path: Path, matrix: ConfusionMatrix, classes: tuple[str, ...]) -> None:
+    """Write pixel counts: one row per true class, one column per predicted class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["truth \\ predicted", *classes, "none"])
+        for name, row in zip(classes, matrix.counts.tolist(), strict=True):
+            writer.writerow([name, *row])
+
+
+def draw_confusion(
+    path: Path, matrix: ConfusionMatrix, classes: tuple[str, ...], title: str
+) -> None:
+    """Draw the share of each true class's pixels per predicted class."""
+    import numpy as np
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            "drawing a confusion matrix needs matplotlib: pip install matplotlib"
+        ) from error
+    counts = matrix.counts[:, : len(classes)].astype(np.float64)
+    share = counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.32 * len(classes)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(share, vmin=0, vmax=1, cmap="viridis")
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("ground truth")
+    axes.set_title(title)
+    if len(classes) <= 20:  # numbers of more classes would be unreadable
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.005:
+                color = "black" if value > 0.6 else "white"
+                axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center",
+                          color=color, fontsize=7)  # fmt: skip
+    figure.colorbar(image, label="share of the true class's pixels", shrink=0.8)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import run_command
+from training.command import run_command
 from training.options import UsageError, lookup
 
 if TYPE_CHECKING:

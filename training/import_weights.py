@@ -1,12 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.import_weights`: published weights into this project's format, strictly.
+"""`python -m training.import_weights`: converts published weights into this project's format.
 
-Every key of the file is converted or known to be of no use here, every weight of the network is
-filled, and nothing is loaded that has to be unpickled. The authors of CMX and PrimKD read
-pictures as BGR and normalize them by mean and deviation in RGB order; networks of this project
-eat RGB. So the first convolutions' input channels are reversed, and so are mean and deviation in
-the network's record: the same numbers reach the same weights.
+Every key of the file must be converted or known to be unneeded, every weight of the network must
+be filled, and nothing is unpickled. The authors of CMX and PrimKD read images as BGR but normalize
+them by a mean and std in RGB order, while networks of this project take RGB. Therefore the input
+channels of the first convolutions are reversed, and so are mean and std in the network's record:
+the same numbers reach the same weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import run_command
+from training.command import run_command
 from training.options import UsageError, convert, lookup
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ NVIDIA_LICENSE = (
 )
 TORCHVISION_LICENSE = "BSD-3-Clause (torchvision), trained on ImageNet"
 
-#: Published name → name in this project, tried in order; None: known and of no use here.
+#: Published name → name in this project, tried in order; None for a known but unneeded weight.
 Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
 
 
 def _stage(prefix: str, target: str) -> Rules:
-    """MiT's numbered patch_embed1, block1, norm1 … to stages.0 …"""
+    """Rules for MiT: the numbered patch_embed1, block1, norm1 … become stages.0 …"""
 
     def rename(tail: str) -> Callable[[re.Match[str]], str]:
         return lambda m: f"{target}stages.{int(m[1]) - 1}.{tail.format(*m.groups())}"
@@ -61,18 +61,18 @@ def _stage(prefix: str, target: str) -> Rules:
 
 
 def _numbered(pattern: str, target: str) -> tuple[str, Callable[[re.Match[str]], str]]:
-    """A rule whose second group counts from 1 there and from 0 here."""
+    """A rule whose second group counts from 1 in the published name and from 0 in ours."""
     return pattern, lambda m: target.format(m[1], int(m[2]) - 1, *m.groups()[2:])
 
 
-#: The classification head of an ImageNet file.
+#: ``head`` is the classifier of an ImageNet file.
 MIT_RULES: Rules = [*_stage("", ""), (r"head\.(weight|bias)", None)]
 HEAD_RULES: Rules = [
     (r"decode_head\.linear_c(\d)\.proj\.(.+)", lambda m: f"head.linears.{int(m[1]) - 1}.{m[2]}"),
     (r"decode_head\.linear_fuse\.(?:0|conv)\.(.+)", r"head.fuse.\1"),
     (r"decode_head\.linear_fuse\.(?:1|bn)\.(.+)", r"head.norm.\1"),
     (r"decode_head\.linear_pred\.(.+)", r"head.classifier.\1"),
-    (r"decode_head\.conv_seg\.(.+)", None),  # mmseg's base class makes it, SegFormer ignores it
+    (r"decode_head\.conv_seg\.(.+)", None),  # created by mmseg's base class, unused by SegFormer
     (r"decode_head\.(align_|conv_|generation)\w*\.(.+)", None),  # PrimKD's aligners
 ]
 SEGFORMER_RULES: Rules = [*_stage(r"backbone\.", "encoder."), *HEAD_RULES]
@@ -94,7 +94,7 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
     """Apply the rules to every key.
 
     Raises:
-        UsageError: a key that no rule knows.
+        UsageError: no rule matches a key.
     """
     renamed: State = {}
     unknown = []
@@ -112,21 +112,21 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
     if unknown:
         raise UsageError(
             f"{len(unknown)} of {len(state)} keys are unknown, for example {unknown[0]!r}; "
-            "is --from right?"
+            "check --from"
         )
     return renamed
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a .pth/.pt/.safetensors file, out of wrappers, without ``module.``.
+    """The tensors of a .pth, .pt or .safetensors file, unwrapped and without ``module.`` prefixes.
 
     Raises:
-        UsageError: no such file, or one that only unpickling arbitrary objects could open.
+        UsageError: the file is missing, has no tensors, or needs arbitrary objects unpickled.
     """
     import torch
 
     if not path.is_file():
-        raise UsageError(f"no file {path}")
+        raise UsageError(f"{path} does not exist or is not a file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -134,10 +134,10 @@ def read_state(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each library has its own
+    except Exception as error:  # each library raises its own classes
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"{path} is no plain weights file ({first[:120]}); if you trust it, save it again "
+            f"{path} is not a plain weights file ({first[:120]}); if you trust it, save it again "
             "with torch.save(model.state_dict(), …)"
         ) from error
     for wrapper in ("model", "state_dict", "module"):
@@ -149,52 +149,74 @@ def read_state(path: Path) -> State:
         if isinstance(value, torch.Tensor)
     }
     if not state:
-        raise UsageError(f"{path} holds no tensors")
+        raise UsageError(f"{path} contains no tensors")
     return state
 
 
 def reverse_channels(state: State, stems: tuple[str, ...]) -> None:
-    """Make first convolutions that were trained on BGR eat RGB, in place."""
+    """Make first convolutions that were trained on BGR accept RGB, in place."""
     for stem in stems:
         state[stem] = state[stem].flip(1)
 
 
 def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, State, str]:
-    """An ImageNet file as (encoder name, weights named as in our encoder, license)."""
+    """Convert an ImageNet file to (encoder name, weights named as in our encoder, license).
+
+    Raises:
+        UsageError: no encoder matches the weights.
+    """
     if source == "torchvision":
-        keys = dict(state)
-        name = "resnet50" if "layer1.0.conv3.weight" in keys else "resnet18"
-        if "conv1.weight" not in keys or "layer4.1.bn2.weight" not in keys:
-            raise UsageError("this is no ResNet-18 or ResNet-50 of torchvision")
-        return (
-            name,
-            {k: v for k, v in keys.items() if not k.startswith("fc.")},
-            TORCHVISION_LICENSE,
-        )
-    converted = rename(state, MIT_RULES)
-    return mit_name(converted, ""), converted, NVIDIA_LICENSE
+        weights = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        layers = [f"layer{number}." for number in range(1, 5)]
+        name = encoder_name("resnet", weights, layers, "layer4.0.downsample.1.weight")
+        return name, weights, TORCHVISION_LICENSE
+    weights = rename(state, MIT_RULES)
+    return mit_name(weights, ""), weights, NVIDIA_LICENSE
 
 
 def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
-    """mit_b0 … mit_b5 by width and number of blocks."""
-    from rgbd_seg_ros.models.mit import DEPTHS
+    """Name of the MiT whose weights stand in ``state`` under ``prefix``."""
+    stages = [f"{prefix}stages.{number}.blocks." for number in range(4)]
+    return encoder_name("mit", state, stages, f"{prefix}stages.3.norm.weight")
 
-    def blocks(stage: int) -> int:
-        start = re.escape(f"{prefix}stages.{stage}.blocks.")
-        return len({m[1] for k in state if (m := re.match(rf"{start}(\d+)\.", k))})
 
-    depths = tuple(blocks(stage) for stage in range(4))
-    stem = state.get(f"{prefix}stages.0.patch_embed.proj.weight")
-    for name, known in DEPTHS.items():
-        if stem is not None and known == depths and len(stem) == (32 if name == "mit_b0" else 64):
+def encoder_name(family: str, state: Mapping[str, Tensor], stages: list[str], last: str) -> str:
+    """The encoder of ``family`` with as many blocks and channels as ``state``.
+
+    Args:
+        family: one that occurs in ``rgbd_seg_ros.models.ENCODERS``.
+        state: weights of an encoder.
+        stages: what the keys of each stage's blocks start with, before the block's number.
+        last: key of a weight whose length is the number of channels of the last stage map.
+
+    Raises:
+        UsageError: there is no such encoder.
+    """
+    from rgbd_seg_ros.models import ENCODERS
+
+    def count(stage: str) -> int:
+        pattern = re.compile(re.escape(stage) + r"(\d+)\.")
+        return len({match[1] for match in map(pattern.match, state) if match})
+
+    blocks = tuple(map(count, stages))
+    channels = len(state[last]) if last in state else 0
+    known = {name: entry for name, entry in ENCODERS.items() if entry.family == family}
+    for name, entry in known.items():
+        if (entry.blocks, entry.channels[-1]) == (blocks, channels):
             return name
-    raise UsageError(f"blocks per stage {depths} are those of no MiT-B0 … B5")
+    raise UsageError(
+        f"none of {', '.join(known)} has {blocks} blocks per stage and {channels} channels in the "
+        "last; check the file and --from"
+    )
 
 
 def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSpec, State]:
-    """A whole segmentation network as (spec, weights named as in our network).
+    """Convert a whole segmentation network to (spec, weights named as in our network).
 
-    A published SegFormer becomes an ``rgb`` network; so does PrimKD's teacher.
+    A published SegFormer becomes an ``rgb`` network, and so does PrimKD's teacher.
+
+    Raises:
+        UsageError: the file is not from ``source``, or a part is missing or unknown.
     """
     import torch
 
@@ -202,16 +224,19 @@ def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSp
 
     fused = any(key.startswith("backbone.extra_") for key in state)
     if source == "cmx" and not fused:
-        raise UsageError("this file has no second branch (backbone.extra_…): is it a SegFormer?")
+        raise UsageError(
+            "this file has no second branch (backbone.extra_…); pass --from segformer if it is a "
+            "SegFormer"
+        )
     converted = rename(state, CMX_RULES if fused else SEGFORMER_RULES)
     branch = "rgb." if fused else "encoder."
     if "head.classifier.weight" not in converted:
-        raise UsageError("the file has no decode head (decode_head.linear_pred)")
+        raise UsageError("the file has no segmentation head (decode_head.linear_pred)")
     classes, width = converted["head.classifier.weight"].shape[:2]
-    if "head.fuse.bias" not in converted:  # mmseg: no bias before a norm, and eps 1e-5
+    if "head.fuse.bias" not in converted:  # mmseg has no bias before a norm, and eps 1e-5
         converted["head.fuse.bias"] = torch.zeros(width)
         variance = converted["head.norm.running_var"]
-        # Our head has eps 1e-3: this factor makes both the same function.
+        # Our head has eps 1e-3. This factor makes both the same function.
         factor = ((variance + 1e-3) / (variance + 1e-5)).sqrt()
         converted["head.norm.weight"] = converted["head.norm.weight"] * factor
     if source in ("cmx", "primkd"):
@@ -235,27 +260,30 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--from", dest="source", required=True,
-        choices=("cmx", "primkd", "segformer", "torchvision"), help="who published the file",
+        choices=("cmx", "primkd", "segformer", "torchvision"), help="publisher of the file",
     )  # fmt: skip
     parser.add_argument("file", type=Path, metavar="FILE", help=".pth, .pt or .safetensors")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.safetensors")
     parser.add_argument(
         "--classes", type=Path, metavar="TXT",
-        help="a whole network's class names, one per line; default class_0, class_1, …",
+        help="class names of a whole network, one per line (default class_0, class_1, …)",
     )  # fmt: skip
     parser.add_argument(
-        "--size", default="480,640", metavar="H,W", help="input size to record (%(default)s)"
+        "--size",
+        default="480,640",
+        metavar="H,W",
+        help="input size to record (default %(default)s)",
     )
     parser.add_argument(
         "--depth-encoding", default="hha", metavar="KIND",
-        help="what the fused network's second input was trained on (default %(default)s)",
+        help="encoding of the fused network's depth input (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace --out")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, convert, save, read back."""
+    """Convert a file, save the result and read it back; returns the exit code."""
     args = make_parser().parse_args(argv)
     out: Path = args.out.with_suffix(".safetensors")
     if out.exists() and not args.overwrite:
@@ -266,13 +294,17 @@ def main(argv: list[str] | None = None) -> int:
     else:
         name, weights, license = convert_encoder(args.source, state)
         save_encoder(out, name, weights, license)
-        text = f"encoder {name}: use it with --pretrained {out}\n{license}"
-    print(f"{len(state)} keys accounted for; {out}: {text}", file=sys.stderr)
+        text = f"encoder {name}; use it with --pretrained {out}\n{license}"
+    print(f"converted all {len(state)} keys to {out}: {text}", file=sys.stderr)
     return 0
 
 
 def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: Path) -> str:
-    """Save a whole network with its record; a line about it."""
+    """Save a whole network with its record; returns a description of it.
+
+    Raises:
+        UsageError: the class names or the weights do not fit the network.
+    """
     from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
     from rgbd_seg_ros.labels import LabelSet
     from rgbd_seg_ros.models import build
@@ -287,7 +319,9 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         names = args.classes.read_text(encoding="utf-8").split("\n")
         names = [name.strip() for name in names if name.strip()]
     if len(names) != spec.num_classes:
-        raise UsageError(f"{args.classes} names {len(names)} classes, not {spec.num_classes}")
+        raise UsageError(
+            f"{args.classes} names {len(names)} classes, but the network has {spec.num_classes}"
+        )
     size = convert(args.size, tuple[int, int], "size")
     preprocess = Preprocess(size, mean, std)
     if spec.modality == "rgbd":
@@ -296,10 +330,10 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         spec = replace(spec, depth_channels=depth.channels)
     network = build(spec)
     try:
-        network.load_state_dict(weights)  # strict: every weight is filled
+        network.load_state_dict(weights)  # strict: every weight must be filled
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"the file does not fill the network: {reason}") from error
+        raise UsageError(f"the file does not match the network: {reason}") from error
     facts = {"method": f"imported from {args.source}", "source_sha256": sha256(args.file)}
     record = NetworkRecord(
         spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENSE
@@ -309,28 +343,36 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
 
 
 def depth_encoding(kind: str) -> DepthEncoding:
-    """The record of CMX's second input.
+    """The depth encoding to record for a fused network.
 
-    HHA's channels are disparity, height, angle here and in published files read as RGB; read as
-    BGR they are reversed like color, so mean and deviation are too.
+    The channels of HHA are disparity, height and angle, and published files store them as RGB.
+    The authors read them as BGR, so their order is reversed like that of color, and with it the
+    order of mean and std.
+
+    Raises:
+        UsageError: an unknown encoding.
     """
     from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
 
     lookup("depth encoding", kind, ENCODING_CHANNELS)
-    if kind != "hha":  # to train further on: no published network eats it
+    if kind != "hha":  # only useful for further training: published networks take HHA
         return DepthEncoding(kind)
     rgb = DepthEncoding.for_hha()
     return replace(rgb, mean=rgb.mean[::-1], std=rgb.std[::-1])  # type: ignore[index]
 
 
 def save_encoder(path: Path, name: str, weights: State, license: str) -> None:
-    """Write an encoder's weights and its JSON, having tried them on the encoder."""
+    """Write an encoder's weights and its JSON after loading them once.
+
+    Raises:
+        UsageError: the weights do not fit the encoder.
+    """
     from safetensors.torch import save
 
-    from rgbd_seg_ros.models.deeplabv3plus import build_encoder
+    from rgbd_seg_ros.models.encoders import build_encoder
 
     try:
-        build_encoder(name, 3, 0 if name.startswith("mit") else 16).load_weights(weights)
+        build_encoder(name).load_weights(weights)
     except ValueError as error:
         raise UsageError(str(error)) from error
     data = save({k: v.contiguous() for k, v in weights.items()})
@@ -347,7 +389,7 @@ def save_encoder(path: Path, name: str, weights: State, license: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content."""
+    """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,13 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: it sums, steps, scores and saves, and never asks which method it is."""
+"""The training loop: steps, validation, checkpoints and results, the same for every method."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,25 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rgbd_seg_ros.metrics import ConfusionMatrix
-from rgbd_seg_ros.preprocess import Preprocess
 from training import checkpoint, distributed, results
-from training.config import SAVED_RECIPE, RunConfig, Settings, method_class, to_yaml
+from training.command import Interrupt, out_of_memory
+from training.config import SAVED_RECIPE, RunConfig, Settings, preprocess_of, to_yaml
 from training.data.datasets import open_split
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
-from training.data.transforms import encoding_of
-from training.command import Interrupt
-from training.memory import out_of_memory
+from training.methods import method_class
 from training.methods.base import Method, Task
 from training.options import UsageError
 from training.runlog import Clock, RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
-from training.scoring import Predictor, Protocol, predictor, score
+from training.scoring import Predictor, Protocol, make_predictor, panel, score
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: Validation images sent to TensorBoard at each validation.
+LOGGED_IMAGES = 4
 
 
 class TrainingStopped(UsageError):
-    """The run ended early, and the message says why and what to do."""
+    """The run ended early; the message says why and what to do."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class Run:
         self.settings, self.config, self.device = settings, settings.run, device
         self.folder = Path(settings.run.out)
         config = self.config
-        results.commit()  # remembered now: the checkout may move on while the run trains
+        results.commit()  # cached now, because the checkout may change while the run trains
         set_determinism(config, device)
         torch.manual_seed(config.seed)
         train, val = open_split(config, "train"), open_split(config, "val")
@@ -59,11 +59,12 @@ class Run:
             self.method: Method = method_class(settings.method)(settings.options, self.task)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self.method.to(device, memory_format=self._layout())  # type: ignore[call-overload]
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.method.to(device, memory_format=layout)  # type: ignore[call-overload]
         world = distributed.world_size()
         if config.sync_bn:
             distributed.sync_batch_norm(self.method, device)
-        # Samples per part and rank; synchronized batch norm sees the parts of all ranks as one.
+        # Synchronized batch norm sees the parts of all ranks as one.
         together = world if config.sync_bn else 1
         smallest = -(-self.method.min_batch // together)
         self.plan = BatchPlan(
@@ -71,30 +72,29 @@ class Run:
         )
         self.total_steps = config.epochs * self.plan.steps
         self.loader, self.sampler = training_loader(
-            train, self.plan, config, self.method.views, device
+            train, self.plan, config, self.task.preprocess.depth, self.method.views, device
         )
-        self.val_loader = scoring_loader(val, config, device)
-        self.protocol = Protocol(native=config.native)
+        self.val_loader = scoring_loader(val, config.eval_batch, config.workers, device)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.method, config.weight_decay), lr=config.lr, betas=config.betas
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.average = AveragedWeights(self.method, config.ema) if config.ema else None
-        #: Optimizer steps done; everything random or scheduled is a function of it.
+        #: Optimizer steps done; everything random or scheduled is a function of this number.
         self.step = 0
-        #: Epochs done with their validation, if they have one.
+        #: Epochs completed, including their validation where one is due.
         self.validated = 0
-        #: The best validation, and how many came after it.
+        #: The best validation, and the number of validations since then.
         self.best: dict[str, Any] = {}
         self.stale = 0
-        #: When the run would have begun, had it never been resumed.
+        #: Start of the run as if it had never been interrupted.
         self.began = time.monotonic()
         self.log = RunLog(self.folder, distributed.is_main(), config.tensorboard)
         self.forward = self._wrap()
 
     @property
     def description(self) -> str:
-        """One line: what is trained on how much."""
+        """One line: method, network sizes, amount of data, ranks."""
         sizes = ", ".join(
             f"{name} {results.count(student) / 1e6:.2f} M"
             for name, student in self.method.students.items()
@@ -104,25 +104,28 @@ class Run:
             f"{self.plan.steps} steps per epoch, {distributed.world_size()} ranks"
         )
 
-    # --- The course of a run -----------------------------------------------------------------
+    # --- Training ----------------------------------------------------------------------------
 
     def train(self) -> dict[str, Any]:
-        """Train to the end; returns the results, which are also in ``results.json``.
+        """Train to the end and return the results, which are also in ``results.json``.
 
         Raises:
-            TrainingStopped: interrupted, or a loss is not finite.
-            UsageError: nothing to resume, or not into this; out of memory.
+            TrainingStopped: the run was interrupted, or a loss is not finite.
+            UsageError: there is no checkpoint to resume from, it does not fit this run, or memory
+                ran out.
         """
         if self.config.resume:
             self._resume()
         self._sanity_check()
-        if distributed.is_main():  # only now: a refused start or resume changes nothing
+        if distributed.is_main():  # only now, so that a rejected start or resume changes nothing
             (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
         with Interrupt() as interrupt:
-            # From the epoch of the last step done: it may lack its validation still.
+            # Start at the epoch of the last step: its validation may be missing.
             for epoch in range(max(0, self.step - 1) // self.plan.steps, self.config.epochs):
                 if self.config.early_stop and self.stale >= self.config.early_stop:
-                    self.log.say(f"stopped early: {self.stale} validations without a better one")
+                    self.log.say(
+                        f"stopped early after {self.stale} validations without improvement"
+                    )
                     break
                 self._epoch(epoch, interrupt)
                 last = epoch + 1 == self.config.epochs
@@ -130,8 +133,7 @@ class Run:
                 if due and self.validated <= epoch:
                     self._validate(epoch)
                     self._save()
-        spent_s = time.monotonic() - self.began
-        return results.finish(self, {"train_s": round(spent_s, 1), "steps": self.step})
+        return self._finish(time.monotonic() - self.began)
 
     def _epoch(self, epoch: int, interrupt: Interrupt) -> None:
         config, steps = self.config, self.plan.steps
@@ -139,12 +141,12 @@ class Run:
         self.sampler.epoch, self.sampler.start = epoch, self.step - epoch * steps
         parts = iter(self.loader)
         clock = Clock()
-        # `step` is global: on resume in mid-epoch the sampler has skipped what is done.
+        # `step` counts over the whole run; after a resume, the sampler skips the parts done.
         while self.step < (epoch + 1) * steps:
             shares = self.plan.shares(epoch, self.step - epoch * steps)
             raws = [next(parts) for _ in shares]
             clock.loaded()
-            losses = self._step(raws, shares)
+            losses = self.optimizer_step(raws, shares)
             clock.stepped(sum(len(raw["rgb"]) for raw in raws) * self.plan.world)
             proceed = distributed.all_true([not interrupt.asked], self.device)[0]
             if self.step % config.log_every == 0 or self.step == self.total_steps:
@@ -157,13 +159,23 @@ class Run:
             if config.checkpoint_every and self.step % config.checkpoint_every == 0:
                 self._save()
 
-    def _step(self, raws: list[dict[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:
-        """One optimizer step over this rank's parts; the step's mean of each loss."""
-        config = self.config
+    def optimizer_step(
+        self, raws: list[dict[str, Tensor]], shares: list[float]
+    ) -> dict[str, Tensor]:
+        """One optimizer step.
+
+        Args:
+            raws: this rank's parts of the batch, from the loader.
+            shares: weight of each part, see :meth:`BatchPlan.shares`.
+
+        Returns:
+            Each loss, averaged over the parts.
+        """
+        config, mixed = self.config, self.config.amp != "off"
         rate = learning_rate(config, self.step, self.total_steps, self.plan.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # Dropout and the like are drawn from (seed, step, rank), so a resumed run repeats them.
+        # Dropout is a function of (seed, step, rank), so a resumed run repeats it.
         torch.manual_seed(((config.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
         self.optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
@@ -175,9 +187,9 @@ class Run:
         ):
             for number, (raw, share) in enumerate(zip(raws, shares, strict=True)):
                 batch = to_batch(raw, self.task.preprocess, self.device, config.channels_last)
-                # Gradients are averaged over the ranks once, with the last part.
+                # Gradients are averaged over the ranks once, on the last part.
                 with self._no_sync() if number + 1 < len(raws) else nullcontext():
-                    with self._autocast():
+                    with torch.autocast(self.device.type, AMP_DTYPES[config.amp], enabled=mixed):
                         losses = self.forward(batch)
                     loss = torch.stack([value.float() for value in losses.values()]).sum()
                     self.scaler.scale(loss * share).backward()
@@ -200,28 +212,32 @@ class Run:
 
     @contextmanager
     def scoring(self) -> Iterator[dict[str, Predictor]]:
-        """The students as predictors, in eval mode and with averaged weights where there are.
+        """The students as predictors, in eval mode, with the averaged weights if there are any.
 
-        In full precision, so that validation, test and evaluation are the same measurement.
+        They run in full precision, so that validation, test and evaluation agree.
         """
         averaged = self.average.applied_to(self.method) if self.average else nullcontext()
         self.method.eval()
         with averaged:
-            yield {
-                name: predictor(student, name, self.task.preprocess, self.protocol)
-                for name, student in self.method.students.items()
-            }
+            yield self._predictors(self.method.students)
         self.method.train()
 
+    def _predictors(self, networks: Mapping[str, nn.Module]) -> dict[str, Predictor]:
+        protocol = Protocol(native=self.config.native)
+        return {
+            name: make_predictor(network, name, self.task.preprocess, protocol)
+            for name, network in networks.items()
+        }
+
     def _sanity_check(self) -> None:
-        """A few validation batches first: a fault there should not cost an epoch to find."""
+        """Run a few validation batches, so that a fault shows before the first epoch."""
         with self.scoring() as cases:
             self.score(cases, self.val_loader, limit=self.config.sanity_batches)
 
     def score(
         self, cases: dict[str, Predictor], loader: Any, limit: int | None = None
     ) -> dict[str, ConfusionMatrix]:
-        """Confusion matrices over all ranks."""
+        """Confusion matrix of each case, over all ranks."""
         with out_of_memory(f"while scoring: lower eval_batch (now {self.config.eval_batch})"):
             return score(cases, loader, len(self.task.labels), self.device, limit)
 
@@ -236,16 +252,52 @@ class Run:
             text = "  ".join(f"{name} {value:.4f}" for name, value in mious.items())
             self.log.say(f"epoch {epoch + 1}  val mIoU  {text}{'  (best)' if better else ''}")
             self.log.event("val", step=self.step, epoch=epoch + 1, scalars=mious)
-            results.log_pictures(self, cases)
+            self._log_images(cases)
             if better:
                 self.best = {"miou_mean": mean, "epoch": epoch + 1, "step": self.step}
-                results.save_students(self, matrices)
+                students = self.method.students
+                results.save_students(
+                    self.folder, self.settings, self.task, students, epoch + 1, matrices
+                )
+
+    def _log_images(self, cases: dict[str, Predictor]) -> None:
+        """Send panels of the first validation samples to TensorBoard."""
+        if self.log.wants_images:
+            samples: Any = self.val_loader.dataset
+            for number in range(min(LOGGED_IMAGES, len(samples))):
+                image = panel(samples[number], cases, self.task.labels, self.device)
+                self.log.image(f"val/{number}", image, self.step)
+
+    def _finish(self, train_s: float) -> dict[str, Any]:
+        """Score the best students on the test split, once, and write ``results.json``."""
+        config = self.config
+        distributed.barrier()
+        test = open_split(config, "test")
+        loader = scoring_loader(test, config.eval_batch, config.workers, self.device)
+        best = results.load_students(self.folder, list(self.method.students))
+        cases = self._predictors({n: net.module.to(self.device) for n, net in best.items()})
+        matrices = self.score(cases, loader)
+        document = {
+            "method": self.settings.method,
+            "students": results.save_test_scores(self.folder, best, matrices),
+            "best_epoch": self.best["epoch"],
+            **results.parameters(self.method),
+            "world_size": distributed.world_size(),
+            "peak_memory_mb": results.peak_memory_mb(self.device),
+            "train_s": round(train_s, 1),
+            "steps": self.step,
+        }
+        results.write(self.folder, document)
+        self.log.event("end", **document)
+        self.log.say(results.summary(document, self.folder))
+        self.log.close()
+        return document
 
     # --- State -------------------------------------------------------------------------------
 
     @property
     def how_to_resume(self) -> str:
-        """The command that takes this run up again."""
+        """The command that continues this run."""
         ranks = os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size())
         many = distributed.world_size() > 1
         start = f"torchrun --nproc-per-node {ranks}" if many else "python"
@@ -276,7 +328,7 @@ class Run:
     def _resume(self) -> None:
         loaded = checkpoint.load_latest(self.folder)
         if loaded is None:
-            raise UsageError(f"nothing to resume in {self.folder}; leave out --resume")
+            raise UsageError(f"cannot resume: {self.folder} has no checkpoint; omit --resume")
         state, contents = loaded
         changes = checkpoint.compare(state, self.settings, self.task.labels, self.plan.steps)
         for line in changes:
@@ -290,7 +342,7 @@ class Run:
                 f"{', '.join(own) or 'other code'}: restore that or train into another --out"
             ) from error
         optimizer = contents["optimizer"]
-        # Of AdamW only the moments: rate, decay and betas are what the recipe says now.
+        # Only the moments of AdamW: rate, decay and betas follow the present recipe.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({**optimizer["adamw"], "param_groups": groups})
         if self.scaler.is_enabled() and optimizer["scaler"]:
@@ -304,7 +356,7 @@ class Run:
         self.began -= state["train_s"]
         self.log.say(f"resumed at step {self.step} of {self.total_steps}")
 
-    # --- Parts -------------------------------------------------------------------------------
+    # --- Helpers -----------------------------------------------------------------------------
 
     def _wrap(self) -> nn.Module:
         forward: nn.Module = self.method
@@ -315,13 +367,6 @@ class Run:
             forward = torch.compile(forward)  # type: ignore[assignment]
         self._no_sync = forward.no_sync if hasattr(forward, "no_sync") else nullcontext
         return forward
-
-    def _autocast(self) -> torch.autocast:
-        dtype = AMP_DTYPES[self.config.amp]
-        return torch.autocast(self.device.type, dtype, enabled=self.config.amp != "off")
-
-    def _layout(self) -> torch.memory_format:
-        return torch.channels_last if self.config.channels_last else torch.contiguous_format
 
     def _report(self, epoch: int, losses: dict[str, Tensor], clock: Clock) -> None:
         means = distributed.mean_scalars({k: float(v) for k, v in losses.items()}, self.device)
@@ -346,16 +391,8 @@ class Run:
         )
 
 
-def preprocess_of(config: RunConfig) -> Preprocess:
-    """The normalization that the configuration asks for."""
-    try:
-        return Preprocess(config.size, config.rgb_mean, config.rgb_std, encoding_of(config))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
 def set_determinism(config: RunConfig, device: torch.device) -> None:
-    """Same bits on every run, or let cuDNN pick the fastest kernels."""
+    """Choose bit-identical runs, or the fastest cuDNN kernels."""
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)

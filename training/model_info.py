@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.model_info`: every network's parameters and multiply-adds at a size."""
+"""`python -m training.model_info`: parameters and multiply-adds of every network."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rgbd_seg_ros.names import unknown_name
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rgbd_seg_ros.models import NetworkSpec
 
 CONVENTION = (
-    "Multiply-adds of one picture (two FLOPs each). GMAC counts convolutions and linear layers "
-    "only, as CMX and PrimKD publish it; the last column adds the matrix products of attention. "
-    "Norms, activations and resizing are not counted."
+    "Multiply-adds for one image (two FLOPs each). GMAC counts convolutions and linear layers "
+    "only, as published for CMX and PrimKD; the last column adds the matrix products of "
+    "attention. Norms, activations and resizing are not counted."
 )
 MIN_SIZE_PX = 32
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs. Adding two costs gives that of the pair."""
+    """Cost of a network. The sum of two costs is that of both networks."""
 
     #: Learnable parameters.
     params: int
     #: Multiply-adds of convolutions and linear layers.
     macs: int
-    #: The same plus attention's matrix products.
+    #: The same plus the matrix products of attention.
     macs_with_attention: int
 
     def __add__(self, other: Cost) -> Cost:
@@ -45,7 +47,7 @@ class Cost:
 
 
 def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
-    """The cost of ``module(*inputs)``, batch of one; on the meta device nothing is computed."""
+    """Cost of ``module(*inputs)`` for a batch of one. The meta device is enough."""
     import torch
     from torch import nn
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -55,7 +57,7 @@ def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
 
     def count(layer: Any, _inputs: Any, output: Tensor) -> None:
         nonlocal macs
-        # Every output value is one product of the weights that lead to it: weight[0].
+        # Each output value takes one product per weight of its channel, weight[0].
         macs += output.numel() * layer.weight[0].numel()
 
     hooks = [
@@ -63,7 +65,7 @@ def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
         for layer in module.modules()
         if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
-    # The fused attention kernels have no products to count; the plain backend has.
+    # FlopCounterMode sees the matrix products only in the plain attention backend.
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         module.eval()(*inputs)
@@ -74,7 +76,7 @@ def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
 
 
 def network_cost(spec: NetworkSpec, size: tuple[int, int]) -> Cost:
-    """The cost of the network of ``spec`` at (height, width)."""
+    """Cost of the network of ``spec`` at (height, width)."""
     import torch
 
     from rgbd_seg_ros.models import build
@@ -85,7 +87,7 @@ def network_cost(spec: NetworkSpec, size: tuple[int, int]) -> Cost:
 
 
 def pair_cost(name: str, size: tuple[int, int], classes: int) -> Cost:
-    """The cost of the RGB network and the depth network (one channel) of that name."""
+    """Cost of the RGB network plus the depth network (one channel) of this name."""
     from rgbd_seg_ros.models import network_spec
 
     rgb, depth = (
@@ -96,7 +98,7 @@ def pair_cost(name: str, size: tuple[int, int], classes: int) -> Cost:
 
 
 def auxiliary_cost(size: tuple[int, int], classes: int, skip: bool) -> Cost:
-    """The cost of CroDiNo-KD's auxiliary decoder (ResNet-50), called once."""
+    """Cost of one pass through CroDiNo-KD's auxiliary decoder (ResNet-50)."""
     import torch
 
     from rgbd_seg_ros.models import network_spec
@@ -110,7 +112,7 @@ def auxiliary_cost(size: tuple[int, int], classes: int, skip: bool) -> Cost:
 
 
 def generators_cost(size: tuple[int, int]) -> Cost:
-    """The cost of MGD's two generators on the last maps of two ResNet-50 students."""
+    """Cost of MGD's two generators on the last maps of two ResNet-50 students."""
     import torch
 
     from training.methods.mgd_generator import MgdGenerator
@@ -125,7 +127,7 @@ def _map_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
 
 
 def costs(size: tuple[int, int], classes: int) -> dict[str, Callable[[], Cost]]:
-    """Every network, pair and training-only part; calling a value measures it."""
+    """Functions that measure each network, pair and training-only part, by name."""
     from rgbd_seg_ros.models import NETWORKS, network_spec
 
     rows: dict[str, Callable[[], Cost]] = {}
@@ -146,37 +148,43 @@ def _size(text: str) -> tuple[int, int]:
         or min(int(height), int(width)) < MIN_SIZE_PX
     ):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no HEIGHTxWIDTH of at least {MIN_SIZE_PX}; write it as 480x640"
+            f"{text!r} is not HEIGHTxWIDTH of at least {MIN_SIZE_PX}; write it as 480x640"
         )
     return int(height), int(width)
 
 
 def _classes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 255:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of classes from 1 to 255")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of classes from 1 to 255")
     return int(text)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the table, or one JSON object; returns the exit code."""
+    """Print the table or one JSON object; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.model_info",
-        description="Prints every network's parameters and multiply-adds at a size.",
+        description="Print parameters and multiply-adds of every network at an input size.",
         epilog=CONVENTION,
     )
-    parser.add_argument("names", nargs="*", metavar="NETWORK", help="default: all of them")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(
-        "--size", type=_size, default=(480, 640), metavar="HxW", help="default 480x640"
+        "names", nargs="*", metavar="NETWORK", help="names of networks (default all)"
     )
-    parser.add_argument("--classes", type=_classes, default=40, metavar="K", help="default 40")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        default=(480, 640),
+        metavar="HxW",
+        help="input size (default 480x640)",
+    )
+    parser.add_argument(
+        "--classes", type=_classes, default=40, metavar="K", help="number of classes (default 40)"
+    )
     args = parser.parse_args(argv)
-    from rgbd_seg_ros.models.spec import unknown
-
     rows = costs(args.size, args.classes)
     for name in args.names:
         if name not in rows:
-            parser.error(str(unknown("network", name, rows)))
+            parser.error(unknown_name("network", name, rows))
     height, width = args.size
     networks = {}
     if not args.json:

@@ -1,40 +1,37 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Typed options: a dataclass becomes YAML keys and command-line flags, a typo a suggestion."""
+"""Typed options: dataclass fields as YAML keys and command-line flags."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import math
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.names import did_you_mean, unknown_name
+
 
 class UsageError(ValueError):
-    """Something the user can mend; the message is one line that names the value and the remedy."""
+    """A mistake that the user can fix; one line that names the value and the remedy."""
 
 
 def opt(default: Any, help: str) -> Any:
-    """A dataclass field with a default and the sentence that ``--help`` prints."""
+    """A dataclass field with a default and a description for ``--help``."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def lookup(what: str, name: str, registry: Mapping[str, Any]) -> Any:
-    """``registry[name]``, or an error that lists what is known."""
+    """``registry[name]``.
+
+    Raises:
+        UsageError: an unknown name; the message lists the known ones.
+    """
     if name not in registry:
-        hint = did_you_mean(name, registry)
-        raise UsageError(f"unknown {what} {name!r}{hint} (known: {', '.join(registry)})")
+        raise UsageError(unknown_name(what, name, registry))
     return registry[name]
 
 
@@ -42,10 +39,15 @@ def lookup(what: str, name: str, registry: Mapping[str, Any]) -> Any:
 
 
 def convert(value: Any, kind: Any, key: str) -> Any:
-    """A YAML value or a command line's string as ``kind``: bool, int, float, str, tuple, Literal.
+    """A YAML value or a command-line string as ``kind``.
+
+    Args:
+        value: the raw value.
+        kind: ``bool``, ``int``, ``float``, ``str``, a tuple of these, or a ``Literal``.
+        key: the option, named in errors.
 
     Raises:
-        UsageError: it is none; the message names the key and what is allowed.
+        UsageError: the value does not fit; the message names the key and what is allowed.
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
@@ -53,12 +55,8 @@ def convert(value: Any, kind: Any, key: str) -> Any:
         value = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
         if value not in args:
             hint = did_you_mean(str(value), args)
-            raise UsageError(f"{key}: {value!r} is none of {', '.join(map(str, args))}{hint}")
+            raise UsageError(f"{key}: {value!r} is not one of {', '.join(map(str, args))}{hint}")
         return value
-    if origin in (types.UnionType, typing.Union):  # X | None
-        if value is None or value == "none":
-            return None
-        return convert(value, next(a for a in args if a is not types.NoneType), key)
     if origin is tuple:
         return _convert_tuple(value, args, key)
     try:
@@ -85,7 +83,7 @@ def _int(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError(value)
-    number = float(value)  # YAML 1.1 reads 1e-4 as a string; float() does not mind
+    number = float(value)  # YAML 1.1 reads 1e-4 as a string, which float() accepts
     if not math.isfinite(number):
         raise ValueError(value)
     return number
@@ -112,38 +110,38 @@ def _convert_tuple(value: Any, args: tuple[Any, ...], key: str) -> tuple[Any, ..
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(value) != len(args):
-        raise UsageError(f"{key}: needs {len(args)} values, got {list(value)}")
+        raise UsageError(f"{key}: expected {len(args)} values, got {list(value)}")
     return tuple(convert(v, a, key) for v, a in zip(value, args, strict=True))
 
 
 # --- From dataclasses to a parser ----------------------------------------------------------------
 
 
-def kinds(cls: type) -> dict[str, Any]:
-    """Field name → type, annotations resolved."""
+def field_types(cls: type) -> dict[str, Any]:
+    """Field name → type, with annotations resolved."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def shown(value: Any) -> str:
-    """A value as one types it."""
+def as_text(value: Any) -> str:
+    """A value as a user would type it."""
     if isinstance(value, tuple):
-        return ",".join(map(shown, value))
+        return ",".join(map(as_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def add_options(
     parser: argparse.ArgumentParser, title: str, cls: type, only: Iterable[str] | None = None
 ) -> None:
-    """One ``--flag`` per field (of ``only`` these); unset flags leave no trace in the result."""
+    """Add one ``--flag`` per field (in ``only``); flags that are not given have no value."""
     group = parser.add_argument_group(title)
-    hints = kinds(cls)
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):
         if only is not None and field.name not in only:
             continue
         kind = hints[field.name]
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-        default = shown(field.default) or "none"
+        default = as_text(field.default) or "none"
         doc = field.metadata["help"].replace("%", "%%")
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
@@ -159,10 +157,10 @@ _METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: list[str]) -> dict[str, Any]:
-    """The flags given, as ``{key: text}``. ``--weight_decay`` and ``--weight-decay`` are one.
+    """The given flags as ``{key: text}``; ``--weight_decay`` means ``--weight-decay``.
 
     Raises:
-        UsageError: an unknown flag, with the nearest known one.
+        UsageError: an unknown flag; the message suggests the nearest known one.
     """
     argv = [_dashed(a) for a in argv]
     args, unknown = parser.parse_known_args(argv)
@@ -182,7 +180,11 @@ def _dashed(arg: str) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds one mapping."""
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: the file cannot be read, is not YAML, or does not hold a mapping.
+    """
     import yaml
 
     try:
@@ -190,19 +192,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise UsageError(f"{path} must hold `key: value` lines, got {type(document).__name__}")
     return document
 
 
 def fill(cls: type, values: Mapping[str, Any]) -> Any:
-    """``cls`` from raw values; keys of other classes are left alone.
+    """An instance of ``cls`` from raw values; keys that are not its fields are ignored.
 
     Raises:
-        UsageError: a value of a wrong type, or one that the class's own checks refuse.
+        UsageError: a value of the wrong type, or one that the class itself rejects.
     """
-    hints = kinds(cls)
+    hints = field_types(cls)
     chosen = {k: convert(v, hints[k], k) for k, v in values.items() if k in hints}
     try:
         return cls(**chosen)

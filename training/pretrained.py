@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights to start from: none, ImageNet by torchvision's name, an encoder, a trained network."""
+"""Initial weights of a network: none, ImageNet, an encoder's file, or a trained network."""
 
 from __future__ import annotations
 
@@ -23,24 +23,31 @@ from training.import_weights import (
 from training.options import UsageError
 
 if TYPE_CHECKING:
+    from rgbd_seg_ros.bundle import TrainedNetwork
     from rgbd_seg_ros.models import NetworkSpec
     from rgbd_seg_ros.models.network import Network
     from rgbd_seg_ros.preprocess import Preprocess
 
 
 def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> str:
-    """Initialize ``network`` in place; returns the license its weights then carry.
+    """Initialize ``network`` in place; returns the license that its weights then have.
 
     Args:
-        source: ``none``; ``imagenet`` or one of torchvision's names (``IMAGENET1K_V1``, …) for
-            ResNet encoders; or a file: an encoder by ``training.import_weights``, a published
-            MiT or ResNet file as downloaded, or a network trained or imported here (its file, its
-            run's folder or its bundle's folder), of which everything but a classifier for other
-            classes is taken, or the encoder alone, for every encoder, if the rest is another.
-        preprocess: what the network will be fed; said if a trained one was fed otherwise.
+        network: to initialize.
+        source: one of
+
+            - ``none``;
+            - ``imagenet``, or a name of torchvision's weights such as ``IMAGENET1K_V1``, for
+              ResNet encoders;
+            - an encoder's file, written by ``training.import_weights`` or published for MiT or
+              ResNet;
+            - a network trained or imported here: its file, or the folder of its run or bundle.
+              A classifier for other classes is left out. If more than that differs, only the
+              encoder's weights are loaded, into every encoder of ``network``.
+        preprocess: of ``network``. Differences from a trained network's are printed.
 
     Raises:
-        UsageError: no such file or name, weights of another network, no connection.
+        UsageError: an unknown file or name, weights of another network, or a failed download.
     """
     if source == "none":
         return "Apache-2.0"
@@ -62,7 +69,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
         name, weights, license = convert_encoder(kind, state)
     if name != network.spec.encoder:
         raise UsageError(
-            f"{path} holds weights of {name}, the network needs {network.spec.encoder}"
+            f"{path} contains weights of {name}, but the network needs {network.spec.encoder}"
         )
     _load_encoder(network, weights, source)
     _say(f"encoder weights from {path}: {license}")
@@ -77,13 +84,13 @@ def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) 
 
 
 def _from_torchvision(network: Network, source: str) -> str:
+    from rgbd_seg_ros.models import ENCODERS
+
     encoder = network.spec.encoder
-    if encoder.startswith("mit"):
-        raise UsageError(
-            f"{source!r} is no file, and torchvision has no {encoder}, which NVIDIA gives "
-            f"out for research only: download {encoder}.pth (github.com/NVlabs/SegFormer, "
-            f"'ImageNet-1K pretrained weights') and give --pretrained {encoder}.pth"
-        )
+    origin = ENCODERS[encoder].imagenet
+    if origin != "torchvision":
+        remedy = f"; {origin}" if origin else ""
+        raise UsageError(f"{source!r} is not a file, and torchvision has no {encoder}{remedy}")
     import torch
     from torchvision.models import get_model_weights
 
@@ -91,7 +98,8 @@ def _from_torchvision(network: Network, source: str) -> str:
     names = [*known.__members__]
     if source != "imagenet" and source not in names:
         raise UsageError(
-            f"pretrained {source!r} is no file and none of none, imagenet, {', '.join(names)}"
+            f"pretrained {source!r} is neither a file nor one of none, imagenet, "
+            f"{', '.join(names)}"
         )
     weights: Any = known.DEFAULT if source == "imagenet" else known[source]
     target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
@@ -100,10 +108,10 @@ def _from_torchvision(network: Network, source: str) -> str:
             weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
         distributed.barrier()
         state = weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:  # URLError is one
+    except OSError as error:  # URLError is a subclass
         raise UsageError(
-            f"cannot download ({error}): fetch {weights.url} elsewhere and put it at {target}, "
-            "or give it with --pretrained FILE"
+            f"the download failed ({error}): get {weights.url} on another machine and copy it to "
+            f"{target}, or pass --pretrained FILE"
         ) from error
     _load_encoder(network, state, source)
     return TORCHVISION_LICENSE
@@ -113,9 +121,9 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
     trained = load_trained(path, network.spec.modality)
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
-        _say(f"encoder weights from {path}, nothing else")
+        _say(f"only encoder weights from {path}")
         _say_normalization(trained.record.preprocess, preprocess)
-        return trained.record.license  # type: ignore[no-any-return]
+        return trained.record.license
     own = network.state_dict()
     weights = trained.module.state_dict()
     other = {
@@ -124,16 +132,18 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
         if key not in own or key not in weights or own[key].shape != weights[key].shape
     }
     if any(".classifier." not in key for key in other):
-        raise UsageError(f"{path} holds {trained.record.spec}, which does not fit {network.spec}")
+        raise UsageError(
+            f"{path} contains {trained.record.spec}, which does not fit {network.spec}"
+        )
     network.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     _say(f"weights from {path}{', without its classifier' if other else ''}")
     _say_normalization(trained.record.preprocess, preprocess)
-    return trained.record.license  # type: ignore[no-any-return]
+    return trained.record.license
 
 
 def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
-    if theirs.architecture not in ("deeplabv3plus", "segformer"):
-        return False  # it has more than one encoder
+    if theirs.modality == "rgbd":
+        return False  # a fused network has more than one encoder
     rest = [
         (s.architecture, s.width, s.split, s.output_stride, s.in_channels) for s in (theirs, ours)
     ]
@@ -144,21 +154,21 @@ def _say_normalization(trained: Preprocess, preprocess: Preprocess) -> None:
     for key in ("rgb_mean", "rgb_std", "depth"):
         theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:
-            _say(f"it was trained with {key} {theirs}, this run uses {ours}")
+            _say(f"the network was trained with {key} {theirs}, but this run uses {ours}")
 
 
-def load_trained(path: Path, modality: str) -> Any:
-    """The LoadedNetwork of a file, or the one of that modality in a run's or bundle's folder.
+def load_trained(path: Path, modality: str) -> TrainedNetwork:
+    """Load a network's file, or the network of ``modality`` in a run's or bundle's folder.
 
     Raises:
-        UsageError: the folder has none of that modality.
+        UsageError: the folder has no network of this modality.
     """
     from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
 
     if path.is_file():
         return load_network(path)
     if (path / BUNDLE_JSON).is_file():
-        networks: Mapping[str, Any] = load_bundle(path).networks
+        networks = load_bundle(path).networks
         if modality not in networks:
             raise UsageError(
                 f"bundle {path} has no network {modality!r}, only {', '.join(networks)}"

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind: the best students as networks, test scores, results.json."""
+"""Results of a run: the best networks with their records, scores, the final table."""
 
 from __future__ import annotations
 
@@ -11,29 +11,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
-from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
+from rgbd_seg_ros.bundle import NetworkRecord, TrainedNetwork, load_network, save_network
 from rgbd_seg_ros.metrics import ConfusionMatrix
+from rgbd_seg_ros.text_table import text_table
 from training import distributed
-from training.data.datasets import open_split
-from training.data.loader import scoring_loader
-from training.methods.base import Frozen
-from training.panels import panel
-from training.runlog import duration, table
-from training.scoring import Predictor, predictor
-
-if TYPE_CHECKING:
-    from training.loop import Run
-
-#: Pictures sent to TensorBoard at each validation.
-PICTURES = 4
+from training.config import Settings
+from training.methods.base import Frozen, Method, Task
+from training.runlog import duration
 
 
 def scores(matrix: ConfusionMatrix) -> dict[str, float]:
-    """A matrix in four figures; ``miou`` is over the classes present in the truth."""
+    """Four scores of a confusion matrix; ``miou`` covers the classes in the ground truth."""
     return {
         "miou": round(matrix.miou, 5),
         "miou_all": round(matrix.miou_all, 5),
@@ -43,82 +36,93 @@ def scores(matrix: ConfusionMatrix) -> dict[str, float]:
 
 
 def student_file(folder: Path, name: str) -> Path:
-    """Where a run keeps its best student ``rgb``, ``depth`` or ``rgbd``."""
+    """File of a run's best student ``rgb``, ``depth`` or ``rgbd``."""
     return folder / "best" / f"{name}.safetensors"
 
 
-def save_students(run: Run, val: Mapping[str, ConfusionMatrix]) -> None:
-    """Write every student with its record, as of now: these are the best ones."""
+def save_students(
+    folder: Path,
+    settings: Settings,
+    task: Task,
+    students: nn.ModuleDict,
+    epoch: int,
+    val: Mapping[str, ConfusionMatrix],
+) -> None:
+    """Save the students as the best ones so far, each with its record.
+
+    Args:
+        folder: of the run.
+        settings: of the run; the record names method, dataset, seed and initial weights.
+        task: classes and normalization.
+        students: networks by name.
+        epoch: 1-based epoch of the validation.
+        val: confusion matrix of each student on the validation split.
+    """
     if not distributed.is_main():
         return
     sources = {
         key: source
         for key in ("pretrained", "teacher")
-        if (source := getattr(run.settings.options, key, ""))
+        if (source := getattr(settings.options, key, ""))
     }
-    for name, student in run.method.students.items():
+    for name, student in students.items():
         facts = {
-            "method": run.settings.method,
+            "method": settings.method,
             **sources,
-            "data": run.config.data,
-            "seed": run.config.seed,
-            "epoch": run.best["epoch"],
-            "epochs": run.config.epochs,
+            "data": settings.run.data,
+            "seed": settings.run.seed,
+            "epoch": epoch,
+            "epochs": settings.run.epochs,
             "commit": commit(),
             "scores": {"val": scores(val[name])},
         }
         license = getattr(student, "license", "Apache-2.0")
-        record = NetworkRecord(student.spec, run.task.preprocess, run.task.labels, facts, license)
-        save_network(student_file(run.folder, name), student, record)
+        record = NetworkRecord(student.spec, task.preprocess, task.labels, facts, license)
+        save_network(student_file(folder, name), student, record)
 
 
-def finish(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
-    """Score the best students on the test split, once, and write it into their records."""
-    config = run.config
-    distributed.barrier()
-    test = open_split(config, "test")
-    loader = scoring_loader(test, config, run.device)
-    networks = {n: load_network(student_file(run.folder, n)) for n in run.method.students}
-    cases = {
-        name: predictor(
-            network.module.to(run.device), name, network.record.preprocess, run.protocol
-        )
-        for name, network in networks.items()
-    }
-    matrices = run.score(cases, loader)
-    students: dict[str, Any] = {}
+def load_students(folder: Path, names: list[str]) -> dict[str, TrainedNetwork]:
+    """The best students of a run."""
+    return {name: load_network(student_file(folder, name)) for name in names}
+
+
+def save_test_scores(
+    folder: Path, networks: Mapping[str, TrainedNetwork], test: Mapping[str, ConfusionMatrix]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Add the test scores to the records of a run's best students.
+
+    Returns:
+        Student → split (``val``, ``test``) → :func:`scores`.
+    """
+    students = {}
     for name, network in networks.items():
-        tested = scores(matrices[name])
-        split_scores = {**network.record.training["scores"], "test": tested}
-        students[name] = split_scores
-        record = replace(
-            network.record, training={**network.record.training, "scores": split_scores}
-        )
+        facts = network.record.training
+        students[name] = {**facts["scores"], "test": scores(test[name])}
+        record = replace(network.record, training={**facts, "scores": students[name]})
         if distributed.is_main():
-            save_network(student_file(run.folder, name), network.module, record)
-    document = {
-        "method": run.settings.method,
-        "students": students,
-        "best_epoch": run.best["epoch"],
-        "parameters": {n: count(s) for n, s in run.method.students.items()},
-        "parameters_training_only": count(run.method) - count(run.method.students),
+            save_network(student_file(folder, name), network.module, record)
+    return students
+
+
+def parameters(method: Method) -> dict[str, Any]:
+    """Parameters of each student, of the parts that only training needs, and of the teacher."""
+    return {
+        "parameters": {name: count(student) for name, student in method.students.items()},
+        "parameters_training_only": count(method) - count(method.students),
         "parameters_teacher": sum(
-            count(part.module) for part in vars(run.method).values() if isinstance(part, Frozen)
+            count(part.module) for part in vars(method).values() if isinstance(part, Frozen)
         ),
-        "world_size": distributed.world_size(),
-        "peak_memory_mb": peak_memory_mb(run.device),
-        **facts,
     }
+
+
+def write(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write ``results.json``."""
     if distributed.is_main():
-        (run.folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    run.log.event("end", **document)
-    run.log.say(summary(document, str(run.folder)))
-    run.log.close()
-    return document
+        (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def summary(document: Mapping[str, Any], folder: str) -> str:
-    """The table that ends a run; every number says which split it is from."""
+def summary(document: Mapping[str, Any], folder: Path) -> str:
+    """The table at the end of a run, from the content of ``results.json``."""
     rows = [["student", "parameters", "val mIoU", "test mIoU", "test mIoU all", "test accuracy"]]
     for name, split in document["students"].items():
         rows.append(
@@ -132,31 +136,21 @@ def summary(document: Mapping[str, Any], folder: str) -> str:
             ]
         )
     return (
-        f"\n{table(rows)}\n"
-        f"best of epoch {document['best_epoch']} by val; mIoU over classes in the truth, "
-        f"mIoU all counts absent ones as 0\n"
+        f"\n{text_table(rows)}\n"
+        f"best epoch on val: {document['best_epoch']}; mIoU covers the classes in the ground "
+        "truth, mIoU all counts absent classes as 0\n"
         f"{document['steps']} steps in {duration(document['train_s'])}, "
-        f"peak memory {document['peak_memory_mb']} MB; networks in {folder}/best"
+        f"peak memory {document['peak_memory_mb']} MB; networks in {folder / 'best'}"
     )
 
 
-def log_pictures(run: Run, cases: Mapping[str, Predictor]) -> None:
-    """The first validation pictures with truth and every student's mask, to TensorBoard."""
-    if not run.log.wants_pictures:
-        return
-    data: Any = run.val_loader.dataset
-    for number in range(min(PICTURES, len(data))):
-        picture = panel(data[number], cases, run.task.labels, run.device)
-        run.log.picture(f"val/{number}", picture, run.step)
-
-
-def count(module: torch.nn.Module) -> int:
-    """Parameters of a module."""
+def count(module: nn.Module) -> int:
+    """Number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def peak_memory_mb(device: torch.device) -> int:
-    """Peak memory of tensors on the GPU, or of this process on the CPU, MiB."""
+    """Peak memory of tensors on the GPU, or of this process on the CPU, in MiB."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -164,7 +158,10 @@ def peak_memory_mb(device: torch.device) -> int:
 
 @cache
 def commit() -> str:
-    """The checkout's commit at the first call, ``+`` if files differ; ``unknown`` without git."""
+    """Git commit of the checkout at the first call; ``+`` marks changed files.
+
+    ``unknown`` without git.
+    """
     here = Path(__file__).parent
     try:
         head, dirty = (

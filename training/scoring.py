@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How a network is asked when it is scored: whole picture, multi-scale + flip, sliding window."""
+"""Inference protocols for evaluation (multi-scale, flip, sliding window), scores, panels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rgbd_seg_ros.colorize import colorize, colorize_depth
 from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import (
     Preprocess,
@@ -24,105 +28,108 @@ from rgbd_seg_ros.preprocess import (
 )
 from training import distributed
 from training.data.sample import Sample
-from training.options import UsageError, shown
+from training.options import UsageError, as_text
+
+#: Narrower tiles of a panel are enlarged until their titles fit, in pixels.
+MIN_TILE_WIDTH = 240
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is asked. The default is what the robot does: once, the whole picture."""
+    """How a network is applied to an image. The default is what the robot does: one full pass."""
 
-    #: Zooms whose probabilities are averaged.
+    #: Scale factors whose probabilities are averaged.
     scales: tuple[float, ...] = (1.0,)
-    #: Ask the mirrored picture too.
+    #: Average with the mirrored image.
     flip: bool = False
-    #: Do not resize pictures to the network's size first.
+    #: Keep images at their own size instead of resizing them to the network's.
     native: bool = False
-    #: (height, width) of a sliding window; None: the whole picture at once.
+    #: (height, width) of a sliding window; None: the whole image at once.
     window: tuple[int, int] | None = None
     #: Step of the window as a share of its size.
     stride: float = 2 / 3
 
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) <= 0:
-            raise UsageError(f"multi-scale needs zooms above 0, got {shown(self.scales)}")
+            raise UsageError(f"multi-scale needs scales above 0, got {as_text(self.scales)}")
         if self.window and min(self.window) < 1:
-            raise UsageError(f"window needs two sizes above 0, got {shown(self.window)}")
+            raise UsageError(f"window needs two sizes above 0, got {as_text(self.window)}")
         if not 0 < self.stride <= 1:
             raise UsageError(f"stride must be above 0 and at most 1, got {self.stride}")
 
     @property
-    def plain(self) -> bool:
-        """Whether the network is asked once, so that its logits are the answer."""
+    def single_pass(self) -> bool:
+        """Whether the network runs once per image, so that its logits are the result."""
         return self.scales == (1.0,) and not self.flip and self.window is None
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of equal size as they come, before anything a network expects of them."""
+class Images:
+    """Images of equal size, before any resizing or normalization."""
 
     #: B×3×H×W in 0..255.
     rgb: Tensor
     #: B×1×H×W meters, NaN invalid.
     depth: Tensor
-    #: B×3×3 in pixels, where the data have them.
+    #: B×3×3 camera matrices in pixels, None if unknown.
     intrinsics: Tensor | None = None
-    #: B×3 pointing down in the optical frame, where the data have it.
+    #: B×3 unit vectors pointing down in the optical frame, None if unknown.
     gravity: Tensor | None = None
 
 
-#: Pictures → logits, or log-probabilities, B×K×h×w.
-Predictor = Callable[[Pictures], Tensor]
+#: Images → logits or log-probabilities, B×K×h×w.
+Predictor = Callable[[Images], Tensor]
 
 
-def predictor(
+def make_predictor(
     network: nn.Module, modality: str, preprocess: Preprocess, protocol: Protocol | None = None
 ) -> Predictor:
-    """A network asked by a protocol (default: :class:`Protocol`'s defaults)."""
+    """A network applied by a protocol; None for the default :class:`Protocol`."""
     protocol = protocol or Protocol()
 
-    def whole(*inputs: Tensor) -> Tensor:
+    def logits(*inputs: Tensor) -> Tensor:
         return network(*inputs).logits.float()  # type: ignore[no-any-return]
 
-    def ask(pictures: Pictures) -> Tensor:
-        inputs = prepare(pictures, modality, preprocess, protocol.native)
+    def predict(images: Images) -> Tensor:
+        inputs = prepare(images, modality, preprocess, protocol.native)
         height, width = inputs[0].shape[-2:]
-        if protocol.plain:
-            return whole(*inputs)
+        if protocol.single_pass:
+            return logits(*inputs)
         views = []
         for scale in protocol.scales:
-            scaled = zoom(inputs, modality, (round(height * scale), round(width * scale)))
+            scaled = rescale(inputs, modality, (round(height * scale), round(width * scale)))
             for mirrored in (False, True)[: 1 + protocol.flip]:
-                turned = tuple(x.flip(-1) for x in scaled) if mirrored else scaled
+                view = tuple(x.flip(-1) for x in scaled) if mirrored else scaled
                 if protocol.window is None:
-                    p = whole(*turned).softmax(dim=1)
+                    p = logits(*view).softmax(dim=1)
                 else:
-                    p = slide(whole, turned, protocol.window, protocol.stride)
+                    p = slide(logits, view, protocol.window, protocol.stride)
                 views.append(resize_rgb(p.flip(-1) if mirrored else p, (height, width)))
-        # Such that a softmax gives the mean probabilities back.
+        # The logarithm, so that a softmax returns the mean probabilities.
         return torch.stack(views).mean(dim=0).clamp(min=1e-12).log()
 
-    return ask
+    return predict
 
 
 def prepare(
-    pictures: Pictures, modality: str, preprocess: Preprocess, native: bool
+    images: Images, modality: str, preprocess: Preprocess, native: bool
 ) -> tuple[Tensor, ...]:
-    """What a network of that modality is called with, at its size or the pictures' own."""
+    """Inputs of a network of that modality, at its own size or, if ``native``, the images'."""
     if native:
-        own = (pictures.rgb.shape[-2], pictures.rgb.shape[-1])
+        own = (images.rgb.shape[-2], images.rgb.shape[-1])
         preprocess = replace(preprocess, size=own)
     inputs = []
     if modality in ("rgb", "rgbd"):
-        inputs.append(prepare_rgb(pictures.rgb, preprocess))
+        inputs.append(prepare_rgb(images.rgb, preprocess))
     if modality in ("depth", "rgbd"):
-        inputs.append(
-            prepare_depth(pictures.depth, preprocess, pictures.intrinsics, pictures.gravity)
-        )
+        inputs.append(prepare_depth(images.depth, preprocess, images.intrinsics, images.gravity))
     return tuple(inputs)
 
 
-def zoom(inputs: tuple[Tensor, ...], modality: str, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Prepared inputs at another size: normalization and resizing commute."""
+def rescale(
+    inputs: tuple[Tensor, ...], modality: str, size: tuple[int, int]
+) -> tuple[Tensor, ...]:
+    """Network inputs at another size; normalization and resizing commute."""
     color = modality != "depth"
     return tuple(
         resize_rgb(x, size) if color and i == 0 else resize_depth(x, size)
@@ -131,15 +138,18 @@ def zoom(inputs: tuple[Tensor, ...], modality: str, size: tuple[int, int]) -> tu
 
 
 def slide(
-    ask: Callable[..., Tensor], inputs: tuple[Tensor, ...], window: tuple[int, int], stride: float
+    logits: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    window: tuple[int, int],
+    stride: float,
 ) -> Tensor:
-    """Probabilities B×K×H×W of overlapping windows, averaged where they overlap."""
+    """Probabilities B×K×H×W from overlapping windows, averaged where they overlap."""
     height, width = inputs[0].shape[-2:]
     total, count = inputs[0].new_zeros(()), inputs[0].new_zeros(height, width)
     for top in offsets(height, window[0], stride):
         for left in offsets(width, window[1], stride):
             rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
-            p = ask(*(x[..., rows, columns] for x in inputs)).softmax(dim=1)
+            p = logits(*(x[..., rows, columns] for x in inputs)).softmax(dim=1)
             if total.ndim == 0:
                 total = p.new_zeros(p.shape[0], p.shape[1], height, width)
             total[..., rows, columns] += p
@@ -148,7 +158,7 @@ def slide(
 
 
 def offsets(length: int, window: int, stride: float) -> list[int]:
-    """Where windows begin so that they cover ``length``, the last one flush with the end."""
+    """First pixels of windows that cover ``length``; the last window ends with it."""
     if window >= length:
         return [0]
     step = max(1, round(window * stride))
@@ -163,27 +173,30 @@ def score(
     device: torch.device,
     limit: int | None = None,
 ) -> dict[str, ConfusionMatrix]:
-    """One confusion matrix per case, over all ranks; truth at its own size, as ``decide`` says.
+    """One confusion matrix per case, over all ranks, at the size of the ground truth.
 
     Args:
-        batches: of :func:`training.data.loader.scoring_loader`.
-        limit: stop after so many batches of each rank.
+        cases: predictors by name.
+        batches: from :func:`training.data.loader.scoring_loader`.
+        num_classes: number of classes.
+        device: where the networks are.
+        limit: maximum number of batches per rank; None for all.
     """
     matrices = {name: ConfusionMatrix(num_classes) for name in cases}
     for batch in itertools.islice(batches, limit):
-        for samples in of_one_kind(batch):
-            pictures = stack(samples, device)
+        for samples in stackable(batch):
+            images = stack(samples, device)
             truth = np.stack([sample.labels for sample in samples])
-            for name, ask in cases.items():
-                masks, _ = decide(ask(pictures), truth.shape[1:])
+            for name, predict in cases.items():
+                masks, _ = decide(predict(images), truth.shape[1:])
                 matrices[name].update(truth, masks.cpu().numpy())
     for matrix in matrices.values():
         distributed.merge_confusion(matrix, device)
     return matrices
 
 
-def of_one_kind(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples grouped by size and by what is known of the camera, so that they can be stacked."""
+def stackable(samples: list[Sample]) -> list[list[Sample]]:
+    """Samples in groups of equal size and equal camera data, so that each can be stacked."""
     groups: dict[Any, list[Sample]] = {}
     for sample in samples:
         kind = (sample.labels.shape, sample.intrinsics is None, sample.gravity is None)
@@ -191,8 +204,8 @@ def of_one_kind(samples: list[Sample]) -> list[list[Sample]]:
     return list(groups.values())
 
 
-def stack(samples: list[Sample], device: torch.device) -> Pictures:
-    """Samples of one kind as tensors on the device."""
+def stack(samples: list[Sample], device: torch.device) -> Images:
+    """Samples of one group of :func:`stackable` as tensors on the device."""
 
     def tensor(arrays: list[Any]) -> Tensor | None:
         known = all(array is not None for array in arrays)
@@ -200,10 +213,36 @@ def stack(samples: list[Sample], device: torch.device) -> Pictures:
 
     rgb, depth = tensor([s.rgb for s in samples]), tensor([s.depth_m for s in samples])
     if rgb is None or depth is None:
-        raise ValueError("every sample has rgb and depth")
-    return Pictures(
+        raise ValueError("a sample lacks rgb or depth")
+    return Images(
         rgb.permute(0, 3, 1, 2),
         depth[:, None],
         tensor([s.intrinsics for s in samples]),
         tensor([s.gravity for s in samples]),
     )
+
+
+@torch.inference_mode()
+def panel(
+    sample: Sample, cases: Mapping[str, Predictor], labels: LabelSet, device: torch.device
+) -> npt.NDArray[np.uint8]:
+    """RGB, depth, ground truth and the mask of each case side by side, an H×W×3 image."""
+    tiles = {
+        "rgb": sample.rgb,
+        "depth": colorize_depth(sample.depth_m),
+        "ground truth": colorize(sample.labels, labels),
+    }
+    images = stack([sample], device)
+    for name, predict in cases.items():
+        mask, _ = decide(predict(images), sample.labels.shape)
+        tiles[f"mask: {name}"] = colorize(mask[0].cpu().numpy(), labels)
+    return np.concatenate([_titled(tile, title) for title, tile in tiles.items()], axis=1)
+
+
+def _titled(tile: npt.NDArray[np.uint8], title: str) -> npt.NDArray[np.uint8]:
+    times = -(-MIN_TILE_WIDTH // tile.shape[1])
+    tile = tile.repeat(times, axis=0).repeat(times, axis=1)
+    bar = np.full((18, tile.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(bar, title, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    column = np.concatenate([bar, tile], axis=0)
+    return np.pad(column, ((0, 0), (0, 2), (0, 0)), constant_values=255)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.train METHOD`: train a method by a recipe and flags, on one GPU or many."""
+"""`python -m training.train METHOD`: train from a recipe and flags, on one GPU or many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from training.config import SAVED_RECIPE, Settings, resolve, run_command, to_yaml
+from training.command import run_command
+from training.config import SAVED_RECIPE, Settings, has_checkpoint, resolve, to_yaml
 from training.methods import METHODS
 from training.options import UsageError, lookup
 
@@ -18,12 +19,12 @@ usage: python -m training.train METHOD [--config RECIPE.yaml] [--key value ...]
        torchrun --nproc-per-node N -m training.train METHOD ...
 
 METHOD is one of: {methods}
-Recipes are in config/train/; options of a method: python -m training.train METHOD --help
+Recipes are in config/train/. Options of a method: python -m training.train METHOD --help
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, then import torch and train; the exit code."""
+    """Parse, train, and return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     usage = USAGE.format(methods=", ".join(METHODS))
     if not argv or argv[0] in ("-h", "--help"):
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         except TrainingStopped as stopped:
             run.log.say(str(stopped))
             return stopped.exit_code
-        except KeyboardInterrupt:  # a second Ctrl-C, or one outside of the steps
+        except KeyboardInterrupt:  # a second Ctrl-C, or one outside the steps
             if not has_checkpoint(run.folder):
                 raise
             run.log.say(f"interrupted; {run.how_to_resume}")
@@ -54,9 +55,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare_folder(settings: Settings) -> None:
-    """Make the run's folder; refuse one where another run lives, or nothing to resume.
+    """Create the run's folder.
 
-    The recipe is written when training begins, so that a refused start leaves no run behind.
+    The recipe is written when training begins, so a rejected start leaves no run behind.
+
+    Raises:
+        UsageError: the folder holds another run, or there is no checkpoint to resume from.
     """
     if int(os.environ.get("RANK", "0")):
         return
@@ -64,24 +68,19 @@ def prepare_folder(settings: Settings) -> None:
     started = (folder / SAVED_RECIPE).is_file()
     resumable = has_checkpoint(folder)
     if settings.run.resume and not resumable:
-        again = "start again with --overwrite" if started else "leave out --resume"
-        raise UsageError(f"nothing to resume, {folder} has no checkpoint; {again}")
+        again = "start over with --overwrite" if started else "omit --resume"
+        raise UsageError(f"cannot resume: {folder} has no checkpoint; {again}")
     if settings.run.overwrite and (started or resumable):
         if not started:
-            raise UsageError(f"{folder} is no run's folder; refusing to overwrite it")
+            raise UsageError(f"{folder} is not the folder of a run, so it is not overwritten")
         shutil.rmtree(folder)
     elif (started or resumable) and not settings.run.resume:
         proceed = "add --resume to continue it, " if resumable else "add "
         raise UsageError(
-            f"{folder} already holds a run; {proceed}--overwrite to throw it away, "
+            f"{folder} already holds a run; {proceed}--overwrite to delete it, "
             "or choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run's folder holds something to resume from."""
-    return any((folder / "checkpoints").glob("step_*"))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_a_damaged_one_is_named_and_the_one_before_taken(
 
 def test_nothing_whole_is_an_error(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "state.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(UsageError, match=r"every checkpoint in .* is damaged"):
         checkpoint.load_latest(tmp_path)
 
 
@@ -63,14 +63,14 @@ def test_a_failing_write_leaves_no_checkpoint_and_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, 1)
-    original = checkpoint._write
+    original = checkpoint.write_atomically
 
-    def full_disk(path: Path, data: bytes) -> None:
+    def full_disk(path: Path, data: bytes | str, *, fsync: bool) -> None:
         if path.name == "state.json":
             raise OSError(28, "No space left on device")
-        original(path, data)
+        original(path, data, fsync=fsync)
 
-    monkeypatch.setattr(checkpoint, "_write", full_disk)
+    monkeypatch.setattr(checkpoint, "write_atomically", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path, 2)
     monkeypatch.undo()

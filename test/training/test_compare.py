@@ -19,7 +19,16 @@ import pytest
 import yaml
 
 from training import compare
-from training.compare import PlannedRun, best_rate, collect, main, results, spread, tasks, wanted
+from training.compare import (
+    PlannedRun,
+    best_rate,
+    collect,
+    main,
+    mean_std,
+    planned_runs,
+    read_results,
+    with_needs,
+)
 from training.comparison_plan import read_plan
 from training.options import UsageError
 
@@ -50,31 +59,31 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def finish(task: PlannedRun, val: float, test: float, modality: str) -> None:
+def finish(run: PlannedRun, val: float, test: float, modality: str) -> None:
     """Leave what a finished run leaves."""
-    task.folder.mkdir(parents=True)
+    run.folder.mkdir(parents=True)
     split = {"val": {"miou": val}, "test": {"miou": test}}
     sizes = {"parameters_training_only": 3, "parameters_teacher": 5}
     document = {"students": {modality: split}, "parameters": {modality: 10}, "steps": 4,
                 "train_s": 2.0, **sizes}  # fmt: skip
-    (task.folder / "results.json").write_text(json.dumps(document))
+    (run.folder / "results.json").write_text(json.dumps(document))
     reports = [{"event": "train", "scalars": {"ce": ce, "lr": 0.1}} for ce in (9.0, *[1, 3] * 5)]
-    (task.folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in reports))
+    (run.folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in reports))
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_shipped_plan_is_valid(path: Path, tmp_path: Path) -> None:
     plan = read_plan(path)
-    todo = list(tasks(plan, tmp_path))
-    folders = {task.folder for task in todo}
+    todo = list(planned_runs(plan, tmp_path))
+    folders = {run.folder for run in todo}
     assert len(folders) == len(todo)
-    assert all(set(task.needs) <= folders for task in todo)
+    assert all(set(run.needs) <= folders for run in todo)
 
 
 def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
-    todo = list(tasks(plan, tmp_path / "out"))
-    names = [str(t.folder.relative_to(tmp_path / "out")) for t in todo]
+    todo = list(planned_runs(plan, tmp_path / "out"))
+    names = [str(run.folder.relative_to(tmp_path / "out")) for run in todo]
     assert names[:4] == [f"tuning/pair/{m}/lr_{r}" for m in ("rgb", "depth")
                          for r in ("0.001", "0.0001")]  # fmt: skip
     assert names[4:8] == [f"runs/pair/{m}/seed_{s}" for s in (0, 1) for m in ("rgb", "depth")]
@@ -86,40 +95,40 @@ def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
         tmp_path / "out/tuning/student/lr_0.0001",
         teacher,
     ]
-    few = wanted(todo, {"student/min"})
-    assert {t.folder for t in few} == {variant.folder, *variant.needs,
-                                       *(t.folder for t in todo if "tuning/teacher" in
-                                         str(t.folder))}  # fmt: skip
+    few = with_needs(todo, {"student/min"})
+    assert {run.folder for run in few} == {variant.folder, *variant.needs,
+                                       *(run.folder for run in todo if "tuning/teacher" in
+                                         str(run.folder))}  # fmt: skip
 
 
 def test_one_rate_alone_needs_no_tuning(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan(tune={"lr": [1e-3], "epochs": 1, "seed": 9})))
-    todo = list(tasks(plan, tmp_path / "out"))
-    assert {task.folder.relative_to(tmp_path / "out").parts[0] for task in todo} == {"runs"}
-    student = next(task for task in todo if task.member.name == "student")
+    todo = list(planned_runs(plan, tmp_path / "out"))
+    assert {run.folder.relative_to(tmp_path / "out").parts[0] for run in todo} == {"runs"}
+    student = next(run for run in todo if run.member.name == "student")
     assert student.needs == [tmp_path / "out/runs/teacher/seed_0"]
     assert student.recipe()["lr"] == 1e-3
 
 
 def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
-    for task in tasks(plan, tmp_path / "out"):
-        modality = task.member.keys.get("modality", "rgbd")
-        if task.lr is not None:  # the worse on test is the better on validation
-            good = task.lr == 1e-4
-            finish(task, 0.4 if good else 0.3, 0.1 if good else 0.9, modality)
-            assert task.recipe()["epochs"] == 1
-            assert task.recipe()["seed"] == 9
+    for run in planned_runs(plan, tmp_path / "out"):
+        modality = run.member.keys.get("modality", "rgbd")
+        if run.lr is not None:  # the worse on test is the better on validation
+            good = run.lr == 1e-4
+            finish(run, 0.4 if good else 0.3, 0.1 if good else 0.9, modality)
+            assert run.recipe()["epochs"] == 1
+            assert run.recipe()["seed"] == 9
         else:
-            recipe = task.recipe()
+            recipe = run.recipe()
             assert recipe["lr"] == 1e-4
             assert recipe["epochs"] == 3
             assert recipe.get("teacher") == (
                 str(tmp_path / "out/runs/teacher/seed_0")
-                if task.member.keys["method"] == "prim_kd"
+                if run.member.keys["method"] == "prim_kd"
                 else None
             )
-            finish(task, 0.5, 0.2 + 0.1 * task.seed, modality)
+            finish(run, 0.5, 0.2 + 0.1 * run.seed, modality)
     document = collect(plan, tmp_path / "out")
     assert list(document) == ["pair", "teacher", "student", "student/min"]
     assert document["pair"] == {
@@ -136,8 +145,8 @@ def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -
 def test_keys_that_a_plan_leaves_out_have_their_defaults(tmp_path: Path) -> None:
     rows = {"a": {"method": "supervised"}}
     plan = read_plan(write(tmp_path, a_plan(keys={"data": "folder"}, rows=rows)))
-    for task in tasks(plan, tmp_path / "out"):
-        finish(task, 0.5, 0.5, "rgbd")
+    for run in planned_runs(plan, tmp_path / "out"):
+        finish(run, 0.5, 0.5, "rgbd")
     row = collect(plan, tmp_path / "out")["a"]
     assert (row["network"], row["epochs"]) == ("cmx_b0", 50)
 
@@ -151,37 +160,37 @@ def test_a_run_from_other_weights_is_no_result(changed: str, tmp_path: Path) -> 
     plan["keys"]["pretrained"] = str(start)
     path = write(tmp_path, {**plan, "rows": {k: plan["rows"][k] for k in ("teacher", "student")}})
     start.write_text("once")
-    for task in tasks(read_plan(path), out):
-        finish(task, 0.5, 0.5, task.member.keys.get("modality", "rgbd"))
-        if task.member.name == "teacher":
+    for run in planned_runs(read_plan(path), out):
+        finish(run, 0.5, 0.5, run.member.keys.get("modality", "rgbd"))
+        if run.member.name == "teacher":
             files["teacher"].parent.mkdir()
             files["teacher"].write_text("once")
-        task.note()
+        run.record()
     assert list(collect(read_plan(path), out)) == ["teacher", "student"]
     files[changed].write_text("anew")
-    with pytest.raises(UsageError, match=f"was trained with another {changed} than there is now"):
+    with pytest.raises(UsageError, match=f"was trained from {changed} weights that have changed"):
         collect(read_plan(path), out)
 
 
 def test_a_row_with_a_missing_run_is_left_out(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
-    for task in tasks(plan, tmp_path / "out"):
-        if "student" not in task.member.name:
-            finish(task, 0.5, 0.5, task.member.keys["modality"])
+    for run in planned_runs(plan, tmp_path / "out"):
+        if "student" not in run.member.name:
+            finish(run, 0.5, 0.5, run.member.keys["modality"])
     assert list(collect(plan, tmp_path / "out")) == ["pair", "teacher"]
 
 
-def test_the_spread_is_the_sample_deviation() -> None:
+def test_the_std_is_that_of_the_sample() -> None:
     values = [0.50, 0.52, 0.57]
-    assert spread(values) == f"53.00 ± {100 * statistics.stdev(values):.2f}"
-    assert spread([0.5]) == "50.00"
+    assert mean_std(values) == f"53.00 ± {100 * statistics.stdev(values):.2f}"
+    assert mean_std([0.5]) == "50.00"
 
 
 def test_the_table_has_scores_and_cost() -> None:
     row = {"miou_rgb": [0.4, 0.5], "miou_depth": [0.2, 0.3], "miou_rgbd": [], "seeds": [0, 1],
            "epochs": 5, "lr": [1e-3, 3e-4], "step_s": 1.234, "params_main": 1_500_000,
            "params_aux": 250_000, "params_teacher": 0}  # fmt: skip
-    line = compare.summary({"a": row}).splitlines()[-1]
+    line = compare.to_text({"a": row}).splitlines()[-1]
     assert re.split(r"\s{2,}", line.strip()) == [
         "a", "45.00 ± 7.07", "25.00 ± 7.07", "35.00 ± 7.07", "2", "5", "0.001, 0.0003", "1.23",
         "1.50 / 0.25 / 0.00",
@@ -193,13 +202,16 @@ def test_the_table_has_scores_and_cost() -> None:
     [
         ({"rows": {"a": {"network": "cmx_b0"}}}, "a row needs a method"),
         ({"rows": {"a": {"method": "supervised", "netwrok": "x"}}}, "did you mean 'network'"),
-        ({"rows": {"a": {"like": "b"}}}, "unknown row of .* 'b'"),
-        ({"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}}, "unknown row above a 'b'"),
-        ({"rows": {"a": {"method": "supervised", "lr": 1}}}, "a: lr is no key of a row"),
-        ({"rows": {"../a": {"method": "supervised"}}}, r"\.\./a: a row is named"),
-        ({"rows": []}, "needs mappings: tune"),
-        ({"keys": ["epochs"]}, "needs mappings: tune"),
-        ({"seeds": [9]}, "seed 9 is the one for tuning"),
+        ({"rows": {"a": {"like": "b"}}}, "a: unknown row 'b'"),
+        (
+            {"rows": {"a": {"method": "prim_kd", "teacher_row": "b"}}},
+            "a: unknown row 'b' .*; define it above a",
+        ),
+        ({"rows": {"a": {"method": "supervised", "lr": 1}}}, "a: lr is not a key of a row"),
+        ({"rows": {"../a": {"method": "supervised"}}}, r"\.\./a: name rows method"),
+        ({"rows": []}, "needs three mappings: tune"),
+        ({"keys": ["epochs"]}, "needs three mappings: tune"),
+        ({"seeds": [9]}, "seed 9 is reserved for tuning"),
         ({"seeds": [0, "x"]}, "pair: seeds: 'x' is not a whole number"),
         ({"seeds": [-1]}, "seed must be 0 or more, got -1"),
         ({"seeds": None}, "pair: seeds: None is not a whole number"),
@@ -208,8 +220,8 @@ def test_the_table_has_scores_and_cost() -> None:
         ({"tune": {"lr": [1, 1.0], "epochs": 1, "seed": 9}}, "one or more different rates"),
         ({"tune": {"lr": [-1], "epochs": 1, "seed": 9}}, "lr must be above 0, got -1.0"),
         ({"tune": {"lr": [1], "epochs": 0, "seed": 9}}, "epochs must be 1 or more, got 0"),
-        ({"seeds": [0, 0]}, r"some different numbers, got \(0, 0\)"),
-        ({"rows": {"a": None}}, "a row needs keys, got None"),
+        ({"seeds": [0, 0]}, r"one or more different numbers, got \(0, 0\)"),
+        ({"rows": {"a": None}}, "a row must be a mapping of keys, got None"),
         (
             {
                 "rows": {
@@ -250,22 +262,22 @@ def test_it_trains_and_takes_up_what_is_done(
     write(
         tmp_path, {"seeds": [0], "tune": tune, "keys": {**keys, "epochs": 2}, "rows": {"one": row}}
     )
-    with pytest.raises(UsageError, match="seed_0 was trained with epochs 1, the plan asks for 2"):
+    with pytest.raises(UsageError, match="seed_0 was trained with epochs 1, but the plan says 2"):
         main([str(path), "--out", str(out), "--dry-run"])
 
 
 def test_a_run_with_a_rate_that_is_no_longer_the_best_is_no_result(tmp_path: Path) -> None:
     path, out = write(tmp_path, a_plan()), tmp_path / "out"
     only = {"pair/rgb", "pair/depth"}
-    for task in tasks(read_plan(path), out):
-        if task.member.name in only:
-            finish(task, 0.4, 0.5, task.member.keys["modality"])
-            task.note()
+    for run in planned_runs(read_plan(path), out):
+        if run.member.name in only:
+            finish(run, 0.4, 0.5, run.member.keys["modality"])
+            run.record()
     assert list(collect(read_plan(path), out)) == ["pair"]
-    tuned = next(t for t in tasks(read_plan(path), out) if t.lr == 1e-4)
+    tuned = next(run for run in planned_runs(read_plan(path), out) if run.lr == 1e-4)
     shutil.rmtree(tuned.folder)
     finish(tuned, 0.6, 0.5, "rgb")
-    with pytest.raises(UsageError, match=r"was trained with lr 0.001, the plan asks for 0.0001"):
+    with pytest.raises(UsageError, match=r"was trained with lr 0.001, but the plan says 0.0001"):
         collect(read_plan(path), out)
 
 
@@ -294,4 +306,4 @@ def test_a_failed_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([str(write(tmp_path, plan)), "--out", str(out), "--jobs", "2"]) == 1
     assert "FAILED" in capsys.readouterr().err
     assert "nowhere" in (out / "tuning/one/lr_0.001/output.txt").read_text()
-    assert results(out / "runs/one/seed_0") is None
+    assert read_results(out / "runs/one/seed_0") is None

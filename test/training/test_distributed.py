@@ -22,8 +22,9 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
 from training import distributed
-from training.config import Settings, method_class, options_of
+from training.config import Settings
 from training.loop import Run
+from training.methods import method_class, options_of
 from training.methods.base import Batch, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +140,7 @@ def steps(settings: Settings) -> dict[str, Any]:
     for step in range(run.plan.steps):
         raws = [next(parts) for _ in range(run.plan.accumulate)]
         sizes.append([len(raw["rgb"]) for raw in raws])
-        run._step(raws, run.plan.shares(0, step))
+        run.optimizer_step(raws, run.plan.shares(0, step))
     with run.scoring() as cases:
         matrix = run.score(cases, run.val_loader)["rgb"]
     return {

@@ -90,7 +90,7 @@ def test_scores_of_a_bundle_and_the_sensor_drop_table(
     assert report["sensor_drop"]["no_rgb"] == report["networks"]["depth"]["miou"]
     assert report["split"] == "test"
     assert report["frames"] == 2
-    for words in (*CLASSES, "mIoU (absent classes = 0)", "depth lost, fused network fed none"):
+    for words in (*CLASSES, "mIoU (absent classes = 0)", "depth lost, fused network on no depth"):
         assert words in text
 
 
@@ -131,12 +131,12 @@ def test_a_run_is_scored_on_its_own_data_and_equals_its_record(
         **{"no_depth_without_fallback": None, "no_rgb_without_fallback": None},
     }
     assert re.search(r"RGB lost, depth network takes over +no mask", text)
-    assert "fed none" not in text
+    assert "fused network on no depth" not in text
     fused, text = run_evaluate(capsys, str(runs["rgbd"]))
     assert [row for row, value in fused["sensor_drop"].items() if value is None] == [
         *("no_depth", "no_rgb")
     ]
-    assert "fed none" in text
+    assert "fused network on no depth" in text
     twice, _ = run_evaluate(capsys, str(runs["rgb"]), str(runs["rgb"]))
     assert twice["sensor_drop"] is None
     several, _ = run_evaluate(capsys, *(str(run) for run in runs.values()))
@@ -187,7 +187,7 @@ def test_refusals(runs: dict[str, Path], packed: Path, dataset: Path, tmp_path: 
         evaluate.main([str(tmp_path / "nothing.safetensors")])
     with pytest.raises(UsageError, match="unknown option '--multiscale'; did you mean"):
         evaluate.main([str(packed), "--multiscale", "1"])
-    with pytest.raises(UsageError, match="the data have 'indoor16' \\(16\\)"):
+    with pytest.raises(UsageError, match="the dataset has 'indoor16' \\(16\\)"):
         evaluate.main([str(packed), "--data", "synthetic", "--test-frames", "1",
                        "--size", "32,32", "--cache", str(tmp_path)])  # fmt: skip
     with pytest.raises(UsageError, match="nothing to pack"):

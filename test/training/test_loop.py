@@ -47,8 +47,6 @@ def test_learning_works_and_each_score_says_its_split(settings: Make, tmp_path: 
 def test_the_test_split_is_opened_once_and_last(
     settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import results
-
     opened: list[str] = []
     original = loop.open_split
 
@@ -57,7 +55,6 @@ def test_the_test_split_is_opened_once_and_last(
         return original(config, split)
 
     monkeypatch.setattr(loop, "open_split", spy)
-    monkeypatch.setattr(results, "open_split", spy)
     train(settings(epochs=3))
     assert opened == ["train", "val", "test"]
 
@@ -81,7 +78,7 @@ def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> Non
         # Every pixel valid, so that the mean of two means is the mean.
         for raw in raws:
             raw["labels_rgb"].clamp_(max=2)
-        run._step(raws, run.plan.shares(0, 0))
+        run.optimizer_step(raws, run.plan.shares(0, 0))
         weights.append(run.method.state_dict())
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-7, msg=name)
@@ -176,7 +173,7 @@ def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp:
     run.method.train()
     if amp == "fp16":  # the usual 65536 makes it skip the first steps
         run.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
-    losses = run._step([next(iter(run.loader))], [1.0])
+    losses = run.optimizer_step([next(iter(run.loader))], [1.0])
     assert losses["ce"].isfinite()
     after = run.method.students["rgb"].decoder.classifier.weight  # type: ignore[union-attr]
     assert after.dtype == torch.float32

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from rgbd_seg_ros.labels import MIDAIR13, NYU40, POTSDAM6, SUNRGBD37
-from training.config import method_class, resolve
-from training.loop import preprocess_of
+from training.config import preprocess_of, resolve
+from training.methods import method_class
 from training.methods.base import Task
 from training.options import read_yaml
 

@@ -16,11 +16,12 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from training import loop
-from training.config import Settings, options_of, resolve
+from training.config import Settings, preprocess_of, resolve
 from training.data.sample import Sample
-from training.loop import Run, preprocess_of
+from training.loop import Run
+from training.methods import options_of
 from training.methods.base import Task
-from training.options import kinds, read_yaml
+from training.options import field_types, read_yaml
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
 #: Named networks too big to step in a test → the same architecture on the smallest encoder.
@@ -67,13 +68,13 @@ def shrunk(settings: Settings, folder: Path) -> Settings:
         device="cpu", tensorboard=False, compile=False, warmup_epochs=0.0,
     )  # fmt: skip
     changes: dict[str, Any] = {}
-    for key in kinds(type(settings.options)):
+    for key in field_types(type(settings.options)):
         value = getattr(settings.options, key)
         if isinstance(value, str):
             for big, small in SMALL.items():
                 value = value.replace(big, small)
             changes[key] = "none" if key == "pretrained" else value
-    if "width" in kinds(type(settings.options)):
+    if "width" in field_types(type(settings.options)):
         changes["width"] = 16
     if settings.method in TEACHERS:
         changes["teacher"] = str(write_teacher(settings, folder.with_suffix(".safetensors")))
@@ -92,7 +93,7 @@ def test_recipe(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run.method.train()
     raws = [next(iter(run.loader))]
     before = {k: v.clone() for k, v in run.method.state_dict().items()}
-    losses = run._step(raws, [1.0])
+    losses = run.optimizer_step(raws, [1.0])
     assert losses
     assert all(torch.isfinite(value) for value in losses.values())
     after = run.method.state_dict()

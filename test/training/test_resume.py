@@ -48,13 +48,13 @@ from training import checkpoint
 from training.config import from_dict
 from training.loop import Run
 torch.set_num_threads(int(sys.argv[2]))
-write = checkpoint._write
-def write_or_die(path, data):
+write = checkpoint.write_atomically
+def write_or_die(path, data, fsync):
     if "00000007" in str(path) and path.name == "optimizer.pt":
         path.write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, data)
-checkpoint._write = write_or_die
+    write(path, data, fsync=fsync)
+checkpoint.write_atomically = write_or_die
 values = json.loads(sys.argv[1])
 Run(from_dict(values["method"], values, "the test"), torch.device("cpu")).train()
 """
@@ -127,7 +127,7 @@ def test_interrupt_saves_and_says_how_to_resume(
 ) -> None:
     whole = train(settings(out=str(tmp_path / "whole")))
     run = Run(settings(), CPU)
-    original = run._step
+    original = run.optimizer_step
 
     def step_then_signal(*args: Any) -> Any:
         losses = original(*args)
@@ -135,7 +135,7 @@ def test_interrupt_saves_and_says_how_to_resume(
             signal.raise_signal(signal.SIGINT)
         return losses
 
-    monkeypatch.setattr(run, "_step", step_then_signal)
+    monkeypatch.setattr(run, "optimizer_step", step_then_signal)
     with pytest.raises(
         TrainingStopped, match=r"saved at step .* supervised --out .* --resume"
     ) as stopped:
@@ -163,7 +163,7 @@ def test_a_second_ctrl_c_says_how_to_resume(
 
 
 def test_nothing_to_resume(settings: Make) -> None:
-    with pytest.raises(UsageError, match="nothing to resume"):
+    with pytest.raises(UsageError, match=r"cannot resume: .* has no checkpoint"):
         Run(settings(resume=True), CPU).train()
 
 
@@ -222,7 +222,7 @@ def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) ->
     flags = [f"--{key}={value}" for key, value in settings().to_dict().items() if key in FLAGS]
     with pytest.raises(ValueError, match="unknown device 'tpu'"):
         main(["supervised", *flags, "--device", "tpu"])
-    with pytest.raises(UsageError, match=r"has no checkpoint; leave out --resume"):
+    with pytest.raises(UsageError, match=r"has no checkpoint; omit --resume"):
         main(["supervised", *flags, "--resume"])
     assert main(["supervised", *flags, "--size=32,32", "--epochs=1"]) == 0
     with pytest.raises(UsageError, match=r"holds a run; add --resume to continue it, --overwrite"):
@@ -230,7 +230,7 @@ def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(UsageError, match=r"holds a run; add --overwrite"):
         main(["supervised", *flags, "--size=32,32"])
-    with pytest.raises(UsageError, match=r"has no checkpoint; start again with --overwrite"):
+    with pytest.raises(UsageError, match=r"has no checkpoint; start over with --overwrite"):
         main(["supervised", *flags, "--resume"])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rgbd_seg_ros.preprocess import Preprocess
 from training.data.sample import Sample
 from training.options import UsageError
-from training.scoring import Pictures, Protocol, offsets, predictor, score, stack
+from training.scoring import Images, Protocol, make_predictor, offsets, score, stack
 
 CPU = torch.device("cpu")
 PREPROCESS = Preprocess((40, 48), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -63,20 +63,20 @@ def blocks(height: int = 40, width: int = 48) -> tuple[Sample, np.ndarray]:
 )
 def test_every_protocol_finds_what_is_there(protocol: Protocol) -> None:
     sample, truth = blocks()
-    ask = predictor(Pointwise(), "rgb", PREPROCESS, protocol)
+    ask = make_predictor(Pointwise(), "rgb", PREPROCESS, protocol)
     log_p = ask(stack([sample], CPU))
     assert log_p.shape == (1, 2, 40, 48)
     agree = (log_p.argmax(1)[0].numpy() == truth).mean()
     assert agree > (0.999 if protocol.scales == (1.0,) else 0.9)
-    if not protocol.plain:
+    if not protocol.single_pass:
         torch.testing.assert_close(log_p.exp().sum(1), torch.ones(1, 40, 48), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scales": ()}, "zooms above 0"),
-        ({"scales": (1.0, -1.0)}, "zooms above 0, got 1.0,-1.0"),
+        ({"scales": ()}, "scales above 0"),
+        ({"scales": (1.0, -1.0)}, "scales above 0, got 1.0,-1.0"),
         ({"window": (0, 32)}, "two sizes above 0, got 0,32"),
         ({"window": (32, 32), "stride": 1.5}, "stride must be above 0 and at most 1, got 1.5"),
     ],
@@ -88,18 +88,18 @@ def test_a_protocol_that_cannot_be_is_refused(values: dict[str, Any], message: s
 
 def test_a_flip_is_flipped_back() -> None:
     sample, _ = blocks()
-    ask = predictor(LeftOnly(), "rgb", PREPROCESS, Protocol(flip=True))
+    ask = make_predictor(LeftOnly(), "rgb", PREPROCESS, Protocol(flip=True))
     # The mirrored picture's left half is the right half: on average nobody knows.
     torch.testing.assert_close(
         ask(stack([sample], CPU)).exp(), torch.full((1, 2, 40, 48), 0.5), rtol=0, atol=1e-3
     )
 
 
-def test_plain_asks_once_at_the_networks_size_and_native_at_the_pictures() -> None:
+def test_plain_asks_once_at_the_networks_size_and_native_at_the_images() -> None:
     sample, _ = blocks(80, 96)
     for native, size in ((False, (40, 48)), (True, (80, 96))):
         network = Pointwise()
-        predictor(network, "rgb", PREPROCESS, Protocol(native=native))(stack([sample], CPU))
+        make_predictor(network, "rgb", PREPROCESS, Protocol(native=native))(stack([sample], CPU))
         assert network.sizes == [size]
 
 
@@ -128,7 +128,7 @@ def test_modalities_get_their_inputs() -> None:
     sample, _ = blocks()
     for modality, channels in (("rgb", [3]), ("depth", [1]), ("rgbd", [3, 1])):
         network = Record()
-        ask = predictor(network, modality, PREPROCESS, Protocol(scales=(1.0, 1.5), flip=True))
+        ask = make_predictor(network, modality, PREPROCESS, Protocol(scales=(1.0, 1.5), flip=True))
         ask(stack([sample], CPU))
         assert network.channels == channels
 
@@ -140,7 +140,7 @@ def test_score_counts_every_labeled_pixel_at_the_truths_size() -> None:
         labels = truth.astype(np.uint8)
         labels[:8] = 255
         samples.append(Sample(sample.rgb, sample.depth_m, labels, "s"))
-    ask = predictor(Pointwise(), "rgb", PREPROCESS)
+    ask = make_predictor(Pointwise(), "rgb", PREPROCESS)
     matrix = score({"net": ask}, [samples[:2], samples[2:]], 2, CPU)["net"]
     assert matrix.counts.sum() == 2 * 32 * 48 + 72 * 96
     assert matrix.miou > 0.95
@@ -153,9 +153,9 @@ def test_cameras_are_stacked_where_they_are_known() -> None:
     assert stack([sample], CPU).intrinsics is None
     camera = np.eye(3, dtype=np.float32)
     known = Sample(sample.rgb, sample.depth_m, sample.labels, "k", camera, camera[2])
-    pictures = stack([known, known], CPU)
-    assert isinstance(pictures, Pictures)
-    assert pictures.intrinsics is not None
-    assert pictures.gravity is not None
-    assert pictures.intrinsics.shape == (2, 3, 3)
-    assert pictures.gravity.shape == (2, 3)
+    images = stack([known, known], CPU)
+    assert isinstance(images, Images)
+    assert images.intrinsics is not None
+    assert images.gravity is not None
+    assert images.intrinsics.shape == (2, 3, 3)
+    assert images.gravity.shape == (2, 3)

@@ -1,12 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""An own folder of pictures: rgb/, depth/ and labels/ with equal names, and dataset.yaml.
+"""Own images: a folder with rgb/, depth/ and labels/ of equal names, and dataset.yaml.
 
-``dataset.yaml`` says ``classes`` (a list of names, id 0 first) and, where the defaults do not
-fit, ``name``, ``depth_scale`` (meters per tick of 16-bit depth), ``first_id`` (the label value
-of the first class; 1 where 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in pixels).
-``train.txt``, ``val.txt`` and ``test.txt`` beside it list the names of each split; what is
-missing is held out of the rest.
+``dataset.yaml`` lists ``classes`` (names, id 0 first) and, if the defaults do not fit, ``name``,
+``depth_scale`` (meters per tick of 16-bit depth), ``first_id`` (label value of the first class; 1
+if 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in pixels). ``train.txt``, ``val.txt`` and
+``test.txt`` beside it list the names of each split; a split without a list is held out of the
+remaining samples.
 """
 
 from __future__ import annotations
@@ -15,24 +15,22 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb
+from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_image, read_rgb
 from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.names import did_you_mean
+from rgbd_seg_ros.progress import progress_bar
 from training import distributed
 from training.data.sample import Sample, hold_out
 from training.options import UsageError, read_yaml
-from training.runlog import tracked
 
 FOLDERS = ("rgb", "depth", "labels")
 SPLIT_FILES = ("train", "val", "test")
@@ -40,78 +38,69 @@ SPLIT_FILES = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Description:
-    """What ``dataset.yaml`` says."""
+    """The content of ``dataset.yaml``."""
 
     classes: tuple[str, ...]
     name: str
-    #: Meters per tick of 16-bit depth; float pictures are meters.
+    #: Meters per tick of 16-bit depth; float depth is in meters.
     depth_scale: float = 0.001
-    #: Label value of class 0; 1 where the files keep 0 for unlabeled pixels.
+    #: Label value of class 0; 1 if the files use 0 for unlabeled pixels.
     first_id: int = 0
-    #: Pinhole intrinsics of the pictures.
+    #: Pinhole intrinsics of the images.
     intrinsics: Intrinsics | None = None
 
 
-class Unreadable(UsageError):
-    """A picture that cannot be decoded: skipped, unless ``strict``."""
-
-
 class FolderSamples:
-    """Named samples of a folder."""
+    """Samples of a folder, by name."""
 
     def __init__(self, root: Path, description: Description, names: list[str]) -> None:
         self.root, self.description, self.names = root, description, names
         self.label_set = LabelSet(description.name, description.classes)
-        self._files = {folder: _files(root / folder) for folder in FOLDERS}
+        self.files = {folder: image_files(root / folder) for folder in FOLDERS}
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read and check one triple.
+        """Read and check the images of one sample.
 
         Raises:
-            Unreadable: a file is no picture.
-            UsageError: sizes differ, or a label is no class id.
+            ImageFileError: a file is truncated or not an image.
+            UsageError: the sizes differ, or a label is not a class id.
         """
         name = self.names[index]
-        paths = {folder: self._files[folder][name] for folder in FOLDERS}
-        try:
-            rgb = read_rgb(paths["rgb"])
-            depth = read_depth(paths["depth"], self.description.depth_scale)
-        except ImageFileError as error:
-            raise Unreadable(str(error)) from error
+        paths = {folder: self.files[folder][name] for folder in FOLDERS}
+        rgb = read_rgb(paths["rgb"])
+        depth = read_depth(paths["depth"], self.description.depth_scale)
         labels = read_labels(paths["labels"], self.description)
         sizes = {"rgb": rgb.shape[:2], "depth": depth.shape, "labels": labels.shape}
         if len(set(sizes.values())) > 1:
             seen = ", ".join(f"{k} {w}×{h}" for k, (h, w) in sizes.items())
             raise UsageError(
-                f"{self.root}, sample {name!r}: sizes differ ({seen}); register depth to color "
-                "and label the color picture's pixels"
+                f"{self.root}, sample {name!r}: sizes differ ({seen}); align depth to color and "
+                "label the pixels of the color image"
             )
         k = self.description.intrinsics
         return Sample(rgb, depth, labels, name, None if k is None else k.matrix())
 
 
 def read_labels(path: Path, description: Description) -> npt.NDArray[np.uint8]:
-    """A label picture as H×W class ids, 255 unlabeled.
+    """Read a label image as H×W class ids, 255 unlabeled.
 
     Raises:
-        Unreadable: no picture.
-        UsageError: more than one channel, or a value that is no class.
+        ImageFileError: the file is missing, truncated or not an image.
+        UsageError: the image has several channels or a value that is not a class.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise Unreadable(f"cannot read label picture {path}: not there or no picture")
-    if picture.ndim != 2:
+    image = read_image(path)
+    if image.ndim != 2:
         raise UsageError(
-            f"{path} has {picture.shape[2]} channels; labels are one-channel pictures of class "
-            "ids, not colors"
+            f"{path} has {image.shape[2]} channels; label images have one channel with class ids, "
+            "not colors"
         )
-    ids = picture.astype(np.int64) - description.first_id
-    unlabeled = (picture == IGNORE_ID) | (ids < 0)
+    ids = image.astype(np.int64) - description.first_id
+    unlabeled = (image == IGNORE_ID) | (ids < 0)
     count = len(description.classes)
-    wrong = np.unique(picture[~unlabeled & (ids >= count)])
+    wrong = np.unique(image[~unlabeled & (ids >= count)])
     if wrong.size:
         first = description.first_id
         raise UsageError(
@@ -124,17 +113,21 @@ def read_labels(path: Path, description: Description) -> npt.NDArray[np.uint8]:
 def open_folder(
     root: str, split: str, held_out: float, strict: bool, cache: str = ""
 ) -> FolderSamples:
-    """One split of a folder, every file checked (once: what was found is kept in ``cache``).
+    """Open one split of a folder and check all its files.
 
     Args:
-        held_out: share of the samples for a split that no file lists.
-        strict: refuse undecodable pictures instead of leaving them out.
+        root: the folder.
+        split: train, val or test.
+        held_out: share of the samples for a split that has no list.
+        strict: refuse unreadable images instead of skipping them.
+        cache: folder for the results of the checks, so that they run only once.
 
     Raises:
-        UsageError: a missing folder, name or key; a defect that is no mere unreadable file.
+        UsageError: a missing folder, name or key; a wrong size or label; with ``strict``, an
+            unreadable image.
     """
     if not root:
-        raise UsageError("data set 'folder' needs its folder: --root DIR")
+        raise UsageError("dataset 'folder' needs its folder: --root DIR")
     path = Path(root)
     description = read_description(path)
     names = split_names(path, held_out)[split]
@@ -142,7 +135,7 @@ def open_folder(
     bad = check(samples, Path(cache) if cache else None)
     if bad and strict:
         first = next(iter(bad))
-        raise UsageError(f"{len(bad)} unreadable samples in {root}, the first: {bad[first]}")
+        raise UsageError(f"{len(bad)} unreadable samples in {root}, the first is: {bad[first]}")
     if bad and distributed.is_main():
         for text in list(bad.values())[:5]:
             print(f"skipped: {text}", file=sys.stderr)
@@ -151,7 +144,7 @@ def open_folder(
 
 
 def read_description(root: Path) -> Description:
-    """``dataset.yaml``, checked."""
+    """Read and check ``dataset.yaml``; raise UsageError on a mistake."""
     path = root / "dataset.yaml"
     if not path.is_file():
         raise UsageError(f"{path} is missing; it lists the classes: `classes: [floor, wall, …]`")
@@ -167,7 +160,7 @@ def read_description(root: Path) -> Description:
         LabelSet(description.name, description.classes)
         if camera is None:
             return description
-        height, width = read_rgb(next(iter(_files(root / "rgb").values()))).shape[:2]
+        height, width = read_rgb(next(iter(image_files(root / "rgb").values()))).shape[:2]
         intrinsics = Intrinsics(**camera, width=width, height=height)
         return Description(**{**vars(description), "intrinsics": intrinsics})
     except (KeyError, TypeError, ValueError) as error:
@@ -175,8 +168,12 @@ def read_description(root: Path) -> Description:
 
 
 def split_names(root: Path, held_out: float) -> dict[str, list[str]]:
-    """Sample names of each split: listed in files, or held out of what no file lists."""
-    files = {folder: _files(root / folder) for folder in FOLDERS}
+    """Names of the samples of each split: from its list, or held out of the unlisted samples.
+
+    Raises:
+        UsageError: an incomplete sample, or a list with an unknown or repeated name.
+    """
+    files = {folder: image_files(root / folder) for folder in FOLDERS}
     everywhere = set.intersection(*(set(found) for found in files.values()))
     incomplete = set.union(*(set(found) for found in files.values())) - everywhere
     if incomplete:
@@ -208,36 +205,44 @@ def split_names(root: Path, held_out: float) -> dict[str, list[str]]:
 
 
 def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
-    """Read every sample once: name → why it cannot be read; other defects are raised.
+    """Read every sample once.
 
-    Files that were fine last time and have not changed since are not read again.
+    Files that passed an earlier check and have not changed since are not read again.
+
+    Returns:
+        Name → reason of each sample with an unreadable image.
+
+    Raises:
+        UsageError: any other defect.
     """
     key = hashlib.sha256(f"{samples.root.resolve()}{samples.description}".encode()).hexdigest()
     store = cache / "folder" / f"{key[:16]}.json" if cache else None
-    fine: dict[str, Any] = _load(store)
+    passed: dict[str, Any] = _load(store)
     stamps = {name: _stamp(samples, name) for name in samples.names}
-    todo = [i for i, name in enumerate(samples.names) if fine.get(name) != stamps[name]]
+    todo = [i for i, name in enumerate(samples.names) if passed.get(name) != stamps[name]]
 
     def read(index: int) -> str | None:
         try:
             samples[index]
-        except Unreadable as error:
+        except ImageFileError as error:
             return str(error)
         return None
 
     bad: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter's lock
-        for index, defect in zip(
-            todo, tracked(pool.map(read, todo), len(todo), "checking pictures"), strict=True
-        ):
-            name = samples.names[index]
-            if defect is None:
-                fine[name] = stamps[name]
-            else:
-                bad[name] = defect
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
+        defects = pool.map(read, todo)
+        with progress_bar(
+            "checking images", len(todo), "sample", iterable=defects, disable=not todo
+        ) as bar:
+            for index, defect in zip(todo, bar, strict=True):
+                name = samples.names[index]
+                if defect is None:
+                    passed[name] = stamps[name]
+                else:
+                    bad[name] = defect
     if store and todo and distributed.is_main():
         store.parent.mkdir(parents=True, exist_ok=True)
-        store.write_text(json.dumps(fine))
+        store.write_text(json.dumps(passed))
     return bad
 
 
@@ -249,21 +254,22 @@ def _load(store: Path | None) -> dict[str, Any]:
 
 
 def _stamp(samples: FolderSamples, name: str) -> list[int]:
-    stats = [samples._files[folder][name].stat() for folder in FOLDERS]
+    """Sizes and modification times of a sample's files."""
+    stats = [samples.files[folder][name].stat() for folder in FOLDERS]
     return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Name without suffix → picture file, sorted by name."""
+def image_files(folder: Path) -> dict[str, Path]:
+    """Name without suffix → image file, sorted by name.
+
+    Raises:
+        UsageError: no folder, or two files that differ in their suffix only.
+    """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is missing; the data set needs {', '.join(FOLDERS)} in it")
+        raise UsageError(f"{folder} is missing; a dataset has the folders {', '.join(FOLDERS)}")
     found: dict[str, Path] = {}
-    for path in _pictures(folder):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
         if path.stem in found:
             raise UsageError(f"{path} and {found[path.stem].name} have the same name")
         found[path.stem] = path
     return found
-
-
-def _pictures(folder: Path) -> Iterable[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training import distributed
 from training.config import RunConfig
@@ -87,12 +88,16 @@ class BatchPlanSampler(Sampler[list[tuple[int, int]]]):
 class Augmented(Dataset[dict[str, Tensor]]):
     """Training views, addressed by (epoch, sample)."""
 
-    def __init__(self, samples: Samples, config: RunConfig, views: Views) -> None:
-        self.samples, self.config, self.decoupled = samples, config, views == "decoupled"
+    def __init__(
+        self, samples: Samples, config: RunConfig, encoding: DepthEncoding, views: Views
+    ) -> None:
+        self.samples, self.config, self.encoding = samples, config, encoding
+        self.decoupled = views == "decoupled"
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key
-        return augment(self.samples[index], self.config, self.decoupled, epoch, index)
+        sample = self.samples[index]
+        return augment(sample, self.config, self.encoding, self.decoupled, epoch, index)
 
 
 def as_list(items: list[Any]) -> list[Any]:
@@ -121,25 +126,30 @@ def _worker_options(workers: int, device: torch.device) -> dict[str, Any]:
 
 
 def training_loader(
-    samples: Samples, plan: BatchPlan, config: RunConfig, views: Views, device: torch.device
+    samples: Samples,
+    plan: BatchPlan,
+    config: RunConfig,
+    encoding: DepthEncoding,
+    views: Views,
+    device: torch.device,
 ) -> tuple[DataLoader[dict[str, Tensor]], BatchPlanSampler]:
     """The loader and the sampler by which the loop says where to begin."""
     sampler = BatchPlanSampler(plan, distributed.rank())
-    data = Augmented(samples, config, views)
+    data = Augmented(samples, config, encoding, views)
     options = _worker_options(config.workers, device)
     return DataLoader(data, batch_sampler=sampler, **options), sampler
 
 
 def scoring_loader(
-    samples: Samples, config: RunConfig, device: torch.device
+    samples: Samples, batch: int, workers: int, device: torch.device
 ) -> DataLoader[list[Sample]]:
     """Every rank's own share of whole samples: each is scored once, by one rank."""
     own = list(range(distributed.rank(), len(samples), distributed.world_size()))
     return DataLoader(
         Subset(samples, own),  # type: ignore[arg-type]
-        batch_size=config.eval_batch,
+        batch_size=batch,
         collate_fn=as_list,
-        **_worker_options(config.workers, device),
+        **_worker_options(workers, device),
     )
 
 

@@ -101,31 +101,15 @@ def place(x: Tensor, geometry: ViewGeometry, fill: float) -> Tensor:
     return functional.pad(x, padding, fill=fill) if any(padding) else x
 
 
-def encoding_of(config: RunConfig) -> DepthEncoding:
-    """The depth encoding that the configuration asks for; raises UsageError."""
-    try:
-        if config.depth_encoding == "hha":
-            if config.depth_follows_scale:
-                raise ValueError(
-                    "depth_follows_scale squeezes the scene, so it has no meaning for "
-                    "depth_encoding hha: leave one of them out"
-                )
-            return DepthEncoding.for_hha(config.depth_holes)
-        return DepthEncoding(
-            config.depth_encoding, config.depth_mean, config.depth_std, config.depth_clip_m
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def depth_values(sample: Sample, config: RunConfig, zoom: float = 1.0) -> Tensor:
+def depth_values(
+    sample: Sample, config: RunConfig, encoding: DepthEncoding, zoom: float = 1.0
+) -> Tensor:
     """C×H×W values of the depth encoding, before any of the view's geometry.
 
     HHA is made of the whole picture, as on the robot: in a crop without the floor all heights
     would shift, gravity would be harder to find, and a zoom by nearest neighbor would turn slopes
     into stairs. Of a mirrored room it is the mirrored HHA, so the geometry may follow.
     """
-    encoding = encoding_of(config)
     meters = torch.from_numpy(sample.depth_m)[None, None]
     if not encoding.needs_intrinsics:
         return measure(meters / zoom if config.depth_follows_scale else meters, encoding)[0]
@@ -158,7 +142,12 @@ def jitter(rgb: Tensor, rng: np.random.Generator, strength: tuple[float, ...]) -
 
 
 def augment(
-    sample: Sample, config: RunConfig, decoupled: bool, epoch: int, index: int
+    sample: Sample,
+    config: RunConfig,
+    encoding: DepthEncoding,
+    decoupled: bool,
+    epoch: int,
+    index: int,
 ) -> dict[str, Tensor]:
     """A training view of a sample: plain tensors, ready to be stacked.
 
@@ -174,7 +163,7 @@ def augment(
     depth_view = draw_geometry(rng, native, config) if decoupled else rgb_view
 
     rgb = place(tv_tensors.Image(torch.from_numpy(sample.rgb).permute(2, 0, 1)), rgb_view, 0)
-    values = depth_values(sample, config, depth_view.zoom)
+    values = depth_values(sample, config, encoding, depth_view.zoom)
     depth = place(Depth(values), depth_view, float("nan"))
     views = {"labels_rgb": rgb_view}
     if decoupled:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from training.config import Settings
+from training.config import Settings, preprocess_of
 from training.data.datasets import open_split
 from training.data.loader import BatchPlan, BatchPlanSampler, training_loader
 from training.options import UsageError
@@ -82,8 +82,8 @@ def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
         config = settings(workers=workers).run
         samples = open_split(config, "train")
         plan = BatchPlan(len(samples), 4, 1, 1, 0, 2)
-        device = torch.device("cpu")
-        loader, sampler = training_loader(samples, plan, config, "decoupled", device)
+        device, encoding = torch.device("cpu"), preprocess_of(config).depth
+        loader, sampler = training_loader(samples, plan, config, encoding, "decoupled", device)
         sampler.epoch = 1
         views.append(list(loader))
     for ours, theirs in zip(*views, strict=True):
@@ -96,7 +96,8 @@ def test_ctrl_c_leaves_the_workers_at_work(settings: Callable[..., Settings]) ->
     config = settings(workers=1).run
     samples = open_split(config, "train")
     plan = BatchPlan(len(samples), 4, 1, 1, 0, 2)
-    loader, _ = training_loader(samples, plan, config, "shared", torch.device("cpu"))
+    encoding = preprocess_of(config).depth
+    loader, _ = training_loader(samples, plan, config, encoding, "shared", torch.device("cpu"))
     others = set(multiprocessing.active_children())
     parts = iter(loader)
     next(parts)

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import yaml
 
-from training.config import RunConfig, run_command
+from training.command import run_command
+from training.config import RunConfig
 from training.data.datasets import open_split
 from training.data.folder import open_folder
 from training.data.prepare import DATASETS, source_class, write
@@ -517,7 +518,7 @@ def test_help_needs_no_torch(argv: list[str]) -> None:
         (["nyuv2", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
         (["midair", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
         (["potsdam", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
-        (["nyuv2", "--classes", "41"], "'41' is none of 40, 13"),
+        (["nyuv2", "--classes", "41"], "'41' is not one of 40, 13"),
         (["folder", "--group", "("], "is no regular expression"),
         (["folder", "--val-fraction", "1"], "must be between 0 and 1"),
         (["check", "nowhere"], "no prepared data set"),

@@ -12,7 +12,7 @@ import pytest
 
 h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5py scipy")
 
-from training.config import run_command  # noqa: E402
+from training.command import run_command  # noqa: E402
 from training.data.prepare import midair  # noqa: E402
 from training.data.prepare.index import open_prepared, read_index  # noqa: E402
 from training.prepare import main  # noqa: E402

@@ -15,7 +15,7 @@ h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5p
 scipy_io = pytest.importorskip("scipy.io", reason="needs the data extra: pip install h5py scipy")
 
 from rgbd_seg_ros.labels import NYU13, NYU40  # noqa: E402
-from training.config import run_command  # noqa: E402
+from training.command import run_command  # noqa: E402
 from training.data.prepare import nyuv2  # noqa: E402
 from training.data.prepare.index import open_prepared, read_index  # noqa: E402
 from training.prepare import main  # noqa: E402

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.labels import POTSDAM6
-from training.config import run_command
+from training.command import run_command
 from training.data.prepare import potsdam
 from training.data.prepare.index import open_prepared, read_index
 from training.prepare import main

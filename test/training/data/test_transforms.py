@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 
 from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.preprocess import IMAGENET_MEAN, Preprocess, normalize_rgb
-from training.config import RunConfig
+from training.config import RunConfig, preprocess_of
 from training.data.loader import inside, to_batch
 from training.data.sample import Sample
 from training.data.transforms import Depth, Labels, ViewGeometry, augment, draw_geometry, place
@@ -32,6 +32,12 @@ def coded_sample() -> Sample:
     return Sample(rgb, (1.0 + labels).astype(np.float32), labels, "coded")
 
 
+def augmented(
+    sample: Sample, config: RunConfig, decoupled: bool, epoch: int, index: int
+) -> dict[str, torch.Tensor]:
+    return augment(sample, config, preprocess_of(config).depth, decoupled, epoch, index)
+
+
 def agreement(labels: torch.Tensor, code: torch.Tensor) -> float:
     """Share of labeled pixels whose code is their class; edges may mix by interpolation."""
     known = labels != 255
@@ -45,7 +51,7 @@ def test_shared_views_keep_color_depth_and_label_aligned(
 ) -> None:
     config = dataclasses.replace(BIG, size=size, native=native, flip=0.5)
     for index in range(12):
-        view = augment(coded_sample(), config, False, epoch=0, index=index)
+        view = augmented(coded_sample(), config, False, epoch=0, index=index)
         assert view["rgb"].shape == (3, *size)
         assert view["depth"].shape == (1, *size)
         assert view["labels_rgb"].shape == size
@@ -62,7 +68,7 @@ def test_decoupled_views_have_their_own_truth() -> None:
     config = dataclasses.replace(BIG, size=(40, 56))
     differ = 0
     for index in range(12):
-        view = augment(coded_sample(), config, True, epoch=0, index=index)
+        view = augmented(coded_sample(), config, True, epoch=0, index=index)
         from_depth = (view["depth"][0] - 1).nan_to_num(nan=255).to(torch.uint8)
         assert torch.equal(view["labels_depth"], from_depth)
         from_color = (view["rgb"][0].float() / 30).round()
@@ -76,7 +82,7 @@ def test_the_draw_is_a_function_of_seed_epoch_and_sample() -> None:
         config = dataclasses.replace(BIG, jitter=(0.3, 0.3, 0.3, 0.05), seed=keys.pop("seed", 0))
         torch.manual_seed(int(np.random.default_rng().integers(1 << 30)))  # must not matter
         place_ = {"epoch": 0, "index": 0, **keys}
-        return list(augment(coded_sample(), config, False, **place_).values())
+        return list(augmented(coded_sample(), config, False, **place_).values())
 
     def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
         return all(torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(a, b, strict=True))
@@ -89,7 +95,7 @@ def test_the_draw_is_a_function_of_seed_epoch_and_sample() -> None:
 
 def test_padding_is_zero_after_normalization_and_unlabeled() -> None:
     config = dataclasses.replace(BIG, scales=(0.25,), native=True)  # a 10×14 picture in 96×128
-    view = augment(coded_sample(), config, False, 0, 0)
+    view = augmented(coded_sample(), config, False, 0, 0)
     raw = {key: value[None] for key, value in view.items()}
     preprocess = Preprocess((96, 128))
     batch = to_batch(raw, preprocess, torch.device("cpu"), channels_last=True)
@@ -105,7 +111,7 @@ def test_padding_is_zero_after_normalization_and_unlabeled() -> None:
 
 
 def test_jitter_changes_color_only() -> None:
-    still = augment(coded_sample(), BIG, False, 0, 3)
+    still = augmented(coded_sample(), BIG, False, 0, 3)
     lively = augment(
         coded_sample(), dataclasses.replace(BIG, jitter=(0.5, 0.5, 0.5, 0.1)), False, 0, 3
     )
@@ -117,7 +123,7 @@ def test_jitter_changes_color_only() -> None:
 @pytest.mark.parametrize(("follows", "nearest_m"), [(False, 1.0), (True, 0.5)])
 def test_meters_are_kept_unless_asked(follows: bool, nearest_m: float) -> None:
     config = dataclasses.replace(BIG, scales=(2.0,), depth_follows_scale=follows)
-    depth = augment(coded_sample(), config, False, 0, 0)["depth"]
+    depth = augmented(coded_sample(), config, False, 0, 0)["depth"]
     assert float(depth.nan_to_num(nan=9).min()) == nearest_m
 
 
@@ -154,7 +160,7 @@ def test_hha_is_made_of_the_whole_picture() -> None:
         coded_sample(), intrinsics=np.array([[50, 0, 28], [0, 50, 20], [0, 0, 1]], np.float32)
     )
     config = dataclasses.replace(BIG, depth_encoding="hha", size=(32, 32), native=True)
-    view = augment(sample, config, False, 0, 0)
+    view = augmented(sample, config, False, 0, 0)
     assert view["depth"].shape == (3, 32, 32)
     raw = {key: value[None] for key, value in view.items()}
     preprocess = Preprocess((32, 32), IMAGENET_MEAN, depth=DepthEncoding.for_hha())

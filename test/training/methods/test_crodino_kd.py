@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.preprocess import Preprocess
-from training.config import options_of
+from training.methods import options_of
 from training.methods.base import Batch, Task
 from training.methods.crodino_kd import CroDiNoKD, contrastive, embedding, orthogonality
 from training.options import UsageError

@@ -13,7 +13,7 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
-from training.config import options_of
+from training.methods import options_of
 from training.methods.base import Batch, Task
 from training.methods.kd_v2 import KDv2
 from training.methods.losses import cross_entropy, kl_divergence

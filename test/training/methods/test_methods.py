@@ -19,9 +19,10 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
 from training import bundle
-from training.config import RunConfig, from_dict, method_class, options_of
+from training.config import RunConfig, from_dict
 from training.data.folder import open_folder
 from training.loop import Run
+from training.methods import method_class, options_of
 from training.methods.base import Batch, Frozen, Method, Task
 from training.methods.losses import cross_entropy
 from training.options import UsageError
@@ -164,14 +165,14 @@ def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = make_run(method, "broken")
-    step = Run._step
+    step = Run.optimizer_step
 
     def killed(self: Run, *args: Any) -> dict[str, Tensor]:
         if self.step == 2:
             raise SystemExit
         return step(self, *args)
 
-    monkeypatch.setattr(Run, "_step", killed)
+    monkeypatch.setattr(Run, "optimizer_step", killed)
     with pytest.raises(SystemExit):
         broken.train()
     monkeypatch.undo()

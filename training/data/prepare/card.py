@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The data card of a prepared folder: frames, classes, depth, twelve pictures, defects."""
+"""Data card of a prepared dataset: frames, classes, depth, sample images and defects."""
 
 from __future__ import annotations
 
@@ -15,85 +15,93 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
 from rgbd_seg_ros.depth import to_meters
+from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, write_image
+from rgbd_seg_ros.progress import progress_bar
+from rgbd_seg_ros.text_table import text_table
 from training.data.prepare.index import SPLITS, STREAMS, Index, Record, read_index, sha256
-from training.runlog import table, tracked
 
-SHEET = "card.png"
-PICTURES = 12
-#: Depth percentiles of the card.
+#: Default name of the image with sample frames, and their number.
+CARD_IMAGE, SAMPLE_FRAMES = "card.png", 12
+#: Depth percentiles in the card.
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
 @dataclass
 class CardStatistics:
-    """Sums over the frames of one split."""
+    """Counts over the frames of one split."""
 
     frames: int = 0
     pixels: int = 0
     unlabeled: int = 0
     invalid_depth: int = 0
-    #: Pixels of each class.
+    #: Pixels of each class id.
     classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    #: Pixels of each depth tick: percentiles are exact.
+    #: Pixels of each depth tick, from which exact percentiles follow.
     ticks: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(65536, np.int64))
 
 
-def check(root: Path, sheet: Path | None = None) -> dict[str, Any]:
-    """Read every file of a prepared folder and compare it with the index.
+def check(root: Path, image: Path | None = None) -> dict[str, Any]:
+    """Read every file of a prepared dataset and compare it with the index.
 
     Args:
-        sheet: where twelve pictures go; default ``card.png`` in the folder.
+        root: folder of the dataset.
+        image: file for sample frames; by default ``card.png`` in the folder.
 
     Returns:
         The card; ``problems`` lists what is missing, changed or wrong.
 
     Raises:
-        UsageError: no index, or a defective one.
+        UsageError: the index is missing or defective.
     """
     index = read_index(root)
-    tallies = {split: CardStatistics() for split in SPLITS}
+    statistics = {split: CardStatistics() for split in SPLITS}
     problems: list[str] = []
-    for record in tracked(index.records, len(index.records), "checking"):
-        arrays = load(root, record, problems)
-        if arrays:
-            count(tallies[record.split], arrays, record, index, problems)
+    with progress_bar("checking", len(index.records), "frame", iterable=index.records) as bar:
+        for record in bar:
+            images = load(root, record, problems)
+            if images:
+                count(statistics[record.split], images, record, index, problems)
     names = {record.name for record in index.records}
     unlisted = [p for s in STREAMS for p in sorted((root / s).glob("*")) if p.stem not in names]
     if unlisted:
         problems.append(f"{len(unlisted)} files are not in the index, such as {unlisted[0]}")
-    path = sheet or root / SHEET
-    write_sheet(path, root, index)
-    return to_card(index, tallies, problems) | {"pictures": str(path)}
+    path = image or root / CARD_IMAGE
+    write_samples(path, root, index)
+    return to_card(index, statistics, problems) | {"image": str(path)}
 
 
 def load(root: Path, record: Record, problems: list[str]) -> dict[str, npt.NDArray[Any]] | None:
-    """The three pictures if they are those of the index."""
-    arrays = {}
+    """Read the three images of a frame; on a defect, add it to ``problems`` and return None."""
+    images = {}
     for stream in STREAMS:
         path = root / stream / f"{record.name}.png"
         try:
-            data = path.read_bytes()
+            if sha256(path.read_bytes()) != record.sha256[stream]:
+                problems.append(f"{path}: changed since it was prepared (sha256)")
+                return None
+            images[stream] = read_rgb(path) if stream == "rgb" else read_image(path)
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
             return None
-        if sha256(data) != record.sha256[stream]:
-            problems.append(f"{path}: changed since it was prepared (sha256)")
+        except ImageFileError as error:
+            problems.append(str(error))
             return None
-        arrays[stream] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    return arrays
+    return images
 
 
 def count(
-    tally: CardStatistics,
-    arrays: dict[str, npt.NDArray[Any]],
+    statistics: CardStatistics,
+    images: dict[str, npt.NDArray[Any]],
     record: Record,
     index: Index,
     problems: list[str],
 ) -> None:
-    """Add a frame to the sums."""
-    labels, ticks = arrays["labels"], arrays["depth"]
+    """Add a frame to the counts, and its defects to ``problems``."""
+    labels, ticks = images["labels"], images["depth"]
     if labels.shape != record.size or ticks.shape != record.size:
-        problems.append(f"{record.name}: {labels.shape} is not the index's {record.size}")
+        problems.append(
+            f"{record.name}: size {labels.shape} differs from the index's {record.size}"
+        )
         return
     classes = np.bincount(labels.ravel(), minlength=256)
     wrong = np.flatnonzero(classes[len(index.label_set) : 255])
@@ -102,35 +110,37 @@ def count(
             f"{record.name}: class id {len(index.label_set) + int(wrong[0])}, "
             f"{index.label_set.name} has {len(index.label_set)} classes"
         )
-    tally.frames += 1
-    tally.pixels += labels.size
-    tally.classes += classes
-    tally.unlabeled += int(classes[255])
-    tally.invalid_depth += int((ticks == 0).sum())
-    tally.ticks += np.bincount(ticks.ravel(), minlength=65536)
+    statistics.frames += 1
+    statistics.pixels += labels.size
+    statistics.classes += classes
+    statistics.unlabeled += int(classes[255])
+    statistics.invalid_depth += int((ticks == 0).sum())
+    statistics.ticks += np.bincount(ticks.ravel(), minlength=65536)
 
 
 def to_card(
-    index: Index, tallies: dict[str, CardStatistics], problems: list[str]
+    index: Index, statistics: dict[str, CardStatistics], problems: list[str]
 ) -> dict[str, Any]:
-    """The card as plain JSON values."""
-    train = tallies["train"]
-    labeled = {s: max(1, t.pixels - t.unlabeled) for s, t in tallies.items()}
+    """The card as plain JSON values; shares are of labeled pixels, or of all for the others."""
+    train = statistics["train"]
+    labeled = {s: max(1, t.pixels - t.unlabeled) for s, t in statistics.items()}
     shares = {
         name: {
-            s: round(float(t.classes[i] / labeled[s]), 6) for s, t in tallies.items() if t.frames
+            s: round(float(t.classes[i] / labeled[s]), 6)
+            for s, t in statistics.items()
+            if t.frames
         }
         for i, name in enumerate(index.label_set.classes)
     }
-    everything = sum((t.ticks for t in tallies.values()), np.zeros(65536, np.int64))
-    pixels = max(1, sum(t.pixels for t in tallies.values()))
+    everything = sum((t.ticks for t in statistics.values()), np.zeros(65536, np.int64))
+    pixels = max(1, sum(t.pixels for t in statistics.values()))
     sizes = Counter(f"{h}x{w}" for h, w in (r.size for r in index.records))
     cameras = {r.intrinsics for r in index.records if r.intrinsics}
     return {
         "dataset": index.dataset,
         "label_set": index.label_set.name,
         "classes": len(index.label_set),
-        "frames": {s: t.frames for s, t in tallies.items()},
+        "frames": {s: t.frames for s, t in statistics.items()},
         "groups": {s: len({r.group for r in index.records if r.split == s}) for s in SPLITS},
         "sizes": dict(sizes.most_common()),
         "cameras": len(cameras),
@@ -138,18 +148,20 @@ def to_card(
         "frames_with_gravity": sum(r.gravity is not None for r in index.records),
         "bytes": sum(sum(r.bytes.values()) for r in index.records),
         "class_share": shares,
-        "unlabeled_share": round(sum(t.unlabeled for t in tallies.values()) / pixels, 6),
+        "unlabeled_share": round(sum(t.unlabeled for t in statistics.values()) / pixels, 6),
         "absent_in_train": [n for n, s in shares.items() if train.frames and not s["train"]],
         "depth_quantity": index.quantity,
         "depth_m": percentiles(everything, index.depth_scale),
-        "invalid_depth_share": round(sum(t.invalid_depth for t in tallies.values()) / pixels, 6),
+        "invalid_depth_share": round(
+            sum(t.invalid_depth for t in statistics.values()) / pixels, 6
+        ),
         "depth_train": moments(train.ticks, index.depth_scale),
         "problems": problems,
     }
 
 
 def percentiles(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
-    """``{"p50": meters}`` of the valid depth; empty without any."""
+    """Percentiles of the valid depth such as ``{"p50": meters}``; empty without valid depth."""
     sums = np.cumsum(ticks[1:])
     if not sums[-1]:
         return {}
@@ -161,7 +173,7 @@ def percentiles(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
 
 
 def moments(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
-    """Mean and deviation of depth (m) and of its inverse (1/m): what training normalizes with."""
+    """Mean and std of depth (m) and of its inverse (1/m), with which training normalizes."""
     weights = ticks[1:].astype(np.float64)
     if not weights.sum():
         return {}
@@ -176,7 +188,7 @@ def moments(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
 
 
 def to_text(card: dict[str, Any]) -> str:
-    """The card for people."""
+    """The card as text."""
     splits = [s for s in SPLITS if card["frames"][s]]
     rows = [["split", "frames", "groups"]]
     rows += [[s, str(card["frames"][s]), str(card["groups"][s])] for s in splits]
@@ -189,18 +201,18 @@ def to_text(card: dict[str, Any]) -> str:
     lines = [
         f"{card['dataset']}: {sum(card['frames'].values())} frames, {card['classes']} classes "
         f"({card['label_set']}), {card['bytes'] / 1e9:.3g} GB",
-        table(rows),
+        text_table(rows),
         f"sizes: {sizes}; {card['frames_with_intrinsics']} frames with intrinsics "
         f"({card['cameras']} cameras), {card['frames_with_gravity']} with gravity",
         f"depth ({card['depth_quantity']}), m: {depth}; {100 * card['invalid_depth_share']:.1f} % "
         "invalid",
-        f"to normalize depth with: {train}",
-        table(classes),
+        f"to normalize depth in training: {train}",
+        text_table(classes),
         f"unlabeled: {100 * card['unlabeled_share']:.1f} %",
-        f"twelve pictures: {card['pictures']}",
+        f"sample frames: {card['image']}",
     ]
     if card["absent_in_train"]:
-        lines.append(f"note: no pixel in train of {', '.join(card['absent_in_train'])}")
+        lines.append(f"note: no pixel in train shows {', '.join(card['absent_in_train'])}")
     problems = card["problems"]
     lines += [f"problem: {text}" for text in problems[:10]]
     if len(problems) > 10:
@@ -208,9 +220,9 @@ def to_text(card: dict[str, Any]) -> str:
     return "\n\n".join(lines[:8]) + "".join(f"\n{line}" for line in lines[8:])
 
 
-def write_sheet(path: Path, root: Path, index: Index, height: int = 150) -> None:
-    """Twelve frames, each as color, depth and labels side by side, two frames per row."""
-    chosen = sorted(index.records, key=lambda r: sha256(r.name.encode()))[:PICTURES]
+def write_samples(path: Path, root: Path, index: Index, height: int = 150) -> None:
+    """Draw twelve frames as color, depth and labels side by side, two frames per row."""
+    chosen = sorted(index.records, key=lambda r: sha256(r.name.encode()))[:SAMPLE_FRAMES]
     strips = []
     for record in sorted(chosen, key=lambda r: (r.split, r.name)):
         strip = draw(root, record, index, height)
@@ -222,21 +234,20 @@ def write_sheet(path: Path, root: Path, index: Index, height: int = 150) -> None
     strips = [np.pad(s, [(2, 2), (2, width - s.shape[1] + 2), (0, 0)]) for s in strips]
     strips += [np.zeros_like(strips[0])] * (len(strips) % 2)
     rows = [np.hstack(strips[i : i + 2]) for i in range(0, len(strips), 2)]
-    _, png = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
-    path.write_bytes(png.tobytes())  # raises, where cv2.imwrite says nothing
+    write_image(path, np.vstack(rows))
 
 
 def draw(root: Path, record: Record, index: Index, height: int) -> npt.NDArray[np.uint8] | None:
-    """One frame's strip, or None if it cannot be read."""
-    arrays = load(root, record, [])
-    if arrays is None or any(a is None for a in arrays.values()):
+    """One frame's strip of three images, or None if the frame cannot be read."""
+    images = load(root, record, [])
+    if images is None:
         return None
-    rgb = cv2.cvtColor(arrays["rgb"], cv2.COLOR_BGR2RGB)
-    depth = to_meters(arrays["depth"], index.depth_scale)
+    rgb = images["rgb"]
+    depth = to_meters(images["depth"], index.depth_scale)
     far = float(np.nanpercentile(depth, 95)) if np.isfinite(depth).any() else 1.0
-    pictures = [rgb, colorize_depth(depth, far), overlay(rgb, arrays["labels"], index.label_set)]
+    panels = [rgb, colorize_depth(depth, far), overlay(rgb, images["labels"], index.label_set)]
     width = max(1, round(height * record.size[1] / record.size[0]))
-    small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in pictures]
+    small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels]
     strip: npt.NDArray[np.uint8] = np.hstack(small).astype(np.uint8)
     text = f"{record.split} {record.name}"
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):

@@ -1,12 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Write a data set into the prepared layout: plausible first, in any number of sittings."""
+"""Writes a dataset into the prepared layout after plausibility checks; resumable."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -16,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from training.data.prepare.base import Entry, Picture, RawDataset
+from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.image_io import encode_image
+from rgbd_seg_ros.progress import progress_bar
+from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
     FORMAT,
     INDEX,
@@ -34,30 +34,30 @@ from training.data.prepare.index import (
     to_record,
 )
 from training.options import UsageError, opt
-from training.runlog import tracked
 
+#: Records of the frames written so far, while a preparation is incomplete.
 JOURNAL = "unfinished.jsonl"
-#: Frames looked at before anything is written.
+#: Frames checked before anything is written.
 SAMPLED = 12
-#: Frames read before their files are written; also what an interruption can lose.
+#: Frames read before their files are written; an interruption can lose as many.
 CHUNK = 16
-#: Units that people mix up, meters per tick: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
+#: Common depth units in meters: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
 UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
-#: Files beyond this are listed in the index by size alone.
+#: Larger files are listed in the index by size alone, without a hash.
 HASHED_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Common:
-    """Options of every data set."""
+class PrepareOptions:
+    """Options of every dataset."""
 
     source: str = opt("", "folder with the official files")
     out: str = opt("", "folder to write")
-    val_fraction: float = opt(0.1, "share of the training groups (scenes) held out to validate")
-    partial: bool = opt(False, "accept fewer frames or other sizes than were published")
-    overwrite: bool = opt(False, "throw away another preparation in --out")
-    dry_run: bool = opt(False, "check the files and say what would be written, then stop")
-    workers: int = opt(2, "threads that compress pictures")
+    val_fraction: float = opt(0.1, "share of the training groups (scenes) held out for validation")
+    partial: bool = opt(False, "accept fewer frames or other image sizes than were published")
+    overwrite: bool = opt(False, "replace a different preparation in --out")
+    dry_run: bool = opt(False, "check the files, report what would be written, and stop")
+    workers: int = opt(2, "threads that compress images")
 
     def __post_init__(self) -> None:
         if not 0 < self.val_fraction < 1:
@@ -67,24 +67,28 @@ class Common:
 
 
 def say(text: str) -> None:
-    """One line for people."""
+    """Print one line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def prepare(source: RawDataset, options: dict[str, Any], common: Common) -> Index | None:
-    """Check the source, write what is not there yet, and the index last.
+def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions) -> Index | None:
+    """Check the dataset, write the missing frames, and write the index last.
 
     Args:
-        options: what the data set's own options were; part of the fingerprint.
+        dataset: the official files.
+        options: the values of the dataset's own options; part of the fingerprint.
+        common: the options of every dataset.
 
     Returns:
         The index, or None after a dry run.
 
     Raises:
-        UsageError: a defect of the source, too little disk, or another preparation in ``out``.
+        UsageError: a defective dataset, too little disk space, or a different preparation in
+            ``out``.
+        ImageFileError: a defective image.
     """
     out = Path(common.out)
-    entries = source.entries()
+    entries = dataset.entries()
     check_names(entries)
     splits = assign_splits(
         [e.name for e in entries],
@@ -92,47 +96,47 @@ def prepare(source: RawDataset, options: dict[str, Any], common: Common) -> Inde
         [e.split for e in entries],
         common.val_fraction,
     )
-    check_counts(source, entries, common.partial)
-    files = describe_files(source, Path(common.source))
-    fingerprint = make_fingerprint(source, entries, options, files)
+    check_counts(dataset, entries, common.partial)
+    files = describe_files(dataset, Path(common.source))
+    fingerprint = make_fingerprint(dataset, entries, options, files)
     done, stale = resume(out, fingerprint)
     if stale and not common.overwrite:
         raise UsageError(
-            f"{out} holds another preparation (other options, files or data set): choose "
-            "another --out, or --overwrite"
+            f"{out} holds a different preparation (other options, files or dataset): choose "
+            "another --out or add --overwrite"
         )
-    todo = [e for e in entries if e.name not in done or is_outdated(source, e, out)]
-    say(f"{source.name}: {_counted(splits)}; {len(todo)} of {len(entries)} frames to write")
+    todo = [e for e in entries if e.name not in done or is_outdated(dataset, e, out)]
+    say(f"{dataset.name}: {_counted(splits)}; {len(todo)} of {len(entries)} frames to write")
     if todo:
-        need = estimate(source, entries, todo)
+        need = estimate(dataset, entries, todo)
         where = next(p for p in (out.resolve(), *out.resolve().parents) if p.exists())
         free = shutil.disk_usage(where).free
-        say(f"needs about {need / 1e9:.3g} GB in {out}, {free / 1e9:.3g} GB are free")
+        say(f"{out} needs about {need / 1e9:.3g} GB; {free / 1e9:.3g} GB are free")
         if need > free:
             raise UsageError(
-                f"{out} needs about {need / 1e9:.3g} GB, its disk has {free / 1e9:.3g} GB free: "
-                "free some or choose another --out"
+                f"{out} needs about {need / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free: "
+                "free some space or choose another --out"
             )
     if common.dry_run:
         return None
     if stale:
         remove(out)
     if todo:
-        done |= write_frames(source, todo, out, fingerprint, common.workers)
+        done |= write_frames(dataset, todo, out, fingerprint, common.workers)
     records = tuple(
         Record(**{**asdict(done[e.name]), "group": e.group, "split": s})
         for e, s in zip(entries, splits, strict=True)
     )
     index = Index(
-        source.name, source.label_set, source.depth_scale, source.quantity, options,
-        {"page": source.page, "files": files}, common.val_fraction, fingerprint, records,
+        dataset.name, dataset.label_set, dataset.depth_scale, dataset.quantity, options,
+        {"page": dataset.page, "files": files}, common.val_fraction, fingerprint, records,
     )  # fmt: skip
     finish(out, index)
     return index
 
 
 def check_names(entries: Sequence[Entry]) -> None:
-    """Raise unless there are frames and their names are unique."""
+    """Raise UsageError unless there are frames and their names are unique."""
     if not entries:
         raise UsageError("no frames found; is --source the right folder?")
     twice = [name for name, n in Counter(e.name for e in entries).items() if n > 1]
@@ -140,35 +144,35 @@ def check_names(entries: Sequence[Entry]) -> None:
         raise UsageError(f"{len(twice)} frame names are not unique, such as {twice[0]!r}")
 
 
-def check_counts(source: RawDataset, entries: Sequence[Entry], partial: bool) -> None:
-    """Compare the number of frames with the published one."""
+def check_counts(dataset: RawDataset, entries: Sequence[Entry], partial: bool) -> None:
+    """Compare the number of frames with the published one; raise UsageError or print a note."""
     found = Counter(e.split for e in entries)
     counts = {"all": len(entries), **{s: found[s] for s in ("train", "test")}}
-    wrong = [f"{k} {counts[k]} (published: {n})" for k, n in source.expected.items()
+    wrong = [f"{k} {counts[k]} (published: {n})" for k, n in dataset.expected.items()
              if counts[k] != n]  # fmt: skip
     if not wrong:
         return
-    text = f"{source.name} has another number of frames: {', '.join(wrong)}"
-    if source.expected_is_official and not partial:
-        raise UsageError(f"{text}; complete the files from {source.page}, or give --partial")
+    text = f"{dataset.name} has an unexpected number of frames: {', '.join(wrong)}"
+    if dataset.expected_is_official and not partial:
+        raise UsageError(f"{text}; complete the files from {dataset.page} or add --partial")
     say(f"note: {text}")
 
 
 def make_fingerprint(
-    source: RawDataset, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
+    dataset: RawDataset, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
 ) -> str:
-    """Of everything that decides the pictures."""
+    """Hash of everything that determines the images."""
     document = [
-        FORMAT, source.name, options, source.label_set.classes, source.depth_scale, files,
+        FORMAT, dataset.name, options, dataset.label_set.classes, dataset.depth_scale, files,
         [e.name for e in entries],
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()
 
 
-def describe_files(source: RawDataset, root: Path) -> dict[str, Any]:
-    """Name → bytes and sha256 of the files that identify the source."""
+def describe_files(dataset: RawDataset, root: Path) -> dict[str, Any]:
+    """Name → size and sha256 of the files that identify the copy of the dataset."""
     found: dict[str, Any] = {}
-    for path in source.files:
+    for path in dataset.files:
         size = path.stat().st_size
         name = path.relative_to(root).as_posix()
         found[name] = {"bytes": size}
@@ -177,14 +181,18 @@ def describe_files(source: RawDataset, root: Path) -> dict[str, Any]:
     return found
 
 
-# --- What is there already -----------------------------------------------------------------------
+# --- Earlier runs --------------------------------------------------------------------------------
 
 
 def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
-    """Frames of this very preparation whose files are there; whether ``out`` is of another one.
+    """Look for frames that an earlier run has written.
+
+    Returns:
+        The finished frames of the same preparation by name, and whether ``out`` holds a different
+        preparation.
 
     Raises:
-        UsageError: ``out`` holds something else than a preparation.
+        UsageError: ``out`` holds something other than a preparation.
     """
     records: list[Record] = []
     other = None
@@ -198,12 +206,12 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
     if other is not None and other != fingerprint:
         return {}, True
     if other is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is no prepared data set: choose an empty --out")
-    return {r.name: r for r in records if _is_there(out, r)}, False
+        raise UsageError(f"{out} exists and is not a prepared dataset: choose an empty --out")
+    return {r.name: r for r in records if _is_complete(out, r)}, False
 
 
 def remove(out: Path) -> None:
-    """Delete a preparation, and nothing else."""
+    """Delete the files of a preparation and nothing else."""
     for name in (*STREAMS, INDEX, JOURNAL, "dataset.yaml", *(f"{s}.txt" for s in SPLITS)):
         path = out / name
         if path.is_dir():
@@ -212,13 +220,13 @@ def remove(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_outdated(source: RawDataset, entry: Entry, out: Path) -> bool:
-    """Whether a picture that was prepared has been edited since."""
+def is_outdated(dataset: RawDataset, entry: Entry, out: Path) -> bool:
+    """Whether an official file of the frame is newer than its prepared images."""
     written = min((out / s / f"{entry.name}.png").stat().st_mtime_ns for s in STREAMS)
-    return any(path.stat().st_mtime_ns > written for path in source.edited(entry))
+    return any(path.stat().st_mtime_ns > written for path in dataset.edited(entry))
 
 
-def _is_there(out: Path, record: Record) -> bool:
+def _is_complete(out: Path, record: Record) -> bool:
     for stream in STREAMS:
         path = out / stream / f"{record.name}.png"
         if not path.is_file() or path.stat().st_size != record.bytes[stream]:
@@ -230,34 +238,34 @@ def _journal(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             yield json.loads(line)
-        except ValueError:  # the line that was being written when the machine went down
+        except ValueError:  # a line that an interruption cut off
             return
 
 
 # --- Before writing ------------------------------------------------------------------------------
 
 
-def estimate(source: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
-    """Bytes that ``todo`` will need, from a few frames, whose depth must be plausible."""
+def estimate(dataset: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
+    """Estimate the bytes that ``todo`` needs from a few frames, whose depth must be plausible."""
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, SAMPLED).astype(int))]
-    shown = tracked(chosen, len(chosen), "looking at frames")
-    pictures = [read_checked(source, entry) for entry in shown]
-    check_plausible(source, pictures)
-    sizes = [sum(map(len, encode(p, source.depth_scale).values())) for p in pictures]
-    blocks = 3 * 4096 / 2  # what the file system rounds up, on average
+    with progress_bar("checking frames", len(chosen), "frame", iterable=chosen) as bar:
+        frames = [read_checked(dataset, entry) for entry in bar]
+    check_plausible(dataset, frames)
+    sizes = [sum(map(len, encode(f, dataset.depth_scale).values())) for f in frames]
+    blocks = 3 * 4096 / 2  # file sizes are rounded up to blocks, on average by half a block
     return (float(np.mean(sizes)) + blocks) * len(todo) * 1.05
 
 
-def check_plausible(source: RawDataset, pictures: Sequence[Picture]) -> None:
-    """Raise if depth is in a wrong unit or there is none."""
-    depth = np.concatenate([p.depth_m[::4, ::4].ravel() for p in pictures])
+def check_plausible(dataset: RawDataset, frames: Sequence[FrameData]) -> None:
+    """Raise UsageError if the depth has a wrong unit or no valid pixel."""
+    depth = np.concatenate([f.depth_m[::4, ::4].ravel() for f in frames])
     valid = depth[np.isfinite(depth)]
     if not valid.size:
-        raise UsageError(f"{source.name}: no valid depth in {len(pictures)} sampled frames")
-    median, (low, high) = float(np.median(valid)), source.plausible_m
+        raise UsageError(f"{dataset.name}: no valid depth in {len(frames)} sampled frames")
+    median, (low, high) = float(np.median(valid)), dataset.plausible_m
     if low <= median <= high:
         return
-    unit = getattr(source, "depth_unit", None)
+    unit = dataset.depth_unit
     hint = "is it another kind of depth?"
     if unit:
         fitting = [u for u in UNITS if low <= median / unit * u <= high]
@@ -265,108 +273,99 @@ def check_plausible(source: RawDataset, pictures: Sequence[Picture]) -> None:
             " or ".join(f"--depth-unit {u:g}" for u in fitting) or "another --depth-unit"
         )
     raise UsageError(
-        f"{source.name}: median depth of {len(pictures)} sampled frames is {median:.3g} m, "
+        f"{dataset.name}: median depth of {len(frames)} sampled frames is {median:.3g} m, "
         f"outside {low:g}..{high:g} m: {hint}"
     )
 
 
-def encode(picture: Picture, depth_scale: float) -> dict[str, bytes]:
-    """Stream → PNG.
+def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
+    """Stream → PNG file.
 
     Raises:
         UsageError: depth beyond the last tick, 65534.
     """
-    depth = picture.depth_m
+    depth = frame.depth_m
     valid = np.isfinite(depth) & (depth > 0)
     ticks = np.rint(np.where(valid, depth, 0).astype(np.float64) / depth_scale)
     if ticks.max(initial=0) > 65534:
         raise UsageError(
             f"depth of {np.nanmax(depth):.1f} m does not fit 16 bits of {depth_scale:g} m "
-            f"(farthest {65534 * depth_scale:.1f} m): wrong --depth-unit, or a coarser --tick?"
+            f"(at most {65534 * depth_scale:.1f} m): is --depth-unit wrong, or --tick too fine?"
         )
     ticks = np.maximum(ticks, 1)
-    arrays = {
-        "rgb": cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR),
+    images = {
+        "rgb": frame.rgb,
         "depth": np.where(valid, ticks, 0).astype(np.uint16),
-        "labels": picture.labels,
+        "labels": frame.labels,
     }
-    return {stream: _png(array) for stream, array in arrays.items()}
-
-
-def _png(array: npt.NDArray[Any]) -> bytes:
-    fine, data = cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not fine:
-        raise UsageError(f"OpenCV cannot write {array.dtype} {array.shape} as PNG")
-    return data.tobytes()
+    return {s: encode_image(".png", image, png_compression=3) for s, image in images.items()}
 
 
 # --- Writing -------------------------------------------------------------------------------------
 
 
 def write_frames(
-    source: RawDataset, todo: Sequence[Entry], out: Path, fingerprint: str, workers: int
+    dataset: RawDataset, todo: Sequence[Entry], out: Path, fingerprint: str, workers: int
 ) -> dict[str, Record]:
-    """Write the frames and a journal that lets the next call go on."""
+    """Write the frames, and a journal with which the next run can resume."""
     new = not (out / JOURNAL).is_file()
     out.mkdir(parents=True, exist_ok=True)
     written: dict[str, Record] = {}
 
     def records() -> Iterator[Record]:
-        with ThreadPoolExecutor(workers) as pool:  # compression releases the interpreter's lock
+        with ThreadPoolExecutor(workers) as pool:  # compression releases the GIL
             for start in range(0, len(todo), CHUNK):
                 part = todo[start : start + CHUNK]
-                pictures = [read_checked(source, entry) for entry in part]
-                scales = [source.depth_scale] * len(part)
-                yield from pool.map(write_frame, part, pictures, scales, [out] * len(part))
+                frames = [read_checked(dataset, entry) for entry in part]
+                scales = [dataset.depth_scale] * len(part)
+                yield from pool.map(write_frame, part, frames, scales, [out] * len(part))
 
-    with (out / JOURNAL).open("a", encoding="utf-8", buffering=1) as journal:
+    bar = progress_bar(f"preparing {dataset.name}", len(todo), "frame", iterable=records())
+    with (out / JOURNAL).open("a", encoding="utf-8", buffering=1) as journal, bar:
         if new:
             journal.write(json.dumps({"fingerprint": fingerprint}) + "\n")
         for stream in STREAMS:
             (out / stream).mkdir(exist_ok=True)
-        for record in tracked(records(), len(todo), f"preparing {source.name}"):
+        for record in bar:
             written[record.name] = record
             journal.write(json.dumps(asdict(record)) + "\n")
     return written
 
 
-def read_checked(source: RawDataset, entry: Entry) -> Picture:
-    """A frame, with sizes and class ids checked."""
-    picture = source.read(entry)
-    sizes = {picture.rgb.shape[:2], picture.depth_m.shape, picture.labels.shape}
+def read_checked(dataset: RawDataset, entry: Entry) -> FrameData:
+    """Read a frame and check its sizes and class ids; raise UsageError if they are wrong."""
+    frame = dataset.read(entry)
+    sizes = {frame.rgb.shape[:2], frame.depth_m.shape, frame.labels.shape}
     if len(sizes) > 1:
         raise UsageError(
-            f"{source.name} {entry.name}: color is {picture.rgb.shape[:2]}, depth "
-            f"{picture.depth_m.shape}, labels {picture.labels.shape}; all must be one size"
+            f"{dataset.name} {entry.name}: color is {frame.rgb.shape[:2]}, depth "
+            f"{frame.depth_m.shape}, labels {frame.labels.shape}; all must have one size"
         )
-    ids = picture.labels[picture.labels != 255]
-    if ids.size and int(ids.max()) >= len(source.label_set):
+    ids = frame.labels[frame.labels != 255]
+    if ids.size and int(ids.max()) >= len(dataset.label_set):
         raise UsageError(
-            f"{source.name} {entry.name} has class id {int(ids.max())}, "
-            f"{source.label_set.name} has ids 0..{len(source.label_set) - 1}"
+            f"{dataset.name} {entry.name} has class id {int(ids.max())}, "
+            f"{dataset.label_set.name} has ids 0..{len(dataset.label_set) - 1}"
         )
-    return picture
+    return frame
 
 
-def write_frame(entry: Entry, picture: Picture, depth_scale: float, out: Path) -> Record:
-    """Three PNGs, each there as a whole or not at all."""
-    data = encode(picture, depth_scale)
+def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -> Record:
+    """Write the three images of a frame and return its record."""
+    data = encode(frame, depth_scale)
     for stream, content in data.items():
-        path = out / stream / f"{entry.name}.png"
-        scratch = path.with_suffix(".part")
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    height, width = picture.labels.shape
+        write_atomically(out / stream / f"{entry.name}.png", content)
+    height, width = frame.labels.shape
     return Record(
         entry.name, entry.group, entry.split or "train", (height, width),
         {stream: len(content) for stream, content in data.items()},
         {stream: sha256(content) for stream, content in data.items()},
-        picture.intrinsics, picture.gravity,
+        frame.intrinsics, frame.gravity,
     )  # fmt: skip
 
 
 def finish(out: Path, index: Index) -> None:
-    """The index, and what the ``folder`` reader wants; the journal goes last."""
+    """Write the index and the files for ``--data folder``, then delete the journal."""
     import yaml
 
     texts = {INDEX: index.to_json()}
@@ -380,12 +379,10 @@ def finish(out: Path, index: Index) -> None:
     }
     texts["dataset.yaml"] = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
     for name, text in texts.items():
-        scratch = out / f"{name}.part"
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, out / name)
+        write_atomically(out / name, text)
     (out / JOURNAL).unlink(missing_ok=True)
-    shown = _counted([r.split for r in index.records])
-    say(f"{out / INDEX}: {shown}; look at it with python -m training.prepare check {out}")
+    counts = _counted([r.split for r in index.records])
+    say(f"{out / INDEX}: {counts}; to inspect it, run python -m training.prepare check {out}")
 
 
 def _counted(splits: Sequence[str]) -> str:
