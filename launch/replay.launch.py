@@ -52,8 +52,8 @@ ARGUMENTS = {
 }
 
 
-def read_parameters(value: dict[str, str]) -> dict[str, Any]:
-    """Check the arguments before anything is started, and read params_file.
+def check_arguments(value: dict[str, str]) -> dict[str, Any]:
+    """Check the arguments before anything is started; return the content of params_file.
 
     Raises:
         RuntimeError: an argument is wrong; launch prints one line and exits with code 1.
@@ -81,7 +81,7 @@ def read_parameters(value: dict[str, str]) -> dict[str, Any]:
 def processes(context: LaunchContext) -> list[Any]:
     """All processes, and the event handlers that run when one of them ends."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    given = read_parameters(value)
+    given = check_arguments(value)
     out = Path(value["out"] or tempfile.mkdtemp(prefix="rgbd_seg_replay_")).resolve()
     recorded = out / "recorded"
     if recorded.exists():
@@ -114,16 +114,8 @@ def processes(context: LaunchContext) -> list[Any]:
     )
     player = ExecuteProcess(
         cmd=[
-            *(
-                "ros2",
-                "bag",
-                "play",
-                str(playable(bag, out)),
-                "--clock",
-                "250",
-                "--rate",
-                value["rate"],
-            ),
+            *("ros2", "bag", "play", str(playable(bag, out))),
+            *("--clock", "250", "--rate", value["rate"]),
             *("--start-paused", "--disable-keyboard-controls"),
             *("--qos-profile-overrides-path", str(out / "player_qos.yaml")),
             # Only these, because the bag may contain /clock or the outputs of another node.

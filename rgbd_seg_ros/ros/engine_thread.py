@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that takes messages to masks: it updates the core and runs the engine."""
+"""The thread that turns messages into masks: it updates the core and runs the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.outputs import Outputs
 
 #: Number of frames whose arrival times are remembered.
-REMEMBERED = 64
+REMEMBERED_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class EngineThread:
     def __init__(self, clock: Clock, load: Callable[[], Engine]) -> None:
         self._clock = clock
         self._load = load
-        #: Guards the pipeline.
+        #: Held while the pipeline is used or replaced, but not while a network runs.
         self._lock = threading.Lock()
         self._pipeline: Pipeline | None = None
         self._wake = threading.Event()
         #: Stream, message, and its arrival on the node's clock and on the monotonic clock.
         self._inbox: deque[tuple[Stream, Any, int, int]] = deque()
-        self._arrivals = ArrivalTimes(REMEMBERED)
+        self._arrivals = ArrivalTimes(REMEMBERED_FRAMES)
         self._busy = False
         self._stopping = False
         self._loaded = threading.Event()
         self.engine: Engine | None = None
         self._load_error: Exception | None = None
-        # A daemon: a slow network must not keep the process from exiting.
+        # A daemon, so that a slow network cannot keep the process from exiting.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -86,7 +86,7 @@ class EngineThread:
         """Process messages from now on."""
         with self._lock:
             self._inbox.clear()
-            self._arrivals = ArrivalTimes(REMEMBERED)
+            self._arrivals = ArrivalTimes(REMEMBERED_FRAMES)
             self._pipeline = pipeline
         self._wake.set()
 
@@ -95,14 +95,13 @@ class EngineThread:
         with self._lock:
             self._pipeline = None
 
-    def stop(self, timeout_s: float) -> bool:
-        """End the thread; False if it is still computing a mask after ``timeout_s``."""
+    def stop(self, timeout_s: float) -> None:
+        """End the thread; wait at most ``timeout_s`` for a mask that is being computed."""
         self.pause()
         self._stopping = True
         self._loaded.set()
         self._wake.set()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def enqueue(self, stream: Stream, message: Any, now_ns: int) -> None:
         """Hand over a message that arrived at ``now_ns`` on the node's clock."""

@@ -116,7 +116,7 @@ class Outputs:
             self.publish_placeholder(core)
 
     def publish_placeholder(self, core: Core) -> None:
-        """Replace the overlay by the reason why there are no masks; nothing while there are."""
+        """In a mode without masks, replace the overlay by a caption with the reason."""
         if self._mode in MODES_WITHOUT_MASKS:
             reason = core.mode_reason
             if not core.enabled:

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,9 @@ class ReplayMonitor(Node):
 
         self._wait(lambda: bool(self._modes), f"{self._segmenter} did not become active")
         for topic in self._topics:
-            self._wait(
-                lambda topic=topic: (  # type: ignore[misc]
-                    self.count_publishers(f"{PREFIX}{topic}")
-                    and self.count_subscribers(f"{PREFIX}{topic}")
-                    and self.count_publishers(topic)
-                    and self.count_subscribers(topic)
-                ),
-                f"{topic} was not connected from the player to the segmenter",
-            )
+            for name in (f"{PREFIX}{topic}", topic):
+                self._wait(partial(self.count_publishers, name), f"{name} had no publisher")
+                self._wait(partial(self.count_subscribers, name), f"{name} had no subscriber")
         # The recorder subscribes to all of them, and this node to the status.
         self._wait(
             lambda: (
@@ -110,7 +105,7 @@ class ReplayMonitor(Node):
         self._last_mask_s = time.monotonic()
         self._wait(
             lambda: time.monotonic() - self._last_mask_s > QUIET_S + 3 * self._slowest_s,
-            "the node did not stop publishing masks after the end of the bag",
+            "the node did not finish the remaining masks",
             END_S,
         )
         # Then the node publishes its diagnostics with the final counts, which are recorded too.

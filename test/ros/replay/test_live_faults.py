@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
-from rgbd_seg_ros.ros.engine_thread import REMEMBERED
+from rgbd_seg_ros.ros.engine_thread import REMEMBERED_FRAMES
 
 pytestmark = pytest.mark.ros
 
@@ -221,7 +221,7 @@ def test_a_slow_mask_reports_its_full_latency(rig: Any) -> None:
     rig.until(lambda: len(rig.engine.calls) > calls)
     begin_s = time.monotonic()
     # By then the arrival times of this mask's frames have been forgotten.
-    sent = rig.count + REMEMBERED
+    sent = rig.count + REMEMBERED_FRAMES
     rig.until(lambda: rig.count > sent)
     held_ms = (time.monotonic() - begin_s) * 1e3
     rig.engine.may_finish.set()
