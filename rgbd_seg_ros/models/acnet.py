@@ -1,15 +1,19 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ACNet (arXiv 1905.10089) encoder with a DeepLabV3+ decoder: the multimodal teacher."""
+"""ACNet (arXiv 1905.10089) with a DeepLabV3+ decoder: the multimodal teacher."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from .deeplabv3plus import Decoder
 from .network import Network, Output, init_convs
 from .resnet import ResNetEncoder, ResNetLayers
-from .spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from .spec import NetworkSpec
 
 
 class ChannelAttention(nn.Module):
@@ -27,10 +31,10 @@ class ChannelAttention(nn.Module):
 
 
 class ACNet(Network):
-    """Three ResNet trunks: RGB, depth, and a merge trunk fed by attention over the two.
+    """Three ResNets: RGB, depth, and a merge branch whose input is attention over the other two.
 
-    m₀ = a(rgb₀) + a(d₀) at the stem, then m_k = layer_k(m_{k-1}) + a(rgb_k) + a(d_k); the merge
-    trunk has no stem of its own. ``features`` are m₁ … m₄.
+    m₀ = a(rgb₀) + a(d₀) at the stem, then m_k = layer_k(m_{k-1}) + a(rgb_k) + a(d_k). The merge
+    branch has no stem of its own. ``features`` are m₁ … m₄.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:

@@ -1,20 +1,25 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CMX (arXiv 2203.04838): two MiT encoders that rectify each other, fused at every stage."""
+"""CMX (arXiv 2203.04838): two MiT encoders that rectify each other and are fused per stage."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from .encoders import build_encoder
 from .mit import HEADS, MiT, init_mit, to_map, to_tokens
 from .network import Network, Output, repeat_depth, resize
 from .segformer import AllMLPHead
-from .spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from .spec import NetworkSpec
 
 
 class FeatureRectify(nn.Module):
-    """FRM: each modality's map is corrected by the other's, per channel and per pixel."""
+    """FRM: corrects each modality's map with the other's, per channel and per pixel."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -38,7 +43,7 @@ class FeatureRectify(nn.Module):
 
 
 class CrossPath(nn.Module):
-    """FFM, first half: the two token sequences attend through each other's context."""
+    """First half of the FFM: each token sequence attends to the other's context."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -55,9 +60,9 @@ class CrossPath(nn.Module):
         return x.reshape(b, n, self.heads, c // self.heads).transpose(1, 2)
 
     def context(self, branch: int, u: Tensor) -> Tensor:
-        """B×N×C → softmax over the key dimension of kᵀv·scale, B×heads×d×d."""
+        """B×N×C → softmax of kᵀv·scale over the key dimension, B×heads×d×d."""
         k, v = map(self._split_heads, self.kv[branch](u).chunk(2, dim=-1))
-        # Scaled before the product: a sum over 19,200 tokens comes near the end of float16.
+        # Scale before the product: a sum over 19,200 tokens comes close to float16's maximum.
         product: Tensor = (k * self.scale).transpose(-2, -1) @ v
         return product.softmax(dim=-2)
 
@@ -74,7 +79,7 @@ class CrossPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """FFM: cross path, then a residual convolution block that merges 2C channels into C."""
+    """FFM: the cross path, then a residual convolution block that merges 2C channels into C."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -90,7 +95,7 @@ class FeatureFusion(nn.Module):
         self.norm = nn.BatchNorm2d(dim)
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Two B×C×h×w → one."""
+        """Two B×C×h×w → one B×C×h×w."""
         size = (x1.shape[2], x1.shape[3])
         both = torch.cat(self.cross(to_tokens(x1), to_tokens(x2)), dim=-1)
         merged = to_map(both, size)
@@ -99,12 +104,12 @@ class FeatureFusion(nn.Module):
 
 
 class CMX(Network):
-    """PrimKD's student. ``features`` are the fused FFM maps."""
+    """A fused network; PrimKD's student. ``features`` are the FFMs' fused maps."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        self.rgb = MiT(spec.encoder)
-        self.depth = MiT(spec.encoder)
+        self.rgb = cast(MiT, build_encoder(spec.encoder))
+        self.depth = cast(MiT, build_encoder(spec.encoder))
         self.channels, self.strides = self.rgb.channels, self.rgb.strides
         self.rectify = nn.ModuleList(FeatureRectify(c) for c in self.channels)
         self.fuse = nn.ModuleList(

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .network import ConvBNReLU, Encoder, Network, Output, init_convs, resize
-from .spec import RESNETS, NetworkSpec
+from .encoders import ENCODERS, build_encoder
+from .network import ConvBNReLU, Network, Output, init_convs, resize
 
-#: Channels that the low-level skip is reduced to.
+if TYPE_CHECKING:
+    from .spec import NetworkSpec
+
+#: Channels to which the low-level skip is reduced.
 LOW_LEVEL_WIDTH = 48
 
 
@@ -23,9 +26,11 @@ def aspp_rates(output_stride: int) -> tuple[int, ...]:
 
 
 class ASPP(nn.Module):
-    """1×1, three dilated 3×3 and global pooling side by side, merged by a 1×1 convolution.
+    """Atrous spatial pyramid pooling (arXiv 1706.05587).
 
-    The pooled branch normalizes 1×1 maps, so training needs a batch of at least two.
+    Parallel branches (a 1×1 convolution, three dilated 3×3 convolutions and global pooling) are
+    merged by a 1×1 convolution. The pooled branch applies batch norm to 1×1 maps, so training
+    needs a batch of at least two.
     """
 
     def __init__(self, in_channels: int, width: int, rates: Iterable[int]) -> None:
@@ -48,7 +53,7 @@ class ASPP(nn.Module):
 class Decoder(nn.Module):
     """ASPP, low-level skip, 3×3 convolution, classifier.
 
-    Without ``low_level_channels`` there is no skip; the coarse map is then only resized.
+    If ``low_level_channels`` is None, there is no skip and the coarse map is only resized.
     """
 
     def __init__(
@@ -69,7 +74,10 @@ class Decoder(nn.Module):
         init_convs(self)
 
     def forward(self, x: Tensor, low_level: Tensor, size: Iterable[int]) -> tuple[Tensor, Tensor]:
-        """Coarse B×C×h×w and the stride-4 map → logits B×K×size, prelogits at stride 4."""
+        """Coarse B×C×h×w and the stride-4 map → logits B×K×H×W of ``size``, prelogits at stride 4.
+
+        Without a skip, only the size of ``low_level`` is used.
+        """
         x = resize(self.aspp(x), low_level.shape[2:])
         if self.low_level is not None:
             x = torch.cat((x, self.low_level(low_level)), dim=1)
@@ -78,16 +86,16 @@ class Decoder(nn.Module):
 
 
 class Encoding(NamedTuple):
-    """A network's view of one picture, before its decoder."""
+    """Everything that a network computes before its decoder."""
 
     #: The encoder's four stage maps; the first is the decoder's low-level skip.
     features: tuple[Tensor, ...]
-    #: What the decoder gets: the last map, projected to half its channels if there is a split.
+    #: The decoder's input: the last map, projected to half its channels if there is a split.
     bottleneck: Tensor
 
 
 class DeepLabV3Plus(Network):
-    """A single-modality network. Methods may call encode, split and decode one by one."""
+    """A single-modality network. Training methods may call encode, split and decode separately."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
@@ -115,7 +123,11 @@ class DeepLabV3Plus(Network):
         return Encoding(features, last if self.projection is None else self.projection(last))
 
     def split(self, bottleneck: Tensor) -> tuple[Tensor, Tensor]:
-        """B×C×h×w → invariant and specific halves, B×C/2×h×w each; ``torch.cat`` undoes it."""
+        """B×C×h×w → invariant and specific halves, B×C/2×h×w each; ``torch.cat`` joins them again.
+
+        Raises:
+            ValueError: the network was built without a split.
+        """
         if self.projection is None:
             raise ValueError(
                 "this network has no invariant and specific halves: build it with split=True "
@@ -127,7 +139,7 @@ class DeepLabV3Plus(Network):
     def decode(
         self, bottleneck: Tensor, low_level: Tensor, size: Iterable[int]
     ) -> tuple[Tensor, Tensor]:
-        """Logits B×K×size and prelogits of any bottleneck, such as one with a mixed half."""
+        """Logits B×K×H×W of ``size`` and prelogits; a method may pass a bottleneck it mixed."""
         logits, prelogits = self.decoder(bottleneck, low_level, size)
         return logits, prelogits
 
@@ -138,27 +150,18 @@ class DeepLabV3Plus(Network):
         return Output(logits, features, prelogits)
 
 
-def build_encoder(name: str, in_channels: int, output_stride: int) -> Encoder:
-    """The named encoder. MiT has a fixed stride and repeats one-channel depth itself."""
-    if name in RESNETS:
-        from .resnet import ResNetEncoder
-
-        return ResNetEncoder(name, in_channels, output_stride)
-    from .mit import MiT
-
-    return MiT(name)
-
-
 def auxiliary_decoder(spec: NetworkSpec, skip: bool = True) -> Decoder:
-    """CroDiNo-KD's auxiliary decoder, for either half of the bottleneck of ``spec``'s network.
+    """CroDiNo-KD's auxiliary decoder, which decodes either half of a bottleneck in training.
 
-    One is shared by both modalities and both halves, in training only. With ``skip`` it takes
-    the low-level map of the network whose half it decodes.
+    Both modalities and both halves share one decoder. With ``skip`` it also takes the low-level
+    map of the network whose half it decodes.
+
+    Raises:
+        ValueError: ``spec`` has no split.
     """
     if not spec.split:
         raise ValueError("the auxiliary decoder needs a network with split=True (crodino_*)")
-    with torch.device("meta"):  # only to ask for its channels
-        channels = build_encoder(spec.encoder, 3, spec.output_stride).channels
+    channels = ENCODERS[spec.encoder].channels
     return Decoder(
         channels[-1] // 4,
         channels[0] if skip else None,

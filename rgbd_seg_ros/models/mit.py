@@ -9,36 +9,31 @@ from torch import Tensor, nn
 
 from .network import Encoder, repeat_depth
 
-DEPTHS: dict[str, tuple[int, int, int, int]] = {
-    "mit_b0": (2, 2, 2, 2),
-    "mit_b1": (2, 2, 2, 2),
-    "mit_b2": (3, 4, 6, 3),
-    "mit_b3": (3, 4, 18, 3),
-    "mit_b4": (3, 8, 27, 3),
-    "mit_b5": (3, 6, 40, 3),
-}
 STRIDES = (4, 8, 16, 32)
 HEADS = (1, 2, 5, 8)
-#: Keys and values of a stage are taken from a map this much coarser.
+#: How much coarser the map is from which each stage takes its keys and values.
 REDUCTIONS = (8, 4, 2, 1)
 MLP_RATIO = 4
-#: Stochastic depth of the last block; that of the first is 0.
+#: Stochastic depth of the last block. It grows linearly from 0 in the first block.
 DROP_PATH = 0.1
 
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×(h·w)×C as B×C×h×w: a view, channels-last in memory."""
+    """View B×(h·w)×C as B×C×h×w, channels-last in memory."""
     b, _, c = tokens.shape
     return tokens.reshape(b, size[0], size[1], c).permute(0, 3, 1, 2)
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """B×C×h×w as B×(h·w)×C: a view if ``x`` is channels-last in memory."""
+    """B×C×h×w as B×(h·w)×C, a view if ``x`` is channels-last in memory."""
     return x.flatten(2).transpose(1, 2)
 
 
 def init_mit(module: nn.Module) -> None:
-    """SegFormer's initialization: linear layers N(0, 0.02) cut at 2, convolutions by fan-out."""
+    """SegFormer's initialization, zero biases.
+
+    Linear layers: normal with std 0.02, truncated at ±2. Convolutions: normal by fan-out.
+    """
     for m in module.modules():
         if isinstance(m, nn.Linear):
             nn.init.trunc_normal_(m.weight, std=0.02)
@@ -52,7 +47,7 @@ def init_mit(module: nn.Module) -> None:
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): in training, a sample skips the branch at random."""
+    """Stochastic depth (arXiv 1603.09382): in training, random samples skip the branch."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -67,7 +62,7 @@ class DropPath(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Overlapping patches: k×k convolution of stride s, then layer norm."""
+    """Overlapping patch embedding: a k×k convolution of stride s, then layer norm."""
 
     def __init__(self, in_channels: int, dim: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -108,7 +103,7 @@ class Attention(nn.Module):
 
 
 class MixFFN(nn.Module):
-    """Linear → 3×3 depth-wise convolution (it carries the position) → GELU → linear."""
+    """Linear → 3×3 depth-wise convolution (it encodes position) → GELU → linear."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -141,7 +136,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patch embedding, blocks, norm: one level of the pyramid."""
+    """One stage of the pyramid: patch embedding, blocks, layer norm."""
 
     def __init__(
         self, embed: PatchEmbed, dim: int, heads: int, reduction: int, drop_paths: list[float]
@@ -160,23 +155,26 @@ class Stage(nn.Module):
 
 
 class MiT(Encoder):
-    """The encoder. Its stem has three channels; one-channel depth is repeated."""
+    """The encoder. Its stem has three channels, to which one-channel depth is repeated.
+
+    Args:
+        blocks: transformer blocks per stage.
+        channels: of the stage maps.
+    """
 
     unused = ("head.",)
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, blocks: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
-        depths = DEPTHS[name]
-        self.channels = (32, 64, 160, 256) if name == "mit_b0" else (64, 128, 320, 512)
-        self.strides = STRIDES
-        last = sum(depths) - 1
+        self.channels, self.strides = channels, STRIDES
+        last = sum(blocks) - 1
         rates = [DROP_PATH * i / last for i in range(last + 1)]
         stages = []
         in_channels = 3
-        for i, (dim, depth) in enumerate(zip(self.channels, depths, strict=True)):
+        for i, (dim, count) in enumerate(zip(channels, blocks, strict=True)):
             embed = PatchEmbed(in_channels, dim, 3, 2) if i else PatchEmbed(in_channels, dim, 7, 4)
-            first = sum(depths[:i])
-            stages.append(Stage(embed, dim, HEADS[i], REDUCTIONS[i], rates[first : first + depth]))
+            first = sum(blocks[:i])
+            stages.append(Stage(embed, dim, HEADS[i], REDUCTIONS[i], rates[first : first + count]))
             in_channels = dim
         self.stages = nn.ModuleList(stages)
         init_mit(self)

@@ -1,30 +1,32 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every encoder and every network has in common."""
+"""Base classes of encoders and networks, and the layers that several of them use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .spec import NetworkSpec
+if TYPE_CHECKING:
+    from .spec import NetworkSpec
 
-#: Below this the coarsest maps of MiT are smaller than their own kernels.
+#: Smallest height and width of an input: below it, MiT's coarsest maps are smaller than its
+#: kernels.
 MIN_SIZE_PX = 32
 
 
 class Output(NamedTuple):
-    """What a network returns."""
+    """The result of a network's forward pass."""
 
     #: B×K×H×W at the input's size.
     logits: Tensor
-    #: Maps B×C×h×w of the encoder's four stages, fine to coarse, as ``Network.channels`` and
-    #: ``Network.strides`` say. Of a fused network they are the fused maps.
+    #: The four stage maps B×C×h×w, fine to coarse, with ``Network.channels`` and
+    #: ``Network.strides``. A fused network returns its fused maps.
     features: tuple[Tensor, ...]
-    #: The map the classifier sees, B×width×⌈H/4⌉×⌈W/4⌉.
+    #: The classifier's input, B×width×⌈H/4⌉×⌈W/4⌉.
     prelogits: Tensor
 
 
@@ -33,26 +35,30 @@ class Encoder(nn.Module):
 
     #: Channels of each stage map.
     channels: tuple[int, ...]
-    #: Input pixels per map pixel of each stage; a map is ⌈H/stride⌉×⌈W/stride⌉.
+    #: Input pixels per pixel of each stage map, whose size is ⌈H/stride⌉×⌈W/stride⌉.
     strides: tuple[int, ...]
-    #: Prefixes of published weights that an encoder has no use for, such as a classifier.
+    #: Prefixes of published weights that the encoder does not use, such as a classifier's.
     unused: tuple[str, ...] = ()
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Loads weights named as in this module; raises ValueError if they are of another."""
+        """Load a state dict with this module's names.
+
+        Raises:
+            ValueError: the weights belong to another encoder.
+        """
         used = {k: v for k, v in state.items() if not k.startswith(self.unused)}
         try:
             self.load_state_dict(used)
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines()[1:]]
             raise ValueError(
-                f"these are no weights of {type(self).__name__} with stages {self.channels}: "
+                f"these are not weights of {type(self).__name__} with stages {self.channels}: "
                 f"{' '.join(lines)[:400]}; convert them first with training.import_weights"
             ) from error
 
 
 class Network(nn.Module):
-    """A segmentation network: called with normalized B×C×H×W tensors, returns an Output."""
+    """A segmentation network, from normalized B×C×H×W tensors to an ``Output``."""
 
     #: Channels and strides of ``Output.features``.
     channels: tuple[int, ...]
@@ -63,13 +69,17 @@ class Network(nn.Module):
         self.spec = spec
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Loads ImageNet weights into each encoder, so into both branches of a fused network."""
+        """Load ImageNet weights into each encoder; a fused network has two or three.
+
+        Raises:
+            ValueError: the weights belong to another encoder.
+        """
         for module in self.modules():
             if isinstance(module, Encoder):
                 module.load_weights(state)
 
     def _check(self, *inputs: Tensor) -> None:
-        """Refuses inputs of other channels or sizes than the network was built for."""
+        """Raise a ValueError for inputs whose channels or sizes do not fit the network."""
         for x, channels in zip(inputs, self.spec.in_channels, strict=True):
             shape = tuple(x.shape)
             if len(shape) != 4 or shape[1] != channels or min(shape[2:]) < MIN_SIZE_PX:
@@ -90,12 +100,12 @@ def resize(x: Tensor, size: Iterable[int]) -> Tensor:
 
 
 def repeat_depth(x: Tensor) -> Tensor:
-    """B×1×H×W repeated to the three channels of an RGB stem; three channels pass unchanged."""
+    """Repeat B×1×H×W to the three channels of an RGB stem; three channels stay as they are."""
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
 class ConvBNReLU(nn.Sequential):
-    """k×k convolution without bias, of unchanged size, batch norm, ReLU."""
+    """A k×k convolution that keeps the size and has no bias, batch norm, ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1
@@ -115,7 +125,7 @@ class ConvBNReLU(nn.Sequential):
 
 
 def init_convs(module: nn.Module) -> None:
-    """Kaiming-normal convolutions (He et al. 2015) with zero biases, in all of ``module``."""
+    """Initialize all convolutions in ``module``: Kaiming normal (He et al. 2015), zero bias."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, mode="fan_in", nonlinearity="relu")

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet-18 and ResNet-50 encoders: torchvision's layers with dilation and a depth stem."""
+"""ResNet encoders: torchvision's layers with dilation and a stem for depth."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ from .network import Encoder
 
 
 def _torchvision_resnet(name: str) -> Any:
-    """An untrained torchvision ResNet of stride 32, with classifier."""
+    """An untrained torchvision ResNet of stride 32 with its classifier.
+
+    Raises:
+        ModuleNotFoundError: torchvision cannot be imported.
+    """
     try:
         from torchvision.models import resnet
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"{name} is built from torchvision's layers, which cannot be imported ({error}): "
+            f"{name} needs torchvision, which cannot be imported ({error}): "
             "pip install torchvision (the release for your torch), or use a MiT encoder"
         ) from error
     return getattr(resnet, name)(weights=None)
 
 
 def dilate(layer: nn.Module, before: int, after: int) -> None:
-    """Takes the stride out of a layer and dilates its 3×3 convolutions instead.
+    """Replace a layer's stride by dilation of its 3×3 convolutions.
 
-    The first block's strided convolution keeps the dilation of the layer before, the others
-    double it, as torchvision does. torchvision itself refuses ResNet-18's basic blocks.
+    As in torchvision, the formerly strided convolution keeps the dilation of the previous layer
+    (``before``) and the following ones have ``after``. torchvision itself rejects ResNet-18's
+    basic blocks.
     """
     dilation = before
     for module in layer.modules():
@@ -76,7 +81,7 @@ class ResNetLayers(Encoder):
 
 
 class ResNetEncoder(ResNetLayers):
-    """A whole ResNet; parameters are named as torchvision names them."""
+    """A whole ResNet. Its parameters have torchvision's names."""
 
     unused = ("fc.",)
 
@@ -88,7 +93,7 @@ class ResNetEncoder(ResNetLayers):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
     def stem(self, x: Tensor) -> Tensor:
-        """B×C×H×W → B×64×H/2×W/2, before the max pooling."""
+        """B×C×H×W → B×64×H/2×W/2, before max pooling."""
         return torch.relu(self.bn1(self.conv1(x)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -96,7 +101,7 @@ class ResNetEncoder(ResNetLayers):
         return super().forward(self.maxpool(self.stem(x)))
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """As :meth:`Encoder.load_weights`; a 1-channel stem gets the mean of the RGB kernels."""
+        """As :meth:`Encoder.load_weights`; a one-channel stem gets the mean of the RGB kernels."""
         weight = state.get("conv1.weight")
         if weight is not None and weight.shape[1] == 3 and self.conv1.in_channels == 1:
             state = {**state, "conv1.weight": weight.mean(dim=1, keepdim=True)}

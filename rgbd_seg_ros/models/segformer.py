@@ -1,24 +1,29 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""SegFormer (arXiv 2105.15203): MiT and the all-MLP head, on RGB or on depth."""
+"""SegFormer (arXiv 2105.15203): a MiT encoder and the all-MLP head, on RGB or on depth."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .mit import MiT, to_map, to_tokens
+from .encoders import build_encoder
+from .mit import to_map, to_tokens
 from .network import Network, Output, init_convs, resize
-from .spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from .spec import NetworkSpec
 
 
 class AllMLPHead(nn.Module):
-    """Each stage to E channels by a linear layer and to stride 4, then one 1×1 convolution."""
+    """Brings each stage map to ``width`` channels and stride 4, then fuses and classifies them."""
 
     def __init__(self, channels: tuple[int, ...], width: int, num_classes: int) -> None:
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(c, width) for c in channels)
-        # The bias before the norm is redundant, but published checkpoints have it.
+        # The bias before the norm is redundant, but published checkpoints contain it.
         self.fuse = nn.Conv2d(len(channels) * width, width, 1)
         self.norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.1)
         self.dropout = nn.Dropout2d(0.1)
@@ -26,7 +31,7 @@ class AllMLPHead(nn.Module):
         init_convs(self)
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Stage maps → logits B×K×h×w and prelogits B×E×h×w, both of the first map's size."""
+        """Stage maps → logits B×K×h×w and prelogits B×width×h×w, at the first map's size."""
         size = features[0].shape[2:]
         maps = [
             to_map(linear(to_tokens(f)), (f.shape[2], f.shape[3]))
@@ -38,11 +43,11 @@ class AllMLPHead(nn.Module):
 
 
 class SegFormer(Network):
-    """PrimKD's teacher, and a single-modality network."""
+    """A single-modality network. PrimKD's teacher is one."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        self.encoder = MiT(spec.encoder)
+        self.encoder = build_encoder(spec.encoder)
         self.channels, self.strides = self.encoder.channels, self.encoder.strides
         self.head = AllMLPHead(self.channels, spec.width, spec.num_classes)
 

@@ -1,53 +1,42 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""NetworkSpec: everything that is needed to build a network again, as JSON."""
+"""NetworkSpec: everything needed to rebuild a network, as JSON."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-RESNETS = ("resnet18", "resnet50")
-MITS = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
+from rgbd_seg_ros.names import unknown_name
 
-#: What each architecture can be built with: (modalities, encoders).
-CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "deeplabv3plus": (("rgb", "depth"), RESNETS + MITS),
-    "segformer": (("rgb", "depth"), MITS),
-    "cmx": (("rgbd",), MITS),
-    "acnet": (("rgbd",), RESNETS),
-}
-
-
-def unknown(what: str, seen: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not in a registry: the known ones and the nearest."""
-    known = tuple(known)
-    near = difflib.get_close_matches(str(seen), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown {what} {seen!r}{hint} (known: {', '.join(known)})")
+from .architectures import ARCHITECTURES
+from .encoders import ENCODERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A network, fully described. Zeros in ``output_stride`` and ``width`` are filled in."""
+    """A complete description of a network. 0 as ``output_stride`` or ``width`` means the default.
 
-    #: A key of ``CHOICES``.
+    Raises:
+        ValueError: a value of the wrong type, out of range, or that the architecture lacks.
+    """
+
+    #: A key of ``ARCHITECTURES``.
     architecture: str
-    #: What the network is called with: ``rgb``, ``depth`` or both (``rgbd``).
+    #: The network's inputs: ``rgb``, ``depth`` or both (``rgbd``).
     modality: str
-    #: ``resnet18``, ``resnet50`` or ``mit_b0`` … ``mit_b5``.
+    #: A key of ``ENCODERS``, such as ``resnet50`` or ``mit_b2``.
     encoder: str
     #: K, 1 to 255: masks are uint8 and 255 is "unlabeled".
     num_classes: int
-    #: Channels of the depth input: 1 (z-score, disparity) or 3 (HHA). Unused by ``rgb``.
+    #: Channels of the depth input: 1 (z-score, disparity) or 3 (HHA). ``rgb`` ignores it.
     depth_channels: int = 1
-    #: Stride of the encoder's last map. ResNet: 16 (default) or 8, by dilation. MiT: 32.
+    #: Stride of the encoder's last stage map. ResNet: 16 (default) or 8, by dilation. MiT: 32.
     output_stride: int = 0
-    #: Channels of the decoder. Default 256; the all-MLP head has 512, on MiT-B0 256.
+    #: Channels of the decoder: 256 by default, 512 for the all-MLP head except on MiT-B0 (256).
     width: int = 0
-    #: CroDiNo-KD: 1×1 projection C→C/2, whose halves are invariant and specific.
+    #: CroDiNo-KD: a 1×1 projection C→C/2 whose two halves are invariant and specific features.
     split: bool = False
 
     def __post_init__(self) -> None:
@@ -55,25 +44,27 @@ class NetworkSpec:
             value = getattr(self, field.name)
             if type(value).__name__ != field.type:
                 raise ValueError(f"network spec: {field.name} must be {field.type}, got {value!r}")
-        if self.architecture not in CHOICES:
-            raise unknown("architecture", self.architecture, CHOICES)
-        modalities, encoders = CHOICES[self.architecture]
-        if self.modality not in modalities:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(unknown_name("architecture", self.architecture, ARCHITECTURES))
+        architecture = ARCHITECTURES[self.architecture]
+        if self.modality not in architecture.modalities:
             raise ValueError(
-                f"modality of {self.architecture} must be {' or '.join(modalities)}, got "
-                f"{self.modality!r}: choose a network that is fed {self.modality}"
+                f"modality of {self.architecture} must be "
+                f"{' or '.join(architecture.modalities)}, got {self.modality!r}: choose a network "
+                f"whose input is {self.modality}"
             )
-        if self.encoder not in encoders:
-            raise unknown(f"encoder of {self.architecture}", self.encoder, encoders)
-        strides = (16, 8) if self.encoder in RESNETS else (32,)
+        if self.encoder not in architecture.encoders:
+            what = f"encoder of {self.architecture}"
+            raise ValueError(unknown_name(what, self.encoder, architecture.encoders))
+        encoder = ENCODERS[self.encoder]
         if self.output_stride == 0:
-            object.__setattr__(self, "output_stride", strides[0])
+            object.__setattr__(self, "output_stride", encoder.strides[0])
         if self.width == 0:
-            all_mlp = self.architecture in ("segformer", "cmx")
-            object.__setattr__(self, "width", 512 if all_mlp and self.encoder != "mit_b0" else 256)
-        if self.output_stride not in strides:
+            width = encoder.mlp_width if architecture.mlp_head else 256
+            object.__setattr__(self, "width", width)
+        if self.output_stride not in encoder.strides:
             raise ValueError(
-                f"output_stride of {self.encoder} must be one of {strides}, "
+                f"output_stride of {self.encoder} must be one of {encoder.strides}, "
                 f"got {self.output_stride}"
             )
         if self.depth_channels not in (1, 3):
@@ -85,28 +76,32 @@ class NetworkSpec:
         if self.split and self.architecture != "deeplabv3plus":
             raise ValueError(
                 f"split is defined for deeplabv3plus only, got {self.architecture}: "
-                "use a crodino_* network or leave split out"
+                "use a crodino_* network, or do not set split"
             )
 
     @property
     def in_channels(self) -> tuple[int, ...]:
-        """Channels of each tensor that the network is called with, in order."""
+        """Channels of each input tensor, in the order of the network's arguments."""
         of = {"rgb": (3,), "depth": (self.depth_channels,), "rgbd": (3, self.depth_channels)}
         return of[self.modality]
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, ready for ``json.dump``; the inverse of :meth:`from_json`."""
+        """All fields, ready for ``json.dump``; the inverse of :meth:`from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> NetworkSpec:
-        """Reads :meth:`to_json`'s output. A key that no field has is refused."""
+        """The spec from :meth:`to_json`'s output.
+
+        Raises:
+            ValueError: unknown or missing keys, or values that make no valid spec.
+        """
         if not isinstance(data, Mapping):
             raise ValueError(f"network spec must be a JSON object, got {data!r}")
         known = [field.name for field in fields(cls)]
         for key in data:
             if key not in known:
-                raise unknown("field of the network spec", key, known)
+                raise ValueError(unknown_name("field of the network spec", key, known))
         required = ("architecture", "modality", "encoder", "num_classes")
         missing = [name for name in required if name not in data]
         if missing:

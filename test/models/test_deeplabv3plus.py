@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DeepLabV3+: rates, decoder parts that methods call one by one, and CroDiNo-KD's halves."""
+"""DeepLabV3+: dilation rates, the parts that methods call separately, CroDiNo-KD's halves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_rates_reach_equally_far_at_every_stride(stride: int, rates: tuple[int, 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["deeplabv3plus_r18", "crodino_r18", "crodino_mit_b0"])
-def test_encode_and_decode_are_forward(name: str) -> None:
+def test_encode_and_decode_equal_forward(name: str) -> None:
     net = network(name)
     x = torch.randn(2, 3, 64, 80)
     out = net(x)
@@ -45,7 +45,7 @@ def test_encode_and_decode_are_forward(name: str) -> None:
 
 
 @torch.no_grad()
-def test_halves_are_invariant_then_specific_and_together_the_bottleneck() -> None:
+def test_the_halves_are_invariant_then_specific_and_join_to_the_bottleneck() -> None:
     net = network("crodino_r18")
     bottleneck = net.encode(torch.randn(2, 3, 64, 80)).bottleneck
     invariant, specific = net.split(bottleneck)
@@ -90,11 +90,11 @@ def test_auxiliary_decoder_takes_either_half(skip: bool) -> None:
         logits, _ = aux(half, features[0], (64, 80))
         assert logits.shape == (2, 5, 64, 80)
         changed, _ = aux(half, features[0] + 1, (64, 80))
-        assert torch.equal(changed, logits) is not skip  # without skip the map lends its size only
+        assert torch.equal(changed, logits) is not skip  # without skip only the map's size is used
 
 
 @torch.no_grad()
-def test_logits_are_the_classifier_on_prelogits() -> None:
+def test_logits_are_the_classifier_of_prelogits() -> None:
     net = network("deeplabv3plus_mit_b0")
     out = net(torch.randn(1, 3, 64, 64))
     logits = nn.functional.interpolate(
@@ -104,7 +104,7 @@ def test_logits_are_the_classifier_on_prelogits() -> None:
 
 
 @pytest.mark.parametrize("part", ["decoder", "projection"])
-def test_convolutions_start_by_fan_in(part: str) -> None:
+def test_convolutions_are_initialized_by_fan_in(part: str) -> None:
     net = network("crodino_r18")
     for module in getattr(net, part).modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 1000:

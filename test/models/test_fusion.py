@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CMX's and ACNet's fusion, each formula recomputed by hand."""
+"""Fusion in CMX and ACNet: each formula recomputed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rgbd_seg_ros.models.cmx import CMX, CrossPath, FeatureFusion, FeatureRectif
 
 
 def randomize(module: nn.Module) -> nn.Module:
-    """Weights large enough that every term of a formula shows."""
+    """Set weights so large that every term of a formula matters."""
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -74,7 +74,7 @@ def test_fusion_biases() -> None:
 
 
 @torch.no_grad()
-def test_rectified_maps_go_on_and_fused_maps_go_to_the_head() -> None:
+def test_rectified_maps_go_to_the_next_stage_and_fused_maps_to_the_head() -> None:
     torch.manual_seed(0)
     net = build(network_spec("cmx_b0", num_classes=5, width=16)).eval()
     assert isinstance(net, CMX)
@@ -98,7 +98,7 @@ def test_rectified_maps_go_on_and_fused_maps_go_to_the_head() -> None:
 
 
 @pytest.mark.parametrize("name", ["cmx_b0", "segformer_b0"])
-def test_only_the_heads_norm_has_its_own_epsilon(name: str) -> None:
+def test_only_the_norm_of_the_head_has_its_own_epsilon(name: str) -> None:
     with torch.device("meta"):
         net = build(network_spec(name))
     eps = {n: m.eps for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
@@ -108,7 +108,7 @@ def test_only_the_heads_norm_has_its_own_epsilon(name: str) -> None:
 
 @torch.no_grad()
 def test_fused_contexts_stay_finite_in_half_precision() -> None:
-    """kᵀv sums over every pixel: 120×160 of them must not leave float16's range."""
+    """kᵀv sums over all pixels. With 120×160 of them it must stay within float16's range."""
     path = CrossPath(64, 1)
     nn.init.eye_(path.kv[0].weight[:64])
     nn.init.eye_(path.kv[0].weight[64:])

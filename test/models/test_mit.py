@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MiT: attention by hand, stochastic depth, initialization, and no need of torchvision."""
+"""MiT: attention by hand, stochastic depth, initialization; torchvision is not needed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from rgbd_seg_ros.models.mit import (
-    Attention,
-    Block,
-    DropPath,
-    MiT,
-    MixFFN,
-    to_map,
-    to_tokens,
-)
+from rgbd_seg_ros.models.encoders import build_encoder
+from rgbd_seg_ros.models.mit import Attention, Block, DropPath, MixFFN, to_map, to_tokens
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
@@ -50,7 +43,7 @@ def test_mix_ffn_is_linear_depthwise_gelu_linear() -> None:
     torch.testing.assert_close(ffn(x, (3, 5)), expected)
 
 
-def test_tokens_and_maps_are_views_of_one_memory() -> None:
+def test_tokens_and_maps_share_memory() -> None:
     tokens = torch.randn(2, 12, 5)
     as_map = to_map(tokens, (3, 4))
     assert as_map.is_contiguous(memory_format=torch.channels_last)
@@ -62,7 +55,7 @@ def test_tokens_and_maps_are_views_of_one_memory() -> None:
 @pytest.mark.parametrize("name", ["mit_b0", "mit_b2"])
 def test_stochastic_depth_grows_linearly_to_a_tenth(name: str) -> None:
     with torch.device("meta"):
-        rates = [m.drop_path.rate for m in MiT(name).modules() if isinstance(m, Block)]
+        rates = [m.drop_path.rate for m in build_encoder(name).modules() if isinstance(m, Block)]
     assert rates[0] == 0.0
     assert rates[-1] == pytest.approx(0.1)
     steps = [b - a for a, b in itertools.pairwise(rates)]
@@ -82,7 +75,7 @@ def test_drop_path_keeps_the_mean_and_is_off_in_eval() -> None:
 
 def test_norms_have_the_published_epsilons() -> None:
     with torch.device("meta"):
-        encoder = MiT("mit_b0")
+        encoder = build_encoder("mit_b0")
     eps = {n: m.eps for n, m in encoder.named_modules() if isinstance(m, nn.LayerNorm)}
     for name, value in eps.items():
         coarse = name.endswith(("patch_embed.norm", "attn.norm"))
@@ -101,21 +94,21 @@ def test_initialization_is_the_published_one() -> None:
         if isinstance(module, nn.Conv2d):
             area = module.kernel_size[0] * module.kernel_size[1]
             fan_out = area * module.out_channels / module.groups
-            # The head's convolutions start by fan-in, as He et al. do.
+            # The head's convolutions are initialized by fan-in (He et al.).
             fan = area * module.in_channels if name.startswith("head.") else fan_out
             expected = (2 / fan) ** 0.5
         elif name.startswith("head."):
-            expected = (3 * module.in_features) ** -0.5  # torch's own
+            expected = (3 * module.in_features) ** -0.5  # PyTorch's default
         assert module.weight.std().item() == pytest.approx(expected, rel=0.1), name
         if module.bias is not None and not name.startswith("head.linears"):
             assert not module.bias.any(), name
 
 
-def test_weights_of_another_network_are_refused() -> None:
+def test_weights_of_another_encoder_are_refused() -> None:
     with torch.device("meta"):
-        big = MiT("mit_b1").state_dict()
-    encoder = MiT("mit_b0")
-    with pytest.raises(ValueError, match=r"no weights of MiT with stages \(32, .*import_weights"):
+        big = build_encoder("mit_b1").state_dict()
+    encoder = build_encoder("mit_b0")
+    with pytest.raises(ValueError, match=r"not weights of MiT with stages \(32, .*import_weights"):
         encoder.load_weights(big)
     own = dict(encoder.state_dict())
     encoder.load_weights({**own, "head.weight": torch.zeros(1000, 256)})  # a classifier is ignored
@@ -124,7 +117,7 @@ def test_weights_of_another_network_are_refused() -> None:
         encoder.load_weights(own)
 
 
-def test_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     from rgbd_seg_ros.models import build, network_spec
 
     monkeypatch.setitem(sys.modules, "torchvision", None)

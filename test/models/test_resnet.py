@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet encoders: torchvision's names and dilation, and the depth stem."""
+"""ResNet encoders: torchvision's names and dilation, and the stem for depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rgbd_seg_ros.models.resnet import ResNetEncoder, ResNetLayers  # noqa: E402
 
 
 @pytest.mark.parametrize("stride", [16, 8])
-def test_dilation_is_torchvisions(stride: int) -> None:
+def test_dilation_equals_torchvisions(stride: int) -> None:
     torch.manual_seed(0)
     reference = resnet.resnet50(
         weights=None, replace_stride_with_dilation=[False, stride == 8, True]
@@ -35,7 +35,7 @@ def test_dilation_is_torchvisions(stride: int) -> None:
 
 @pytest.mark.parametrize(("stride", "strides"), [(16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])
 def test_resnet18_dilates_too(stride: int, strides: tuple[int, ...]) -> None:
-    """torchvision's own basic blocks refuse dilation."""
+    """torchvision itself rejects dilation in basic blocks."""
     encoder = ResNetEncoder("resnet18", 3, stride)
     assert encoder.strides == strides
     convs = [m for m in encoder.layer4.modules() if isinstance(m, torch.nn.Conv2d)]
@@ -45,33 +45,33 @@ def test_resnet18_dilates_too(stride: int, strides: tuple[int, ...]) -> None:
     assert all(m.stride == (1, 1) for m in convs)
 
 
-def test_names_are_torchvisions() -> None:
+def test_parameters_have_torchvisions_names() -> None:
     with torch.device("meta"):
         theirs = {k for k in resnet.resnet18(weights=None).state_dict() if not k.startswith("fc.")}
         assert set(ResNetEncoder("resnet18", 3, 16).state_dict()) == theirs
 
 
-def test_depth_stem_is_the_mean_of_the_rgb_kernels() -> None:
+def test_a_one_channel_stem_is_the_mean_of_the_rgb_kernels() -> None:
     torch.manual_seed(0)
     state = resnet.resnet18(weights=None).state_dict()
     encoder = ResNetEncoder("resnet18", 1, 16)
     encoder.load_weights(state)
     assert encoder.conv1.weight.shape == (64, 1, 7, 7)
     torch.testing.assert_close(encoder.conv1.weight[:, 0], state["conv1.weight"].mean(dim=1))
-    assert state["conv1.weight"].shape[1] == 3  # the caller's weights are left alone
+    assert state["conv1.weight"].shape[1] == 3  # the caller's weights are unchanged
 
 
-def test_every_trunk_of_a_network_gets_the_weights() -> None:
+def test_every_branch_of_a_network_gets_the_weights() -> None:
     torch.manual_seed(0)
     state = resnet.resnet18(weights=None).state_dict()
     network = build(network_spec("acnet_r18", num_classes=3, width=16))
     network.load_encoder(state)
-    for trunk in (network.rgb, network.depth, network.merge):
-        assert torch.equal(trunk.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
+    for branch in (network.rgb, network.depth, network.merge):
+        assert torch.equal(branch.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
     assert torch.equal(network.rgb.conv1.weight, state["conv1.weight"])
 
 
-def test_merge_trunk_has_no_stem_of_its_own() -> None:
+def test_the_merge_branch_has_no_stem_of_its_own() -> None:
     with torch.device("meta"):
         network = build(network_spec("acnet_r50"))
     assert type(network.merge) is ResNetLayers
@@ -80,8 +80,8 @@ def test_merge_trunk_has_no_stem_of_its_own() -> None:
     }
 
 
-def test_weights_of_another_depth_are_refused() -> None:
+def test_weights_of_another_resnet_are_refused() -> None:
     with torch.device("meta"):
         state = resnet.resnet50(weights=None).state_dict()
-    with pytest.raises(ValueError, match="no weights of ResNetEncoder"):
+    with pytest.raises(ValueError, match="not weights of ResNetEncoder"):
         ResNetEncoder("resnet18", 3, 16).load_weights(state)

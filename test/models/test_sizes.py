@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Exact parameter counts of every named network, as published where they are."""
+"""Exact parameter counts of every named network; published counts are met."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_parameters(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pair"), [("deeplabv3plus_r50", 79_527_184), ("crodino_r50", 68_521_232)]
 )
-def test_pair_of_rgb_and_one_channel_depth(name: str, pair: int) -> None:
+def test_pair_of_an_rgb_and_a_one_channel_depth_network(name: str, pair: int) -> None:
     with torch.device("meta"):
         networks = [build(network_spec(name, modality=m)) for m in ("rgb", "depth")]
     assert sum(map(count, networks)) == pair
@@ -69,7 +69,7 @@ def test_auxiliary_decoder(skip: bool, params: int) -> None:
         assert count(auxiliary_decoder(network_spec("crodino_r50"), skip)) == params
 
 
-def test_shipped_default_is_small() -> None:
+def test_the_shipped_networks_are_small() -> None:
     spec = network_spec("deeplabv3plus_mit_b0", num_classes=16, width=128)
     with torch.device("meta"):
         assert count(build(spec)) == 4_559_824

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""NetworkSpec and the registry: round trips, defaults, and errors that name the remedy."""
+"""NetworkSpec and the named networks: round trips, defaults, errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_json_round_trip(name: str) -> None:
     assert NetworkSpec.from_json(json.loads(text)) == NETWORKS[name]
 
 
-def test_json_holds_the_defaults_that_were_filled_in() -> None:
+def test_json_contains_the_defaults_that_were_filled_in() -> None:
     data = NetworkSpec(**GIVEN).to_json()  # type: ignore[arg-type]
     assert data["width"] == 512
     assert data["output_stride"] == 32
@@ -51,30 +51,30 @@ def test_json_holds_the_defaults_that_were_filled_in() -> None:
         ({"width": -1}, "width must be 1 to 4096 channels, got -1"),
     ],
 )
-def test_bad_field_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_bad_field_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NetworkSpec.from_json({**GIVEN, **change})
 
 
 @pytest.mark.parametrize("key", GIVEN)
-def test_missing_field_is_refused(key: str) -> None:
+def test_a_missing_field_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=f"lacks {key}"):
         NetworkSpec.from_json({k: v for k, v in GIVEN.items() if k != key})
 
 
-def test_json_that_is_no_object_is_refused() -> None:
+def test_json_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(ValueError, match="must be a JSON object"):
         NetworkSpec.from_json(["cmx"])  # type: ignore[arg-type]
 
 
-def test_unknown_network_lists_the_known_and_the_nearest() -> None:
+def test_an_unknown_network_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'cmx-b2'; did you mean 'cmx_b2'\?.*acnet_r50"):
         network_spec("cmx-b2")
     with pytest.raises(ValueError, match=r"'clases'.*did you mean 'num_classes'"):
         network_spec("cmx_b2", clases=3)
 
 
-def test_changes_keep_what_is_published_and_recompute_what_depends() -> None:
+def test_a_change_recomputes_only_the_defaults_that_depend_on_it() -> None:
     assert network_spec("cmx_b2", num_classes=16).width == 512
     assert network_spec("cmx_b2", width=0).width == 512
     assert network_spec("cmx_b2", encoder="mit_b0").width == 256
@@ -83,7 +83,7 @@ def test_changes_keep_what_is_published_and_recompute_what_depends() -> None:
     assert network_spec("cmx_b2").in_channels == (3, 1)
 
 
-def test_names_are_known_without_torch() -> None:
+def test_specs_are_available_without_importing_torch() -> None:
     code = (
         "import sys, rgbd_seg_ros.models as m; m.network_spec('cmx_b2'); "
         "sys.exit('torch' in sys.modules)"

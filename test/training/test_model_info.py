@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""model_info: the published sizes and multiply-adds, its JSON keys, its usage errors."""
+"""model_info: published parameter counts and multiply-adds, JSON keys, usage errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training import model_info
 from training.methods.mgd_generator import MgdGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Published, or following from what is published, with 40 classes; in millions.
+#: In millions with 40 classes; published, or computed from published numbers.
 PARAMS_M = {
     "cmx_b2": 66.58,
     "cmx_b4": 139.87,
@@ -76,7 +76,7 @@ def test_multiply_adds_of_cmx(
     assert round(networks[name]["gmac_with_attention"], 1) == with_attention
 
 
-def test_convolutions_and_linears_by_hand() -> None:
+def test_convolutions_and_linear_layers_by_hand() -> None:
     net = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Flatten(2), nn.Linear(20, 7))
     cost = model_info.measure(net, torch.zeros(1, 4, 8, 10))
     assert cost.macs == 6 * 4 * 5 * (2 * 9) + 6 * 7 * 20
@@ -90,17 +90,17 @@ def test_attention_by_hand() -> None:
     cost = model_info.measure(
         Attention(dim=8, heads=2, reduction=2), torch.zeros(1, 24, 8), (4, 6)
     )
-    # 24 queries on 6 keys: q·kᵀ and weights·v, over 8 channels in all.
+    # 24 queries, 6 keys and 8 channels in all heads: q·kᵀ and weights·v.
     assert cost.macs_with_attention - cost.macs == 2 * 24 * 6 * 8
 
 
-def test_generator_keeps_the_shape() -> None:
+def test_the_generator_keeps_the_shape() -> None:
     generator = MgdGenerator(6)
     assert generator(torch.randn(2, 6, 4, 5)).shape == (2, 6, 4, 5)
     assert [type(m) for m in generator] == [nn.Conv2d, nn.ReLU, nn.Conv2d]
 
 
-def test_table_states_its_convention(
+def test_the_table_states_its_convention(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -117,7 +117,7 @@ def test_table_states_its_convention(
     "arguments",
     [["--size", "480"], ["--size", "31x640"], ["--size", "axb"], ["--classes", "0"], ["cmx_b9"]],
 )
-def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         model_info.main(arguments)
     assert stop.value.code == 2

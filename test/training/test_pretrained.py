@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights to start from: each kind of file reaches the encoder, every mistake is one line."""
+"""Initial weights: each kind of file reaches the encoder, each mistake gives a one-line error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from rgbd_seg_ros.bundle import Bundle, NetworkRecord, save_bundle, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, network_spec
-from rgbd_seg_ros.models.deeplabv3plus import build_encoder
+from rgbd_seg_ros.models.encoders import build_encoder
 from rgbd_seg_ros.preprocess import Preprocess
 from training import import_weights
 from training.options import UsageError
@@ -37,9 +37,9 @@ def network(encoder: str, modality: str = "rgb", classes: int = 4) -> Any:
 
 
 def mit_file(path: Path) -> dict[str, torch.Tensor]:
-    """MiT-B0 as NVIDIA names it, with its ImageNet classifier."""
+    """Write MiT-B0 with NVIDIA's names and an ImageNet classifier; returns the weights."""
     state = {}
-    for name, tensor in build_encoder("mit_b0", 3, 0).state_dict().items():
+    for name, tensor in build_encoder("mit_b0").state_dict().items():
         _, stage, part, rest = name.split(".", 3)
         part = {"blocks": "block"}.get(part, part)
         rest = rest.replace("dwconv.", "dwconv.dwconv.")
@@ -49,7 +49,7 @@ def mit_file(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_none_leaves_the_network_alone() -> None:
+def test_none_leaves_the_network_unchanged() -> None:
     net = network("mit_b0")
     before = {k: v.clone() for k, v in net.state_dict().items()}
     assert load_pretrained(net, "none", PREPROCESS) == "Apache-2.0"
@@ -57,7 +57,7 @@ def test_none_leaves_the_network_alone() -> None:
 
 
 @pytest.mark.parametrize("through_import", [False, True])
-def test_mit_fills_every_encoder_and_brings_its_license(
+def test_a_mit_file_fills_every_encoder_and_sets_the_license(
     through_import: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mit_b0.pth"
@@ -75,7 +75,7 @@ def test_mit_fills_every_encoder_and_brings_its_license(
         assert torch.equal(branch.stages[2].blocks[1].mlp.dwconv.weight, expected)
 
 
-def test_resnet_of_torchvision_and_its_depth_stem(tmp_path: Path) -> None:
+def test_a_torchvision_resnet_fills_rgb_and_depth_encoders(tmp_path: Path) -> None:
     torchvision = pytest.importorskip("torchvision")
     theirs = torchvision.models.resnet18(weights=None)
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
@@ -89,7 +89,7 @@ def test_resnet_of_torchvision_and_its_depth_stem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [4, 7])
-def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
+def test_a_trained_network_is_loaded_without_a_classifier_for_other_classes(
     classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = network("mit_b0", classes=classes)
@@ -101,7 +101,7 @@ def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
     load_pretrained(net, str(path), PREPROCESS)
     assert torch.equal(net.decoder.refine[0].weight, trained.decoder.refine[0].weight)
     assert torch.equal(net.decoder.classifier.weight, before) == (classes == 7)
-    assert "it was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
+    assert "the network was trained with rgb_mean (0.4, 0.5, 0.6)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="does not fit"):
         load_pretrained(network("mit_b1"), str(path), PREPROCESS)
 
@@ -114,7 +114,7 @@ def test_a_trained_network_gives_all_but_a_classifier_of_other_classes(
         ("cmx_b0", "rgbd", ("rgb", "depth")),
     ],
 )
-def test_of_another_network_every_encoder_is_taken(
+def test_from_another_architecture_only_the_encoder_is_loaded(
     name: str,
     modality: str,
     encoders: tuple[str, ...],
@@ -130,10 +130,10 @@ def test_of_another_network_every_encoder_is_taken(
     taken = {f"{e}.{k}": v for e in encoders for k, v in trained.encoder.state_dict().items()}
     for key, value in net.state_dict().items():
         assert torch.equal(value, taken.get(key, before[key])), key
-    assert "nothing else" in capsys.readouterr().err
+    assert "only encoder weights" in capsys.readouterr().err
 
 
-def test_a_bundle_or_a_run_gives_the_network_of_the_same_modality(
+def test_from_a_bundle_or_run_the_network_of_the_same_modality_is_loaded(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     def fresh(modality: str) -> Any:
@@ -151,7 +151,7 @@ def test_a_bundle_or_a_run_gives_the_network_of_the_same_modality(
         load_pretrained(fresh("depth"), str(tmp_path / "run"), PREPROCESS)
 
 
-def test_a_missing_connection_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_says_which_file_to_put_where(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torchvision")
     monkeypatch.setattr(
         "urllib.request.urlopen",
@@ -160,7 +160,7 @@ def test_a_missing_connection_says_what_to_put_where(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TORCH_HOME", "/nowhere/cache")
     monkeypatch.setattr("os.makedirs", lambda *_, **__: None)
     with pytest.raises(
-        UsageError, match=r"fetch https://.*resnet50.*\.pth elsewhere and put it at /nowhere/cache"
+        UsageError, match=r"get https://.*resnet50.*\.pth .* and copy it to /nowhere/cache"
     ):
         load_pretrained(network("resnet50"), "imagenet", PREPROCESS)
 
@@ -168,18 +168,18 @@ def test_a_missing_connection_says_what_to_put_where(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("encoder", "source", "message"),
     [
-        ("mit_b0", "imagenet", "NVIDIA gives out for research only"),
-        ("resnet18", "imagnet", "none of none, imagenet, IMAGENET1K_V1"),
+        ("mit_b0", "imagenet", "NVIDIA releases it for research only"),
+        ("resnet18", "imagnet", "nor one of none, imagenet, IMAGENET1K_V1"),
     ],
 )
-def test_unknown_sources(encoder: str, source: str, message: str) -> None:
+def test_unknown_sources_are_refused(encoder: str, source: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_pretrained(network(encoder), source, PREPROCESS)
 
 
 def test_weights_of_another_encoder_and_a_changed_file_are_refused(tmp_path: Path) -> None:
     mit_file(tmp_path / "mit.pth")
-    with pytest.raises(UsageError, match="weights of mit_b0, the network needs mit_b1"):
+    with pytest.raises(UsageError, match="weights of mit_b0, but the network needs mit_b1"):
         load_pretrained(network("mit_b1"), str(tmp_path / "mit.pth"), PREPROCESS)
     out = tmp_path / "encoder.safetensors"
     import_weights.main(["--from", "segformer", str(tmp_path / "mit.pth"), "--out", str(out)])

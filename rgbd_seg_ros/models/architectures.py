@@ -1,0 +1,68 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The architectures by name: how to build each, and which inputs and encoders it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .encoders import ENCODERS
+
+if TYPE_CHECKING:
+    from .network import Network
+    from .spec import NetworkSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One architecture: its builder, and the specs that are valid for it."""
+
+    #: The network of a spec with random weights. PyTorch is imported when this is called.
+    build: Callable[[NetworkSpec], Network]
+    #: Inputs that its networks can have; the first is the default of the named networks.
+    modalities: tuple[str, ...]
+    #: Family of encoders that it needs; None if it takes every encoder.
+    family: str | None = None
+    #: Whether it ends in the all-MLP head, whose default width depends on the encoder.
+    mlp_head: bool = False
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders that it can be built on."""
+        return tuple(n for n, e in ENCODERS.items() if self.family in (None, e.family))
+
+
+def _deeplabv3plus(spec: NetworkSpec) -> Network:
+    from .deeplabv3plus import DeepLabV3Plus
+
+    return DeepLabV3Plus(spec)
+
+
+def _segformer(spec: NetworkSpec) -> Network:
+    from .segformer import SegFormer
+
+    return SegFormer(spec)
+
+
+def _cmx(spec: NetworkSpec) -> Network:
+    from .cmx import CMX
+
+    return CMX(spec)
+
+
+def _acnet(spec: NetworkSpec) -> Network:
+    from .acnet import ACNet
+
+    return ACNet(spec)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv3plus": Architecture(build=_deeplabv3plus, modalities=("rgb", "depth")),
+    "segformer": Architecture(
+        build=_segformer, modalities=("rgb", "depth"), family="mit", mlp_head=True
+    ),
+    "cmx": Architecture(build=_cmx, modalities=("rgbd",), family="mit", mlp_head=True),
+    "acnet": Architecture(build=_acnet, modalities=("rgbd",), family="resnet"),
+}
