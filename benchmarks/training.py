@@ -1,13 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Does data loading keep up with the training step? Samples per second of both, and memory.
+"""Training benchmark: samples per second of the loader and of the training step, peak memory.
 
     python -m benchmarks.training --config config/train/synthetic_rgb.yaml [--key value ...]
 
-The loader is timed alone with the recipe's workers, the step alone on batches that lie ready. A
-ratio of 2 leaves half of the loader's time to spare. Other load on the machine only ever adds
-time, so the least step time is printed beside the median, and the CPU time of all threads, which
-other load hardly touches.
+The loader is timed alone with the recipe's workers, and the step alone on preloaded batches. At a
+ratio of 2, the loader is twice as fast as the step. Other load on the machine only adds time, so
+the benchmark prints the minimum step time beside the median, and the CPU time of all threads,
+which other load hardly affects.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from training.options import UsageError, read_yaml
 if TYPE_CHECKING:
     from training.loop import Run
 
-#: Training samples prepared; the loader goes through them once per epoch.
+#: Training samples per epoch of the loader.
 SAMPLES = 96
 WARM_UP_STEPS = 2
 STEPS = 10
 
 
 def loader_rate(run: Run, epochs: int = 3) -> dict[str, float]:
-    """Samples per second of the loader alone; the first epoch, which starts workers, is not timed.
+    """Samples per second of the loader alone, and CPU time per sample.
 
-    Beside it the CPU time of one sample, measured in this process without workers.
+    The first epoch, which starts the workers, is not timed. The CPU time is measured in this
+    process, without workers.
     """
     spans = []
     for epoch in range(epochs + 1):
@@ -54,7 +55,7 @@ def loader_rate(run: Run, epochs: int = 3) -> dict[str, float]:
 
 
 def step_times(run: Run) -> dict[str, float]:
-    """Seconds of one optimizer step, normalization on the device included."""
+    """Seconds of one optimizer step, including normalization on the device."""
     import torch
 
     run.method.train()
@@ -82,7 +83,7 @@ def step_times(run: Run) -> dict[str, float]:
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Loader, step and memory of one recipe."""
+    """Benchmark one recipe."""
     from training.distributed import process_group
     from training.loop import Run
     from training.results import count, peak_memory_mb
@@ -110,7 +111,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, measure, print."""
+    """Parse, measure, print; return the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in argv
     argv = [word for word in argv if word != "--json"]
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if "-h" in argv or "--help" in argv else 2
     recipe = read_yaml(Path(argv[argv.index("--config") + 1]))
     if "method" not in recipe:
-        raise UsageError("the recipe must say its method")
+        raise UsageError("the recipe must name its method")
     settings = resolve(recipe["method"], argv, "python -m benchmarks.training")
     with tempfile.TemporaryDirectory() as out:
         few = dataclasses.replace(
@@ -132,12 +133,12 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{report['method']} ({sizes}) at {report['size'][0]}×{report['size'][1]}, batch "
         f"{report['batch']}, amp {report['amp']}, {report['device']}\n"
-        f"step    {report['step_s']:.3f} s (least {report['least_step_s']:.3f}; CPU time "
+        f"step    {report['step_s']:.3f} s (minimum {report['least_step_s']:.3f}; CPU time "
         f"{report['cpu_s']:.3f} s), {report['step_samples_per_s']:.1f} samples/s\n"
         f"loader  {report['samples_per_s']:.1f} samples/s with {report['workers']} workers "
         f"({report['cpu_ms_per_sample']:.1f} ms of CPU per sample), "
         f"{report['loader_over_step']:.1f} × the step\n"
-        f"memory  {report['peak_memory_mb']} MB at the peak",
+        f"memory  {report['peak_memory_mb']} MB peak",
         file=sys.stderr,
     )
     return 0

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.bundle`: pack up to three trained networks into one deployable bundle."""
+"""`python -m training.bundle`: pack up to three trained networks into a deployable bundle."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SLOTS = ("rgbd", "rgb", "depth")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, load each network, write the bundle and read it back."""
+    """Parse, load each network, write the bundle and read it back; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.bundle", description=__doc__)
     for slot in SLOTS:
         parser.add_argument(
             f"--{slot}", type=Path, metavar="RUN|FILE",
-            help=f"the {slot} network: a run's folder or a .safetensors file",
+            help=f"the {slot} network: folder of a run or a .safetensors file",
         )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--dtype", choices=("float16", "float32"), default="float16",
-        help="of stored matrices and kernels (default %(default)s: half the size)",
+        help="type of stored matrices and kernels (default %(default)s, half the size)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
     args = parser.parse_args(argv)
     chosen = {slot: getattr(args, slot) for slot in SLOTS if getattr(args, slot)}
     if not chosen:
-        raise UsageError("nothing to pack; give --rgbd, --rgb and --depth (at least one)")
+        raise UsageError("nothing to pack: give at least one of --rgbd, --rgb and --depth")
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise UsageError(f"{args.out} is not empty; choose another --out or add --overwrite")
 
@@ -42,24 +42,30 @@ def main(argv: list[str] | None = None) -> int:
     networks = {slot: load_network(network_file(path, slot)) for slot, path in chosen.items()}
     labels = next(iter(networks.values())).record.labels
     save_bundle(args.out, Bundle(labels, networks), getattr(torch, args.dtype))  # type: ignore[arg-type]
-    load_bundle(args.out)  # what was written can be read
+    load_bundle(args.out)  # check that it can be read
     megabytes = sum(p.stat().st_size for p in args.out.iterdir()) / 1e6
     missing = [slot for slot in SLOTS if slot not in networks]
     print(f"{', '.join(networks)} in {args.out}, {megabytes:.1f} MB", file=sys.stderr)
     if missing:
-        print(f"without {', '.join(missing)}: no mask when only that is left", file=sys.stderr)
+        print(
+            f"without {', '.join(missing)}: no mask when only that input is left", file=sys.stderr
+        )
     return 0
 
 
 def network_file(path: Path, slot: str) -> Path:
-    """A network's file, given itself or the folder of the run that trained it."""
+    """A network's file, from its own path or the folder of the run that trained it.
+
+    Raises:
+        UsageError: the run has no network for that slot.
+    """
     if path.is_file():
         return path
     inside = path / "best" / f"{slot}.safetensors"
     if not inside.is_file():
         kept = sorted(p.stem for p in (path / "best").glob("*.safetensors"))
-        has = f"it has {', '.join(kept)}" if kept else "no finished validation"
-        raise UsageError(f"no network {slot!r} in {path}: {has}")
+        has = f"it has {', '.join(kept)}" if kept else "it has no finished validation"
+        raise UsageError(f"{path} has no network {slot!r}: {has}")
     return inside
 
 

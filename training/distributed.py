@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Many ranks as if they were one: start-up, gathers, batch norm. Without torchrun, no-ops."""
+"""Distributed training: process group, reductions, gathers and batch norm over the ranks."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 
 
 def rank() -> int:
-    """This process's number, 0 for the one that writes files."""
+    """Number of this process; 0 is the main one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes files and prints."""
+    """Whether this is the main process, which writes files and prints."""
     return rank() == 0
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[torch.device]:
-    """Join the group that ``torchrun`` describes in the environment; yields this rank's device.
+    """Join the process group set up by ``torchrun`` and yield this rank's device.
 
-    NCCL between GPUs, gloo between CPUs. Without torchrun there is nothing to join.
+    NCCL connects GPUs, gloo connects CPUs. Without torchrun, only the device is resolved.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
         yield resolve_device(device)
@@ -58,13 +61,13 @@ def process_group(device: str) -> Iterator[torch.device]:
 
 
 def barrier() -> None:
-    """Wait for every rank."""
+    """Wait until every rank has arrived."""
     if world_size() > 1:
         dist.barrier()
 
 
 def all_true(flags: list[bool], device: torch.device) -> list[bool]:
-    """Which of the flags hold on every rank."""
+    """For each flag, whether it is true on every rank."""
     if world_size() == 1:
         return flags
     values = torch.tensor(flags, dtype=torch.float32, device=device)
@@ -73,7 +76,7 @@ def all_true(flags: list[bool], device: torch.device) -> list[bool]:
 
 
 def mean_count(count: Tensor | int, device: torch.device) -> Tensor:
-    """The mean of ``count`` over the ranks, a float scalar without gradient."""
+    """The mean of ``count`` over the ranks, float32 and without gradient."""
     value = torch.as_tensor(count, dtype=torch.float32, device=device).detach().clone()
     if world_size() > 1:
         dist.all_reduce(value)
@@ -99,7 +102,7 @@ def merge_confusion(matrix: ConfusionMatrix, device: torch.device) -> None:
 
 
 class _Gather(Function):
-    """All ranks' rows; each rank's gradient is the sum of what every rank wants of its rows."""
+    """All ranks' rows; each rank receives the summed gradient of its rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -109,7 +112,7 @@ class _Gather(Function):
         dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
         counts = [int(n) for n in sizes]
         ctx.start, ctx.count = sum(counts[: rank()]), len(rows)
-        # Collectives want equal shapes, last batches are not: pad, then cut.
+        # Collectives need equal shapes, and last batches differ: pad, then cut.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
@@ -126,14 +129,14 @@ class _Gather(Function):
 def gather_rows(rows: Tensor) -> Tensor:
     """N_r×… of each rank → ΣN_r×… in rank order, with gradient to every rank's rows.
 
-    For contrastive negatives: with losses that are global means, the averaged gradient equals
-    that of one process holding the whole batch.
+    It provides contrastive negatives. With losses that are global means, DDP's averaged gradient
+    equals that of one process with the whole batch.
     """
     return _Gather.apply(rows) if world_size() > 1 else rows  # type: ignore[no-any-return]
 
 
 def first_row(count: int, device: torch.device) -> int:
-    """Where this rank's rows begin in :func:`gather_rows`' result."""
+    """Index of this rank's first row in the result of :func:`gather_rows`."""
     if world_size() == 1:
         return 0
     counts = torch.zeros(world_size(), dtype=torch.long, device=device)
@@ -143,7 +146,7 @@ def first_row(count: int, device: torch.device) -> int:
 
 
 class _Sum(Function):
-    """Sum over ranks whose gradient is summed over ranks too."""
+    """Sum over the ranks; its gradient is also summed over the ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -159,7 +162,7 @@ class _Sum(Function):
 
 
 class GlooBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over every rank's samples, in plain torch: PyTorch's own needs a GPU."""
+    """Batch norm over every rank's samples on CPUs; ``nn.SyncBatchNorm`` needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """B×C×H×W; the ranks' B may differ."""
@@ -171,9 +174,9 @@ class GlooBatchNorm2d(nn.BatchNorm2d):
         total = _Sum.apply(sums)
         n = total[-1]
         mean = total[:-1] / n
-        # Two passes: E[x²] - E[x]² would lose what float32 has of a small variance.
-        centerd = xf - mean[:, None, None]
-        var = _Sum.apply(centerd.square().sum((0, 2, 3))) / n
+        # Two passes, because E[x²] - E[x]² loses the precision of a small variance in float32.
+        centered = xf - mean[:, None, None]
+        var = _Sum.apply(centered.square().sum((0, 2, 3))) / n
         if self.track_running_stats:
             with torch.no_grad():
                 self.num_batches_tracked += 1  # type: ignore[operator]
@@ -181,16 +184,16 @@ class GlooBatchNorm2d(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
                 self.running_var.lerp_(var * n / (n - 1), momentum)  # type: ignore[union-attr]
         scale = (var + self.eps).rsqrt() * self.weight
-        return (centerd * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
-    """Every BatchNorm2d of ``module`` synchronized across ranks; names of weights stay."""
+    """Synchronize every BatchNorm2d of ``module`` across ranks; state dict keys do not change."""
     if world_size() == 1:
         return module
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
-            child.__class__ = GlooBatchNorm2d  # same parameters, another forward
+            child.__class__ = GlooBatchNorm2d  # the same parameters with another forward
     return module

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizer groups, the learning rate as a function of the step, averaged weights."""
+"""Optimizer schedule: parameter groups, learning rate per step, averaged weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from training.config import RunConfig
 
-#: Modules whose ``weight`` decays. Biases, norms and single parameters do not: pulling a scale
-#: or an offset toward 0 does not make a function simpler.
+#: Modules whose ``weight`` decays. Biases, norms and single parameters do not, since pulling a
+#: scale or an offset toward 0 does not make a function simpler.
 DECAYED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two AdamW groups: weights of convolutions and linear layers with decay, the rest without."""
+    """Two AdamW groups: convolution and linear weights with decay, all others without."""
     decayed = {
         id(m.weight) for m in module.modules() if isinstance(m, DECAYED) and m.weight.requires_grad
     }
@@ -31,10 +31,17 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
 
 
 def learning_rate(config: RunConfig, step: int, total: int, per_epoch: int) -> float:
-    """The rate of optimizer step ``step`` (0-based) of ``total``.
+    """The learning rate of an optimizer step.
 
-    Linear from ``warmup_lr`` over ``warmup_epochs``, then poly or cosine of the *whole* course:
-    lr·(1 − step/total)^power, as the authors of CMX count it.
+    It rises linearly from ``warmup_lr`` over ``warmup_epochs``. Then it follows the poly or cosine
+    schedule, which starts at step 0 rather than after the warm-up, as in the code of CMX; for
+    example, lr·(1 − step/total)^power.
+
+    Args:
+        config: of the run.
+        step: 0-based.
+        total: steps of the whole run.
+        per_epoch: steps of an epoch.
     """
     warmup = min(round(config.warmup_epochs * per_epoch), total)
     if step < warmup:
@@ -50,8 +57,8 @@ def learning_rate(config: RunConfig, step: int, total: int, per_epoch: int) -> f
 class AveragedWeights:
     """Exponential moving average of every weight and running statistic of a module.
 
-    The decay of update t is min(decay, (1 + t)/(10 + t)), so that a short run is not an average
-    of its random beginning.
+    The decay of update t is min(decay, (1 + t)/(10 + t)), so that the random initial weights do
+    not dominate a short run.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -61,7 +68,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Take in the module's present weights."""
+        """Add the module's present weights to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averaged: list[Tensor] = []
@@ -76,7 +83,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
-        """Within the block the module has the averaged weights, afterward its own again."""
+        """Give the module the averaged weights within the block, and its own afterward."""
         own = {k: v.detach().clone() for k, v in module.state_dict().items()}
         module.load_state_dict(self.state)
         try:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training method is: students, and a batch turned into named losses."""
+"""Base of every training method: task, batch, students, and the wrapper of a frozen teacher."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Views = Literal["shared", "decoupled"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learned, whichever method learns it."""
+    """What is learned, whatever the method: classes and input normalization."""
 
     labels: LabelSet
     preprocess: Preprocess
 
     def spec(self, network: str, modality: str, **changes: Any) -> NetworkSpec:
-        """The named network's spec for this task's classes and depth channels."""
+        """The spec of a named network with this task's classes and depth channels."""
         return network_spec(
             network,
             modality=modality,
@@ -40,30 +40,34 @@ class Task:
         )
 
     def network(self, spec: NetworkSpec, pretrained: str = "none") -> Network:
-        """A network initialized as :func:`training.pretrained.load_pretrained` says.
+        """A network, initialized by :func:`training.pretrained.load_pretrained`.
 
-        Its attribute ``license`` is what the run's records will say of the weights.
+        Its attribute ``license`` is the license of its weights, which the run's records state.
         """
         network = build(spec)
         network.license = load_pretrained(network, pretrained, self.preprocess)  # type: ignore[assignment]
         return network
 
     def teacher(self, source: str, modality: str) -> Frozen:
-        """The frozen network of a file, run or bundle, fed as the students are.
+        """The frozen network of a file, run or bundle, with the students' classes and inputs.
+
+        Args:
+            source: path of a network file, a run's folder or a bundle.
+            modality: ``rgb``, ``depth`` or ``rgbd``.
 
         Raises:
-            UsageError: none of that modality there, other classes, or another normalization.
+            UsageError: no network of that modality, other classes, or another normalization.
         """
         network = load_trained(Path(source), modality)
         record = network.record
         if record.spec.modality != modality:
             raise UsageError(
-                f"{source} holds a network fed {record.spec.modality}, not {modality}"
+                f"{source} holds a network for {record.spec.modality}, not {modality}"
             )
         if record.labels.classes != self.labels.classes:
             raise UsageError(
-                f"the teacher {source} knows {len(record.labels)} classes "
-                f"({', '.join(record.labels.classes[:3])}, …), the data have {len(self.labels)} "
+                f"the teacher {source} has {len(record.labels)} classes "
+                f"({', '.join(record.labels.classes[:3])}, …), the dataset has {len(self.labels)} "
                 f"({', '.join(self.labels.classes[:3])}, …)"
             )
         keys = {"rgb": ("rgb_mean", "rgb_std"), "depth": ("depth",)}
@@ -79,18 +83,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalized pictures on the device."""
+    """Normalized images on the device."""
 
     #: B×3×H×W; padding is 0.
     rgb: Tensor
     #: B×C×H×W; invalid depth and padding are 0.
     depth: Tensor
     #: ``rgb`` and ``depth`` → B×H×W int64 class ids of that view, 255 unlabeled. With shared
-    #: views both are the same tensor, also found as ``rgbd``.
+    #: views, both are the same tensor, which is also under ``rgbd``.
     labels: Mapping[str, Tensor]
 
     def inputs(self, modality: str) -> tuple[Tensor, ...]:
-        """What a network of that modality is called with."""
+        """The inputs of a network of that modality."""
         return {"rgb": (self.rgb,), "depth": (self.depth,), "rgbd": (self.rgb, self.depth)}[
             modality
         ]
@@ -102,25 +106,25 @@ class Batch:
 class Method(nn.Module):
     """Base of every method. ``forward(batch)`` returns named, already weighted losses.
 
-    The loop sums, logs and steps them and never asks which method it is. Each loss is a mean
-    over the *global* batch (see :mod:`training.methods.losses`), so that many ranks equal one.
+    The loop sums, logs and minimizes them without knowing the method. Each loss is a mean over the
+    *global* batch (see :mod:`training.methods.losses`), so that many ranks train as one.
     """
 
-    #: How the data pipeline augments: one draw for both sensors, or one for each.
+    #: Augmentation: one random draw for both sensors, or one for each.
     views: Views = "shared"
-    #: A batch with fewer samples (over all ranks) is left out of an epoch.
+    #: Smallest usable batch, in samples over all ranks; smaller ones are omitted from an epoch.
     min_batch: int = 2
 
     def __init__(self, students: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        #: The networks that are kept, keyed ``rgb``, ``depth`` or ``rgbd``.
+        #: The networks that are saved, keyed ``rgb``, ``depth`` or ``rgbd``.
         self.students = nn.ModuleDict(students)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Method:
-        # A frozen teacher is no submodule, but moves along.
+        # A frozen teacher is not a submodule, but has to move to the same device.
         for value in vars(self).values():
             if isinstance(value, Frozen):
                 value.module._apply(fn)
@@ -130,7 +134,7 @@ class Method(nn.Module):
 class Frozen:
     """A teacher: in eval mode, without gradient, outside state dict, optimizer and DDP.
 
-    Not being an ``nn.Module`` is what keeps it out of all three.
+    It is not an ``nn.Module``, which keeps it out of all three.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CroDiNo-KD (arXiv 2505.24361): RGB and depth students teach each other, without a teacher."""
+"""CroDiNo-KD (arXiv 2505.24361): an RGB and a depth student learn from each other, no teacher."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from training.methods.base import Batch, Method, Task
 from training.methods.losses import cross_entropy, global_mean
 from training.options import UsageError, opt
 
-#: Of every cosine and Euclidean term.
+#: Stabilizes every cosine, norm and Euclidean distance.
 EPS = 1e-6
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of ``crodino_kd``; the defaults are the paper's where it gives them."""
+    """Options of ``crodino_kd``; defaults are the paper's where it states them."""
 
-    network: str = opt("crodino_r50", "of both students, one with a split: crodino_*")
+    network: str = opt("crodino_r50", "network of both students; must be a crodino_*")
     width: int = opt(0, "channels of the decoders; 0: the published width")
-    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
-    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
-    mixup: float = opt(0.35, "share λ of the other modality in the mixed features; 0: no mixup")
+    output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
+    pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
+    mixup: float = opt(0.35, "share λ of the other modality in mixed features; 0: no mixup")
     mixup_direction: Literal["own", "other"] = opt(
         "own", "own: (1-λ) own + λ other features; other: λ own + (1-λ) other"
     )
-    orthogonality: bool = opt(True, "L_orth: keep invariant and specific features apart")
-    contrastive: bool = opt(True, "L_con: draw the invariant features of one scene together")
-    auxiliary: bool = opt(True, "L_aux: each half alone must tell the classes")
-    auxiliary_skip: bool = opt(True, "the auxiliary decoder sees the low-level features too")
+    orthogonality: bool = opt(True, "L_orth: make invariant and specific features orthogonal")
+    contrastive: bool = opt(True, "L_con: align the invariant features of one scene")
+    auxiliary: bool = opt(True, "L_aux: segment from each half alone")
+    auxiliary_skip: bool = opt(True, "give the auxiliary decoder the low-level features, too")
     tau: float = opt(0.07, "temperature of L_con")
-    decoupled: bool = opt(True, "augment color and depth each by its own draw")
+    decoupled: bool = opt(True, "augment color and depth independently")
 
     def __post_init__(self) -> None:
         if not 0 <= self.mixup <= 1:
@@ -48,11 +48,11 @@ class Config:
 
 
 class CroDiNoKD(Method):
-    """L = L_seg + L_aux + L_orth + L_con, unweighted (methods as in the paper's §3).
+    """L = L_seg + L_aux + L_orth + L_con, unweighted (paper, §3).
 
-    Each student's encoder gives F = [inv ; spec]. The mixed inv′ takes a share of the other
-    student's inv, and its own decoder must still make the mask of it. Only ``students`` are kept:
-    the auxiliary decoder, shared by both students and both halves, ends with the training.
+    Each student's encoder yields F = [inv ; spec], invariant and specific features. The mixed inv′
+    takes a share of the other student's inv, and the student's own decoder segments it, too. The
+    auxiliary decoder, shared by both students and both halves, is discarded after training.
     """
 
     def __init__(self, config: Config, task: Task) -> None:
@@ -62,7 +62,7 @@ class CroDiNoKD(Method):
         }
         if not specs["rgb"].split:
             raise UsageError(f"crodino_kd needs a network with a split, got {config.network!r}: "
-                             "choose a crodino_* one")  # fmt: skip
+                             "choose a crodino_* network")  # fmt: skip
         super().__init__({m: task.network(spec, config.pretrained) for m, spec in specs.items()})
         self.config = config
         self.views = "decoupled" if config.decoupled else "shared"
@@ -114,10 +114,10 @@ def embedding(inv: Tensor) -> Tensor:
 
 
 def contrastive(z_rgb: Tensor, z_depth: Tensor, tau: float) -> Tensor:
-    """InfoNCE over s(u, v) = -‖u-v‖₂/τ: RGB-anchored mean plus depth-anchored mean.
+    """InfoNCE with s(u, v) = -‖u-v‖₂/τ: the RGB-anchored mean plus the depth-anchored mean.
 
-    The positive of an anchor is the same scene's other modality, the denominator runs over the
-    2B-1 other vectors of the global batch, the positive included.
+    The positive of an anchor is the other modality of the same scene. The denominator sums over
+    the 2B-1 other vectors of the global batch, including the positive.
 
     Args:
         z_rgb: B×C unit vectors of this rank.
@@ -125,7 +125,7 @@ def contrastive(z_rgb: Tensor, z_depth: Tensor, tau: float) -> Tensor:
         tau: temperature.
 
     Raises:
-        ValueError: one scene in all has no negatives.
+        ValueError: the global batch has a single scene and so no negatives.
     """
     everyone = torch.cat((distributed.gather_rows(z_rgb), distributed.gather_rows(z_depth)))
     own, total = len(z_rgb), len(everyone) // 2

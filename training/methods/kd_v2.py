@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""KDv2: an RGB-D teacher's predictions guide an RGB and a depth student; CroDiNo-KD's rival."""
+"""KDv2: an RGB-D teacher's predictions guide an RGB and a depth student; a CroDiNo-KD baseline."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from training.options import UsageError, opt
 class Config:
     """Options of ``kd_v2``."""
 
-    network: str = opt("deeplabv3plus_r50", "of both students")
+    network: str = opt("deeplabv3plus_r50", "network of both students")
     width: int = opt(0, "channels of the decoders; 0: the published width")
-    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
-    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
-    teacher: str = opt("", "a network file, run or bundle: acnet_r50 trained by `supervised`")
+    output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
+    pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
+    teacher: str = opt("", "network file, run or bundle of an acnet_r50 trained by `supervised`")
 
 
 class KDv2(Method):
@@ -31,7 +31,7 @@ class KDv2(Method):
         if not config.teacher:
             raise UsageError(
                 "kd_v2 needs a teacher: train one with `python -m training.train supervised "
-                "--network acnet_r50 --modality rgbd` and give its run with --teacher"
+                "--network acnet_r50 --modality rgbd` and pass its run as --teacher"
             )
         super().__init__(
             {

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses that several methods share; each is a mean over the batch of all ranks."""
+"""Losses shared by several methods; each is a mean over the global batch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from training import distributed
 
 
 def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
-    """``total / count`` such that DDP's average of all ranks' gradients is the global mean's.
+    """``total / count``, so that DDP's averaged gradient is that of the mean over all ranks.
 
-    Ranks may hold different numbers of samples or valid pixels (a last batch, void pixels); a
-    mean of their means would weigh some pixels more. So each rank divides by the mean count.
+    Ranks may hold different numbers of samples or valid pixels (last batch, unlabeled pixels), and
+    a mean of their means would weight pixels unequally. So each rank divides by the mean count.
 
     Args:
         total: scalar sum over this rank's elements.
-        count: how many elements that were.
+        count: number of these elements.
     """
     return total / distributed.mean_count(count, total.device).clamp(min=1e-12)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Pixel-wise cross entropy, mean over the labeled pixels; 0 without any.
+    """Pixel-wise cross entropy, averaged over the labeled pixels; 0 if there are none.
 
     Args:
         logits: B×K×H×W.
@@ -34,19 +34,19 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     logits = logits.float()
     if torch.are_deterministic_algorithms_enabled() and logits.is_cuda:
-        # CUDA's 2-D kernel has no deterministic form, the 1-D one has.
+        # CUDA's 2-D kernel is not deterministic, its 1-D kernel is.
         logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="sum")
     return global_mean(total, (labels != IGNORE_ID).sum())
 
 
 def kl_divergence(target: Tensor, logits: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Pixel-wise KL(target ‖ logits) at temperature 1: summed over classes, mean over pixels.
+    """Pixel-wise KL(target ‖ logits) at temperature 1: summed over classes, averaged over pixels.
 
     Args:
-        target: B×K×H×W logits of the distribution to come near to.
+        target: B×K×H×W logits of the target distribution.
         logits: B×K×H×W.
-        labels: B×H×W class ids; pixels with 255 are left out. None: every pixel counts.
+        labels: B×H×W class ids; pixels with 255 are excluded. None: every pixel counts.
     """
     p, q = target.float().log_softmax(dim=1), logits.float().log_softmax(dim=1)
     per_pixel = (p.exp() * (p - q)).sum(dim=1)

@@ -18,41 +18,42 @@ from training.options import UsageError, opt
 
 @dataclass(frozen=True)
 class Config:
-    """Options of ``prim_kd``; the defaults are the paper's."""
+    """Options of ``prim_kd``; defaults are the paper's."""
 
-    network: str = opt("cmx_b2", "the student, a cmx_*")
+    network: str = opt("cmx_b2", "network of the student, a cmx_*")
     width: int = opt(0, "channels of the student's head; 0: the published width")
-    pretrained: str = opt("none", "weights to start from: none, a MiT file, a run, a bundle")
-    teacher: str = opt("", "a network file, run or bundle: a segformer_* trained by `supervised`")
+    pretrained: str = opt("none", "initial weights: none, a MiT file, a run, a bundle")
+    teacher: str = opt("", "network file, run or bundle of a segformer_* trained by `supervised`")
     teacher_modality: Literal["rgb", "depth", "none"] = opt(
-        "rgb", "what the teacher is fed; none: the student alone, as a control"
+        "rgb", "input of the teacher; none: train the student alone, as a control"
     )
-    alpha: float = opt(1.0, "weight of the guidance by the teacher's prediction; 0: none")
-    beta: float = opt(0.05, "weight of the guidance by the teacher's features; 0: none")
+    alpha: float = opt(1.0, "weight of L_pred, guidance by the teacher's prediction; 0: none")
+    beta: float = opt(0.05, "weight of L_feat, guidance by the teacher's features; 0: none")
     select: Literal["max", "min", "average", "stage1", "stage2", "stage3", "stage4"] = opt(
-        "max", "which stage's features guide: that of the largest error, …, or a fixed one"
+        "max",
+        "stage whose features guide: that of the largest or smallest error, all, or a fixed one",
     )
     scope: Literal["sample", "batch"] = opt(
-        "sample", "select for each sample (paper) or once for the batch (the authors' code)"
+        "sample", "select per sample (paper) or once per batch (the authors' code)"
     )
     aligner: Literal["multi", "single"] = opt(
-        "multi", "student to teacher width: 1×1, 3×3, ReLU, 3×3 (paper), or 1×1 alone"
+        "multi", "from student to teacher width: 1×1, 3×3, ReLU, 3×3 (paper), or a single 1×1"
     )
     kl_direction: Literal["teacher_student", "student_teacher"] = opt(
-        "teacher_student", "KL(teacher ‖ student), or the reverse (default flag of their code)"
+        "teacher_student", "KL(teacher ‖ student), or the reverse (default of the authors' code)"
     )
-    kl_pixels: Literal["all", "valid"] = opt("all", "pixels whose predictions guide")
+    kl_pixels: Literal["all", "valid"] = opt("all", "pixels of L_pred: all, or labeled ones only")
 
     def __post_init__(self) -> None:
         for key in ("alpha", "beta"):
             if getattr(self, key) < 0:
                 raise UsageError(f"{key} must be 0 or more, got {getattr(self, key)}")
         if self.teacher_modality != "none" and not self.alpha + self.beta:
-            raise UsageError("alpha and beta are both 0: say --teacher-modality none instead")
+            raise UsageError("alpha and beta are both 0: use --teacher-modality none instead")
 
 
 class PrimKD(Method):
-    """L = CE + α·L_pred + β·L_feat; teacher and aligners end with the training."""
+    """L = CE + α·L_pred + β·L_feat. Teacher and aligners are discarded after training."""
 
     def __init__(self, config: Config, task: Task) -> None:
         spec = task.spec(config.network, "rgbd", width=config.width)
@@ -66,8 +67,8 @@ class PrimKD(Method):
         if not config.teacher:
             raise UsageError(
                 "prim_kd needs a teacher: train one with `python -m training.train supervised "
-                f"--network segformer_b2 --modality {config.teacher_modality}` and give its run "
-                "with --teacher, or say --teacher-modality none"
+                f"--network segformer_b2 --modality {config.teacher_modality}` and pass its run "
+                "as --teacher, or use --teacher-modality none"
             )
         self.teacher = task.teacher(config.teacher, config.teacher_modality)
         if config.beta:
@@ -106,12 +107,12 @@ class PrimKD(Method):
 
 
 def stages(select: str) -> tuple[int, ...]:
-    """Indices of the stages that a selection chooses from."""
+    """Indices of the candidate stages of a selection."""
     return (int(select[-1]) - 1,) if select.startswith("stage") else (0, 1, 2, 3)
 
 
 def aligner(student: int, teacher: int, kind: str) -> nn.Module:
-    """Maps a student's map B×student×h×w onto the teacher's width; used in training only."""
+    """Maps B×student×h×w to the teacher's width, B×teacher×h×w; used in training only."""
     if kind == "single":
         return nn.Conv2d(student, teacher, 1)
     return nn.Sequential(
@@ -123,16 +124,17 @@ def aligner(student: int, teacher: int, kind: str) -> nn.Module:
 
 
 def stage_error(aligned: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each sample, two maps B×C×h×w → B."""
+    """Mean squared error per sample: two maps B×C×h×w → B."""
     return (aligned.float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
 def select_stage(errors: Tensor, select: str, scope: str) -> Tensor:
-    """Errors of every stage, B×S, to the one that guides, B.
+    """The error of the guiding stage of each sample, B, from the errors of all stages, B×S.
 
-    ``scope`` ``batch`` takes the stage whose error is largest (smallest) over the global batch.
+    With ``scope`` ``batch``, one stage guides every sample: the one whose error over the global
+    batch is largest (``max``) or smallest (``min``).
     """
-    if select not in ("max", "min"):  # one fixed stage, or the mean of all
+    if select not in ("max", "min"):  # a fixed stage, or the mean over all stages
         return errors.mean(dim=1)
     ranked = errors.detach()
     if scope == "batch":

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Supervised: one network, cross entropy. The baseline, and how a teacher is made."""
+"""Supervised training of one network with cross entropy: the baseline, and every teacher."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.options import opt
 class Config:
     """Options of ``supervised``."""
 
-    network: str = opt("cmx_b0", "a name of `python -m training.model_info`")
-    modality: Literal["rgb", "depth", "rgbd"] = opt("rgbd", "what the network is fed")
+    network: str = opt("cmx_b0", "a network listed by `python -m training.model_info`")
+    modality: Literal["rgb", "depth", "rgbd"] = opt("rgbd", "input of the network")
     width: int = opt(0, "channels of the decoder; 0: the published width")
-    output_stride: int = opt(0, "of a ResNet encoder: 16 or 8; 0: 16")
-    pretrained: str = opt("none", "weights to start from: none, imagenet, a file, a run, a bundle")
+    output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
+    pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
 
 
 class Supervised(Method):

@@ -267,16 +267,16 @@ def test_hha_is_fed_to_student_and_depth_teacher(tmp_path: Path) -> None:
 def test_bad_teachers_are_named(teachers: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="prim_kd needs a teacher"):
         build("")
-    with pytest.raises(UsageError, match="holds a network fed rgb, not depth"):
+    with pytest.raises(UsageError, match="holds a network for rgb, not depth"):
         build(teachers["rgb"], teacher_modality="depth")
     with pytest.raises(UsageError, match="neither a bundle nor a run"):
         build(tmp_path)
     others = Task(LabelSet("two", ("a", "b")), TASK.preprocess)
-    with pytest.raises(UsageError, match="knows 3 classes"):
+    with pytest.raises(UsageError, match="has 3 classes"):
         build(teachers["rgb"], others)
     with pytest.raises(UsageError, match="beta must be 0 or more, got -1"):
         build(teachers["rgb"], beta=-1.0)
-    with pytest.raises(UsageError, match="say --teacher-modality none instead"):
+    with pytest.raises(UsageError, match="use --teacher-modality none instead"):
         build(teachers["rgb"], alpha=0.0, beta=0.0)
     bright = Task(LABELS, Preprocess((64, 64), rgb_mean=(0.5, 0.5, 0.5)))
     with pytest.raises(UsageError, match="was trained with rgb_mean"):
