@@ -29,9 +29,26 @@ def progress_bar(label: str, total: float, unit: str = "it", **options: Any) -> 
         desc=label,
         total=total,
         unit=unit,
-        file=sys.stderr,
+        file=sys.stderr if terminal else _LogLines(),
         mininterval=ON_TERMINAL_S if terminal else IN_LOG_S,
         ascii=not terminal,
         dynamic_ncols=terminal,
         **options,
     )
+
+
+def say(text: str) -> None:
+    """Print a line to stderr; it takes the place of a progress bar, which is drawn again below."""
+    erase = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{erase}{text}", file=sys.stderr, flush=True)
+
+
+class _LogLines:
+    """Writes each state of a bar as a line of its own, since a log file keeps carriage returns."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            print(line, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
