@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bag reader: ROS 2 (db3, mcap, zstd) and ROS 1, streaming in receive order, without ROS."""
+"""Bag reader: messages of ROS 2 (db3, mcap, zstd) and ROS 1 bags in the order received."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
-#: Storage files of rosbag2, readable also without their metadata.yaml.
+#: File name suffixes of rosbag2 storage; these files are readable without metadata.yaml too.
 STORAGE_SUFFIXES = (".mcap", ".db3")
 
 
 class BagError(ValueError):
-    """A bag that cannot be read, or a topic that is not in it; the message names the remedy."""
+    """An unusable bag, topic or output; the message names the value seen and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +41,33 @@ class Topic:
 
 @dataclass(frozen=True, eq=False)
 class BagMessage:
-    """One message as it was received."""
+    """One message with its topic and receive time."""
 
     topic: str
     #: Receive time, nanoseconds.
     receive_ns: int
-    #: The message, or None where its bytes could not be understood.
+    #: The message; None if its bytes could not be decoded.
     message: Any
 
 
 class BagReader:
     """Reads one bag; a context manager.
 
-    Messages are decoded by the standard definitions of their types, not by those embedded in the
-    bag: one exotic type somewhere in it must not make its pictures unreadable.
+    Messages are decoded with the standard definitions of their types instead of those embedded in
+    the bag, so that one unusual type does not make the images unreadable.
 
     Args:
         path: a rosbag2 directory, its ``.mcap`` or ``.db3`` file, or a ROS 1 ``.bag`` file. A
-            directory without ``metadata.yaml`` and an mcap without its end, as a recording that
-            was cut off leaves them, are read as far as they go.
+            recording that was cut off, with an incomplete mcap or without ``metadata.yaml``, is
+            read as far as possible.
 
     Raises:
-        BagError: no bag, an empty or damaged one, or one of an unknown kind.
+        BagError: the bag is missing, empty, damaged or of an unknown type.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        #: What could not be read of the bag; None for all well.
+        #: Describes what could not be read; None if nothing was lost.
         self.damage: str | None = None
         self._stack = ExitStack()
         self._readers: list[Reader1 | Reader2] = []
@@ -92,7 +92,7 @@ class BagReader:
 
     @property
     def topics(self) -> list[Topic]:
-        """All topics by name. A topic with messages of two types appears twice."""
+        """All topics, sorted by name. A topic with messages of two types appears twice."""
         counts: dict[tuple[str, str], int] = {}
         for connection in self._connections():
             key = (connection.topic, connection.msgtype)
@@ -110,10 +110,10 @@ class BagReader:
         return max(reader.end_time for reader in self._readers) - 1
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """The messages of some topics in receive order, one in memory at a time.
+        """The messages of some topics in the order received, one in memory at a time.
 
-        Where the bag is damaged, iteration ends there or goes on without the messages that are
-        lost, and :attr:`damage` says so.
+        If the bag is damaged, iteration stops there or skips the lost messages, and
+        :attr:`damage` is set.
         """
         wanted = [[c for c in reader.connections if c.topic in topics] for reader in self._readers]
         sources = [
@@ -126,15 +126,15 @@ class BagReader:
             for connection, receive_ns, data in heapq.merge(*sources, key=lambda item: item[1]):
                 seen += 1
                 yield BagMessage(connection.topic, receive_ns, self._decode(connection, data))
-            # Damage that no checksum guards passes as fewer messages.
+            # Damage that no checksum detects shows only as missing messages.
             if seen < expected:
                 self.damage = f"only {seen} of {expected} messages are readable"
-        # The readers let through whatever struct, sqlite, lz4 or zstd raise on damaged bytes.
+        # On damaged bytes rosbags raises whatever struct, sqlite, lz4 or zstd raise.
         except Exception as error:
             self.damage = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
     def first(self, topic: str) -> Any:
-        """The first message of a topic, or None."""
+        """The first message of a topic; None if the topic has no messages."""
         for item in self.messages([topic]):
             return item.message
         return None
@@ -164,37 +164,40 @@ class BagReader:
             ) from error
         self._ros1 = paths[0].suffix == ".bag"
         self._typestore = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.LATEST)
-        for path in self._whole(paths):
+        for path in self._repaired(paths):
             try:
                 reader: Reader1 | Reader2 = Reader1(path) if self._ros1 else Reader2(path)
                 self._stack.enter_context(reader)
                 self._readers.append(reader)
-            # As above: a damaged file raises anything.
+            # As in messages(): a damaged file raises anything.
             except Exception as error:
-                # A repaired copy goes by the place of its original.
+                # Name the user's file, not its repaired copy.
                 known = self.path if self.path.is_file() else self.path / path.name
                 raise BagError(_unreadable(path if path == self.path else known, error)) from error
         if not any(c.msgcount for c in self._connections()):
-            raise BagError(f"{self.path} holds no messages; was anything recorded?")
+            raise BagError(f"{self.path} contains no messages; was anything recorded?")
 
-    def _whole(self, paths: list[Path]) -> list[Path]:
-        """The same paths, with a repaired copy in the place of an mcap that was cut off."""
+    def _repaired(self, paths: list[Path]) -> list[Path]:
+        """The same paths, with a repaired copy in place of each mcap that was cut off."""
         files = [f for p in paths for f in (sorted(p.glob("*.mcap")) if p.is_dir() else [p])]
         if not any(f.suffix == ".mcap" and is_cut_off(f) for f in files):
             return paths
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rgbd_seg_")))
-        whole = []
+        complete = []
         for file in files:
             if file.suffix == ".mcap" and is_cut_off(file):
-                lost = salvage(file, folder / file.name)
+                try:
+                    lost = salvage(file, folder / file.name)
+                except (EOFError, ImportError) as error:
+                    raise BagError(f"cannot read {file}: {error}") from error
                 self.damage = f"{file.name} was cut off; its last {lost} bytes are lost"
                 file = folder / file.name
-            whole.append(file)
-        return whole
+            complete.append(file)
+        return complete
 
 
 def _storage_paths(path: Path) -> list[Path]:
-    """What to open for a path the user gave."""
+    """The rosbag2 directory, storage files or ROS 1 bag to open for a path given by the user."""
     if not path.exists():
         raise BagError(f"there is no bag at {path}; give a rosbag2 directory or a .bag file")
     if path.is_dir():
@@ -203,8 +206,8 @@ def _storage_paths(path: Path) -> list[Path]:
         files = sorted(p for p in path.iterdir() if p.suffix in STORAGE_SUFFIXES)
         if not files:
             raise BagError(
-                f"{path} is no bag: it has neither metadata.yaml nor "
-                f"{' nor '.join('*' + s for s in STORAGE_SUFFIXES)}"
+                f"{path} is not a bag: it contains no metadata.yaml and no "
+                f"{' or '.join('*' + s for s in STORAGE_SUFFIXES)} files"
             )
         return files
     if path.name == "metadata.yaml":
@@ -213,13 +216,9 @@ def _storage_paths(path: Path) -> list[Path]:
         raise BagError(f"{path} is empty (0 bytes); record it again")
     if path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
         raise BagError(
-            f"{path} is of no known kind ({path.suffix or 'no suffix'}); known: a rosbag2 "
+            f"{path} has an unknown type ({path.suffix or 'no suffix'}); known types: a rosbag2 "
             f"directory, {', '.join(STORAGE_SUFFIXES)}, .bag"
-            + (
-                "; a compressed file is read through its directory"
-                if ".zst" in path.suffix
-                else ""
-            )
+            + ("; give the directory of a compressed file" if ".zst" in path.suffix else "")
         )
     return [path]
 

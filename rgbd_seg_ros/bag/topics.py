@@ -1,10 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are color, depth, raw depth and their camera_infos."""
+"""Finds the topics of a bag that are color, aligned and raw depth, and their camera_info."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,26 +11,25 @@ from typing import Any
 from rgbd_seg_ros.bag.reader import BagError, BagReader, Topic
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.images import COLOR_ENCODINGS, DEPTH_ENCODINGS
+from rgbd_seg_ros.names import did_you_mean
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-PICTURES = (IMAGE, COMPRESSED)
-#: Types that a topic given by the user must have, where they are not those of a picture.
-FITTING = {"truth": (IMAGE,)}
-#: Given for a topic: use none.
+IMAGE_TYPES = (IMAGE, COMPRESSED)
+#: Value of a topic option for "use no topic".
 NONE = "none"
 
-#: Parts of names. What is made from pictures is no camera; nor are the infrared ones of a stereo.
+# Parts of topic names. Topics of derived images and of infrared cameras are never chosen.
 _DERIVED = ("mask", "overlay", "label", "semantic", "segment", "truth", "confidence", "theora")
 _INFRARED = ("infra", "/ir/", "/ir_", "_ir/")
 _COLOR = ("color", "colour", "rgb")
-_REGISTERED = ("aligned", "registered", "to_color", "to_rgb")
+_ALIGNED = ("aligned", "registered", "to_color", "to_rgb")
 
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics a replay reads; None for what there is not."""
+    """The topics that a replay reads; None if missing."""
 
     rgb: str | None = None
     depth: str | None = None
@@ -39,12 +37,12 @@ class Topics:
     rgb_info: str | None = None
     depth_info: str | None = None
     depth_raw_info: str | None = None
-    #: Masks of true class ids, never guessed.
+    #: Ground truth: masks of class ids. Never chosen automatically.
     truth: str | None = None
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """Topic to the stream it feeds."""
+        """Image topic to its stream."""
         pairs: tuple[tuple[str | None, Stream], ...] = (
             (self.rgb, "rgb"),
             (self.depth, "depth"),
@@ -54,7 +52,7 @@ class Topics:
 
     @property
     def infos(self) -> dict[str, tuple[Stream, ...]]:
-        """camera_info topic to the streams it describes; two of them may share one."""
+        """camera_info topic to the streams it describes; streams may share one."""
         pairs: tuple[tuple[str | None, Stream], ...] = (
             (self.rgb_info, "rgb"),
             (self.depth_info, "depth"),
@@ -68,34 +66,35 @@ class Topics:
 
     @property
     def all(self) -> list[str]:
-        """Every topic to read."""
+        """All topics to read."""
         return [*self.streams, *self.infos, *([self.truth] if self.truth else [])]
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """What the first message of an image topic tells."""
+class _ImageTopic:
+    """An image topic, described by its first message."""
 
     topic: str
     compressed: bool
-    #: ``color``, ``depth`` or ``mono``; empty for what cannot be used.
+    #: ``color``, ``depth`` or ``mono``.
     kind: str
     frame_id: str
 
 
 def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics:
-    """The topics to replay: those the user gave, and for the rest the only sensible candidate.
+    """The topics to replay: those given by the user, and the best candidates for the others.
 
-    A topic's first message says whether it is color or depth; its name decides among several.
+    The first message of a topic shows whether it is color or depth; its name decides between
+    several candidates.
 
     Args:
         reader: an open bag.
-        wanted: fields of :class:`Topics` to topics the user gave; None to find it, ``none`` to
-            do without.
+        wanted: field of :class:`Topics` to the topic given by the user; None to choose one,
+            ``none`` to use no topic.
 
     Raises:
-        BagError: a topic that is not there or of another type, several candidates, or neither
-            color nor depth.
+        BagError: a given topic is missing or has the wrong type, several candidates are equally
+            good, or there is neither color nor depth.
     """
     topics = reader.topics
     given = {field: topic for field, topic in wanted.items() if topic}
@@ -104,15 +103,15 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
             _check(topic, field, topics)
     chosen = {field: None if topic == NONE else topic for field, topic in given.items()}
 
-    pictures = [p for t in topics if (p := _look(reader, t))]
+    images = [image for topic in topics if (image := _describe(reader, topic))]
     if "rgb" not in chosen:
-        free = [p for p in pictures if p.topic not in chosen.values()]
-        chosen["rgb"] = _find("rgb", _color_ranks(free))
+        free = [image for image in images if image.topic not in chosen.values()]
+        chosen["rgb"] = _best("rgb", _color_ranks(free))
     if "depth" not in chosen or "depth_raw" not in chosen:
-        _choose_depth(chosen, pictures, _frame_id(reader, chosen["rgb"]))
+        _choose_depth(chosen, images, _frame_id(reader, chosen["rgb"]))
     if not chosen.get("rgb") and not chosen.get("depth") and not chosen.get("depth_raw"):
         raise BagError(
-            f"{reader.path} has no color or depth topic that can be used; its topics: "
+            f"{reader.path} has no usable color or depth topic; its topics: "
             f"{_list(f'{t.name} ({t.type}, {t.count})' for t in topics)}"
         )
     found = Topics(**chosen)
@@ -127,20 +126,23 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
 def _check(topic: str, field: str, topics: list[Topic]) -> None:
     option = f"--{field.replace('_', '-')}-topic"
     types = [t for t in topics if t.name == topic]
-    fitting = FITTING.get(field, (CAMERA_INFO,) if field.endswith("_info") else PICTURES)
+    if field.endswith("_info"):
+        allowed: tuple[str, ...] = (CAMERA_INFO,)
+    else:
+        allowed = (IMAGE,) if field == "truth" else IMAGE_TYPES
     if not types:
-        names = [t.name for t in topics if t.type in fitting]
-        near = difflib.get_close_matches(topic, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {_list(names) or 'none'}"
-        raise BagError(f"{option} {topic} is not in the bag; {hint}")
-    if not any(t.type in fitting for t in types):
-        raise BagError(f"{option} {topic} is {types[0].type}, it must be {' or '.join(fitting)}")
+        names = [t.name for t in topics if t.type in allowed]
+        hint = did_you_mean(topic, names) or f"; topics of this type: {_list(names) or 'none'}"
+        raise BagError(f"{option} {topic} is not in the bag{hint}")
+    if not any(t.type in allowed for t in types):
+        raise BagError(f"{option} {topic} is {types[0].type}; it must be {' or '.join(allowed)}")
     if not any(t.count for t in types):
-        raise BagError(f"{option} {topic} holds no messages")
+        raise BagError(f"{option} {topic} has no messages")
 
 
-def _look(reader: BagReader, topic: Topic) -> _Picture | None:
-    if topic.type not in PICTURES or not topic.count:
+def _describe(reader: BagReader, topic: Topic) -> _ImageTopic | None:
+    """An image topic by its first message; None if it cannot be color or depth of a camera."""
+    if topic.type not in IMAGE_TYPES or not topic.count:
         return None
     name = topic.name.lower()
     if any(part in name for part in (*_DERIVED, *_INFRARED)):
@@ -150,7 +152,9 @@ def _look(reader: BagReader, topic: Topic) -> _Picture | None:
         return None
     compressed = topic.type == COMPRESSED
     kind = _compressed_kind(message) if compressed else _raw_kind(str(message.encoding))
-    return _Picture(topic.name, compressed, kind, str(message.header.frame_id)) if kind else None
+    if not kind:
+        return None
+    return _ImageTopic(topic.name, compressed, kind, str(message.header.frame_id))
 
 
 def _raw_kind(encoding: str) -> str:
@@ -168,54 +172,57 @@ def _compressed_kind(message: Any) -> str:
     return "mono" if text.startswith(("mono8", "8UC1")) else "color"
 
 
-def _color_ranks(pictures: list[_Picture]) -> list[tuple[tuple[int, ...], str]]:
+def _color_ranks(images: list[_ImageTopic]) -> list[tuple[tuple[int, ...], str]]:
+    """Rank, the lowest being the best, and topic of each candidate for color."""
     return [
-        ((p.kind == "mono", not _has(p.topic, _COLOR), p.compressed), p.topic)
-        for p in pictures
-        if p.kind in ("color", "mono")
+        ((image.kind == "mono", not _has(image.topic, _COLOR), image.compressed), image.topic)
+        for image in images
+        if image.kind in ("color", "mono")
     ]
 
 
 def _choose_depth(
-    chosen: dict[str, str | None], pictures: list[_Picture], color_frame: str
+    chosen: dict[str, str | None], images: list[_ImageTopic], color_frame: str
 ) -> None:
-    """Fill in ``depth`` and ``depth_raw``: registered first, the other as the third input."""
+    """Fill in ``depth``, with aligned depth if there is any, and ``depth_raw``."""
     taken = {topic for topic in chosen.values() if topic}
-    depths = [p for p in pictures if p.kind == "depth" and p.topic not in taken]
+    depths = [image for image in images if image.kind == "depth" and image.topic not in taken]
 
-    def registered(picture: _Picture) -> bool:
-        same = picture.frame_id == color_frame and color_frame not in ("", "0")
-        return same or _has(picture.topic, _REGISTERED)
+    def aligned(image: _ImageTopic) -> bool:
+        same = image.frame_id == color_frame and color_frame not in ("", "0")
+        return same or _has(image.topic, _ALIGNED)
 
-    def ranks(accept: Callable[[_Picture], bool]) -> list[tuple[tuple[int, ...], str]]:
-        return [((p.compressed,), p.topic) for p in depths if accept(p)]
+    def ranks(accept: Callable[[_ImageTopic], bool]) -> list[tuple[tuple[int, ...], str]]:
+        return [((image.compressed,), image.topic) for image in depths if accept(image)]
 
     if "depth" not in chosen:
-        good = ranks(registered)
-        chosen["depth"] = _find("depth", good or ranks(lambda _: True))
+        chosen["depth"] = _best("depth", ranks(aligned) or ranks(lambda _: True))
     if "depth_raw" not in chosen:
-        raw = ranks(lambda p: not registered(p) and p.topic != chosen["depth"])
-        # The same camera in another transport is no third input, and none is no loss.
-        lowest = min((rank for rank, _ in raw), default=None)
-        best = [topic for rank, topic in raw if rank == lowest]
-        one_is_registered = any(registered(p) for p in pictures if p.topic == chosen["depth"])
-        chosen["depth_raw"] = best[0] if len(best) == 1 and one_is_registered else None
+        raw = ranks(lambda image: not aligned(image) and image.topic != chosen["depth"])
+        best = _lowest(raw)
+        # Without aligned depth, a second topic is the same depth in another transport. Raw depth
+        # is optional, so several candidates are not an error.
+        has_aligned = any(aligned(image) for image in images if image.topic == chosen["depth"])
+        chosen["depth_raw"] = best[0] if len(best) == 1 and has_aligned else None
 
 
-def _find(field: str, ranked: list[tuple[tuple[int, ...], str]]) -> str | None:
-    if not ranked:
-        return None
-    lowest = min(rank for rank, _ in ranked)
-    best = [topic for rank, topic in ranked if rank == lowest]
+def _best(field: str, ranked: list[tuple[tuple[int, ...], str]]) -> str | None:
+    best = _lowest(ranked)
     if len(best) > 1:
         raise BagError(
-            f"several topics may be {field}: {_list(best)}; choose with --{field}-topic"
+            f"several topics may be {field}: {_list(best)}; choose one with --{field}-topic"
         )
-    return best[0]
+    return best[0] if best else None
+
+
+def _lowest(ranked: list[tuple[tuple[int, ...], str]]) -> list[str]:
+    """The topics that share the lowest rank."""
+    lowest = min((rank for rank, _ in ranked), default=None)
+    return [topic for rank, topic in ranked if rank == lowest]
 
 
 def _info_for(topic: str, infos: set[str]) -> str | None:
-    """The camera_info that goes with an image topic, by the naming habits of the drivers."""
+    """The camera_info topic of an image topic, by the naming conventions of the drivers."""
     base = topic
     for transport in ("/compressedDepth", "/compressed"):
         base = base.removesuffix(transport)

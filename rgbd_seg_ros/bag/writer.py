@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bag writer: a ROS 2 mcap that appears whole or not at all, without ROS."""
+"""Bag writer: writes a ROS 2 mcap bag that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
     from rosbags.rosbag2 import Writer
 
-#: vision_msgs is not among the definitions that rosbags brings.
+# rosbags does not include the definitions of vision_msgs.
 _VISION_CLASS = "uint16 class_id\nstring class_name\n"
 _LABEL_INFO = "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
 _ENCODINGS = {
@@ -34,20 +34,21 @@ _ENCODINGS = {
 class BagWriter:
     """Writes one bag; a context manager.
 
-    The bag is made beside its place and moved there when it is closed, so whoever finds it finds
-    it complete. Chunks are compressed with zstd, which Foxglove and ``ros2 bag`` read.
+    The bag is written to a temporary directory beside ``path`` and renamed when it is closed, so
+    an incomplete bag never appears. Chunks are compressed with zstd, which Foxglove and
+    ``ros2 bag`` read.
 
     Args:
         path: the bag's directory.
-        overwrite: replace a bag that is there.
+        overwrite: replace an existing bag.
 
     Raises:
-        BagError: something is there already, or rosbags is not installed.
+        BagError: the path already exists, or rosbags is not installed.
     """
 
     def __init__(self, path: Path | str, overwrite: bool = False) -> None:
         self.path = Path(path)
-        check_place(self.path, overwrite)
+        check_output(self.path, overwrite)
         try:
             from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
             from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -61,9 +62,9 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
         self._scratch = self.path.with_name(f".{self.path.name}.partial")
         if self._scratch.exists():
-            shutil.rmtree(self._scratch)  # left by a run that was killed
+            shutil.rmtree(self._scratch)  # left behind by a killed run
         self._scratch.mkdir(parents=True)
-        # Version 8 is read from Humble to today; 9 writes QoS in a way Humble does not know.
+        # Humble and later read version 8; version 9 writes QoS in a form unknown to Humble.
         self._writer: Writer = Writer(
             self._scratch / self.path.name, version=8, storage_plugin=StoragePlugin.MCAP
         )
@@ -85,9 +86,13 @@ class BagWriter:
             self.abort()
 
     def close(self) -> None:
-        """Finish the bag and move it to its place."""
+        """Finish the bag and move it to its path.
+
+        Raises:
+            BagError: nothing was written.
+        """
         if not any(self._writer.counts.values()):
-            # A bag without messages has no start; readers choke on the placeholder.
+            # A bag without messages has no start time; readers fail on the placeholder.
             self.abort()
             raise BagError(f"nothing was recorded, so {self.path} is not written")
         self._writer.close()
@@ -97,7 +102,7 @@ class BagWriter:
         self._scratch.rmdir()
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Delete what was written."""
         self._writer.abort()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -110,7 +115,10 @@ class BagWriter:
         frame_id: str,
         encoding: str | None = None,
     ) -> None:
-        """An Image: H×W×3 uint8 as rgb8, H×W uint8 as mono8, uint16 as 16UC1, float32 as 32FC1."""
+        """Write an Image; ``encoding`` replaces the default encoding of the array.
+
+        H×W×3 uint8 becomes rgb8; H×W becomes mono8 (uint8), 16UC1 (uint16) or 32FC1 (float32).
+        """
         array = np.ascontiguousarray(array)
         height, width = array.shape[:2]
         fields = {
@@ -126,7 +134,7 @@ class BagWriter:
     def camera_info(
         self, topic: str, receive_ns: int, intrinsics: Intrinsics, stamp_ns: int, frame_id: str
     ) -> None:
-        """A CameraInfo of an undistorted camera."""
+        """Write the CameraInfo of an undistorted camera."""
         k = intrinsics.matrix().astype(np.float64)
         region = self.make(
             "sensor_msgs/msg/RegionOfInterest",
@@ -147,12 +155,12 @@ class BagWriter:
         self.write(topic, "sensor_msgs/msg/CameraInfo", receive_ns, stamp_ns, frame_id, fields)
 
     def string(self, topic: str, receive_ns: int, data: str) -> None:
-        """A latched String."""
+        """Write a latched String."""
         message = self.make("std_msgs/msg/String", {"data": data})
         self._put(topic, "std_msgs/msg/String", receive_ns, message, latched=True)
 
     def label_info(self, topic: str, stamp_ns: int, classes: Sequence[str]) -> None:
-        """A latched vision_msgs/LabelInfo."""
+        """Write a latched ``vision_msgs/LabelInfo``."""
         table = [
             self.make("vision_msgs/msg/VisionClass", {"class_id": i, "class_name": name})
             for i, name in enumerate(classes)
@@ -173,7 +181,7 @@ class BagWriter:
         text: str,
         values: Mapping[str, str],
     ) -> None:
-        """A DiagnosticArray with one status."""
+        """Write a DiagnosticArray with one status."""
         pairs = [
             self.make("diagnostic_msgs/msg/KeyValue", {"key": key, "value": value})
             for key, value in values.items()
@@ -194,12 +202,12 @@ class BagWriter:
         frame_id: str,
         fields: Mapping[str, Any],
     ) -> None:
-        """Any message with a header."""
+        """Write a message of any type with a header; ``fields`` are those besides the header."""
         header = self._header(stamp_ns, frame_id)
         self._put(topic, kind, receive_ns, self.make(kind, {"header": header, **fields}))
 
     def make(self, kind: str, fields: Mapping[str, Any]) -> Any:
-        """A message of a type by name."""
+        """Create a message of the type named ``kind``."""
         return self._store.types[kind](**fields)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
@@ -218,17 +226,17 @@ class BagWriter:
         self._writer.write(self._connections[topic], receive_ns, data)
 
 
-def check_place(path: Path, overwrite: bool) -> None:
-    """Refuse to write where something is, unless it is a bag and may be overwritten."""
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise BagError if the path exists, unless it is a bag and ``overwrite`` is set."""
     if not path.exists():
         return
     if not overwrite:
-        raise BagError(f"{path} exists already; choose another place or add --overwrite")
+        raise BagError(f"{path} already exists; choose another path or add --overwrite")
     is_bag = path.is_dir() and all(
         p.name == "metadata.yaml" or p.suffix in STORAGE_SUFFIXES for p in path.iterdir()
     )
     if not is_bag:
-        raise BagError(f"{path} is no bag, so it is not overwritten; choose another place")
+        raise BagError(f"{path} is not a bag, so it is not overwritten; choose another path")
 
 
 def _qos(latched: bool) -> Any:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind of bag is read in receive order; every broken one is named with a remedy."""
+"""Every type of bag is read in the order received; the error for a broken one names a remedy."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _check_content(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("storage", "compression"), KINDS)
-def test_ros2_bags_of_every_kind(tmp_path: Path, storage: str, compression: str) -> None:
+def test_ros2_bags_of_every_type(tmp_path: Path, storage: str, compression: str) -> None:
     _check_content(_write2(tmp_path / "bag", storage, compression))
 
 
@@ -101,7 +101,7 @@ def test_storage_file_alone_and_a_recording_without_metadata(tmp_path: Path, sto
     _check_content(next(bag.iterdir()))
 
 
-def test_metadata_file_stands_for_its_bag(tmp_path: Path) -> None:
+def test_a_metadata_file_opens_its_bag(tmp_path: Path) -> None:
     _check_content(_write2(tmp_path / "bag") / "metadata.yaml")
 
 
@@ -118,7 +118,7 @@ def test_topics_and_bounds(tmp_path: Path) -> None:
         assert reader.first("/nowhere") is None
 
 
-def test_bytes_that_are_no_message_are_passed_on_as_none(tmp_path: Path) -> None:
+def test_bytes_that_are_not_a_message_are_read_as_none(tmp_path: Path) -> None:
     store = get_typestore(Stores.ROS2_HUMBLE)
     with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection(TOPIC, "sensor_msgs/msg/Image", typestore=store)
@@ -188,15 +188,15 @@ def _storage_gone(tmp_path: Path) -> Path:
     [
         (lambda p: p / "nowhere", "there is no bag at"),
         (_empty_file, r"is empty \(0 bytes\)"),
-        (_empty_folder, "is no bag: it has neither metadata.yaml nor"),
-        (_text, r"of no known kind \(.txt\)"),
+        (_empty_folder, "is not a bag: it contains no metadata.yaml and no"),
+        (_text, r"has an unknown type \(.txt\)"),
         (_garbage, "cannot read .*rosbag reindex"),
         (_cut_ros1, "cannot read .*rosbag reindex"),
         (_cut_db3, "cannot read .*reindex"),
         (_cut_zstd, "cannot read"),
         (_bad_metadata, "cannot read .*metadata"),
         (_storage_gone, "cannot read .*missing"),
-        (lambda p: _write2(p / "bag", count=0), "holds no messages"),
+        (lambda p: _write2(p / "bag", count=0), "contains no messages"),
     ],
 )
 def test_bad_bags_are_refused_in_one_line(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -207,7 +207,7 @@ def test_bad_bags_are_refused_in_one_line(tmp_path: Path, make, message: str) ->
     assert str(path.parent) in str(caught.value)
 
 
-def test_damage_in_the_middle_ends_reading_and_is_told(tmp_path: Path) -> None:
+def test_damage_in_the_middle_ends_reading_and_is_reported(tmp_path: Path) -> None:
     bag = _write2(tmp_path / "bag", "MCAP", "STORAGE", count=1200)
     path = next(bag.glob("*.mcap"))
     data = bytearray(path.read_bytes())

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A recording that was cut off anywhere is read as far as it goes, in the order of time."""
+"""A recording that was cut off anywhere is read as far as possible, in the order received."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
-from rgbd_seg_ros.bag.salvage import CHUNK, MAGIC, is_cut_off, salvage
+from rgbd_seg_ros.bag.salvage import MAGIC, is_cut_off, salvage
 
-COUNT = 60
+#: Opcode of a chunk.
+CHUNK = 0x06
 RGB = "/camera/camera/color/image_raw"
 
 
@@ -40,7 +41,7 @@ def _cut(bag: Path, to: Path, share: float, tail: bytes = b"", metadata: bool = 
 @pytest.mark.parametrize("metadata", [True, False])
 @pytest.mark.parametrize("tail", [b"", bytes(5000)], ids=["cut", "zeros"])
 @pytest.mark.parametrize("share", [0.4, 0.75, 0.97])
-def test_a_cut_recording_is_read_as_far_as_it_goes(  # type: ignore[no-untyped-def]
+def test_a_cut_recording_is_read_as_far_as_possible(  # type: ignore[no-untyped-def]
     long_bag, tmp_path, share, tail, metadata
 ) -> None:
     cut = _cut(long_bag, tmp_path / "cut", share, tail, metadata)
@@ -54,7 +55,9 @@ def test_a_cut_recording_is_read_as_far_as_it_goes(  # type: ignore[no-untyped-d
     assert (share - 0.35) * len(reference) < len(times) < len(reference)
 
 
-def test_a_cut_file_alone_is_read_and_left_as_it_is(long_bag: Path, tmp_path: Path) -> None:
+def test_a_cut_file_without_its_bag_is_read_and_not_changed(
+    long_bag: Path, tmp_path: Path
+) -> None:
     cut = next(_cut(long_bag, tmp_path / "cut", 0.6).glob("*.mcap"))
     before = cut.read_bytes()
     with BagReader(cut) as reader:
@@ -62,7 +65,7 @@ def test_a_cut_file_alone_is_read_and_left_as_it_is(long_bag: Path, tmp_path: Pa
     assert cut.read_bytes() == before
 
 
-def test_messages_out_of_order_come_in_the_order_of_time(tmp_path: Path) -> None:
+def test_messages_out_of_order_are_sorted_by_time(tmp_path: Path) -> None:
     store = get_typestore(Stores.ROS2_HUMBLE)
     string = store.types["std_msgs/msg/String"]
     with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -79,7 +82,7 @@ def test_messages_out_of_order_come_in_the_order_of_time(tmp_path: Path) -> None
     assert times == sorted(times)
 
 
-def test_whole_files_and_other_files_are_not_touched(recording: Path, tmp_path: Path) -> None:
+def test_complete_files_and_other_files_are_not_cut_off(recording: Path, tmp_path: Path) -> None:
     assert not is_cut_off(next(recording.glob("*.mcap")))
     (tmp_path / "other").write_bytes(b"no mcap" * 10)
     assert not is_cut_off(tmp_path / "other")
@@ -96,7 +99,7 @@ def test_whole_files_and_other_files_are_not_touched(recording: Path, tmp_path: 
         MAGIC + struct.pack("<BQ", CHUNK, 3) + b"abc",
     ],
 )
-def test_nothing_left_to_read_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_without_any_complete_record_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bag.mcap").write_bytes(data)
     assert is_cut_off(tmp_path / "bag.mcap")
     for path in (tmp_path, tmp_path / "bag.mcap"):
@@ -105,7 +108,7 @@ def test_nothing_left_to_read_is_refused(tmp_path: Path, data: bytes) -> None:
             pass
 
 
-def test_what_is_lost_is_told(long_bag: Path, tmp_path: Path) -> None:
+def test_lost_bytes_are_counted(long_bag: Path, tmp_path: Path) -> None:
     cut = next(_cut(long_bag, tmp_path / "cut", 0.5).glob("*.mcap"))
     lost = salvage(cut, tmp_path / "copy.mcap")
     assert 0 < lost < cut.stat().st_size

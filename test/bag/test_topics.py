@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Topics are found as drivers name them; where that is not clear, the candidates are listed."""
+"""Topics are found by the naming of the drivers; ambiguous candidates are listed in the error."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ REALSENSE = {
             ),
         ),
         (
-            {  # ZED: depth is registered to the left picture; camera_info nested below the topic
+            {  # ZED: depth is aligned to the left image; its camera_info is below the image topic
                 "/zed/zed_node/rgb/image_rect_color": RGB8,
                 "/zed/zed_node/rgb/camera_info": INFO,
                 "/zed/zed_node/right/image_rect_gray": MONO,
@@ -89,7 +89,7 @@ REALSENSE = {
             ),
         ),
         (
-            {  # OAK: depth is told by its encoding, registered by its frame_id
+            {  # OAK: depth is recognized by its encoding, aligned depth by its frame_id
                 "/oak/rgb/image_raw": (RGB8, "oak_rgb"),
                 "/oak/stereo/image_raw": (DEPTH, "oak_rgb"),
                 "/oak/imu_depth/other": (DEPTH, "oak_imu"),
@@ -101,7 +101,7 @@ REALSENSE = {
             ),
         ),
         (
-            {  # only compressed transports; info found past their suffix
+            {  # compressed transports only; camera_info is found without their suffix
                 "/cam/color/image_raw/compressed": "jpeg",
                 "/cam/color/camera_info": INFO,
                 "/cam/depth/image_raw/compressedDepth": "16UC1; compressedDepth png",
@@ -114,15 +114,19 @@ REALSENSE = {
                 depth_info="/cam/depth/camera_info",
             ),
         ),
-        ({"/video/picture": RGB8}, Topics(rgb="/video/picture")),
+        ({"/video/image": RGB8}, Topics(rgb="/video/image")),
         ({"/gray": MONO, "/tof": DEPTH}, Topics(rgb="/gray", depth="/tof")),
         ({"/tof": DEPTH}, Topics(depth="/tof")),
         ({"/a/image_raw": RGB8, "/b/rgb": RGB8}, Topics(rgb="/b/rgb")),
+        ({"/a/image_raw": RGB8, "/b/colour": RGB8}, Topics(rgb="/b/colour")),
         ({"/c/rgb": (RGB8, "0"), "/d/x": (DEPTH, "0")}, Topics(rgb="/c/rgb", depth="/d/x")),
     ],
-    ids=["realsense", "zed", "oak", "compressed", "color", "gray", "depth", "named", "frame 0"],
-)
-def test_drivers_topics_are_found(tmp_path: Path, topics: dict, expected: Topics) -> None:
+    ids=[
+        "realsense", "zed", "oak", "compressed", "color", "gray", "depth", "named", "British",
+        "frame 0",
+    ],
+)  # fmt: skip
+def test_topics_of_drivers_are_found(tmp_path: Path, topics: dict, expected: Topics) -> None:
     assert _choose(_bag(tmp_path / "bag", topics)) == expected
 
 
@@ -133,39 +137,39 @@ def test_drivers_topics_are_found(tmp_path: Path, topics: dict, expected: Topics
             {"/front/color/image_raw": RGB8, "/rear/color/image_raw": RGB8},
             {},
             "several topics may be rgb: /front/color/image_raw, /rear/color/image_raw; choose "
-            "with --rgb-topic",
+            "one with --rgb-topic",
         ),
         (
             {"/c/color": RGB8, "/a/aligned_depth": DEPTH, "/b/depth_registered": DEPTH},
             {},
             "several topics may be depth: .*--depth-topic",
         ),
-        ({"/cam/camera_info": INFO, "/out/mask": MONO}, {}, "no color or depth topic"),
-        ({"/cam/rgb": RGB8}, {"rgb": "none"}, "no color or depth topic"),
-        (REALSENSE, {"rgb": "/camera/color/image_raw"}, "did you mean /camera/camera/color/image"),
+        ({"/cam/camera_info": INFO, "/out/mask": MONO}, {}, "no usable color or depth topic"),
+        ({"/cam/rgb": RGB8}, {"rgb": "none"}, "no usable color or depth topic"),
+        (REALSENSE, {"rgb": "/camera/color/image_raw"}, "mean '/camera/camera/color/image_raw"),
         (
             REALSENSE,
             {"depth": "/qqqqqqqqqqq"},
-            "--depth-topic /qqq.* is not in the bag; there are",
+            "--depth-topic /qqq.* is not in the bag; topics of this type: /camera",
         ),
         (
             REALSENSE,
             {"rgb": "/camera/camera/color/camera_info"},
-            "--rgb-topic .* is sensor_msgs/msg/CameraInfo, it must be sensor_msgs/msg/Image or",
+            "--rgb-topic .* is sensor_msgs/msg/CameraInfo; it must be sensor_msgs/msg/Image or",
         ),
         (
             REALSENSE,
             {"rgb_info": "/camera/camera/color/image_raw"},
-            "--rgb-info-topic .* is sensor_msgs/msg/Image, it must be sensor_msgs/msg/CameraInfo",
+            "--rgb-info-topic .* is sensor_msgs/msg/Image; it must be sensor_msgs/msg/CameraInfo",
         ),
         (
             {"/c/rgb": RGB8, "/truth/compressed": "png"},
             {"truth": "/truth/compressed"},
-            "--truth-topic .*CompressedImage, it must be sensor_msgs/msg/Image$",
+            "--truth-topic .*CompressedImage; it must be sensor_msgs/msg/Image$",
         ),
     ],
 )
-def test_unclear_or_wrong_topics_are_refused(
+def test_ambiguous_or_wrong_topics_are_refused(
     tmp_path: Path, topics: dict, wanted: dict, message: str
 ) -> None:
     with pytest.raises(BagError, match=message) as caught:
@@ -173,7 +177,7 @@ def test_unclear_or_wrong_topics_are_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_the_users_choice_wins_and_the_rest_is_found(tmp_path: Path) -> None:
+def test_given_topics_are_kept_and_the_others_are_found(tmp_path: Path) -> None:
     bag = _bag(tmp_path / "bag", {**REALSENSE, "/front/color/image_raw": RGB8})
     chosen = _choose(
         bag,

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags are written whole or not at all, and read back as they were meant."""
+"""Bags are written completely or not at all, and reading them returns what was written."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ NOW_NS = 1_700_000_000_123_456_789
         (np.arange(72, dtype=np.uint8).reshape(4, 6, 3)[:, ::-1], "rgb8", "rgb"),
     ],
 )
-def test_pictures_come_back(tmp_path: Path, array: np.ndarray, encoding: str, stream: str) -> None:
+def test_images_are_read_back(
+    tmp_path: Path, array: np.ndarray, encoding: str, stream: str
+) -> None:
     with BagWriter(tmp_path / "bag") as writer:
-        writer.image("/picture", NOW_NS, array, NOW_NS - 5, "cam")
+        writer.image("/image", NOW_NS, array, NOW_NS - 5, "cam")
     with BagReader(tmp_path / "bag") as reader:
-        (item,) = reader.messages(["/picture"])
+        (item,) = reader.messages(["/image"])
     assert item.receive_ns == NOW_NS
     frame = to_frame(item.message, stream)  # type: ignore[arg-type]
     np.testing.assert_array_equal(frame.array, array)  # type: ignore[union-attr]
     assert (frame.stamp_ns, frame.encoding) == (NOW_NS - 5, encoding)  # type: ignore[union-attr]
 
 
-def test_other_messages_come_back_with_their_embedded_definitions(tmp_path: Path) -> None:
+def test_other_messages_are_read_back_by_their_embedded_definitions(tmp_path: Path) -> None:
     intrinsics = Intrinsics(300.5, 301.5, 159.5, 119.5, 320, 240)
     with BagWriter(tmp_path / "bag") as writer:
         writer.label_info("/label_info", NOW_NS, ["floor", "wall"])
@@ -49,7 +51,7 @@ def test_other_messages_come_back_with_their_embedded_definitions(tmp_path: Path
             "/status", NOW_NS, NOW_NS, "cam", name="n", level=2, text="t", values={"k": "v"}
         )
     found = {}
-    with AnyReader([tmp_path / "bag"]) as reader:  # decodes by what the bag itself says
+    with AnyReader([tmp_path / "bag"]) as reader:  # decodes with the definitions in the bag
         for connection, _, data in reader.messages():
             found[connection.topic] = reader.deserialize(data, connection.msgtype)
     classes = [(c.class_id, c.class_name) for c in found["/label_info"].class_map]
@@ -62,7 +64,7 @@ def test_other_messages_come_back_with_their_embedded_definitions(tmp_path: Path
     assert stamp_ns(found["/status"].header) == NOW_NS
 
 
-def test_label_info_and_mode_are_latched_and_old_ros_can_read_the_metadata(tmp_path: Path) -> None:
+def test_latched_topics_and_metadata_that_humble_reads(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as writer:
         writer.string("/mode", NOW_NS, "RGBD")
         writer.image("/mask", NOW_NS, np.zeros((2, 2), np.uint8), NOW_NS, "cam")
@@ -86,7 +88,7 @@ def test_a_bag_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "bag").iterdir()) == ["bag.mcap", "metadata.yaml"]
 
 
-def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail() -> None:
         with BagWriter(tmp_path / "bag") as writer:
             writer.string("/mode", NOW_NS, "RGBD")
@@ -99,7 +101,7 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+def test_remains_of_a_killed_run_are_cleared(tmp_path: Path) -> None:
     abandoned = BagWriter(tmp_path / "bag")
     abandoned.string("/mode", NOW_NS, "RGBD")
     with BagWriter(tmp_path / "bag") as writer:
@@ -109,16 +111,16 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_only_a_bag_is_overwritten_and_only_on_request(tmp_path: Path) -> None:
-    place = tmp_path / "bag"
+    path = tmp_path / "bag"
     for text in ("first", "second"):
-        with BagWriter(place, overwrite=text == "second") as writer:
+        with BagWriter(path, overwrite=text == "second") as writer:
             writer.string("/mode", NOW_NS, text)
-    with BagReader(place) as reader:
+    with BagReader(path) as reader:
         assert reader.first("/mode").data == "second"
-    with pytest.raises(BagError, match=r"exists already; .*--overwrite"):
-        BagWriter(place)
+    with pytest.raises(BagError, match=r"already exists; .*--overwrite"):
+        BagWriter(path)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("precious")
-    with pytest.raises(BagError, match="is no bag, so it is not overwritten"):
+    with pytest.raises(BagError, match="is not a bag, so it is not overwritten"):
         BagWriter(tmp_path / "home", overwrite=True)
     assert (tmp_path / "home" / "thesis.txt").exists()
