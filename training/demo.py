@@ -17,8 +17,8 @@ from training.command import run_command
 from training.options import UsageError
 
 if TYPE_CHECKING:
+    from rgbd_seg_ros.inference import Engine
     from rgbd_seg_ros.replay.faults import FaultSchedule
-    from rgbd_seg_ros.replay.runner import Engine
     from rgbd_seg_ros.replay.session import Outcome
 
 #: Real recordings, where this machine has them.
@@ -90,20 +90,21 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise UsageError(f"{args.out} is not empty; choose another --out or add --overwrite")
 
-    from rgbd_seg_ros.replay.command import load_engine
-    from rgbd_seg_ros.replay.output_folder import write_atomically
+    from rgbd_seg_ros.files import write_atomically
+    from rgbd_seg_ros.inference import load_engine
     from rgbd_seg_ros.replay.report import render
 
     started_s = time.monotonic()
     engine = load_engine(args.bundle, args.device)
     instants = record_drive(args.out / "drive", args.seed, size, args.rate)
     outcome = _replay(args.out / "drive", args.out / "drive_out", engine, drive=True)
-    runs = [("A drive through a room, each sensor lost in turn", outcome.summary, outcome.strips)]
+    title = "A drive through a room, each sensor lost in turn"
+    runs = [(title, outcome.summary, outcome.snapshots)]
     for name in REAL:
         bag = SHARED / name
         if bag.exists():
             real = _replay(bag, args.out / f"{bag.stem}_out", engine, drive=False)
-            runs.append((f"Real recording: {bag.stem}", real.summary, real.strips))
+            runs.append((f"Real recording: {bag.stem}", real.summary, real.snapshots))
         else:
             print(f"no {bag}: left out", file=sys.stderr)
     report = args.out / "report.html"
@@ -124,14 +125,14 @@ def main(argv: list[str] | None = None) -> int:
 def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) -> list[DemoFrame]:
     """Write a synthetic drive as a RealSense bag with a truth topic; returns its instants."""
     from rgbd_seg_ros.bag.writer import BagWriter
-    from rgbd_seg_ros.replay.progress import Progress
+    from rgbd_seg_ros.progress import progress_bar
     from training.data.synthetic.renderer import render_drive
 
     count = round(DURATION_S * rate_hz)
     instants = []
-    progress = Progress("recording of a drive", count)
+    drive = render_drive(seed, count, size, rate_hz)
     with BagWriter(bag, overwrite=True) as writer:
-        for i, sample in enumerate(render_drive(seed, count, size, rate_hz)):
+        for sample in progress_bar("recording a drive", count, "frame", iterable=drive):
             stamp_ns = START_NS + sample.stamp_ns
             instant = DemoFrame(
                 color_ns=stamp_ns,
@@ -149,8 +150,6 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
                 if topic != TRUTH:
                     info = topic.replace("image_raw", "camera_info")
                     writer.camera_info(info, received, sample.intrinsics, stamp, FRAME_ID)
-            progress.update(i + 1)
-    progress.finish(f"{count} instants in {bag}")
     return instants
 
 

@@ -1,3 +1,3 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Offline replay: a recording through the core, with sensor faults, scores and a report."""
+"""Offline replay: runs a recording through the core, with sensor faults, scores and a report."""

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg replay`: a bag through the same core as on the robot, without ROS, deterministic."""
+"""`rgbd_seg replay`: runs a recorded bag through the core of the node, without ROS."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.topics import NONE
 from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
+from rgbd_seg_ros.inference import load_engine
+from rgbd_seg_ros.names import did_you_mean
 
-if TYPE_CHECKING:
-    from rgbd_seg_ros.replay.runner import Engine
-
-#: ReplayOptions that name a topic, and what the topic is.
+#: Options that name a topic: field of ``Topics`` to the help text.
 TOPICS = {
-    "rgb": "color",
-    "depth": "depth registered to color",
-    "depth_raw": "unregistered depth, for when registered depth is lost with color",
+    "rgb": "color images",
+    "depth": "depth aligned to color",
+    "depth_raw": "unaligned depth, used when aligned depth is lost together with color",
     "rgb_info": "camera_info of color",
-    "depth_info": "camera_info of depth",
-    "depth_raw_info": "camera_info of unregistered depth",
-    "truth": "mono8 masks of true class ids, to score against",
+    "depth_info": "camera_info of aligned depth",
+    "depth_raw_info": "camera_info of unaligned depth",
+    "truth": "ground truth: mono8 images of class ids; enables the scores",
 }
 
 
@@ -38,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg replay`."""
     add = parser.add_argument
     add("bag", type=Path, metavar="BAG", help="a ROS 2 bag (db3, mcap, zstd) or a ROS 1 .bag file")
-    add("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--bundle", type=Path, metavar="DIR", help="trained networks (default: shipped bundle)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     add("--out", type=Path, metavar="DIR", help="folder for masks, overlays, summary and report")
-    add("--record", type=Path, metavar="OUTBAG", help="bag for what the node would publish")
-    add("--overwrite", action="store_true", help="replace an earlier --out and --record")
+    add("--record", type=Path, metavar="OUTBAG", help="bag for the topics that the node publishes")
+    add("--overwrite", action="store_true", help="replace existing --out and --record outputs")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
-    group = parser.add_argument_group("topics", f"default: found by type and name; {NONE!r}: none")
+    group = parser.add_argument_group(
+        "topics", f"Chosen by type and name by default; {NONE!r} uses no topic."
+    )
     for name, what in TOPICS.items():
         group.add_argument(f"--{name.replace('_', '-')}-topic", metavar="TOPIC", help=what)
     group = parser.add_argument_group("time, faults and scores")
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stamps",
         choices=("auto", "header", "receive"),
         default="auto",
-        help="what stamps the frames; auto: receive time if headers disagree with it throughout",
+        help="time stamps of the frames; auto uses the header stamps unless they are too far from "
+        "the receive times (default %(default)s)",
     )
     group.add_argument("--faults", type=Path, metavar="YAML", help="schedule of sensor faults")
     group.add_argument(
@@ -60,43 +62,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="MS",
-        help="bag time that a mask takes, to simulate a busy engine (default %(default)s)",
+        help="bag time that each mask takes, to simulate a busy engine (default %(default)s)",
     )
     group.add_argument(
         "--without-fallback",
         action="store_true",
-        help="also score the fused network with an empty partner, wherever the fallback serves",
+        help="also score the fused network with a blank image wherever one stream is missing",
     )
-    group = parser.add_argument_group("the core's parameters")
+    group = parser.add_argument_group("parameters of the core")
     group.add_argument(
         "--assume-aligned",
         action="store_true",
-        help="fuse although nothing shows that depth is registered to color",
+        help="fuse color and depth even if nothing shows that depth is aligned to color",
     )
     group.add_argument(
         "--gravity-frame",
         default=DEFAULT_FRAME,
         metavar="FRAME",
-        help="frame whose z axis points up by the bag's transforms, for networks that read HHA; "
-        "without them, or empty: gravity is estimated from depth (default %(default)s)",
+        help="frame whose z axis points up, for networks whose input is HHA; if the bag has no "
+        "transforms to it, or it is empty, gravity is estimated from depth (default %(default)s)",
     )
     group.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any parameter of the core by its name, such as max_wait_ms=50 (repeatable)",
+        help="set any parameter of the core, for example max_wait_ms=50 (repeatable)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay; 0, 1 when no mask was made, or 128 + signal when interrupted.
+    """Replay a bag.
+
+    Returns:
+        The exit code: 0, 1 if no mask was computed, or 128 + the signal's number.
 
     Raises:
         ValueError: bad usage or input.
     """
+    from rgbd_seg_ros.progress import say
     from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
-    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag, say
+    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
+    from rgbd_seg_ros.replay.summary import summary_lines
 
     options = ReplayOptions(
         bag=args.bag,
@@ -114,35 +121,26 @@ def run(args: argparse.Namespace) -> int:
     with interruptible() as caught:
         outcome = replay_bag(options, lambda: load_engine(args.bundle, args.device), caught)
         signal_number: int = caught()
-    print(json.dumps(outcome.summary) if args.json else "\n".join(lines(outcome.summary)))
+    summary = outcome.summary
+    print(json.dumps(summary) if args.json else "\n".join(summary_lines(summary)))
     if args.out:
         say(f"report: {args.out / 'report.html'}")
     if args.record:
-        say(f"recorded: {args.record}")
-    if outcome.summary["interrupted"]:
+        say(f"recorded bag: {args.record}")
+    if summary["interrupted"]:
         return 128 + signal_number
-    if not outcome.summary["masks"]:
-        say("no mask was made; the counts above say what became of the frames")
+    if not summary["masks"]:
+        say("no mask was computed; the counts above show what happened to the frames")
         return 1
     return 0
 
 
-def load_engine(bundle: Path | None, device: str) -> Engine:
-    """The shipped or another bundle, warm on its device."""
-    from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
-    from rgbd_seg_ros.engine import Segmenter
-
-    return Segmenter(load_bundle(bundle or DEFAULT_BUNDLE), device=device)
-
-
 def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig:
-    """The core's parameters from ``NAME=VALUE`` words.
+    """The parameters of the core from ``NAME=VALUE`` settings.
 
     Raises:
-        BagError: an unknown name, or a value outside its range.
+        BagError: a name is unknown, or a value is invalid.
     """
-    import difflib
-
     import yaml
 
     fields = [field.name for field in dataclasses.fields(CoreConfig)]
@@ -150,15 +148,12 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
     for setting in settings:
         name, separator, text = setting.partition("=")
         if not separator or name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
-            raise BagError(
-                f"--set {setting}: expected NAME=VALUE of the core's parameters; {hint}"
-            )
+            hint = did_you_mean(name, fields) or f"; known parameters: {', '.join(fields)}"
+            raise BagError(f"--set {setting}: expected NAME=VALUE with a core parameter{hint}")
         try:
             values[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise BagError(f"--set {setting}: {text!r} is no YAML value") from error
+            raise BagError(f"--set {setting}: {text!r} is not a YAML value") from error
     try:
         return CoreConfig(**values)
     except ValueError as error:
@@ -167,9 +162,9 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
 
 @contextmanager
 def interruptible() -> Iterator[Any]:
-    """SIGINT and SIGTERM ask for an end in good order; a second one ends at once.
+    """Catch the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
 
-    Yields a function that returns the signal's number, 0 before any.
+    Yields a function that returns the number of the caught signal, 0 if there was none.
     """
     caught = 0
 
@@ -189,48 +184,3 @@ def interruptible() -> Iterator[Any]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def lines(summary: dict[str, Any]) -> list[str]:
-    """The summary for people."""
-
-    def pairs(values: dict[str, Any], form: str = "{}") -> str:
-        return ", ".join(f"{name} {form.format(v)}" for name, v in values.items() if v) or "none"
-
-    def score(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    text = [
-        f"frames      {pairs(summary['frames_in'])}",
-        f"masks       {summary['masks']} ({pairs(summary['networks'])})",
-        f"modes       {pairs(summary['modes'], '{} s')}",
-    ]
-    lost = {key: summary[key] for key in ("superseded", "skipped", "partner_missed")}
-    text.append(f"not used    {pairs(lost | summary['unusable'])}")
-    if summary["dropped_by_faults"]:
-        text.append(f"faults      kept {pairs(summary['dropped_by_faults'])} from arriving")
-    for switch in summary["switches"]:
-        words = f"{switch['from']} -> {switch['to']}"
-        text.append(f"switch      {switch['t']:.2f} s  {words}: {switch['reason']}")
-    if summary["switch_latency_ms"]:
-        text.append(
-            f"gaps        {', '.join(f'{ms:.0f} ms' for ms in summary['switch_latency_ms'])}"
-        )
-    if summary["miou"] is not None:
-        text.append(
-            f"mIoU        {score(summary['miou'])} over classes present, "
-            f"{score(summary['miou_all'])} over all ({pairs(summary['miou_by_network'])})"
-        )
-        for phase in summary["phases"]:
-            compared = phase["miou_without_fallback"] is not None
-            fused = (
-                f", without fallback {score(phase['miou_without_fallback'])}" if compared else ""
-            )
-            shown = score(phase["miou_fallback"] if compared else phase["miou"])
-            text.append(
-                f"            {phase['from']:g}-{phase['to']:g} s {phase['name']}: "
-                f"{phase['masks']} masks, {shown}{fused}"
-            )
-    if summary["latency_ms"]["p50"] is not None:
-        text.append(f"compute     {pairs(summary['latency_ms'], '{} ms')}")
-    return [*text, f"sha256      {summary['determinism_sha256']}"]

@@ -1,8 +1,8 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fault schedule: sensors that fail on purpose, by a YAML file that serves offline and live.
+"""Fault schedules: simulated sensor faults, read from YAML, for offline and live replays.
 
-A schedule is a list of entries, times in seconds from the start of the bag::
+A schedule is a list of entries; times are seconds from the start of the bag::
 
     - {stream: depth, fault: drop, from: 2.0, to: 5.0}
     - {fault: color_driver, from: 8.0}            # without "to": until the end
@@ -10,7 +10,6 @@ A schedule is a list of entries, times in seconds from the start of the bag::
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -22,91 +21,94 @@ import numpy as np
 import yaml
 
 from rgbd_seg_ros.frames import STREAMS, Defect, Frame, Stream
+from rgbd_seg_ros.names import unknown_name
 
-DEPTHS: tuple[Stream, ...] = ("depth", "depth_raw")
 _KEYS = ("stream", "fault", "from", "to", "value")
+#: Old names that are still accepted, with a warning.
+_RENAMED = {"colour_driver": "color_driver"}
 
 
 class FaultError(ValueError):
-    """A schedule that cannot be used; the message names the line and the remedy."""
+    """An unusable schedule; the message names the line and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReceivedItem:
-    """One message on its way to the core."""
+    """One frame on its way to the core."""
 
     item: Frame | Defect
-    #: When it arrives, nanoseconds.
+    #: Receive time, nanoseconds.
     receive_ns: int
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """What a fault may know besides the sample."""
+class FaultContext:
+    """What a fault may depend on besides the received item."""
 
     #: Seconds since the fault began.
     since_s: float
-    #: The last frame of this stream before the fault began, else the first one within it.
+    #: The last frame of this stream before the fault began; if there was none, the first one
+    #: during the fault.
     held: Frame | None
     #: The entry's ``value``.
     value: float | None
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """One kind of fault."""
 
-    #: The sample as it arrives after all; None when it never does.
-    apply: Callable[[ReceivedItem, Moment], ReceivedItem | None]
-    #: Streams an entry may name.
+    #: The item as it arrives; None if it never arrives.
+    apply: Callable[[ReceivedItem, FaultContext], ReceivedItem | None]
+    #: Streams that an entry may name.
     streams: tuple[Stream, ...] = STREAMS
-    #: Streams it hits when it is not for the entry to name one.
-    hits: tuple[Stream, ...] = ()
-    #: What ``value`` means; empty for a fault that takes none.
+    #: Streams that the fault always affects; entries then name no stream.
+    fixed_streams: tuple[Stream, ...] = ()
+    #: Meaning of ``value``; empty if the fault has no value.
     value: str = ""
 
 
-def drop(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
+def drop(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
     """Nothing arrives."""
     return None
 
 
-def freeze(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
-    """The driver repeats its last picture under fresh stamps."""
-    if isinstance(sample.item, Defect) or moment.held is None:
-        return sample
-    frozen = replace(sample.item, array=moment.held.array, encoding=moment.held.encoding)
-    return replace(sample, item=frozen)
+def freeze(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
+    """The driver repeats its last image with new stamps."""
+    if isinstance(received.item, Defect) or context.held is None:
+        return received
+    frozen = replace(received.item, array=context.held.array, encoding=context.held.encoding)
+    return replace(received, item=frozen)
 
 
-def zero(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
-    """Every pixel is 0: a black picture, or depth without a return."""
-    return _filled(sample, 0)
+def zero(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
+    """Every pixel is 0: a black image, or depth without any measurement."""
+    return _filled(received, 0)
 
 
-def nan(sample: ReceivedItem, moment: Moment) -> ReceivedItem | None:
-    """Every depth is invalid: NaN in meters, 0 in ticks, which know no NaN."""
-    if isinstance(sample.item, Frame) and sample.item.array.dtype.kind == "f":
-        return _filled(sample, math.nan)
-    return _filled(sample, 0)
+def nan(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
+    """Every depth is invalid: NaN in meters, 0 in integer ticks."""
+    if isinstance(received.item, Frame) and received.item.array.dtype.kind == "f":
+        return _filled(received, math.nan)
+    return _filled(received, 0)
 
 
-def _filled(sample: ReceivedItem, value: float) -> ReceivedItem:
-    if isinstance(sample.item, Defect):
-        return sample
-    array = np.full_like(sample.item.array, value, order="C", subok=False)
-    return replace(sample, item=replace(sample.item, array=array))
+def _filled(received: ReceivedItem, value: float) -> ReceivedItem:
+    if isinstance(received.item, Defect):
+        return received
+    array = np.full_like(received.item.array, value, order="C", subok=False)
+    return replace(received, item=replace(received.item, array=array))
 
 
-#: Every kind by name.
-FAULTS: dict[str, Kind] = {
-    "drop": Kind(drop),
-    "freeze": Kind(freeze),
-    "zero": Kind(zero),
-    "nan": Kind(nan, streams=DEPTHS),
-    "black": Kind(zero, streams=("rgb",)),
-    # RealSense registers depth to color, so both stop when color does; raw depth goes on.
-    "color_driver": Kind(drop, hits=("rgb", "depth")),
+#: Kinds of fault by name.
+FAULTS: dict[str, FaultKind] = {
+    "drop": FaultKind(drop),
+    "freeze": FaultKind(freeze),
+    "zero": FaultKind(zero),
+    "nan": FaultKind(nan, streams=("depth", "depth_raw")),
+    "black": FaultKind(zero, streams=("rgb",)),
+    # The RealSense driver aligns depth to color, so both stop when color does; raw depth goes on.
+    "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth")),
 }
 
 
@@ -115,7 +117,7 @@ class Fault:
     """One entry of a schedule."""
 
     fault: str
-    #: None for a fault that hits streams of its own.
+    #: None for a fault with fixed streams.
     stream: Stream | None = None
     from_s: float = 0.0
     to_s: float = math.inf
@@ -123,32 +125,37 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
-            raise FaultError(_unknown("fault", self.fault, FAULTS))
+            raise FaultError(unknown_name("fault", self.fault, FAULTS))
         kind = FAULTS[self.fault]
-        if kind.hits and self.stream is not None:
-            raise FaultError(f"fault {self.fault} hits {', '.join(kind.hits)}; give no stream")
-        if not kind.hits and self.stream is None:
+        if kind.fixed_streams and self.stream is not None:
+            raise FaultError(
+                f"fault {self.fault} affects {' and '.join(kind.fixed_streams)}; name no stream"
+            )
+        if not kind.fixed_streams and self.stream is None:
             raise FaultError(f"fault {self.fault} needs a stream: {', '.join(kind.streams)}")
         if self.stream is not None and self.stream not in STREAMS:
-            raise FaultError(_unknown("stream", self.stream, STREAMS))
+            raise FaultError(unknown_name("stream", self.stream, STREAMS))
         if self.stream is not None and self.stream not in kind.streams:
             raise FaultError(
-                f"fault {self.fault} cannot hit stream {self.stream}, "
+                f"fault {self.fault} cannot affect stream {self.stream}, "
                 f"only {', '.join(kind.streams)}"
             )
         if not 0 <= self.from_s < self.to_s:
-            raise FaultError(f"need 0 ≤ from < to in seconds, got {self.from_s} and {self.to_s}")
+            raise FaultError(
+                f"from and to must satisfy 0 ≤ from < to (seconds), got {self.from_s} and "
+                f"{self.to_s}"
+            )
         if (self.value is None) != (not kind.value):
-            takes = f"needs value: {kind.value}" if kind.value else "takes no value"
+            takes = f"needs a value: {kind.value}" if kind.value else "takes no value"
             raise FaultError(f"fault {self.fault} {takes}, got {self.value}")
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """The streams it hits."""
-        return FAULTS[self.fault].hits or ((self.stream,) if self.stream else ())
+        """The affected streams."""
+        return FAULTS[self.fault].fixed_streams or ((self.stream,) if self.stream else ())
 
     def active(self, t_s: float) -> bool:
-        """Whether it is on at a time from the start of the bag."""
+        """Whether the fault is active at a time, in seconds from the start of the bag."""
         return self.from_s <= t_s < self.to_s
 
     def __str__(self) -> str:
@@ -157,36 +164,42 @@ class Fault:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of time in which the same faults are on."""
+    """A time span during which the same faults are active."""
 
     from_s: float
     to_s: float
-    #: For example ``depth drop``; ``no fault`` without any.
+    #: For example ``depth drop``; ``no fault`` if none is active.
     name: str
-    #: Streams hit by a fault.
+    #: Affected streams.
     streams: tuple[Stream, ...]
 
 
 class FaultSchedule:
-    """Applies the entries, in their order, to what arrives. One schedule serves one run."""
+    """Applies faults, in the order listed, to received items. Use one schedule per replay.
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+    Args:
+        faults: the entries.
+        warnings: one line each about the schedule itself.
+    """
+
+    def __init__(self, faults: Iterable[Fault] = (), warnings: Iterable[str] = ()) -> None:
         self.faults: Sequence[Fault] = tuple(faults)
-        #: Samples that each entry has hit.
+        self.warnings = tuple(warnings)
+        #: Number of items that each entry has affected.
         self.hits: list[int] = [0] * len(self.faults)
-        #: Per entry and stream, the frame before it began.
+        #: The held frame of each entry and stream, see :class:`FaultContext`.
         self._held: dict[tuple[int, Stream], Frame] = {}
 
-    def apply(self, stream: Stream, sample: ReceivedItem, start_ns: int) -> ReceivedItem | None:
-        """What becomes of a sample; None when it never arrives.
+    def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
+        """The item as it arrives; None if it never arrives.
 
         Args:
-            stream: the stream it belongs to.
-            sample: as recorded.
-            start_ns: receive time of the bag's first message.
+            stream: stream of the item.
+            received: the item as recorded.
+            start_ns: receive time of the first message in the bag.
         """
-        t_s = (sample.receive_ns - start_ns) / 1e9
-        current: ReceivedItem | None = sample
+        t_s = (received.receive_ns - start_ns) / 1e9
+        current: ReceivedItem | None = received
         for index, fault in enumerate(self.faults):
             if stream not in fault.streams or current is None:
                 continue
@@ -197,12 +210,12 @@ class FaultSchedule:
                 self._held[key] = current.item
             if fault.active(t_s):
                 self.hits[index] += 1
-                moment = Moment(t_s - fault.from_s, self._held.get(key), fault.value)
-                current = FAULTS[fault.fault].apply(current, moment)
+                context = FaultContext(t_s - fault.from_s, self._held.get(key), fault.value)
+                current = FAULTS[fault.fault].apply(current, context)
         return current
 
     def phases(self, duration_s: float) -> list[Phase]:
-        """The bag cut where faults begin and end."""
+        """The recording, divided where faults begin and end."""
         edges = {0.0, duration_s}
         edges |= {e for f in self.faults for e in (f.from_s, f.to_s) if e < duration_s}
         cuts = sorted(edges)
@@ -219,7 +232,7 @@ def load_faults(path: Path | str) -> FaultSchedule:
     """Read and check a schedule.
 
     Raises:
-        FaultError: with the file, the line and the remedy.
+        FaultError: the schedule is unusable; the message names the file, line and remedy.
     """
     path = Path(path)
     try:
@@ -232,7 +245,7 @@ def load_faults(path: Path | str) -> FaultSchedule:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "no YAML"
+        problem = getattr(error, "problem", None) or "not valid YAML"
         raise FaultError(f"{path}{line}: {problem}") from error
     if not isinstance(node, yaml.SequenceNode):
         raise FaultError(f"{path}: expected a list of faults, each '- {{stream: …, fault: …}}'")
@@ -242,7 +255,15 @@ def load_faults(path: Path | str) -> FaultSchedule:
             faults.append(_parse(entry))
         except FaultError as error:
             raise FaultError(f"{path}:{item.start_mark.line + 1}: {error}") from error
-    return FaultSchedule(faults)
+    names = {str(entry["fault"]) for entry in entries}
+    return FaultSchedule(
+        faults,
+        [
+            f"fault {old} is now called {new}; please rename it in {path}"
+            for old, new in _RENAMED.items()
+            if old in names
+        ],
+    )
 
 
 def _parse(entry: Any) -> Fault:
@@ -250,11 +271,12 @@ def _parse(entry: Any) -> Fault:
         raise FaultError(f"expected {{stream: …, fault: …, from: …, to: …}}, got {entry!r}")
     for key in entry:
         if key not in _KEYS:
-            raise FaultError(_unknown("key", key, _KEYS))
+            raise FaultError(unknown_name("key", key, _KEYS))
     if "fault" not in entry:
         raise FaultError(f"the key fault is missing; known faults: {', '.join(FAULTS)}")
+    name = str(entry["fault"])
     return Fault(
-        fault=str(entry["fault"]),
+        fault=_RENAMED.get(name, name),
         stream=entry.get("stream"),
         from_s=_number(entry, "from", 0.0),
         to_s=_number(entry, "to", math.inf),
@@ -267,9 +289,3 @@ def _number(entry: dict[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise FaultError(f"{key} must be a number, got {value!r}")
     return float(value)
-
-
-def _unknown(what: str, value: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(value), list(known), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {value!r}; {hint}known: {', '.join(known)}"

@@ -5,31 +5,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import TracebackType
 
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import CoreConfig, Mode
+from rgbd_seg_ros.inference import MODE_LEVELS, mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.output_folder import background, status
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 NODE = "/segmenter"
-#: diagnostic_msgs/DiagnosticStatus: OK, WARN, ERROR.
-LEVELS = {
-    Mode.STARTING: 1,
-    Mode.RGBD: 0,
-    Mode.RGB_ONLY: 1,
-    Mode.DEPTH_ONLY: 1,
-    Mode.NO_INPUT: 2,
-}
 
 
 class Recorder:
-    """Writes what the node would have published, at the bag time it would have.
+    """Writes what the node would publish, at the bag time at which it would publish.
 
-    Pictures carry the header of their source frame. The overlay contains the camera's picture, so
-    the latter is not stored again. A camera_info beside them, scaled to the mask, lets RViz's
-    Camera display and Foxglove's 3D panel place them.
+    Images have the header of their source frame. The color image is not written, since the
+    overlay shows it. A camera_info scaled to the size of the mask is added for the Camera display
+    of RViz and the 3D panel of Foxglove. As a context manager, it deletes the bag after an error.
     """
 
     def __init__(self, path: Path, overwrite: bool, labels: LabelSet, start_ns: int) -> None:
@@ -38,42 +31,51 @@ class Recorder:
         self._writer.label_info(f"{NODE}/label_info", start_ns, labels.classes)
         self.mode(Mode.STARTING, start_ns)
 
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._writer.abort()
+
     def mode(self, mode: Mode, t_ns: int) -> None:
-        """The mode changed."""
+        """Write a change of mode."""
         self._writer.string(f"{NODE}/mode", t_ns, mode.value)
 
-    def mask(self, made: ReplayResult, config: CoreConfig) -> None:
-        """A mask was made."""
-        job, labels = made.job, made.result.labels
-        pictures = {
+    def mask(self, result: ReplayResult, config: CoreConfig) -> None:
+        """Write a mask and what the node publishes with it."""
+        job, segmentation = result.job, result.segmentation
+        labels = segmentation.labels
+        images = {
             "mask": labels,
-            "confidence": made.result.confidence,
+            "confidence": segmentation.confidence,
             "color_mask": colorize(labels, self._labels),
-            "overlay": overlay(background(job, config), labels, self._labels),
+            "overlay": overlay(overlay_background(job, config), labels, self._labels),
         }
-        for name, picture in pictures.items():
+        for name, image in images.items():
             topic = f"{NODE}/{name}"
-            self._writer.image(topic, made.ready_ns, picture, job.stamp_ns, job.frame_id)
+            self._writer.image(topic, result.ready_ns, image, job.stamp_ns, job.frame_id)
         if job.intrinsics is not None:
             height, width = job.size
             info = job.intrinsics.resized(width, height)
             topic = f"{NODE}/camera_info"
-            self._writer.camera_info(topic, made.ready_ns, info, job.stamp_ns, job.frame_id)
+            self._writer.camera_info(topic, result.ready_ns, info, job.stamp_ns, job.frame_id)
         self._writer.diagnostics(
             f"{NODE}/status",
-            made.ready_ns,
+            result.ready_ns,
             job.stamp_ns,
             job.frame_id,
             name=f"{NODE.lstrip('/')}: mask",
-            level=LEVELS[job.mode],
+            level=MODE_LEVELS[job.mode],
             text=job.mode.value,
-            values=status(made),
+            values=mask_status(job, segmentation.network, result.latency_ms),
         )
 
     def close(self) -> None:
-        """Finish the bag; it appears now."""
+        """Finish the bag."""
         self._writer.close()
-
-    def abort(self) -> None:
-        """Leave no bag."""
-        self._writer.abort()

@@ -1,317 +1,208 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Report of replays: timeline of modes, scores, pictures and frame counts in one HTML file."""
+"""Report of replays: timeline, scores, snapshots and frame counts in one HTML file."""
 
 from __future__ import annotations
 
+import base64
 import statistics
 from collections.abc import Iterable, Sequence
-from html import escape
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.page import (
-    MODE_COLORS,
-    NETWORK_COLORS,
-    bar,
-    card,
-    chip,
-    facts,
-    no_picture,
-    page,
-    percent,
-    picture,
-    table,
-)
 from rgbd_seg_ros.replay.snapshots import Snapshot
 
 Summary = dict[str, Any]
-#: Rows of changes and of one picture strip that still read well.
+
+#: Colors that color-blind readers can tell apart (after Okabe and Ito); text on them is dark.
+MODE_COLORS = {
+    "STARTING": "#b8bec8",
+    "RGBD": "#43b58c",
+    "RGB_ONLY": "#6db3e8",
+    "DEPTH_ONLY": "#eea13c",
+    "NO_INPUT": "#e0705a",
+}
+NETWORK_COLORS = {"rgbd": "#43b58c", "rgb": "#6db3e8", "depth": "#eea13c"}
+FAULT_COLOR = "#c9cfd8"
+NETWORK_NAMES = {"rgbd": "fused", "rgb": "color only", "depth": "depth only"}
+STREAM_NAMES = {"rgb": "rgb", "depth": "depth", "depth_raw": "raw depth", "truth": "ground truth"}
+#: Captions of a snapshot's images. The first three are always shown.
+IMAGE_NAMES = {
+    "color": "color",
+    "depth": "depth",
+    "mask": "mask",
+    "truth": "ground truth",
+    "fused": "fused, blank image",
+}
+#: More mode switches than this are left to summary.json.
 MAX_SWITCHES = 40
-NETWORK_WORDS = {"rgbd": "fused", "rgb": "color only", "depth": "depth only"}
+
+#: Timeline: widths of the row names and of the whole chart, height of a row, in SVG units.
+LEFT, WIDTH, ROW_HEIGHT = 92, 1000, 30
+#: Width of a character in a block of the timeline.
+CHARACTER = 7.5
+TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+
+#: From s, to s, text, color.
+Span = tuple[float, float, str, str]
 
 
 def render(runs: Sequence[tuple[str, Summary, Sequence[Snapshot]]], labels: LabelSet) -> str:
-    """The report as HTML.
+    """The report as HTML, from the template ``report.html.j2``.
 
     Args:
-        runs: (title, summary, strips) of each replay, see :func:`rgbd_seg_ros.replay.session`.
+        runs: title, summary (keys of ``replay --json``) and snapshots of each replay.
         labels: names and colors of the classes.
+
+    Raises:
+        ImportError: jinja2 is not installed.
     """
-    parts: list[str] = []
-    for title, summary, strips in runs:
-        parts.append(f"<h2>{escape(title)}</h2>")
-        parts += _run(summary, strips, labels)
-    parts.append(card("Classes", _legend(labels)))
-    masks = sum(summary["masks"] for _, summary, _ in runs)
-    lead = f"{masks} masks from {len(runs)} recording{'s' if len(runs) > 1 else ''}"
-    return page("RGB-D segmentation that keeps seeing", lead, parts)
-
-
-def _run(summary: Summary, strips: Sequence[Snapshot], labels: LabelSet) -> list[str]:
-    parts = [_intro(summary), facts(_facts(summary)), _timeline(summary)]
-    if any(phase["masks"] for phase in summary["phases"]) and summary["miou"] is not None:
-        parts.append(_phases(summary))
-    if summary["iou_by_network"]:
-        parts.append(_classes(summary, labels))
-    if strips:
-        parts.append(_pictures(strips))
-    parts += [_switches(summary), _accounting(summary)]
-    if summary["warnings"]:
-        items = "".join(f"<li>{escape(text)}</li>" for text in summary["warnings"])
-        parts.append(card("Warnings", f"<ul>{items}</ul>"))
-    return [part for part in parts if part]
-
-
-def _intro(summary: Summary) -> str:
-    topics = ", ".join(
-        f"{name.replace('_', ' ')} <code>{escape(topic)}</code>"
-        for name, topic in summary["topics"].items()
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ImportError("the report needs jinja2: pip install jinja2") from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    cut = " <b class=bad>Interrupted: only the beginning.</b>" if summary["interrupted"] else ""
-    return f'<p class="soft">{topics}; stamps by {summary["stamps"]}.{cut}</p>'
+    environment.filters["percent"] = _percent
+    # Unlike variables of a template, globals are known inside its macros.
+    environment.globals.update(labels=labels)
+    return environment.get_template("report.html.j2").render(
+        runs=[_run(title, summary, snapshots) for title, summary, snapshots in runs],
+        mode_colors=MODE_COLORS,
+        network_colors=NETWORK_COLORS,
+        network_names=NETWORK_NAMES,
+        stream_names=STREAM_NAMES,
+        image_names=IMAGE_NAMES,
+        max_switches=MAX_SWITCHES,
+    )
 
 
-def _facts(summary: Summary) -> list[tuple[str, str]]:
-    frames = summary["frames_in"]
-    named = " + ".join(f"{count} {name.replace('_', ' ')}" for name, count in frames.items())
-    pairs = [
-        (f"masks from {named} frames", str(summary["masks"])),
-        ("of recording", f"{summary['duration_s']:.1f} s"),
-    ]
-    if summary["miou"] is not None:
-        pairs.append(("mean IoU over classes present", percent(summary["miou"])))
-    if summary["switch_latency_ms"]:
-        median = statistics.median(summary["switch_latency_ms"])
-        pairs.append(("median gap at a switch to the fallback", f"{median:.0f} ms"))
-    if summary["latency_ms"]["p50"] is not None:
-        pairs.append(("compute per mask here, median", f"{summary['latency_ms']['p50']:.0f} ms"))
-    return pairs
+def _run(title: str, summary: Summary, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    """The variables of one replay in the template."""
+    latencies_ms = summary["switch_latency_ms"]
+    accounting = summary["accounting"].values()
+    return {
+        "title": title,
+        "summary": summary,
+        "switch_latency_ms": statistics.median(latencies_ms) if latencies_ms else None,
+        "timeline": _timeline(summary),
+        "shown_images": [
+            name
+            for name in IMAGE_NAMES
+            if name in ("color", "depth", "mask")
+            or any(s.images.get(name) is not None for s in snapshots)
+        ],
+        "snapshots": [
+            {
+                "t_s": snapshot.t_s,
+                "phase": snapshot.phase,
+                "network": snapshot.network,
+                "images": {
+                    name: _data_url(name, snapshot.images.get(name)) for name in IMAGE_NAMES
+                },
+            }
+            for snapshot in snapshots
+        ],
+        "shown_counts": [
+            key
+            for key in next(iter(accounting))
+            if key in ("offered", "used") or any(counts[key] for counts in accounting)
+        ],
+    }
 
 
-# --- Timeline ----------------------------------------------------------------------------------
-
-_LEFT, _WIDTH, _ROW = 92, 1000, 30
-
-
-def _timeline(summary: Summary) -> str:
+def _timeline(summary: Summary) -> dict[str, Any]:
+    """Geometry of the timeline, in SVG units."""
     duration_s = summary["duration_s"] or 1e-9
-    scale = (_WIDTH - _LEFT) / duration_s
-
-    def blocks(row: int, spans: Iterable[tuple[float, float, str, str]]) -> str:
-        shapes = []
-        drawn_to = 0.0
-        for from_s, to_s, text, color in spans:
-            x, width = _LEFT + from_s * scale, max((to_s - from_s) * scale, 1.5)
-            y = row * _ROW + 4
-            if x + width < drawn_to + 0.5:
-                continue  # hidden behind the one before: an hour of flapping stays drawable
-            drawn_to = x + width
-            shapes.append(
-                f'<g class="on"><title>{escape(text)}: {from_s:.2f} s to {to_s:.2f} s</title>'
-                f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 8}" rx="3" '
-                f'fill="{color}"/>'
-            )
-            if width > 7.5 * len(text):
-                place = f'x="{x + width / 2:.1f}" y="{y + 15}" text-anchor="middle"'
-                shapes.append(f"<text {place}>{escape(text)}</text>")
-            shapes.append("</g>")
-        return "".join(shapes)
-
+    scale = (WIDTH - LEFT) / duration_s
+    modes = [(a, b, mode, MODE_COLORS[mode]) for a, b, mode in summary["timeline"]["modes"]]
     rows = [
-        ("mode", [(a, b, m, MODE_COLORS[m]) for a, b, m in summary["timeline"]["modes"]]),
-        ("network", _closed_runs(summary)),
+        *_fault_spans(summary, duration_s),
+        ("mode", modes),
+        ("network", _network_spans(summary)),
     ]
-    for stream in reversed(list(dict.fromkeys(f["stream"] for f in summary["faults"]))):
-        spans = [
-            (f["from"], min(f["to"] or duration_s, duration_s), f["fault"], "#c9cfd8")
-            for f in summary["faults"]
-            if f["stream"] == stream and f["from"] < duration_s
-        ]
-        rows.insert(0, (f"{stream.replace('_', ' ')} fault", spans))
-    drawn, height = [], len(rows) * _ROW
-    for second in _ticks(duration_s):
-        x = _LEFT + second * scale
-        drawn.append(f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height}"/>')
-        drawn.append(
-            f'<text class="soft" x="{x:.1f}" y="{height + 15}" text-anchor="middle">'
-            f"{second:g} s</text>"
+    return {
+        "width": WIDTH,
+        "height": len(rows) * ROW_HEIGHT,
+        "row_height": ROW_HEIGHT,
+        "ticks": [{"second": s, "x": round(LEFT + s * scale, 1)} for s in _ticks(duration_s)],
+        "rows": [
+            {"name": name, "y": index * ROW_HEIGHT, "blocks": list(_blocks(spans, scale))}
+            for index, (name, spans) in enumerate(rows)
+        ],
+    }
+
+
+def _blocks(spans: Iterable[Span], scale: float) -> Iterable[dict[str, Any]]:
+    drawn_to = 0.0
+    for from_s, to_s, text, color in spans:
+        x, width = LEFT + from_s * scale, max((to_s - from_s) * scale, 1.5)
+        if x + width < drawn_to + 0.5:
+            continue  # hidden by the block before, which keeps a flapping stream drawable
+        drawn_to = x + width
+        yield {
+            "x": round(x, 1),
+            "width": round(width, 1),
+            "middle": round(x + width / 2, 1),
+            "text": text,
+            "span": f"{from_s:.2f} s to {to_s:.2f} s",
+            "color": color,
+            "has_room": width > CHARACTER * len(text),
+        }
+
+
+def _fault_spans(summary: Summary, duration_s: float) -> list[tuple[str, list[Span]]]:
+    """One row of the timeline for each stream with faults."""
+    faults = summary["faults"]
+    return [
+        (
+            f"{STREAM_NAMES[stream]} fault",
+            [
+                (f["from"], min(f["to"] or duration_s, duration_s), f["fault"], FAULT_COLOR)
+                for f in faults
+                if f["stream"] == stream and f["from"] < duration_s
+            ],
         )
-    for index, (name, spans) in enumerate(rows):
-        drawn.append(f'<text class="soft" x="0" y="{index * _ROW + 19}">{name}</text>')
-        drawn.append(blocks(index, spans))
-    svg = (
-        f'<svg viewBox="0 0 {_WIDTH + 24} {height + 22}" role="img" '
-        f'aria-label="timeline of faults, modes and networks">{"".join(drawn)}</svg>'
-    )
-    return card("What happened when", svg)
+        for stream in dict.fromkeys(f["stream"] for f in faults)
+    ]
 
 
-def _closed_runs(summary: Summary) -> list[tuple[float, float, str, str]]:
-    """Runs of one network drawn until the next one's first mask, gaps in masks left open."""
+def _network_spans(summary: Summary) -> list[Span]:
+    """Each run of one network, extended to the next run unless masks are missing in between."""
     runs = summary["timeline"]["networks"]
     step_s = summary["duration_s"] / max(summary["masks"], 1)
     spans = []
     for i, (from_s, to_s, name) in enumerate(runs):
-        end_s = min(to_s + step_s, runs[i + 1][0] if i + 1 < len(runs) else summary["duration_s"])
-        spans.append((from_s, max(end_s, to_s), NETWORK_WORDS[name], NETWORK_COLORS[name]))
+        next_s = runs[i + 1][0] if i + 1 < len(runs) else summary["duration_s"]
+        end_s = max(min(to_s + step_s, next_s), to_s)
+        spans.append((from_s, end_s, NETWORK_NAMES[name], NETWORK_COLORS[name]))
     return spans
 
 
 def _ticks(duration_s: float) -> list[float]:
-    """Round seconds, about ten of them."""
-    steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-    step = next((s for s in steps if duration_s / s <= 12), 3600)
+    """Round seconds, at most about twelve of them."""
+    step = next((s for s in TICK_STEPS_S if duration_s / s <= 12), TICK_STEPS_S[-1])
     return [round(i * step, 3) for i in range(int(duration_s / step + 1e-9) + 1)]
 
 
-# --- Scores ------------------------------------------------------------------------------------
+def _percent(share: float | None) -> str:
+    """``0.523`` as ``52.3 %``; a dash for None."""
+    return "–" if share is None else f"{share * 100:.1f} %"
 
 
-def _phases(summary: Summary) -> str:
-    compared = any(p["miou_without_fallback"] is not None for p in summary["phases"])
-    head = ["Phase", "Time", "Masks by network", "Mean IoU"]
-    if compared:
-        head += ["Fallback", "Fused, empty partner", "Gain"]
-    rows = []
-    for phase in summary["phases"]:
-        used = " ".join(
-            chip(f"{NETWORK_WORDS[name]} {count}", NETWORK_COLORS[name])
-            for name, count in phase["networks"].items()
-            if count
-        )
-        row = [
-            escape(phase["name"]),
-            f"{phase['from']:.4g}–{phase['to']:.4g} s",
-            used or '<span class="soft">none</span>',
-            percent(phase["miou"]),
-        ]
-        if compared:
-            row += [
-                percent(phase["miou_fallback"]),
-                percent(phase["miou_without_fallback"]),
-                _gain(phase["miou_fallback"], phase["miou_without_fallback"]),
-            ]
-        rows.append(row)
-    note = "Mean IoU over the classes present in the truth."
-    if compared:
-        note += (
-            " The last three columns are over the same instants: those where a partner was "
-            "missing, once by the network that the fallback chose and once by the fused network "
-            "with a black picture or an empty depth."
-        )
-    return card("Scores by phase", table(head, rows, numbers=range(3, len(head))), note)
-
-
-def _gain(fallback: float | None, fused: float | None) -> str:
-    if fallback is None or fused is None:
-        return "–"
-    points = (fallback - fused) * 100
-    return f'<span class="{"good" if points > 0 else "bad"}">{points:+.1f}</span>'
-
-
-def _classes(summary: Summary, labels: LabelSet) -> str:
-    tables = summary["iou_by_network"]
-    head = ["Class", *(NETWORK_WORDS[name] for name in tables)]
-    rows = [
-        [
-            _swatch(labels, i) + escape(name),
-            *(bar(ious[name], NETWORK_COLORS[network]) for network, ious in tables.items()),
-        ]
-        for i, name in enumerate(labels.classes)
-        if any(ious[name] is not None for ious in tables.values())
-    ]
-    means = [bar(summary["miou_by_network"][n], NETWORK_COLORS[n]) for n in tables]
-    rows.insert(0, ["<b>mean (classes present)</b>", *means])
-    note = "Each network over the masks that it made; the instants differ from column to column."
-    return card("IoU by class and network", table(head, rows, even=True), note)
-
-
-# --- Pictures ----------------------------------------------------------------------------------
-
-
-def _pictures(strips: Sequence[Snapshot]) -> str:
-    names = {
-        "color": "color",
-        "depth": "depth",
-        "mask": "mask",
-        "truth": "truth",
-        "fused": "fused, empty partner",
-    }
-    shown = [
-        name
-        for name in names
-        if name in ("color", "depth", "mask")
-        or any(strip.pictures.get(name) is not None for strip in strips)
-    ]
-    rows = []
-    for strip in strips:
-        by = f" · {NETWORK_WORDS[strip.network]}" if strip.network else " · no mask"
-        cells = []
-        for name in shown:
-            array = strip.pictures.get(name)
-            if array is None:
-                text = "not used" if name == "fused" else "none"
-                cells.append(no_picture(text, names[name]))
-            else:
-                cells.append(picture(array, names[name], lossless=name not in ("color", "depth")))
-        header = f"<header>{escape(f'{strip.t_s:.1f} s · {strip.phase}{by}')}</header>"
-        style = f"grid-template-columns:repeat({len(shown)},1fr)"
-        rows.append(f'<div class="strip" style="{style}">{header}{"".join(cells)}</div>')
-    return card("What the networks saw and made", "".join(rows))
-
-
-def _legend(labels: LabelSet) -> str:
-    entries = (
-        f"<span>{_swatch(labels, i)}{escape(name)}</span>" for i, name in enumerate(labels.classes)
-    )
-    return f'<div class="legend">{"".join(entries)}</div>'
-
-
-def _swatch(labels: LabelSet, index: int) -> str:
-    r, g, b = labels.palette[index]
-    return f'<span class="swatch" style="background:rgb({r},{g},{b})"></span>'
-
-
-# --- Counts ------------------------------------------------------------------------------------
-
-
-def _switches(summary: Summary) -> str:
-    rows = [
-        [
-            f"{s['t']:.2f} s",
-            f"{chip(s['from'], MODE_COLORS[s['from']])} → {chip(s['to'], MODE_COLORS[s['to']])}",
-            escape(s["reason"]),
-        ]
-        for s in summary["switches"][:MAX_SWITCHES]
-    ]
-    more = len(summary["switches"]) - len(rows)
-    latencies = ", ".join(f"{ms:.0f} ms" for ms in summary["switch_latency_ms"])
-    note = f"{more} more are in summary.json. " if more > 0 else ""
-    if latencies:
-        note += (
-            f"From the arrival of the lost stream's last used frame to the first mask without it: "
-            f"{latencies}."
-        )
-    return card("Changes of mode", table(["Time", "Change", "Reason"], rows, [0]), note)
-
-
-def _accounting(summary: Summary) -> str:
-    streams = summary["accounting"]
-    keys = list(next(iter(streams.values())))
-    shown = [k for k in keys if k in ("offered", "used") or any(s[k] for s in streams.values())]
-    rows = [
-        [escape(name.replace("_", " ")), *(str(counts[key]) for key in shown)]
-        for name, counts in streams.items()
-    ]
-    dropped = summary["dropped_by_faults"]
-    note = ""
-    if dropped:
-        words = ", ".join(f"{count} {name}" for name, count in dropped.items())
-        note = f"Never offered, dropped by the fault schedule: {words}. "
-    if summary["unusable"]:
-        words = ", ".join(f"{reason} {count}" for reason, count in summary["unusable"].items())
-        note += f"Unusable: {words}. "
-    note += f"Checksum of all masks: {summary['determinism_sha256'][:16]}…"
-    head = ["Stream", *(key.replace("_", " ") for key in shown)]
-    return card("Where every frame went", table(head, rows, range(1, len(head))), note)
+def _data_url(name: str, image: npt.NDArray[np.uint8] | None) -> str | None:
+    """An image as the source of an ``img``: camera images as JPEG, masks losslessly as PNG."""
+    if image is None:
+        return None
+    kind, suffix = ("jpeg", ".jpg") if name in ("color", "depth") else ("png", ".png")
+    return f"data:image/{kind};base64,{base64.b64encode(encode_image(suffix, image)).decode()}"

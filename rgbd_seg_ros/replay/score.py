@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores masks against a truth topic: by network, by phase, and against no fallback at all."""
+"""Scores masks against a ground-truth topic: by network, by phase, with and without fallback."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Phase
 from rgbd_seg_ros.replay.runner import ReplayResult
 
-#: A true mask belongs to a mask when their stamps lie within this: depth may be stamped a little
-#: after the color that the truth was made for.
+#: A ground-truth mask belongs to a mask if their stamps differ by at most this much: ground truth
+#: is stamped like color, and depth may be stamped a little later.
 TOLERANCE_NS = 20_000_000
-#: A mask waits so long for its truth to come by; then it stays unscored.
+#: A mask waits this long for its ground truth; after that it stays unscored.
 PATIENCE_NS = 500_000_000
 
 Mask = npt.NDArray[np.uint8]
@@ -32,28 +32,42 @@ Mask = npt.NDArray[np.uint8]
 
 @dataclass(eq=False)
 class PhaseScore:
-    """Scores of the masks stamped within one phase."""
+    """Scores of the masks of one phase."""
 
     phase: Phase
     #: All masks of the phase.
     score: ConfusionMatrix
-    #: The fused network with an empty partner, on the instants where the fallback served.
+    #: The fused network with the missing image left blank, for masks of a fallback network.
     without_fallback: ConfusionMatrix
-    #: The fallback on those same instants.
+    #: The fallback network, for the same masks.
     fallback: ConfusionMatrix
     networks: dict[NetworkName, int] = field(default_factory=lambda: dict.fromkeys(NETWORKS, 0))
     masks: int = 0
 
+    def summary(self) -> dict[str, Any]:
+        """One entry of ``phases`` in the summary."""
+        return {
+            "name": self.phase.name,
+            "streams": list(self.phase.streams),
+            "from": round(self.phase.from_s, 3),
+            "to": round(self.phase.to_s, 3),
+            "masks": self.masks,
+            "networks": self.networks,
+            "miou": rounded(self.score.miou),
+            "miou_fallback": rounded(self.fallback.miou),
+            "miou_without_fallback": rounded(self.without_fallback.miou),
+        }
+
 
 class Scorer:
-    """Matches masks with true masks as both come by, and adds up.
+    """Matches masks with ground-truth masks as they arrive, and accumulates the scores.
 
     Args:
-        labels: of the masks and the truth.
+        labels: label set of the masks and the ground truth.
         phases: in bag time, see :meth:`rgbd_seg_ros.replay.faults.FaultSchedule.phases`.
-        start_ns: receive time of the bag's first message.
-        expect_truth: whether true masks will come by at all.
-        on_match: is given every mask with its true mask, or with None when it has none.
+        start_ns: receive time of the first message in the bag.
+        expect_truth: whether any ground truth will arrive.
+        on_match: called with every mask and its ground truth, which is None if missing.
     """
 
     def __init__(
@@ -62,8 +76,9 @@ class Scorer:
         phases: Sequence[Phase],
         start_ns: int,
         expect_truth: bool,
-        on_match: Callable[[ReplayResult, Mask | None], None] = lambda made, truth: None,
+        on_match: Callable[[ReplayResult, Mask | None], None] = lambda result, truth: None,
     ) -> None:
+        self._labels = labels
         self._start_ns = start_ns
         self._expect_truth = expect_truth
         self._on_match = on_match
@@ -77,7 +92,7 @@ class Scorer:
         self.total = new()
         self.by_network = {name: new() for name in NETWORKS}
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
-        #: Masks without a true mask of their stamp.
+        #: Number of masks without ground truth.
         self.unscored = 0
 
     @property
@@ -86,27 +101,44 @@ class Scorer:
         return self._has_truth
 
     def add_truth(self, frame: Frame) -> None:
-        """A true mask came by."""
+        """Add a ground-truth mask."""
         self._truths.append(frame)
-        self._settle(frame.stamp_ns)
+        self._score_waiting(frame.stamp_ns)
 
-    def add_mask(self, made: ReplayResult) -> None:
-        """A mask was made."""
-        phase = self._phase(made)
+    def add_mask(self, result: ReplayResult) -> None:
+        """Add a mask."""
+        phase = self._phase(result)
         phase.masks += 1
-        phase.networks[made.result.network] += 1
-        self._waiting.append(made)
-        self._settle(made.job.stamp_ns - PATIENCE_NS if self._expect_truth else None)
+        phase.networks[result.segmentation.network] += 1
+        self._waiting.append(result)
+        self._score_waiting(result.job.stamp_ns - PATIENCE_NS if self._expect_truth else None)
 
     def finish(self) -> None:
-        """No more will come: score what still waits."""
-        self._settle(None)
+        """Score the masks that still wait; nothing may be added after this."""
+        self._score_waiting(None)
 
-    def _settle(self, seen_until_ns: int | None) -> None:
-        """Score every mask whose truth would have been seen by now."""
+    def summary(self) -> dict[str, Any]:
+        """The keys of the summary that contain scores, see docs/replay.md."""
+        scored, classes = self.has_truth, self._labels.classes
+        matrices = {
+            name: matrix
+            for name, matrix in self.by_network.items()
+            if scored and any(phase.networks[name] for phase in self.phases)
+        }
+        return {
+            "miou": rounded(self.total.miou) if scored else None,
+            "miou_all": rounded(self.total.miou_all) if scored else None,
+            "miou_by_network": {n: rounded(m.miou) for n, m in matrices.items()},
+            "iou_by_network": {n: iou_table(m, classes) for n, m in matrices.items()},
+            "unscored": self.unscored if self._expect_truth else None,
+            "phases": [phase.summary() for phase in self.phases],
+        }
+
+    def _score_waiting(self, seen_until_ns: int | None) -> None:
+        """Score each mask whose ground truth must have arrived by now; all of them if None."""
         while self._waiting:
-            made = self._waiting[0]
-            stamp_ns = made.job.stamp_ns
+            result = self._waiting[0]
+            stamp_ns = result.job.stamp_ns
             if seen_until_ns is not None and seen_until_ns < stamp_ns + TOLERANCE_NS:
                 exact = any(truth.stamp_ns == stamp_ns for truth in self._truths)
                 if not exact:
@@ -114,7 +146,7 @@ class Scorer:
             self._waiting.popleft()
             while len(self._truths) > 1 and self._truths[0].stamp_ns < stamp_ns - TOLERANCE_NS:
                 self._truths.popleft()
-            self._score(made, self._nearest(stamp_ns))
+            self._score(result, self._nearest(stamp_ns))
 
     def _nearest(self, stamp_ns: int) -> Frame | None:
         near = [(abs(t.stamp_ns - stamp_ns), i) for i, t in enumerate(self._truths)]
@@ -122,51 +154,54 @@ class Scorer:
             return None
         return self._truths[min(near)[1]]
 
-    def _score(self, made: ReplayResult, truth: Frame | None) -> None:
+    def _score(self, result: ReplayResult, truth: Frame | None) -> None:
         if truth is None:
             self.unscored += 1
-            self._on_match(made, None)
+            self._on_match(result, None)
             return
         self._has_truth = True
-        labels = fitted(truth.array, made.result.labels.shape)
-        phase = self._phase(made)
-        matrices = [self.total, self.by_network[made.result.network], phase.score]
-        if made.without_fallback is not None:
-            _update(phase.without_fallback, labels, made.without_fallback.labels)
+        segmentation = result.segmentation
+        labels = resize_mask(truth.array, segmentation.labels.shape)
+        phase = self._phase(result)
+        matrices = [self.total, self.by_network[segmentation.network], phase.score]
+        if result.without_fallback is not None:
+            _update(phase.without_fallback, labels, result.without_fallback.labels)
             matrices.append(phase.fallback)
         for matrix in matrices:
-            _update(matrix, labels, made.result.labels)
-        self._on_match(made, labels)
+            _update(matrix, labels, segmentation.labels)
+        self._on_match(result, labels)
 
-    def _phase(self, made: ReplayResult) -> PhaseScore:
-        """The phase of the time at which a mask's frames arrived: faults go by that time."""
-        t_s = (max(made.arrived_ns.values()) - self._start_ns) / 1e9
+    def _phase(self, result: ReplayResult) -> PhaseScore:
+        """The phase in which a mask's frames arrived, since faults depend on the receive time."""
+        t_s = (max(result.arrived_ns.values()) - self._start_ns) / 1e9
         for score in self.phases:
             if t_s < score.phase.to_s:
                 return score
         return self.phases[-1]
 
 
-def fitted(truth: Mask, shape: tuple[int, ...]) -> Mask:
-    """A true mask at a mask's size, by nearest neighbor."""
-    if truth.shape == shape:
-        return truth
+def resize_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """A mask (H×W class ids) resized to ``shape`` by nearest neighbor."""
+    if mask.shape == shape:
+        return mask
     size = (shape[1], shape[0])
-    return np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
 def _update(matrix: ConfusionMatrix, truth: Mask, prediction: Mask) -> None:
     try:
         matrix.update(truth, prediction)
     except ValueError as error:
-        raise BagError(f"the truth topic does not fit the bundle's label set: {error}") from error
+        raise BagError(
+            f"the truth topic does not match the label set of the bundle: {error}"
+        ) from error
 
 
 def rounded(value: float) -> float | None:
-    """For JSON, which has no NaN: four digits, or None."""
+    """A score with four digits; None instead of NaN, which JSON does not have."""
     return None if math.isnan(value) else round(value, 4)
 
 
 def iou_table(matrix: ConfusionMatrix, classes: Iterable[str]) -> dict[str, Any]:
-    """Class to IoU, None for a class in neither truth nor prediction."""
+    """Class to IoU; None for a class in neither ground truth nor prediction."""
     return {name: rounded(float(iou)) for name, iou in zip(classes, matrix.iou, strict=True)}

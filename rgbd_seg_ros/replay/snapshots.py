@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""SnapshotCollector: the few instants of a replay whose pictures the report shows."""
+"""Snapshots: input images and masks at a few times of a replay, for the report."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.colorize import colorize
 from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.inference import depth_image
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.faults import Phase
-from rgbd_seg_ros.replay.output_folder import depth_picture
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 Image = npt.NDArray[np.uint8]
-#: Wider pictures are shrunk: the report stays a file that can be mailed.
-WIDTH_PX = 320
-#: Instants shown of a phase; of one that is the whole bag, more.
+#: Wider images are reduced to this width, so that the report stays small enough to mail.
+MAX_WIDTH_PX = 320
+#: Number of snapshots of each phase, and of a bag with a single phase.
 PER_PHASE, PER_BAG = 1, 4
 
 
 @dataclass(eq=False)
 class Snapshot:
-    """The pictures of one instant; one that there is not is None."""
+    """The images at one time of a replay."""
 
     #: Bag time, seconds.
     t_s: float
     phase: str
-    #: The network that made the mask; empty where there is none.
+    #: Network of the mask; empty if there is no mask.
     network: str = ""
-    pictures: dict[str, Image | None] = field(default_factory=dict)
+    #: ``color``, ``depth``, ``mask``, ``truth`` and ``fused`` (the fused network with the missing
+    #: image left blank), each H×W×3 RGB; None if missing.
+    images: dict[str, Image | None] = field(default_factory=dict)
 
 
 class SnapshotCollector:
-    """Keeps the pictures of instants spread evenly over each phase.
+    """Takes snapshots at times spread evenly over each phase.
 
     Args:
-        phases: in the order of their times.
+        phases: in the order of time.
         labels: names and colors of the classes.
-        config: of the core, for the units of depth.
-        start_ns: receive time of the bag's first message.
+        config: configuration of the core, for the scale and range of depth.
+        start_ns: receive time of the first message in the bag.
     """
 
     def __init__(
@@ -60,51 +62,52 @@ class SnapshotCollector:
             for i in range(count)
         ]
         self._last: tuple[ReplayResult, Image | None, float] | None = None
-        self._strips: list[Snapshot] = []
+        self._snapshots: list[Snapshot] = []
 
-    def add(self, made: ReplayResult, truth: Image | None) -> None:
-        """A mask was made, and its truth is known or there is none."""
-        t_s = (max(made.arrived_ns.values()) - self._start_ns) / 1e9
+    def add(self, result: ReplayResult, truth: Image | None) -> None:
+        """Add a mask with its ground truth (H×W class ids), which is None if missing."""
+        t_s = (max(result.arrived_ns.values()) - self._start_ns) / 1e9
         while self._wanted and t_s >= self._wanted[0][0]:
-            self._choose(made, truth, t_s)
-        self._last = (made, truth, t_s)
+            self._choose(result, truth, t_s)
+        self._last = (result, truth, t_s)
 
-    def strips(self) -> list[Snapshot]:
-        """In the order of time; a phase without masks has a strip without pictures."""
+    def finish(self) -> list[Snapshot]:
+        """All snapshots in the order of time; one of a phase without masks has no images."""
         while self._wanted:
             self._choose(None, None, self._wanted[0][0])
-        return self._strips
+        return self._snapshots
 
-    def _choose(self, made: ReplayResult | None, truth: Image | None, t_s: float) -> None:
-        """Settle the first wanted instant with the mask at or after it, or the one before."""
+    def _choose(self, result: ReplayResult | None, truth: Image | None, t_s: float) -> None:
+        """Take the next wanted snapshot from this mask, or from the last one of its phase."""
         wanted_s, phase = self._wanted.pop(0)
-        if made is not None and t_s < phase.to_s:
-            self._strips.append(self._strip(made, truth, t_s, phase))
+        if result is not None and t_s < phase.to_s:
+            self._snapshots.append(self._snapshot(result, truth, t_s, phase))
         elif self._last is not None and phase.from_s <= self._last[2] < phase.to_s:
-            self._strips.append(self._strip(*self._last, phase))
+            self._snapshots.append(self._snapshot(*self._last, phase))
         else:
-            self._strips.append(Snapshot(wanted_s, phase.name))
+            self._snapshots.append(Snapshot(wanted_s, phase.name))
 
-    def _strip(
-        self, made: ReplayResult, truth: Image | None, t_s: float, phase: Phase
+    def _snapshot(
+        self, result: ReplayResult, truth: Image | None, t_s: float, phase: Phase
     ) -> Snapshot:
-        rgb = None if made.job.rgb is None else made.job.rgb.array
-        fused = made.without_fallback
-        mask = made.result.labels
-        pictures = {
-            "color": rgb,
-            "depth": depth_picture(made.job, self._config),
-            "mask": colorize(mask, self._labels),
+        job, fused = result.job, result.without_fallback
+        images = {
+            "color": None if job.rgb is None else job.rgb.array,
+            "depth": depth_image(job, self._config),
+            "mask": colorize(result.segmentation.labels, self._labels),
             "truth": None if truth is None else colorize(truth, self._labels),
             "fused": None if fused is None else colorize(fused.labels, self._labels),
         }
-        kept = {name: None if p is None else _shrunk(p) for name, p in pictures.items()}
-        return Snapshot(t_s, phase.name, made.result.network, kept)
+        reduced = {
+            name: None if image is None else _reduce(image) for name, image in images.items()
+        }
+        return Snapshot(t_s, phase.name, result.segmentation.network, reduced)
 
 
-def _shrunk(picture: Image) -> Image:
-    height, width = picture.shape[:2]
-    if width <= WIDTH_PX:
-        return np.array(picture, dtype=np.uint8)
-    size = (WIDTH_PX, max(1, round(height * WIDTH_PX / width)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+def _reduce(image: Image) -> Image:
+    """A copy of an H×W×3 image, at most ``MAX_WIDTH_PX`` wide."""
+    height, width = image.shape[:2]
+    if width <= MAX_WIDTH_PX:
+        return np.array(image, dtype=np.uint8)
+    size = (MAX_WIDTH_PX, max(1, round(height * MAX_WIDTH_PX / width)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

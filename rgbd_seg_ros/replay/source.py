@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the core is offered: a bag's messages as frames, with stamps chosen and faults applied."""
+"""Source of a replay: the messages of a bag as frames, with stamps chosen and faults applied."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from rgbd_seg_ros.images import stamp_ns, to_frame, to_intrinsics, to_mask
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem
 
 Stamps = Literal["auto", "header", "receive"]
-#: So many messages show whether headers and receive times agree.
+#: Number of messages whose header stamps are compared with their receive times.
 STAMP_SAMPLE = 30
-#: Where transforms are, in every bag.
-TRANSFORMS = ("/tf", "/tf_static")
+TF, TF_STATIC = "/tf", "/tf_static"
 
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """One message as it reaches the core, or a true mask as it reaches the scorer."""
+    """One item as it reaches the core, or a ground-truth mask as it reaches the scorer."""
 
     kind: Stream | Literal["truth"]
     item: Frame | Defect
@@ -34,14 +33,14 @@ class Arrival:
 
 
 class BagSource:
-    """The messages of a replay in the order of their arrival.
+    """The messages of a replay in the order of arrival.
 
     Args:
         reader: an open bag.
-        topics: what to read of it.
-        faults: what to break; it serves this source alone.
+        topics: the topics to read.
+        faults: the faults to apply; not shared with other sources.
         stamps: ``header`` or ``receive``, see :func:`choose_stamps`.
-        transforms: is given the bag's transforms as they come by; None to leave them unread.
+        transforms: receives the bag's transforms as they arrive; None to skip them.
     """
 
     def __init__(
@@ -57,48 +56,49 @@ class BagSource:
         self._topics = topics
         self._faults = faults
         self._by_receive_time = stamps == "receive"
-        #: Messages recorded per stream, and those of them that a fault kept from arriving.
+        #: Recorded messages per stream, and how many of them a fault dropped.
         self.recorded: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self.dropped: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._intrinsics: dict[Stream, Intrinsics | None] = {}
         for topic, streams in topics.infos.items():
-            # Some drivers send a camera_info after its picture: the first one serves all before.
+            # Some drivers send a camera_info after its image, so the first one also applies to
+            # earlier images.
             message = reader.first(topic)
             if message is not None:
                 self._intrinsics |= dict.fromkeys(streams, to_intrinsics(message))
         if transforms is not None:
-            # Latched before the recording began, so they hold from its start on.
-            for item in reader.messages(TRANSFORMS[1:]):
-                self._take_transforms(item)
+            # Static transforms are latched, so they are valid from the start of the recording.
+            for item in reader.messages([TF_STATIC]):
+                self._add_transforms(item)
 
     def __iter__(self) -> Iterator[Arrival]:
-        held: list[tuple[int, int, Arrival]] = []  # what a fault delays
+        delayed: list[tuple[int, int, Arrival]] = []  # by a fault
         order = itertools.count()
-        for message in self._reader.messages(self._read):
-            while held and held[0][0] <= message.receive_ns:
-                yield heapq.heappop(held)[2]
+        for message in self._reader.messages(self._read_topics):
+            while delayed and delayed[0][0] <= message.receive_ns:
+                yield heapq.heappop(delayed)[2]
             arrival = self._arrival(message)
             if arrival is None:
                 continue
             if arrival.receive_ns > message.receive_ns:
-                heapq.heappush(held, (arrival.receive_ns, next(order), arrival))
+                heapq.heappush(delayed, (arrival.receive_ns, next(order), arrival))
             else:
                 yield arrival
-        while held:
-            yield heapq.heappop(held)[2]
+        while delayed:
+            yield heapq.heappop(delayed)[2]
 
     @property
-    def _read(self) -> list[str]:
-        return [*self._topics.all, *(TRANSFORMS[:1] if self._transforms is not None else ())]
+    def _read_topics(self) -> list[str]:
+        return [*self._topics.all, *([TF] if self._transforms is not None else [])]
 
-    def _take_transforms(self, message: BagMessage) -> None:
+    def _add_transforms(self, message: BagMessage) -> None:
         if self._transforms is not None and message.message is not None:
             self._transforms.add(message.message)
 
     def _arrival(self, message: BagMessage) -> Arrival | None:
         topics = self._topics
-        if message.topic in TRANSFORMS:
-            self._take_transforms(message)
+        if message.topic == TF:
+            self._add_transforms(message)
             return None
         if message.topic == topics.truth:
             return self._truth(message)
@@ -110,22 +110,22 @@ class BagSource:
         stream = topics.streams[message.topic]
         self.recorded[stream] += 1
         if message.message is None:
-            item: Frame | Defect = Defect("malformed", "its bytes are no message of its type")
+            item: Frame | Defect = Defect("malformed", "its bytes are not a message of its type")
         else:
             item = to_frame(message.message, stream, self._intrinsics.get(stream))
         item = self._stamped(item, message.receive_ns)
-        sample = self._faults.apply(
+        received = self._faults.apply(
             stream, ReceivedItem(item, message.receive_ns), self._reader.start_ns
         )
-        if sample is None:
+        if received is None:
             self.dropped[stream] += 1
             return None
-        return Arrival(stream, sample.item, sample.receive_ns)
+        return Arrival(stream, received.item, received.receive_ns)
 
     def _truth(self, message: BagMessage) -> Arrival:
         item = to_mask(message.message)
         if isinstance(item, Defect):
-            raise BagError(f"truth topic {message.topic} cannot be used: {item.detail}")
+            raise BagError(f"truth topic {message.topic} is not usable: {item.detail}")
         return Arrival("truth", self._stamped(item, message.receive_ns), message.receive_ns)
 
     def _stamped(self, item: Frame | Defect, receive_ns: int) -> Frame | Defect:
@@ -135,11 +135,11 @@ class BagSource:
 def choose_stamps(
     reader: BagReader, topics: Topics, wanted: Stamps, max_age_s: float
 ) -> tuple[Literal["header", "receive"], str | None]:
-    """Which time stamps the frames carry, and a warning when the headers' cannot be used.
+    """Which time stamps the frames get, and a warning if ``auto`` rejects those of the headers.
 
-    ``auto`` takes the headers' unless every one of the first messages disagrees with its receive
-    time by more than ``max_age_s``, as recordings of the RealSense SDK do: their frames would all
-    be stale.
+    ``auto`` chooses header stamps unless each of the first messages disagrees with its receive
+    time by more than ``max_age_s``, since all frames would then be stale. Recordings of the
+    RealSense SDK are an example.
     """
     if wanted != "auto":
         return wanted, None
@@ -151,6 +151,7 @@ def choose_stamps(
     if not max_age_s or not differences_s or min(differences_s) <= max_age_s:
         return "header", None
     return "receive", (
-        f"headers and receive times lie {min(differences_s):.1f} s or more apart, so frames are "
-        "stamped with their receive time; --stamps header keeps the headers'"
+        f"header stamps and receive times differ by at least {min(differences_s):.1f} s, so "
+        "frames are stamped with their receive time; to keep the header stamps, use "
+        "--stamps header"
     )

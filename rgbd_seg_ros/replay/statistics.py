@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Statistics of a replay: frames, networks, modes, switches and latencies, checksum."""
+"""Statistics of a replay: frames, networks, modes, switches, latencies and a checksum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.frames import NETWORKS, STREAMS, NetworkName, Stream
 from rgbd_seg_ros.replay.runner import ReplayResult
 
-#: The streams whose frames a mode uses. Raw depth stands in for depth.
+#: The streams that a mode uses. Raw depth counts as depth.
 MODE_STREAMS: dict[Mode, tuple[Stream, ...]] = {
     Mode.RGBD: ("rgb", "depth"),
     Mode.RGB_ONLY: ("rgb",),
@@ -28,100 +28,102 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass
 class Switch:
-    """One change of mode."""
+    """One switch from a mode to another."""
 
     t_ns: int
     from_mode: Mode
     to_mode: Mode
     reason: str
-    #: From the arrival of the lost stream's last used frame to the first mask without it; None
-    #: where no stream was lost or no mask came after.
+    #: From the arrival of the last used frame of the lost stream to the first mask without it;
+    #: None if no stream was lost or no mask followed.
     latency_ms: float | None = None
 
 
 @dataclass
-class _Usage:
-    """What one stream has last contributed."""
+class _LastUse:
+    """The last frame of one stream that went into a mask."""
 
     arrived_ns: int
-    #: When the first mask without it was there.
+    #: Time at which the first mask without this stream was ready; None if there is none yet.
     replaced_ns: int | None = None
 
 
 class ReplayStatistics:
-    """Adds up one replay from its masks and its core."""
+    """Collects the statistics of one replay from its masks and its core."""
 
     def __init__(self, core: Core, start_ns: int, end_ns: int) -> None:
         self._core = core
         self._start_ns = start_ns
-        #: Receive time of the last message; earlier when the replay is interrupted.
+        #: Receive time of the last message; earlier if the replay is interrupted.
         self.end_ns = end_ns
-        self._usage: dict[Stream, _Usage] = {}
-        self._open: list[tuple[Switch, Stream]] = []  # switches that still lack their first mask
+        self._last_use: dict[Stream, _LastUse] = {}
+        #: Switches that have not been followed by a mask, each with the lost stream.
+        self._open: list[tuple[Switch, Stream]] = []
         self._latencies_ms: list[float] = []
         self._sha256 = hashlib.sha256()
         self.switches: list[Switch] = []
         self.warnings: list[str] = []
         self.networks: Counter[NetworkName] = Counter()
-        #: (from s, to s, network) of masks in a row by one network.
+        #: (from s, to s, network) of consecutive masks of one network.
         self.network_runs: list[tuple[float, float, NetworkName]] = []
 
-    def mask(self, made: ReplayResult) -> None:
-        """Take note of a mask."""
-        self.network(made)
-        labels = np.ascontiguousarray(made.result.labels)
-        name = made.result.network
-        self._sha256.update(struct.pack("<qii", made.job.stamp_ns, *labels.shape))
+    def add_mask(self, result: ReplayResult) -> None:
+        """Add a mask."""
+        self._update_switch_latencies(result)
+        labels = np.ascontiguousarray(result.segmentation.labels)
+        name = result.segmentation.network
+        self._sha256.update(struct.pack("<qii", result.job.stamp_ns, *labels.shape))
         self._sha256.update(name.encode())
         self._sha256.update(labels.tobytes())
         self.networks[name] += 1
-        self._latencies_ms.append(made.result.timings_ms.get("total", 0.0))
-        t_s = self.seconds(made.ready_ns)
+        self._latencies_ms.append(result.latency_ms)
+        t_s = self.seconds(result.ready_ns)
         if self.network_runs and self.network_runs[-1][2] == name:
             self.network_runs[-1] = (self.network_runs[-1][0], t_s, name)
         else:
             self.network_runs.append((t_s, t_s, name))
 
-    def network(self, made: ReplayResult) -> None:
-        """What the mask's frames say of switches."""
+    def _update_switch_latencies(self, result: ReplayResult) -> None:
+        """Complete the open switches with this mask, and note which streams it uses."""
         arrived_ns: dict[Stream, int] = {
             "depth" if stream == "depth_raw" else stream: ns
-            for stream, ns in made.arrived_ns.items()
+            for stream, ns in result.arrived_ns.items()
         }
         for stream, ns in arrived_ns.items():
-            self._usage[stream] = _Usage(ns)
-        for stream, usage in self._usage.items():
-            if stream not in arrived_ns and usage.replaced_ns is None:
-                usage.replaced_ns = made.ready_ns
+            self._last_use[stream] = _LastUse(ns)
+        for stream, last_use in self._last_use.items():
+            if stream not in arrived_ns and last_use.replaced_ns is None:
+                last_use.replaced_ns = result.ready_ns
         for switch, stream in self._open:
-            if stream not in arrived_ns:  # else it is back before any mask was made without it
+            # A stream that is used again before any mask without it was not lost after all.
+            if stream not in arrived_ns:
                 self._close(switch, stream)
         self._open.clear()
 
-    def changes(self) -> None:
-        """Fetch the core's changes of mode and its warnings."""
+    def fetch_from_core(self) -> None:
+        """Take over the core's new mode changes and warnings."""
         self.warnings += self._core.drain_warnings()
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:
-                continue  # silence after the last message says nothing of the sensors
+                continue  # streams are always silent after the last message
             switch = Switch(change.t_ns, change.from_mode, change.to_mode, change.reason)
             self.switches.append(switch)
             before, after = (MODE_STREAMS.get(m, ()) for m in (change.from_mode, change.to_mode))
             for stream in before:
-                if not after or stream in after or stream not in self._usage:
+                if not after or stream in after or stream not in self._last_use:
                     continue
-                if self._usage[stream].replaced_ns is None:
+                if self._last_use[stream].replaced_ns is None:
                     self._open.append((switch, stream))
                 else:
                     self._close(switch, stream)
 
     def _close(self, switch: Switch, stream: Stream) -> None:
-        usage = self._usage[stream]
-        if usage.replaced_ns is not None:
-            switch.latency_ms = (usage.replaced_ns - usage.arrived_ns) / 1e6
+        last_use = self._last_use[stream]
+        if last_use.replaced_ns is not None:
+            switch.latency_ms = (last_use.replaced_ns - last_use.arrived_ns) / 1e6
 
     def seconds(self, t_ns: int) -> float:
-        """Bag time in seconds from its start."""
+        """Seconds from the start of the bag."""
         return (t_ns - self._start_ns) / 1e9
 
     @property
@@ -136,7 +138,7 @@ class ReplayStatistics:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """The part of the summary that needs no truth."""
+        """The keys of the summary that need no ground truth, see docs/replay.md."""
         counters = self._core.counters
         unusable: Counter[str] = Counter()
         for reasons in counters.unusable.values():
@@ -178,6 +180,10 @@ class ReplayStatistics:
             ],
             "latency_ms": self._percentiles(),
             "warnings": self.warnings,
+            "timeline": {
+                "modes": [[round(a, 3), round(b, 3), m] for a, b, m in self.timeline],
+                "networks": [[round(a, 3), round(b, 3), n] for a, b, n in self.network_runs],
+            },
             "determinism_sha256": self._sha256.hexdigest(),
         }
 

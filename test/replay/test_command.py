@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg replay` as users meet it: files, summary, refusals, Ctrl-C."""
+"""The command `rgbd_seg replay`: files, summary, error messages, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEYS = {
 
 @pytest.fixture
 def replay(monkeypatch, engine, capsys):  # type: ignore[no-untyped-def]
-    """Run `rgbd_seg replay` with the stand-in; gives (exit code, stdout, stderr)."""
+    """Run `rgbd_seg replay` with the stand-in; returns (exit code, stdout, stderr)."""
     monkeypatch.setattr(command, "load_engine", lambda bundle, device: engine)
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -42,7 +42,7 @@ def replay(monkeypatch, engine, capsys):  # type: ignore[no-untyped-def]
     return run
 
 
-def test_json_is_all_there_is_on_stdout(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+def test_stdout_contains_only_json(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
     code, out, err = replay(recording, "--json")
     assert code == 0
     summary = json.loads(out)
@@ -61,15 +61,15 @@ def test_every_key_and_fault_is_documented(recording: Path, replay) -> None:  # 
     assert [name for name in FAULTS if f"| `{name}` |" not in document] == []
 
 
-def test_people_get_the_same_numbers(recording: Path, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_text_summary_has_the_same_numbers(recording: Path, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "f.yaml").write_text("- {stream: depth, fault: drop, from: 2, to: 3}\n")
     options = ("--truth-topic", "/truth/mask", "--without-fallback", "--faults")
     code, out, _ = replay(recording, *options, tmp_path / "f.yaml")
     assert code == 0
     for text in (
-        "frames      rgb 40, depth 30",
-        "masks       40 (rgbd ",
-        "faults      kept depth 10 from arriving",
+        "frames          rgb 40, depth 30",
+        "masks           40 (rgbd ",
+        "faults          dropped depth 10",
         "RGBD -> RGB_ONLY: depth silent",
         "2-3 s depth drop: 10 masks, 0.250, without fallback 0.000",
         "sha256",
@@ -103,7 +103,7 @@ def test_files_of_a_replay(recording: Path, replay, engine, tmp_path: Path) -> N
     assert "1 recording" in report
 
 
-def test_output_that_is_there_is_replaced_only_on_request(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_existing_outputs_are_replaced_only_on_request(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
     out, bag = tmp_path / "out", tmp_path / "bag"
     assert replay(recording, "--out", out, "--record", bag)[0] == 0
     (out / "masks" / "stale.png").touch()
@@ -120,7 +120,7 @@ def test_output_that_is_there_is_replaced_only_on_request(recording, replay, tmp
     assert "give a folder" in replay(recording, "--out", tmp_path / "file")[2]
 
 
-def test_the_recorded_bag_holds_what_the_node_would_publish(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_recorded_bag_contains_what_the_node_publishes(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "f.yaml").write_text("- {stream: depth, fault: drop, from: 2}\n")
     bag = tmp_path / "out"
     assert replay(recording, "--record", bag, "--faults", tmp_path / "f.yaml")[0] == 0
@@ -163,7 +163,7 @@ def test_the_recorded_bag_holds_what_the_node_would_publish(recording, replay, t
     )  # fmt: skip
 
 
-# --- Refusals ----------------------------------------------------------------------------------
+# --- Error messages ----------------------------------------------------------------------------
 
 
 def _bad_faults(tmp_path: Path, recording: Path) -> list[object]:
@@ -182,7 +182,7 @@ def _cut_bag(tmp_path: Path, recording: Path) -> list[object]:
     return [tmp_path / "cut.bag"]
 
 
-def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
+def _no_images(tmp_path: Path, recording: Path) -> list[object]:
     with BagWriter(tmp_path / "words") as writer:
         writer.string("/chatter", 1000, "hello")
     return [tmp_path / "words"]
@@ -194,19 +194,19 @@ def _no_pictures(tmp_path: Path, recording: Path) -> list[object]:
         (lambda t, r: [t / "nowhere"], "there is no bag at"),
         (_empty_bag, "is empty (0 bytes)"),
         (_cut_bag, "rosbag reindex"),
-        (_no_pictures, "no color or depth topic"),
+        (_no_images, "no usable color or depth topic"),
         (_bad_faults, "unknown fault 'explode'"),
         (lambda t, r: [r, "--faults", t / "none.yaml"], "cannot read fault schedule"),
         (lambda t, r: [r, "--rgb-topic", "/camera/color/image"], "is not in the bag; did you"),
-        (lambda t, r: [r, "--depth-topic", "/truth/masks"], "did you mean /truth/mask?"),
+        (lambda t, r: [r, "--depth-topic", "/truth/masks"], "did you mean '/truth/mask'?"),
         (lambda t, r: [r, "--truth-topic", "/none"], "is not in the bag"),
         (lambda t, r: [r, "--engine-latency", "-5"], "engine latency must be 0 ms or more"),
-        (lambda t, r: [r, "--set", "max_wait=5"], "did you mean max_wait_ms?"),
+        (lambda t, r: [r, "--set", "max_wait=5"], "did you mean 'max_wait_ms'?"),
         (lambda t, r: [r, "--set", "max_wait_ms=-5"], "max_wait_ms must be from 0"),
         (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
-        (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is no YAML value"),
-        (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag it is made from"),
-        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "give each its own folder"),
+        (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is not a YAML value"),
+        (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag that is replayed"),
+        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "give them two folders"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make, message) -> None:  # type: ignore[no-untyped-def]
@@ -222,17 +222,17 @@ def test_no_usable_frame_is_exit_code_1(write_recording, replay, tmp_path: Path)
     code, out, err = replay(bag, "--stamps", "header")
     assert code == 1
     assert "stale 10" in out
-    assert "no mask was made" in err
+    assert "no mask was computed" in err
 
 
-def test_a_missing_stream_is_told(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_stream_is_reported(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
     code, out, err = replay(recording, "--depth-topic", "none")
     assert code == 0
     assert "no depth topic in this bag" in err
-    assert "masks       40 (rgb 40)" in out
+    assert "masks           40 (rgb 40)" in out
 
 
-def test_a_damaged_bag_is_replayed_as_far_as_it_goes(  # type: ignore[no-untyped-def]
+def test_a_damaged_bag_is_replayed_as_far_as_possible(  # type: ignore[no-untyped-def]
     write_recording, replay, tmp_path: Path
 ) -> None:
     bag = write_recording(tmp_path / "bag", 600)
@@ -288,7 +288,7 @@ def test_an_interrupt_leaves_complete_files(recording, replay, engine, tmp_path,
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_a_second_interrupt_ends_at_once_and_leaves_no_half_bag(  # type: ignore[no-untyped-def]
+def test_a_second_interrupt_ends_at_once_and_leaves_no_partial_bag(  # type: ignore[no-untyped-def]
     recording, replay, engine, tmp_path: Path
 ) -> None:
     class Stuck(type(engine)):  # type: ignore[misc]
@@ -304,7 +304,7 @@ def test_a_second_interrupt_ends_at_once_and_leaves_no_half_bag(  # type: ignore
     assert not list(tmp_path.iterdir())
 
 
-def test_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with interruptible() as caught:
         assert signal.getsignal(signal.SIGINT) is not before

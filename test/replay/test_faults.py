@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Each fault does what its name says, only in its time, and a bad schedule is named by line."""
+"""Each fault acts as documented and only while active; errors in a schedule name their line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _array(stream: str, value: int, floating: bool = False) -> np.ndarray:
 
 
 def _run(faults: list[Fault], stream: str, times_s, floating: bool = False):  # type: ignore[no-untyped-def]
-    """What arrives of frames of value 1, 2, 3 … at the given times."""
+    """What arrives of frames with the values 1, 2, 3 … at the given times."""
     schedule = FaultSchedule(faults)
     arrived = []
     for i, t_s in enumerate(times_s):
@@ -59,19 +59,20 @@ TIMES = (0.0, 0.9, 1.0, 1.5, 1.999, 2.0, 3.0)
         ("black", "rgb", [1, 2, 0, 0, 0, 6, 7]),
     ],
 )
-def test_a_fault_acts_from_its_first_to_before_its_last_moment(fault, stream, expected) -> None:  # type: ignore[no-untyped-def]
+def test_a_fault_is_active_from_its_start_to_just_before_its_end(fault, stream, expected) -> None:  # type: ignore[no-untyped-def]
     samples = _run([Fault(fault, stream, 1.0, 2.0)], stream, TIMES)
     assert _values(samples) == expected
     for sample, t_s in zip(samples, TIMES, strict=True):
-        if sample is not None:  # a broken picture still has a fresh stamp
+        if sample is not None:  # a faulty image still has a new stamp
             assert sample.item.stamp_ns == START_NS + round(t_s * S) - 1000
             assert sample.item.array.dtype == _array(stream, 0).dtype
 
 
 def test_every_fault_of_the_registry_changes_what_arrives() -> None:
     for name, kind in FAULTS.items():
-        stream = (kind.hits or kind.streams)[0]
-        fault = Fault(name, None if kind.hits else stream, 1.0, 2.0, 1.0 if kind.value else None)
+        stream = (kind.fixed_streams or kind.streams)[0]
+        value = 1.0 if kind.value else None
+        fault = Fault(name, None if kind.fixed_streams else stream, 1.0, 2.0, value)
         after, before = _values(_run([fault], stream, TIMES)), _values(_run([], stream, TIMES))
         assert after != before, name
 
@@ -91,17 +92,17 @@ def test_freeze_from_the_start_holds_the_first_frame() -> None:
 @pytest.mark.parametrize(
     ("stream", "expected"), [("rgb", [1, None]), ("depth", [1, None]), ("depth_raw", [1, 2])]
 )
-def test_color_driver_takes_color_and_registered_depth(stream: str, expected: list) -> None:
+def test_color_driver_drops_color_and_aligned_depth(stream: str, expected: list) -> None:
     assert _values(_run([Fault("color_driver", from_s=1)], stream, (0, 1))) == expected
 
 
-def test_other_streams_pass_and_faults_add_up() -> None:
+def test_other_streams_pass_and_faults_combine() -> None:
     faults = [Fault("freeze", "rgb", 1, 3), Fault("drop", "rgb", 2, 4)]
     assert _values(_run(faults, "rgb", (0, 1, 2, 3, 4))) == [1, 1, None, None, 5]
     assert _values(_run(faults, "depth", (0, 1, 2))) == [1, 2, 3]
 
 
-def test_frozen_frames_outlive_a_malformed_message() -> None:
+def test_a_frozen_frame_outlasts_a_malformed_message() -> None:
     schedule = FaultSchedule([Fault("freeze", "rgb", 1.0)])
     good = ReceivedItem(Frame(_array("rgb", 7), 1, "cam", "rgb8"), START_NS)
     bad = ReceivedItem(Defect("malformed", "x"), START_NS + 2 * S)
@@ -111,7 +112,7 @@ def test_frozen_frames_outlive_a_malformed_message() -> None:
     assert _values([schedule.apply("rgb", late, START_NS)]) == [7]
 
 
-def test_phases_cut_the_bag_where_faults_change() -> None:
+def test_phases_begin_where_faults_change() -> None:
     schedule = FaultSchedule(
         [Fault("drop", "depth", 2, 4), Fault("drop", "rgb", 3, 5), Fault("drop", "rgb", 90, 99)]
     )
@@ -129,7 +130,7 @@ def test_phases_cut_the_bag_where_faults_change() -> None:
 def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "faults.yaml"
     path.write_text(
-        "# losing one after the other\n"
+        "# one stream after the other\n"
         "- {stream: depth, fault: drop, from: 2.0, to: 5}\n"
         "- stream: rgb\n"
         "  fault: freeze\n"
@@ -142,25 +143,46 @@ def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
     )
 
 
+def test_the_old_name_of_color_driver_is_accepted_with_one_warning(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text(
+        "- {fault: colour_driver, from: 1, to: 1.5}\n- {fault: colour_driver, from: 3}\n"
+    )
+    schedule = load_faults(path)
+    assert [fault.fault for fault in schedule.faults] == ["color_driver", "color_driver"]
+    summary = run_replay(recording, faults=schedule).summary
+    (warning,) = summary["warnings"]
+    assert warning.startswith("fault colour_driver is now called color_driver")
+    assert capsys.readouterr().err.count("colour_driver") == 1
+    assert {fault["fault"] for fault in summary["faults"]} == {"color_driver"}
+    with pytest.raises(FaultError, match="unknown fault 'colour_driver'"):
+        Fault("colour_driver")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (
             "- {stream: depth, fault: dorp}",
-            r":1: unknown fault 'dorp'; did you mean 'drop'\? known",
+            r":1: unknown fault 'dorp'; did you mean 'drop'\? \(known",
         ),
         ("\n- {stream: dept, fault: drop}", ":2: unknown stream 'dept'; did you mean 'depth'"),
         (
             "- {stream: rgb, fault: drop}\n- {stream: rgb, fault: nan}",
-            ":2: .*cannot hit stream rgb",
+            ":2: .*cannot affect stream rgb",
         ),
         ("- {stream: depth, fault: black}", "only rgb"),
         ("- {fault: drop}", "needs a stream"),
         ("- {stream: rgb}", "the key fault is missing"),
-        ("- {stream: rgb, fault: color_driver}", "give no stream"),
+        ("- {stream: rgb, fault: color_driver}", "name no stream"),
         ("- {stream: rgb, fault: drop, form: 1}", "unknown key 'form'; did you mean 'from'"),
-        ("- {stream: rgb, fault: drop, from: 3, to: 2}", "need 0 ≤ from < to"),
-        ("- {stream: rgb, fault: drop, from: -1}", "need 0 ≤ from < to"),
+        ("- {stream: rgb, fault: drop, from: 3, to: 2}", "must satisfy 0 ≤ from < to"),
+        ("- {stream: rgb, fault: drop, from: -1}", "must satisfy 0 ≤ from < to"),
         ("- {stream: rgb, fault: drop, from: soon}", "from must be a number, got 'soon'"),
         ("- {stream: rgb, fault: drop, from: true}", "from must be a number"),
         ("- {stream: rgb, fault: drop, to: .nan}", "to must be a number"),
@@ -172,7 +194,7 @@ def test_a_schedule_is_read_from_yaml(tmp_path: Path) -> None:
         ("- !!python/object/apply:os.system [ls]", ":1: could not determine a constructor"),
     ],
 )
-def test_a_bad_schedule_is_named_by_line(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_in_a_schedule_name_their_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "faults.yaml"
     path.write_text(text)
     with pytest.raises(FaultError, match=message) as caught:
@@ -181,7 +203,7 @@ def test_a_bad_schedule_is_named_by_line(tmp_path: Path, text: str, message: str
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_schedule_is_named(tmp_path: Path) -> None:
+def test_a_missing_schedule_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="cannot read fault schedule"):
         load_faults(tmp_path / "none.yaml")
 
@@ -195,7 +217,7 @@ def test_shipped_schedules_are_valid(path: Path) -> None:
     assert load_faults(path).faults
 
 
-def test_the_demos_losses_are_a_shipped_schedule_too() -> None:
+def test_the_losses_of_the_demo_are_a_shipped_schedule_too() -> None:
     from training import demo
 
     def key(fault: Fault) -> tuple:

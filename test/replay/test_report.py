@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The report stands alone, is well-formed, and shows what the summary says."""
+"""The report is one well-formed file and shows the content of the summary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOID = {"meta", "img", "br", "hr", "link", "rect", "line"}
 
 
 class Checker(HTMLParser):
-    """Notes open tags, and fails on one that is closed out of order."""
+    """Collects tags, and fails on one that is closed out of order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ def outcome(recording: Path, run_replay) -> Outcome:  # type: ignore[no-untyped-
 
 def _render(outcome: Outcome, **changes) -> str:  # type: ignore[no-untyped-def]
     summary = {**copy.deepcopy(outcome.summary), **changes}
-    return render([("a <drive> & more", summary, outcome.strips)], outcome.labels)
+    return render([("a <drive> & more", summary, outcome.snapshots)], outcome.labels)
 
 
-def test_it_is_one_well_formed_page_without_scripts_or_links(outcome: Outcome) -> None:
+def test_it_is_one_well_formed_file_without_scripts_or_links(outcome: Outcome) -> None:
     html = _render(outcome)
     checker = _check(html)
     kinds = {tag for tag, _ in checker.tags}
@@ -88,52 +88,52 @@ def test_it_shows_phases_modes_networks_scores_and_counts(outcome: Outcome) -> N
         assert f">{mode}<" in html
     assert ">depth fault<" in html
     assert ">rgb fault<" in html
-    for text in ("fused 10", "color only 5", "25.0 %", "+25.0", "dropped by the fault schedule"):
+    for text in ("fused 10", "color only 5", "25.0 %", "+25.0", "Dropped by the fault schedule"):
         assert text in html
     assert outcome.summary["determinism_sha256"][:16] in html
-    assert "black 4" in html
+    assert "4 black" in html
 
 
-def test_its_pictures_are_those_of_the_instants(outcome: Outcome) -> None:
+def test_it_shows_the_images_of_the_snapshots(outcome: Outcome) -> None:
     html = _render(outcome)
-    strips = {strip.phase: strip for strip in outcome.strips}
-    assert len(outcome.strips) == len(outcome.summary["phases"])
-    assert strips["depth drop"].network == "rgb"
-    assert strips["rgb black"].network == "depth"
-    assert strips["color_driver"].network == ""
-    pictures = re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', html)
-    shown = sum(p is not None for strip in outcome.strips for p in strip.pictures.values())
-    assert len(pictures) == shown
-    for kind, data in pictures:
+    snapshots = {snapshot.phase: snapshot for snapshot in outcome.snapshots}
+    assert len(outcome.snapshots) == len(outcome.summary["phases"])
+    assert snapshots["depth drop"].network == "rgb"
+    assert snapshots["rgb black"].network == "depth"
+    assert snapshots["color_driver"].network == ""
+    found = re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', html)
+    images = [image for snapshot in outcome.snapshots for image in snapshot.images.values()]
+    assert len(found) == sum(image is not None for image in images)
+    for kind, data in found:
         flags = cv2.IMREAD_COLOR
         decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), flags)
         assert decoded.shape == (24, 32, 3)
         assert kind in ("png", "jpeg")
-    mask = strips["depth drop"].pictures["mask"]
+    lost = snapshots["depth drop"].images
+    mask, fused = lost["mask"], lost["fused"]
     assert mask is not None
-    assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the stand-in alone says 1
-    assert strips["depth drop"].pictures["depth"] is None
-    fused = strips["depth drop"].pictures["fused"]
+    assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the stand-in's class without depth
+    assert lost["depth"] is None
     assert fused is not None
     assert tuple(fused[0, 0]) == outcome.labels.palette[3]
 
 
-def test_the_bare_minimum_renders(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_a_replay_without_truth_or_faults_renders(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     html = _render(run_replay(recording))
     _check(html)
     assert "Scores by phase" not in html
     assert "truth<" not in html
-    assert html.count("<figure>") == 4 * 3  # four instants of the bag: color, depth, mask
+    assert html.count("<figure>") == 4 * 3  # four snapshots of color, depth and mask
 
 
-def test_warnings_and_interruption_are_told(outcome: Outcome) -> None:
+def test_warnings_and_interruption_are_shown(outcome: Outcome) -> None:
     html = _render(outcome, interrupted=True, warnings=["depth <lags>"])
     _check(html)
     assert "Interrupted" in html
     assert "depth &lt;lags&gt;" in html
 
 
-def test_a_flapping_stream_does_not_flood_the_page(outcome: Outcome) -> None:
+def test_a_flapping_stream_keeps_the_report_small(outcome: Outcome) -> None:
     switch = {"t": 1.0, "from": "RGBD", "to": "RGB_ONLY", "reason": "depth silent"}
     runs = [[i / 5000, (i + 1) / 5000, ("rgb", "rgbd")[i % 2]] for i in range(20_000)]
     timeline = {"modes": outcome.summary["timeline"]["modes"], "networks": runs}
@@ -143,11 +143,10 @@ def test_a_flapping_stream_does_not_flood_the_page(outcome: Outcome) -> None:
 
 
 def test_every_mode_and_network_has_a_color() -> None:
-    from rgbd_seg_ros.replay.page import MODE_COLORS, NETWORK_COLORS
-    from rgbd_seg_ros.replay.report import NETWORK_WORDS
+    from rgbd_seg_ros.replay.report import MODE_COLORS, NETWORK_COLORS, NETWORK_NAMES
 
     assert MODE_COLORS.keys() == {mode.value for mode in Mode}
-    assert NETWORK_COLORS.keys() == NETWORK_WORDS.keys() == set(NETWORKS)
+    assert NETWORK_COLORS.keys() == NETWORK_NAMES.keys() == set(NETWORKS)
 
 
 def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

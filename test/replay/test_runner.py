@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The core on bag time: every message at its time, ticks at the deadlines, masks accounted for."""
+"""The core in bag time: messages arrive at their times, ticks at the deadlines."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _frame(stream: str, index: int, stamp_ns: int) -> Frame:
 
 
 def _arrivals(plan):  # type: ignore[no-untyped-def]
-    """(stream, ms of receipt) pairs; stamped 2 ms before they are received."""
+    """Arrivals from (stream, receive time in ms) pairs; frames are stamped 2 ms earlier."""
     for index, (stream, at_ms) in enumerate(plan):
         now_ns = START_NS + round(at_ms * MS)
         yield Arrival(stream, _frame(stream, index, now_ns - 2 * MS), now_ns)
 
 
 class SpyCore:
-    """Wants a tick 7 ms after every message and remembers every call."""
+    """Asks for a tick 7 ms after every message and records all calls."""
 
     config = CoreConfig()
 
@@ -67,7 +67,7 @@ class SpyCore:
         return None
 
 
-def test_ticks_come_exactly_at_the_deadlines(engine) -> None:  # type: ignore[no-untyped-def]
+def test_ticks_are_exactly_at_the_deadlines(engine) -> None:  # type: ignore[no-untyped-def]
     core = SpyCore()
     plan = [("rgb", 0), ("depth", 3), ("rgb", 20), ("depth", 27), ("rgb", 100)]
     assert not list(Replay(core, engine).run(_arrivals(plan)))  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_ticks_come_exactly_at_the_deadlines(engine) -> None:  # type: ignore[no
     ]  # fmt: skip
 
 
-def test_a_core_that_asks_again_for_the_same_tick_does_not_hang_it(engine) -> None:  # type: ignore[no-untyped-def]
+def test_a_core_that_repeats_a_deadline_does_not_hang_the_replay(engine) -> None:  # type: ignore[no-untyped-def]
     class Stubborn(SpyCore):
         def tick(self, now_ns: int) -> None:
             self._note("tick", now_ns)
@@ -87,10 +87,9 @@ def test_a_core_that_asks_again_for_the_same_tick_does_not_hang_it(engine) -> No
     assert [what for what, _ in core.calls] == ["rgb", "tick", "rgb", "tick"]
 
 
-def _made(engine, plan, latency_ms=0.0, **options):  # type: ignore[no-untyped-def]
+def _run(engine, plan, latency_ms=0.0, **options):  # type: ignore[no-untyped-def]
     core = Core(CoreConfig())
-    made = list(Replay(core, engine, latency_ms, **options).run(_arrivals(plan)))
-    return core, made
+    return core, list(Replay(core, engine, latency_ms, **options).run(_arrivals(plan)))
 
 
 def _pairs(count: int, period_ms: int):  # type: ignore[no-untyped-def]
@@ -99,38 +98,38 @@ def _pairs(count: int, period_ms: int):  # type: ignore[no-untyped-def]
 
 
 def test_a_free_engine_takes_no_bag_time(engine) -> None:  # type: ignore[no-untyped-def]
-    core, made = _made(engine, _pairs(20, 33))
-    assert [m.job.network for m in made] == ["rgbd"] * 20
-    assert all(m.ready_ns == m.arrived_ns["depth"] for m in made)
-    assert all(m.arrived_ns["depth"] - m.arrived_ns["rgb"] == 3 * MS for m in made)
+    core, results = _run(engine, _pairs(20, 33))
+    assert [m.job.network for m in results] == ["rgbd"] * 20
+    assert all(m.ready_ns == m.arrived_ns["depth"] for m in results)
+    assert all(m.arrived_ns["depth"] - m.arrived_ns["rgb"] == 3 * MS for m in results)
     assert core.counters.pending("rgb") == 0
 
 
 def test_a_busy_engine_takes_the_newest_and_counts_the_rest(engine) -> None:  # type: ignore[no-untyped-def]
-    core, made = _made(engine, _pairs(30, 33), latency_ms=100)
-    ready_ns = [m.ready_ns for m in made]
+    core, results = _run(engine, _pairs(30, 33), latency_ms=100)
+    ready_ns = [m.ready_ns for m in results]
     assert min(b - a for a, b in itertools.pairwise(ready_ns)) >= 100 * MS
-    assert len(made) < 15
+    assert len(results) < 15
     superseded = core.counters.fates["rgb"]["superseded"]
     assert superseded > 10
-    assert superseded + len(made) == core.counters.offered["rgb"]
-    for m in made[:-1]:  # what it worked on was the newest there was
+    assert superseded + len(results) == core.counters.offered["rgb"]
+    for m in results[:-1]:  # each job was the newest one
         assert m.ready_ns - 100 * MS - m.job.stamp_ns <= 33 * MS + 5 * MS
 
 
-def test_what_waits_at_the_end_of_the_bag_is_still_made(engine) -> None:  # type: ignore[no-untyped-def]
-    core, made = _made(engine, [*_pairs(20, 33), ("rgb", 20 * 33)])
-    assert made[-1].job.network == "rgb"
-    assert made[-1].job.stamp_ns == START_NS + 20 * 33 * MS - 2 * MS
+def test_jobs_that_wait_at_the_end_of_the_bag_are_run(engine) -> None:  # type: ignore[no-untyped-def]
+    core, results = _run(engine, [*_pairs(20, 33), ("rgb", 20 * 33)])
+    assert results[-1].job.network == "rgb"
+    assert results[-1].job.stamp_ns == START_NS + 20 * 33 * MS - 2 * MS
     assert core.counters.pending("rgb") == 0
-    _, made = _made(engine, [*_pairs(5, 33)], latency_ms=60)
-    assert made[-1].job.stamp_ns == START_NS + 4 * 33 * MS - 2 * MS
+    _, results = _run(engine, [*_pairs(5, 33)], latency_ms=60)
+    assert results[-1].job.stamp_ns == START_NS + 4 * 33 * MS - 2 * MS
 
 
-def test_the_fused_network_is_asked_too_where_a_partner_is_missing(engine) -> None:  # type: ignore[no-untyped-def]
-    _, made = _made(engine, [*_pairs(20, 33), ("rgb", 20 * 33)], compare=True)
-    assert [m.without_fallback is not None for m in made] == [False] * 20 + [True]
-    other = made[-1].without_fallback
+def test_the_fused_network_runs_too_if_a_stream_is_missing(engine) -> None:  # type: ignore[no-untyped-def]
+    _, results = _run(engine, [*_pairs(20, 33), ("rgb", 20 * 33)], compare=True)
+    assert [m.without_fallback is not None for m in results] == [False] * 20 + [True]
+    other = results[-1].without_fallback
     assert other is not None
     assert other.network == "rgbd"
     assert (other.labels == 3).all()
@@ -155,14 +154,14 @@ def test_defects_reach_the_core(engine) -> None:  # type: ignore[no-untyped-def]
 # --- Whole bags --------------------------------------------------------------------------------
 
 
-def test_every_instant_of_a_healthy_bag_is_fused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_every_frame_pair_of_a_healthy_bag_is_fused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     outcome = run_replay(recording)
     assert outcome.summary["networks"] == {"rgbd": 40, "rgb": 0, "depth": 0}
     assert outcome.stamps_ns == sorted(set(outcome.stamps_ns))
     assert outcome.summary["frames_in"] == {"rgb": 40, "depth": 40}
 
 
-def test_two_runs_make_the_same_masks(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_two_replays_compute_the_same_masks(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = [Fault("drop", "depth", 1, 2), Fault("black", "rgb", 2.5, 3)]
     sums = {
         run_replay(recording, faults=FaultSchedule(faults)).summary["determinism_sha256"]
@@ -172,19 +171,19 @@ def test_two_runs_make_the_same_masks(recording: Path, run_replay) -> None:  # t
     assert run_replay(recording).summary["determinism_sha256"] not in sums
 
 
-def test_depth_bridges_color_and_color_depth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_depth_replaces_lost_color_and_color_lost_depth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 3.2)])
     summary = run_replay(recording, faults=faults).summary
-    assert summary["masks"] == 40  # not one is lost
+    assert summary["masks"] == 40  # none is lost
     assert summary["networks"]["depth"] == 8
     assert [s["to"] for s in summary["switches"]] == ["RGBD", "RGB_ONLY", "RGBD", "DEPTH_ONLY"]
     assert "silent" in summary["switches"][1]["reason"]
-    # One period of 100 ms, the partner's lag of 3 ms and the margin of the learned wait.
+    # One period of 100 ms, the 3 ms by which depth lags, and the margin of the learned wait.
     assert len(summary["switch_latency_ms"]) == 2
     assert all(90 < ms < 120 for ms in summary["switch_latency_ms"])
 
 
-def test_no_mask_is_invented_when_both_are_gone(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_no_masks_while_both_streams_are_lost(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("color_driver", None, 1, 3)])
     summary = run_replay(recording, faults=faults).summary
     assert summary["masks"] == 20
@@ -193,7 +192,7 @@ def test_no_mask_is_invented_when_both_are_gone(recording: Path, run_replay) -> 
     assert summary["dropped_by_faults"] == {"rgb": 20, "depth": 20}
 
 
-def test_raw_depth_serves_when_registered_depth_dies_with_color(  # type: ignore[no-untyped-def]
+def test_raw_depth_replaces_aligned_depth_lost_with_color(  # type: ignore[no-untyped-def]
     tmp_path: Path, run_replay
 ) -> None:
     with BagWriter(tmp_path / "bag") as writer:
@@ -213,14 +212,14 @@ def test_raw_depth_serves_when_registered_depth_dies_with_color(  # type: ignore
     assert summary["timeline"]["modes"][-1][2] == "DEPTH_ONLY"
 
 
-def test_unaligned_depth_is_told_once_and_not_fused(  # type: ignore[no-untyped-def]
+def test_unaligned_depth_is_reported_once_and_not_fused(  # type: ignore[no-untyped-def]
     write_recording, run_replay, tmp_path: Path
 ) -> None:
     bag = write_recording(tmp_path / "bag", 15, depth_frame="camera_depth_optical_frame")
     summary = run_replay(bag).summary
     assert summary["networks"] == {"rgbd": 0, "rgb": 15, "depth": 0}
     assert len(summary["warnings"]) == 1
-    assert "registered" in summary["warnings"][0]
+    assert "aligned" in summary["warnings"][0]
     forced = run_replay(bag, config=CoreConfig(assume_aligned=True)).summary
     assert forced["networks"]["rgbd"] == 15
 
@@ -233,7 +232,7 @@ def test_unaligned_depth_is_told_once_and_not_fused(  # type: ignore[no-untyped-
         ("header", 0, "header", False),
     ],
 )
-def test_stamps_of_another_age(  # type: ignore[no-untyped-def]
+def test_header_stamps_far_from_the_receive_times(  # type: ignore[no-untyped-def]
     write_recording, run_replay, tmp_path: Path, stamps, masks, used, warned
 ) -> None:
     bag = write_recording(tmp_path / "bag", 15, header_offset_ms=-3_600_000)
@@ -289,7 +288,7 @@ def test_the_shared_recordings_replay(recordings: Path, run_replay) -> None:  # 
     assert not sdk["unusable"]
 
 
-def test_a_fault_that_hits_nothing_is_told(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_a_fault_without_effect_is_reported(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 9)])
     warnings = run_replay(recording, faults=faults).summary["warnings"]
-    assert warnings == ["fault rgb drop from 9 s hits nothing: the recording lasts 3.9 s"]
+    assert warnings == ["fault rgb drop from 9 s affects no frame: the recording lasts 3.9 s"]

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks meet the truth of their own instant, and every score is what a hand would count."""
+"""Masks are matched with their ground truth, and scores equal those computed by hand."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rgbd_seg_ros.frames import Frame
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, Phase
-from rgbd_seg_ros.replay.score import Scorer, fitted, iou_table, rounded
+from rgbd_seg_ros.replay.score import Scorer, iou_table, resize_mask, rounded
 
 MS = 1_000_000
 LABELS = LabelSet("two", ("zero", "one"))
 TRUTH_TOPIC = "/truth/mask"
 
 
-def _made(stamp_ms: int, value: int, network: str = "rgbd", other: int | None = None):  # type: ignore[no-untyped-def]
+def _result(stamp_ms: int, value: int, network: str = "rgbd", other: int | None = None):  # type: ignore[no-untyped-def]
     def segmentation(fill: int):  # type: ignore[no-untyped-def]
         return SimpleNamespace(labels=np.full((2, 2), fill, np.uint8), network=network)
 
     return SimpleNamespace(
         job=SimpleNamespace(stamp_ns=stamp_ms * MS),
-        result=segmentation(value),
+        segmentation=segmentation(value),
         ready_ns=stamp_ms * MS,
         arrived_ns={"rgb": stamp_ms * MS},
         without_fallback=None if other is None else segmentation(other),
@@ -40,26 +40,26 @@ def _truth(stamp_ms: int, value: int) -> Frame:
     return Frame(np.full((2, 2), value, np.uint8), stamp_ms * MS)
 
 
-ALL_WELL = (Phase(0, 1, "no fault", ()),)
+NO_FAULT = (Phase(0, 1, "no fault", ()),)
 
 
-def _scorer(expect_truth: bool = True, phases=ALL_WELL):  # type: ignore[no-untyped-def]
+def _scorer(expect_truth: bool = True, phases=NO_FAULT):  # type: ignore[no-untyped-def]
     matches: list[tuple[float, int | None]] = []
 
-    def on_match(made, truth) -> None:  # type: ignore[no-untyped-def]
+    def on_match(result, truth) -> None:  # type: ignore[no-untyped-def]
         value = None if truth is None else int(truth[0, 0])
-        matches.append((made.job.stamp_ns / MS, value))
+        matches.append((result.job.stamp_ns / MS, value))
 
     return Scorer(LABELS, list(phases), 0, expect_truth, on_match), matches
 
 
-def test_each_mask_gets_the_nearest_truth_in_whatever_order_they_come() -> None:
+def test_each_mask_gets_the_nearest_truth_in_any_order_of_arrival() -> None:
     scorer, matches = _scorer()
     scorer.add_truth(_truth(100, 0))
-    scorer.add_mask(_made(100, 0))
-    assert matches == [(100, 0)]  # same stamp: at once
-    scorer.add_mask(_made(133, 1))
-    scorer.add_mask(_made(168, 1))  # depth's stamp, 2 ms after color's
+    scorer.add_mask(_result(100, 0))
+    assert matches == [(100, 0)]  # same stamp: scored at once
+    scorer.add_mask(_result(133, 1))
+    scorer.add_mask(_result(168, 1))  # depth's stamp, 2 ms after color's
     assert len(matches) == 1
     scorer.add_truth(_truth(133, 1))
     assert matches[1:] == [(133, 1)]
@@ -71,21 +71,21 @@ def test_each_mask_gets_the_nearest_truth_in_whatever_order_they_come() -> None:
     assert scorer.unscored == 0
 
 
-def test_a_mask_without_truth_near_it_stays_unscored() -> None:
+def test_a_mask_without_truth_nearby_stays_unscored() -> None:
     scorer, matches = _scorer()
     scorer.add_truth(_truth(0, 0))
-    scorer.add_mask(_made(21, 0))
-    scorer.add_mask(_made(600, 0))
-    assert matches == [(21, None)]  # not kept waiting for ever
+    scorer.add_mask(_result(21, 0))
+    scorer.add_mask(_result(600, 0))
+    assert matches == [(21, None)]  # does not wait forever
     scorer.finish()
     assert matches == [(21, None), (600, None)]
     assert scorer.unscored == 2
     assert not scorer.has_truth
 
 
-def test_masks_do_not_wait_where_no_truth_will_come() -> None:
+def test_masks_do_not_wait_if_no_truth_is_expected() -> None:
     scorer, matches = _scorer(expect_truth=False)
-    scorer.add_mask(_made(100, 0))
+    scorer.add_mask(_result(100, 0))
     assert matches == [(100, None)]
 
 
@@ -98,7 +98,7 @@ def test_scores_by_network_and_phase_and_without_fallback() -> None:
         (1500, 1, "rgb", 1),
     ):
         scorer.add_truth(_truth(stamp_ms, 0))
-        scorer.add_mask(_made(stamp_ms, value, network, other))
+        scorer.add_mask(_result(stamp_ms, value, network, other))
     scorer.finish()
     assert scorer.by_network["rgbd"].miou == 1
     assert scorer.by_network["rgb"].miou == 0.5  # one of two masks right
@@ -113,15 +113,17 @@ def test_scores_by_network_and_phase_and_without_fallback() -> None:
 
 def test_truth_of_another_size_or_label_set() -> None:
     np.testing.assert_array_equal(
-        fitted(np.array([[0, 1]], np.uint8), (2, 4)), [[0, 0, 1, 1], [0, 0, 1, 1]]
+        resize_mask(np.array([[0, 1]], np.uint8), (2, 4)), [[0, 0, 1, 1], [0, 0, 1, 1]]
     )
     scorer, _ = _scorer()
     scorer.add_truth(_truth(0, 7))
-    with pytest.raises(BagError, match=r"does not fit the bundle's label set: .*class id 7"):
-        scorer.add_mask(_made(0, 0))
+    with pytest.raises(
+        BagError, match=r"does not match the label set of the bundle: .*class id 7"
+    ):
+        scorer.add_mask(_result(0, 0))
 
 
-def test_numbers_for_json() -> None:
+def test_scores_for_json() -> None:
     assert rounded(0.123456) == 0.1235
     assert rounded(float("nan")) is None
     matrix = ConfusionMatrix(2)
@@ -134,33 +136,40 @@ def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None
     summary = run_replay(
         recording, faults=faults, topics={"truth": TRUTH_TOPIC}, compare=True
     ).summary
-    # The stand-in says 0 everywhere when fused and 1 when alone; the truth is half 0, half 1.
+    # The stand-in predicts 0 when fused and 1 otherwise; the ground truth is half 0, half 1.
     assert summary["miou_by_network"] == {"rgbd": 0.25, "rgb": 0.25}
     assert summary["iou_by_network"]["rgbd"] == {"zero": 0.5, "one": 0, "two": None, "three": None}
     assert summary["unscored"] == 0
-    # 20 masks of each: class 0 is hit 20·½ of 20·½ + 20·½ + … = 1/3, and so is class 1.
+    # 20 masks of each, so class 0 has IoU 20·½ / (20·½ + 20·½ + 20·½) = 1/3, and so has class 1.
     assert summary["miou"] == 0.3333
     assert summary["miou_all"] == 0.1667
-    well, lost = summary["phases"]
-    assert (well["name"], well["masks"], well["miou_without_fallback"]) == ("no fault", 20, None)
+    healthy, lost = summary["phases"]
+    assert (healthy["name"], healthy["masks"], healthy["miou_without_fallback"]) == (
+        "no fault",
+        20,
+        None,
+    )
     assert (lost["name"], lost["masks"]) == ("depth drop", 20)
     assert (lost["miou_fallback"], lost["miou_without_fallback"]) == (0.25, 0)
 
 
-def test_a_truth_topic_that_is_no_mask_is_refused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+def test_a_truth_topic_without_masks_is_refused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     topic = "/camera/camera/color/image_raw"
-    with pytest.raises(BagError, match=r"truth topic .* cannot be used: encoding 'rgb8'"):
+    with pytest.raises(BagError, match=r"truth topic .* is not usable: encoding 'rgb8'"):
         run_replay(recording, topics={"truth": topic, "rgb": "none"})
 
 
-def test_truth_of_other_times_is_told(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_truth_of_other_times_is_reported(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with BagWriter(tmp_path / "bag") as writer:
         for i in range(5):
             now_ns = 1_700_000_000 * 10**9 + i * 100 * MS
-            picture = np.random.default_rng(i).integers(40, 200, (24, 32, 3), dtype=np.uint8)
-            writer.image("/camera/rgb", now_ns, picture, now_ns, "cam")
+            image = np.random.default_rng(i).integers(40, 200, (24, 32, 3), dtype=np.uint8)
+            writer.image("/camera/rgb", now_ns, image, now_ns, "cam")
             writer.image("/truth", now_ns, np.zeros((24, 32), np.uint8), now_ns + 50 * MS, "cam")
     summary = run_replay(tmp_path / "bag", topics={"truth": "/truth"}).summary
     assert summary["unscored"] == summary["masks"] == 5
     assert summary["miou"] is None
-    assert any("is the truth stamped as the pictures are?" in text for text in summary["warnings"])
+    assert any(
+        "does the ground truth have the stamps of the images?" in text
+        for text in summary["warnings"]
+    )

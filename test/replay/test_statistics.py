@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a switch took, what the modes lasted, and a checksum that sees every difference."""
+"""Switch latencies, times in each mode, and a checksum that depends on every mask."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from rgbd_seg_ros.fallback import Mode, ModeChange
 from rgbd_seg_ros.fallback.counters import Counters
+from rgbd_seg_ros.replay.runner import ReplayResult
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
 
 MS = 1_000_000
 
 
 class FakeCore:
-    """Hands out the changes it was given."""
+    """Returns the mode changes that a test gives it."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -34,90 +35,94 @@ class FakeCore:
 
 
 def _mask(
-    tally: ReplayStatistics, ready_ms: int, value: int = 0, stamp_ns: int = 5, **arrived_ms: int
+    statistics: ReplayStatistics,
+    ready_ms: int,
+    value: int = 0,
+    stamp_ns: int = 5,
+    **arrived_ms: int,
 ) -> None:
     network = "rgbd" if len(arrived_ms) == 2 else "rgb" if "rgb" in arrived_ms else "depth"
-    result = SimpleNamespace(
+    segmentation = SimpleNamespace(
         labels=np.full((2, 3), value, np.uint8), network=network, timings_ms={"total": ready_ms}
     )
     arrived_ns = {stream: ms * MS for stream, ms in arrived_ms.items()}
     job = SimpleNamespace(stamp_ns=stamp_ns)
-    tally.changes()
-    tally.mask(
-        SimpleNamespace(job=job, result=result, ready_ns=ready_ms * MS, arrived_ns=arrived_ns)
-    )  # type: ignore[arg-type]
+    statistics.fetch_from_core()
+    statistics.add_mask(
+        ReplayResult(job, segmentation, ready_ms * MS, arrived_ns)  # type: ignore[arg-type]
+    )
 
 
-def _tally(end_ms: int = 1000) -> tuple[ReplayStatistics, FakeCore]:
+def _statistics(end_ms: int = 1000) -> tuple[ReplayStatistics, FakeCore]:
     core = FakeCore()
     return ReplayStatistics(core, 0, end_ms * MS), core  # type: ignore[arg-type]
 
 
-def test_a_gap_is_from_the_last_used_frame_to_the_first_mask_without_it() -> None:
-    tally, core = _tally()
+def test_switch_latency_is_from_the_last_used_frame_to_the_first_mask_without_it() -> None:
+    statistics, core = _statistics()
     core.change(1, Mode.STARTING, Mode.RGBD)
-    _mask(tally, 103, rgb=100, depth=103)
-    _mask(tally, 205, rgb=200)  # depth is missing, but not yet lost
-    _mask(tally, 300, rgb=300)
+    _mask(statistics, 103, rgb=100, depth=103)
+    _mask(statistics, 205, rgb=200)  # depth is missing, but not yet lost
+    _mask(statistics, 300, rgb=300)
     core.change(400, Mode.RGBD, Mode.RGB_ONLY)
-    _mask(tally, 400, rgb=400)
-    _mask(tally, 500, rgb=500)
-    summary = tally.summary()
+    _mask(statistics, 400, rgb=400)
+    _mask(statistics, 500, rgb=500)
+    summary = statistics.summary()
     assert summary["switch_latency_ms"] == [102.0]
     assert [s["to"] for s in summary["switches"]] == ["RGBD", "RGB_ONLY"]
 
 
-def test_a_gap_of_a_switch_that_comes_before_its_first_mask() -> None:
-    tally, core = _tally()
+def test_latency_of_a_switch_that_precedes_its_first_mask() -> None:
+    statistics, core = _statistics()
     core.change(1, Mode.STARTING, Mode.RGBD)
-    _mask(tally, 103, rgb=100, depth=103)
+    _mask(statistics, 103, rgb=100, depth=103)
     core.change(400, Mode.RGBD, Mode.DEPTH_ONLY)
-    tally.changes()
-    assert tally.summary()["switch_latency_ms"] == []
-    _mask(tally, 450, depth_raw=450)
-    assert tally.summary()["switch_latency_ms"] == [350.0]
+    statistics.fetch_from_core()
+    assert statistics.summary()["switch_latency_ms"] == []
+    _mask(statistics, 450, depth_raw=450)
+    assert statistics.summary()["switch_latency_ms"] == [350.0]
 
 
-def test_no_gap_where_the_stream_is_back_before_any_mask_without_it_or_nothing_is_left() -> None:
-    tally, core = _tally()
+def test_no_latency_if_the_stream_is_back_before_any_mask_or_all_streams_are_lost() -> None:
+    statistics, core = _statistics()
     core.change(1, Mode.STARTING, Mode.RGBD)
-    _mask(tally, 103, rgb=100, depth=103)
+    _mask(statistics, 103, rgb=100, depth=103)
     core.change(400, Mode.RGBD, Mode.RGB_ONLY)
     core.change(450, Mode.RGB_ONLY, Mode.RGBD)
-    _mask(tally, 503, rgb=500, depth=503)
+    _mask(statistics, 503, rgb=500, depth=503)
     core.change(800, Mode.RGBD, Mode.NO_INPUT)
-    tally.changes()
-    assert tally.summary()["switch_latency_ms"] == []
+    statistics.fetch_from_core()
+    assert statistics.summary()["switch_latency_ms"] == []
 
 
-def test_modes_fill_the_bag_and_end_with_it() -> None:
-    tally, core = _tally(end_ms=1000)
+def test_modes_cover_the_whole_bag() -> None:
+    statistics, core = _statistics(end_ms=1000)
     core.change(100, Mode.STARTING, Mode.RGBD)
     core.change(700, Mode.RGBD, Mode.RGB_ONLY)
-    core.change(1050, Mode.RGB_ONLY, Mode.NO_INPUT)  # after the last message: says nothing
-    tally.changes()
-    assert tally.timeline == [
+    core.change(1050, Mode.RGB_ONLY, Mode.NO_INPUT)  # after the last message
+    statistics.fetch_from_core()
+    assert statistics.timeline == [
         (0, 0.1, "STARTING"), (0.1, 0.7, "RGBD"), (0.7, 1.0, "RGB_ONLY"),
     ]  # fmt: skip
-    assert tally.summary()["modes"] == {
+    assert statistics.summary()["modes"] == {
         "STARTING": 0.1, "RGBD": 0.6, "RGB_ONLY": 0.3, "DEPTH_ONLY": 0.0, "NO_INPUT": 0.0,
     }  # fmt: skip
-    assert len(tally.summary()["switches"]) == 2
+    assert len(statistics.summary()["switches"]) == 2
 
 
 def test_latencies_are_those_of_the_engine() -> None:
-    tally, _ = _tally()
-    assert tally.summary()["latency_ms"] == {"p50": None, "p95": None, "p99": None}
+    statistics, _ = _statistics()
+    assert statistics.summary()["latency_ms"] == {"p50": None, "p95": None, "p99": None}
     for ms in range(1, 102):
-        _mask(tally, ms, rgb=ms)
-    assert tally.summary()["latency_ms"] == {"p50": 51.0, "p95": 96.0, "p99": 100.0}
+        _mask(statistics, ms, rgb=ms)
+    assert statistics.summary()["latency_ms"] == {"p50": 51.0, "p95": 96.0, "p99": 100.0}
 
 
-def test_the_checksum_sees_stamps_networks_and_pixels_but_no_times() -> None:
+def test_the_checksum_depends_on_stamps_networks_and_pixels_but_not_on_times() -> None:
     def checksum(ready_ms: int = 10, **changes: int) -> str:
-        tally, _ = _tally()
-        _mask(tally, ready_ms, **{"rgb": 1, **changes})  # type: ignore[arg-type]
-        return str(tally.summary()["determinism_sha256"])
+        statistics, _ = _statistics()
+        _mask(statistics, ready_ms, **{"rgb": 1, **changes})  # type: ignore[arg-type]
+        return str(statistics.summary()["determinism_sha256"])
 
     reference = checksum()
     assert checksum(ready_ms=99) == reference
@@ -125,9 +130,9 @@ def test_the_checksum_sees_stamps_networks_and_pixels_but_no_times() -> None:
     assert len(others | {reference}) == 4
 
 
-def test_runs_of_a_network() -> None:
-    tally, _ = _tally()
+def test_consecutive_masks_of_a_network() -> None:
+    statistics, _ = _statistics()
     for ms in (100, 200, 300):
-        _mask(tally, ms, rgb=ms, depth=ms)
-    _mask(tally, 400, rgb=400)
-    assert tally.network_runs == [(0.1, 0.3, "rgbd"), (0.4, 0.4, "rgb")]
+        _mask(statistics, ms, rgb=ms, depth=ms)
+    _mask(statistics, 400, rgb=400)
+    assert statistics.network_runs == [(0.1, 0.3, "rgbd"), (0.4, 0.4, "rgb")]

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A network that reads HHA in a replay: gravity from the bag's transforms, else estimated."""
+"""HHA networks in a replay: gravity comes from the transforms in the bag, or is estimated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
 FRAME = "camera_color_optical_frame"
 LEVEL = (-0.5, 0.5, -0.5, 0.5)
-#: The same camera on its side: down is to its right.
+#: The same camera lying on its side: down is to its right.
 ROLLED = (0.0, 0.70710678, 0.0, 0.70710678)
 
 
@@ -74,16 +74,18 @@ def write_bag(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def hha_engine(engine: Any) -> Any:
-    """The plain stand-in as one that reads HHA; ``given`` lists the gravity of each call."""
+    """The stand-in with HHA as its input; ``given`` lists the gravity of each call."""
     plain = type(engine)
 
     class Hha(plain):  # type: ignore[misc, valid-type]
         need_intrinsics = ("rgbd", "depth")
         given: list[Any] = []  # noqa: RUF012
 
-        def __call__(self, *args: Any, gravity: Any = None, **options: Any) -> Any:
+        def __call__(
+            self, rgb: Any, depth: Any, intrinsics: Any = None, gravity: Any = None, **options: Any
+        ) -> Any:
             self.given.append(None if gravity is None else np.round(gravity, 4).tolist())
-            return super().__call__(*args, **options)
+            return super().__call__(rgb, depth, intrinsics, gravity, **options)
 
         def estimate_gravity(self, depth: Any, intrinsics: Any) -> np.ndarray:
             assert (intrinsics.width, intrinsics.height) == depth.shape[::-1]
@@ -97,7 +99,7 @@ def gravities(engine: Any, bag: Path, **options: Any) -> list[Any]:
     return [g for g in engine.given if g is not None]
 
 
-def test_static_transforms_hold_from_the_start(
+def test_static_transforms_are_valid_from_the_start(
     hha_engine: Any, write_bag: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = gravities(hha_engine, write_bag(("/tf_static", 15, LEVEL)))
@@ -106,7 +108,7 @@ def test_static_transforms_hold_from_the_start(
     assert "gravity by the transforms from base_link" in capsys.readouterr().err
 
 
-def test_moving_transforms_hold_from_when_they_came(
+def test_moving_transforms_are_valid_from_their_arrival(
     hha_engine: Any, write_bag: Callable[..., Path]
 ) -> None:
     bag = write_bag(("/tf", 0, LEVEL), ("/tf", 9, ROLLED))
@@ -116,7 +118,7 @@ def test_moving_transforms_hold_from_when_they_came(
     assert found[-1] != [0, 1, 0]
 
 
-def test_without_transforms_it_is_estimated_and_said(
+def test_without_transforms_gravity_is_estimated_and_reported(
     hha_engine: Any, write_bag: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = gravities(hha_engine, write_bag())
@@ -124,7 +126,7 @@ def test_without_transforms_it_is_estimated_and_said(
     assert capsys.readouterr().err.count("no transforms lead to base_link") == 1
 
 
-def test_another_frame_or_none_may_be_chosen(
+def test_an_empty_gravity_frame_forces_the_estimate(
     hha_engine: Any, write_bag: Callable[..., Path]
 ) -> None:
     bag = write_bag(("/tf_static", 0, LEVEL))
@@ -132,8 +134,8 @@ def test_another_frame_or_none_may_be_chosen(
     assert np.allclose(found[-1], [0, 0.6, 0.8], atol=1e-3)
 
 
-def test_networks_that_read_meters_get_no_gravity(
+def test_networks_without_hha_get_no_gravity(
     run_replay: Any, write_bag: Callable[..., Path], engine: Any
 ) -> None:
-    run_replay(write_bag(("/tf_static", 0, LEVEL)))  # its stand-in knows no such argument
+    run_replay(write_bag(("/tf_static", 0, LEVEL)))  # the stand-in asserts it
     assert engine.calls

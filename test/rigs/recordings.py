@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Small bags for the tests of what reads, breaks and replays them."""
+"""Small recordings, and a stand-in for the networks, for the tests of bags and replays."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ TRUTH = "/truth/mask"
 HEIGHT, WIDTH = 24, 32
 
 
-def color_picture(index: int) -> np.ndarray:
-    """A picture that differs from frame to frame, as a camera's do."""
+def color_image(index: int) -> np.ndarray:
+    """A color image that differs from frame to frame, like those of a camera."""
     rng = np.random.default_rng(index)
     return rng.integers(40, 200, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def depth_picture(index: int) -> np.ndarray:
-    """Millimeters around 2 m."""
+def depth_image(index: int) -> np.ndarray:
+    """Depth around 2 m, in millimeters."""
     rng = np.random.default_rng(1000 + index)
     return rng.integers(1500, 2500, (HEIGHT, WIDTH), dtype=np.uint16)
 
 
-def truth_picture(index: int) -> np.ndarray:
-    """Class 0 above, class 1 below."""
+def truth_mask() -> np.ndarray:
+    """Class 0 in the upper half, class 1 in the lower half."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[HEIGHT // 2 :] = 1
     return mask
@@ -46,7 +46,7 @@ def truth_picture(index: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def write_recording() -> Callable[..., Path]:
-    """Write a bag as RealSense does: color, depth 2 ms later, camera_infos, and a truth."""
+    """Write a bag like RealSense's: color, depth 2 ms later, camera_info; and ground truth."""
 
     def write(
         path: Path,
@@ -66,11 +66,11 @@ def write_recording() -> Callable[..., Path]:
                 stamp_ns = receive_ns - 4 * MS + header_offset_ms * MS
                 info = RGB.replace("image_raw", "camera_info")
                 writer.camera_info(info, receive_ns, intrinsics, stamp_ns, frame)
-                writer.image(RGB, receive_ns, color_picture(i), stamp_ns, frame)
+                writer.image(RGB, receive_ns, color_image(i), stamp_ns, frame)
                 if truth:
-                    writer.image(TRUTH, receive_ns, truth_picture(i), stamp_ns, frame)
+                    writer.image(TRUTH, receive_ns, truth_mask(), stamp_ns, frame)
                 late_ns, depth_stamp_ns = receive_ns + 3 * MS, stamp_ns + 2 * MS
-                writer.image(depth_topic, late_ns, depth_picture(i), depth_stamp_ns, depth_frame)
+                writer.image(depth_topic, late_ns, depth_image(i), depth_stamp_ns, depth_frame)
         return path
 
     return write
@@ -80,30 +80,36 @@ def write_recording() -> Callable[..., Path]:
 def recording(
     write_recording: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Four seconds at 10 Hz, aligned, with truth."""
+    """Four seconds at 10 Hz, aligned, with ground truth."""
     return write_recording(tmp_path_factory.mktemp("bags") / "aligned")
 
 
 class PlainEngine:
-    """A constant-time stand-in for the networks: everything is the network's own class.
+    """A stand-in for the networks: each of them assigns one class to all pixels.
 
-    With truth 0 above and 1 below, the fused one is half right, and an empty partner makes it
-    wrong everywhere.
+    With :func:`truth_mask`, every network is right on half of the pixels; the fused one is wrong
+    everywhere if one of its images is missing.
     """
 
     labels = LabelSet("plain", ("zero", "one", "two", "three"))
     available = ("rgbd", "rgb", "depth")
+    need_intrinsics: tuple[str, ...] = ()
+    device = "cpu"
+    memory_mb = None
     classes: ClassVar = {"rgbd": 0, "rgb": 1, "depth": 1}
 
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def __call__(self, rgb, depth, intrinsics, /, *, size, network):  # type: ignore[no-untyped-def]
+    def __call__(  # type: ignore[no-untyped-def]
+        self, rgb, depth, intrinsics=None, gravity=None, *, size, network
+    ):
+        assert gravity is None or network in self.need_intrinsics
         assert rgb is None or (rgb.dtype == np.uint8 and rgb.shape[2] == 3)
         assert depth is None or depth.dtype == np.float32
         self.calls.append(network)
-        empty = network == "rgbd" and (rgb is None or depth is None)
-        labels = np.full(size, 3 if empty else self.classes[network], np.uint8)
+        blank = network == "rgbd" and (rgb is None or depth is None)
+        labels = np.full(size, 3 if blank else self.classes[network], np.uint8)
         confidence = np.full(size, 200, np.uint8)
         return SimpleNamespace(
             labels=labels, confidence=confidence, network=network, timings_ms={"total": 2.5}
@@ -117,7 +123,7 @@ def engine() -> PlainEngine:
 
 @pytest.fixture
 def run_replay(engine: PlainEngine, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Replay a bag with the stand-in; keywords as in ReplayOptions."""
+    """Replay a bag with the stand-in; the keywords are those of ReplayOptions."""
 
     def run(bag: Path, interrupted=lambda: False, **options):  # type: ignore[no-untyped-def]
         return replay_bag(ReplayOptions(bag=bag, **options), lambda: engine, interrupted)
