@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> N
         fsync: wait until the data is on the disk, so that a power cut cannot truncate it either.
 
     Raises:
-        OSError: the file cannot be written; the temporary file is removed.
+        OSError: the file cannot be written; the error names it, and the temporary file is removed.
     """
     scratch = path.with_name(f".{path.name}.partial")
     try:
@@ -27,6 +28,8 @@ def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> N
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)

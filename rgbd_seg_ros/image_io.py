@@ -79,14 +79,23 @@ def read_single_channel(path: Path) -> npt.NDArray[Any]:
     return np.ascontiguousarray(image[..., 0])
 
 
-def encode_image(suffix: str, image: npt.NDArray[Any]) -> bytes:
-    """Encode H×W (uint8 or uint16) or H×W×3 RGB as the bytes of a ``.png`` or ``.jpg`` file.
+def encode_image(
+    suffix: str, image: npt.NDArray[Any], *, png_compression: int | None = None
+) -> bytes:
+    """Encode an image as the bytes of a ``.png`` or ``.jpg`` file.
+
+    Args:
+        suffix: of the file.
+        image: H×W (uint8 or uint16) or H×W×3 RGB.
+        png_compression: 0 (fast) to 9 (small); None for OpenCV's default.
 
     Raises:
         ImageFileError: OpenCV cannot encode such an array in this format.
     """
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, 90] if suffix in (".jpg", ".jpeg") else []
+    if png_compression is not None:
+        options = [cv2.IMWRITE_PNG_COMPRESSION, png_compression]
     done, data = cv2.imencode(suffix, bgr, options)
     if not done:
         raise ImageFileError(f"OpenCV cannot write {image.dtype} {image.shape} as {suffix}")

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.prepare`: converts official datasets into one layout and checks the result."""
+"""`python -m training.prepare`: converts official datasets into one layout and checks it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prepare(name: str, argv: list[str]) -> int:
             raise UsageError(f"--{key} is missing; get the files from {cls.page}")
     import cv2
 
-    # OpenCV warns about every GeoTIFF tag and repeats in four lines what our error says in one.
+    # OpenCV warns about every GeoTIFF tag, and about defects that our own errors name.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     dataset = cls(Path(common.source), options, common.partial)
     chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(options).items()}
@@ -63,9 +63,10 @@ def prepare(name: str, argv: list[str]) -> int:
 def check(argv: list[str]) -> int:
     """Print the data card; returns 1 if a file is missing, changed or wrong."""
     parser = argparse.ArgumentParser(
-        prog=f"{PROG} check", allow_abbrev=False, description="Check a prepared dataset, print its "
-        "data card and draw twelve of its frames.",
-    )  # fmt: skip
+        prog=f"{PROG} check",
+        allow_abbrev=False,
+        description="Check a prepared dataset, print its data card and draw twelve frames.",
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of a prepared dataset")
     parser.add_argument("--json", action="store_true", help="print the card as JSON on stdout")
     parser.add_argument(

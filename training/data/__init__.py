@@ -1,3 +1,3 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From a data set's files to augmented batches."""
+"""Data: from the files of a dataset to augmented batches."""

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The data sets by name, and their three splits: train, val, test."""
+"""Registry of datasets by name; opens the split train, val or test of one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _prepared(config: RunConfig, split: Split) -> Samples:
     return open_prepared(config.root, split)
 
 
-#: Name → function(config, split). A validation split is always held out of the training data.
-SOURCES: dict[str, Callable[[RunConfig, Split], Samples]] = {
+#: Name → function that opens a split. Training data never contains validation samples.
+DATASETS: dict[str, Callable[[RunConfig, Split], Samples]] = {
     "synthetic": _synthetic,
     "folder": _folder,
     "prepared": _prepared,
@@ -43,21 +43,21 @@ SOURCES: dict[str, Callable[[RunConfig, Split], Samples]] = {
 
 
 def open_split(config: RunConfig, split: Split) -> Samples:
-    """One split of the data set that the configuration names.
+    """Open one split of the configured dataset.
 
-    With ``overfit`` N, training and validation are the first N training samples.
+    With ``overfit`` N, both training and validation use the first N training samples.
 
     Raises:
-        UsageError: unknown data set, missing files, a split without samples.
+        UsageError: unknown dataset, missing files, or a split without samples.
     """
-    source = lookup("data set", config.data, SOURCES)
+    open_dataset = lookup("dataset", config.data, DATASETS)
     if config.overfit and split == "val":
         split = "train"
-    samples = source(config, split)
+    samples = open_dataset(config, split)
     if len(samples) == 0:
         raise UsageError(
-            f"split {split!r} of data set {config.data!r} has no samples; "
-            "add some, or mend the lists that say which split each belongs to"
+            f"split {split!r} of dataset {config.data!r} has no samples; "
+            "add some, or correct the lists of samples per split"
         )
     if config.overfit and split == "train":
         return Subset(samples, list(range(min(config.overfit, len(samples)))))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set gives: a Sample, numpy only, before any resizing or augmentation."""
+"""Sample: the output of every dataset, as NumPy arrays before any resizing or augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rgbd_seg_ros.labels import LabelSet
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One registered RGB-D picture with its truth."""
+    """One RGB-D image with aligned depth and its ground truth."""
 
     #: H×W×3 uint8, RGB order.
     rgb: npt.NDArray[np.uint8]
@@ -24,16 +24,16 @@ class Sample:
     depth_m: npt.NDArray[np.float32]
     #: H×W uint8 class ids 0..K-1, 255 unlabeled.
     labels: npt.NDArray[np.uint8]
-    #: For people: file name or index.
+    #: File name or index, used in messages.
     name: str
-    #: 3×3 camera matrix in pixels, where it is known.
+    #: 3×3 camera matrix in pixels; None if unknown.
     intrinsics: npt.NDArray[np.float32] | None = None
-    #: Unit vector pointing down in the optical frame, where it is known.
+    #: Unit vector pointing down in the optical frame; None if unknown.
     gravity: npt.NDArray[np.float32] | None = None
 
 
 class Samples(Protocol):
-    """One split of a data set. Must be picklable: loader processes get a copy."""
+    """One split of a dataset. It must be picklable, because loader processes receive a copy."""
 
     label_set: LabelSet
 
@@ -43,7 +43,7 @@ class Samples(Protocol):
 
 
 class Subset:
-    """Some samples of another split, in the order given."""
+    """Some samples of another split, in the order of ``indices``."""
 
     def __init__(self, samples: Samples, indices: list[int]) -> None:
         self.samples, self.indices, self.label_set = samples, indices, samples.label_set
@@ -56,9 +56,13 @@ class Subset:
 
 
 def hold_out(names: list[str], fraction: float) -> tuple[list[str], list[str]]:
-    """Names → (kept, held out): at random but for good, and hardly changed by new names.
+    """Split names by their hashes into (kept, held out).
 
-    The names whose hashes come first are held out, at least one.
+    The split is deterministic, and adding names moves few others. At least one name is held out.
+
+    Args:
+        names: unique names.
+        fraction: share of the names to hold out.
     """
     by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     held = set(by_hash[: max(1, round(len(names) * fraction))])

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""An own folder: splits, units, and every defect named."""
+"""Own images: splits, units, and a message for every defect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.options import UsageError
 
 @pytest.fixture
 def own(dataset: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy of the dataset that a test may change."""
     return Path(shutil.copytree(dataset, tmp_path / "own"))
 
 
@@ -28,13 +28,13 @@ def test_splits_are_disjoint_complete_and_stable(own: Path) -> None:
     names = {s: open_folder(str(own), s, 0.2, False).names for s in ("train", "val", "test")}
     assert {s: len(n) for s, n in names.items()} == {"train": 10, "val": 3, "test": 3}
     assert len({n for part in names.values() for n in part}) == 16
-    for folder in ("rgb", "depth", "labels"):  # one more sample moves hardly any other
+    for folder in ("rgb", "depth", "labels"):  # one more sample moves few others
         shutil.copy(own / folder / "frame_000.png", own / folder / "zebra.png")
     again = open_folder(str(own), "test", 0.2, False).names
     assert len(set(again) - set(names["test"])) <= 1
 
 
-def test_listed_splits_are_taken_as_they_are(own: Path) -> None:
+def test_listed_splits_are_used_as_they_are(own: Path) -> None:
     (own / "train.txt").write_text("frame_003\nframe_001\nframe_005\nframe_007\n")
     (own / "test.txt").write_text("frame_002\n")
     assert open_folder(str(own), "test", 0.2, False).names == ["frame_002"]
@@ -44,7 +44,7 @@ def test_listed_splits_are_taken_as_they_are(own: Path) -> None:
     assert len(val) == 1, "validation is held out of the listed training set"
 
 
-def test_units_ids_and_intrinsics(own: Path) -> None:
+def test_the_description_sets_units_ids_and_intrinsics(own: Path) -> None:
     (own / "dataset.yaml").write_text(
         "classes: [wall, thing]\nfirst_id: 1\ndepth_scale: 0.0002\n"
         "intrinsics: {fx: 60, fy: 61, cx: 31.5, cy: 23.5}\n"
@@ -69,9 +69,9 @@ def open_all(root: Path, cache: str = "") -> None:
 
 def _label_7(own: Path) -> None:
     path = own / "labels" / "frame_004.png"
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    picture[5, 5] = 7
-    cv2.imwrite(str(path), picture)
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image[5, 5] = 7
+    cv2.imwrite(str(path), image)
 
 
 def _color_labels(own: Path) -> None:
@@ -104,7 +104,7 @@ def _unknown_name(own: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("change", "message"),
     [
         (_label_7, r"frame_004.png holds label 7, allowed are 0\.\.2 and 255"),
         (_color_labels, "frame_004.png has 3 channels"),
@@ -116,14 +116,14 @@ def _unknown_name(own: Path) -> None:
         (_unknown_name, "no sample 'frame_0001' in .*did you mean 'frame_001'"),
     ],
 )
-def test_defects_are_one_line(own: Path, spoil: Callable[[Path], None], message: str) -> None:
-    spoil(own)
+def test_defects_are_one_line(own: Path, change: Callable[[Path], None], message: str) -> None:
+    change(own)
     with pytest.raises(UsageError, match=message) as error:
         open_all(own)
     assert "\n" not in str(error.value)
 
 
-def test_a_corrupt_picture_is_skipped_with_its_name_or_refused(
+def test_a_corrupt_image_is_skipped_and_named_or_refused(
     own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     victim = open_folder(str(own), "train", 0.1, False).names[2]
@@ -154,16 +154,16 @@ def test_checked_files_are_not_read_again(
     assert len(reads) == 13
     open_folder(str(own), "train", 0.1, False, cache)
     assert len(reads) == 13
-    _label_7(own)  # a changed file is read again, and found out
+    _label_7(own)  # a changed file is read again, and its defect found
     with pytest.raises(UsageError, match="label 7"):
         open_all(own, cache)
 
 
-def test_an_empty_split_and_a_missing_root(own: Path) -> None:
+def test_an_empty_split_and_a_missing_root_are_refused(own: Path) -> None:
     (own / "val.txt").write_text("")
-    with pytest.raises(UsageError, match="split 'val' of data set 'folder' has no samples"):
+    with pytest.raises(UsageError, match="split 'val' of dataset 'folder' has no samples"):
         open_split(RunConfig(data="folder", root=str(own)), "val")
     with pytest.raises(UsageError, match="needs its folder: --root"):
         open_split(RunConfig(data="folder"), "train")
-    with pytest.raises(UsageError, match="unknown data set 'folders'; did you mean 'folder'"):
+    with pytest.raises(UsageError, match="unknown dataset 'folders'; did you mean 'folder'"):
         open_split(RunConfig(data="folders"), "train")

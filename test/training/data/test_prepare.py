@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Own folders into the prepared layout; resuming, refusing, splitting, reading, the data card."""
+"""Preparing own images: writing, resuming, refusing, splitting, reading, and the data card."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from rigs import prepared
 
 from training.command import run_command
 from training.config import RunConfig
 from training.data.datasets import open_split
 from training.data.folder import open_folder
-from training.data.prepare import DATASETS, source_class, write
+from training.data.prepare import RAW_DATASETS, raw_dataset_class, write
 from training.data.prepare.base import load_mat, open_hdf5
 from training.data.prepare.folder import group_names
 from training.data.prepare.index import assign_splits, open_prepared, read_index, to_record
@@ -51,13 +52,13 @@ def name_of(i: int) -> str:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """An own folder of four rooms, ten frames each."""
+    """A folder of own images: four rooms, ten frames each."""
     root = tmp_path / "own"
     for folder in ("rgb", "depth", "labels"):
         (root / folder).mkdir(parents=True)
     for i in range(N):
-        for folder, picture in zip(("rgb", "depth", "labels"), content(i), strict=True):
-            assert cv2.imwrite(str(root / folder / f"{name_of(i)}.png"), picture)
+        for folder, image in zip(("rgb", "depth", "labels"), content(i), strict=True):
+            assert cv2.imwrite(str(root / folder / f"{name_of(i)}.png"), image)
     camera = {"fx": 30.0, "fy": 30.5, "cx": 15.5, "cy": 11.5}
     (root / "dataset.yaml").write_text(yaml.safe_dump({"classes": CLASSES, "intrinsics": camera}))
     return root
@@ -72,12 +73,11 @@ def out(own: Path) -> Path:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    argv = ["folder", "--source", str(root), "--out", str(out), "--group", "^room.", *flags]
-    return run_command(lambda: main(argv))
+    return prepared.prepare("folder", root, out, "--group", "^room.", *flags)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file's content and time of writing."""
+    """Content and modification time of every file."""
     files = (p for p in sorted(folder.rglob("*")) if p.is_file())
     return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
@@ -85,52 +85,49 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 # --- Writing -------------------------------------------------------------------------------------
 
 
-def test_the_layout_holds_what_the_folder_held(out: Path) -> None:
+def test_the_layout_holds_the_same_frames_as_the_folder(out: Path) -> None:
     index = read_index(out)
     assert index.label_set.classes == tuple(CLASSES)
     assert [r.name for r in index.records] == sorted(name_of(i) for i in range(N))
-    for split in ("train", "val", "test"):
-        for sample in open_prepared(str(out), split):
-            room, frame = sample.name[4:].split("_")
-            bgr, depth, labels = content(10 * int(room) + int(frame))
-            np.testing.assert_array_equal(sample.rgb[..., ::-1], bgr)
-            np.testing.assert_array_equal(np.nan_to_num(sample.depth_m * 1000).round(), depth)
-            np.testing.assert_array_equal(sample.labels, labels)
-            np.testing.assert_allclose(
-                sample.intrinsics, [[30, 0, 15.5], [0, 30.5, 11.5], [0, 0, 1]]
-            )
+    for record, sample in prepared.frames_of(out):
+        room, frame = record.name[4:].split("_")
+        bgr, depth, labels = content(10 * int(room) + int(frame))
+        np.testing.assert_array_equal(sample.rgb[..., ::-1], bgr)
+        np.testing.assert_array_equal(np.nan_to_num(sample.depth_m * 1000).round(), depth)
+        np.testing.assert_array_equal(sample.labels, labels)
+        np.testing.assert_allclose(sample.intrinsics, [[30, 0, 15.5], [0, 30.5, 11.5], [0, 0, 1]])
 
 
-def test_a_second_run_changes_no_byte_and_writes_no_picture(own: Path, out: Path) -> None:
+def test_a_second_run_changes_no_byte_and_writes_no_image(own: Path, out: Path) -> None:
     before = snapshot(out)
     assert prepare(own, out) == 0
     after = snapshot(out)
     assert {k: v[0] for k, v in after.items()} == {k: v[0] for k, v in before.items()}
-    pictures = [k for k in before if k.endswith(".png")]
-    assert all(before[k] == after[k] for k in pictures)
+    images = [k for k in before if k.endswith(".png")]
+    assert all(before[k] == after[k] for k in images)
 
 
-def test_an_interrupted_run_is_taken_up(
+def test_an_interrupted_run_resumes(
     own: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reference = {k: v[0] for k, v in snapshot(out).items()}
     shutil.rmtree(out)
-    cls = source_class("folder")
+    cls = raw_dataset_class("folder")
     real, calls = cls.read, []
 
-    def tired(self, entry):
+    def interrupted(self, entry):
         calls.append(entry.name)
         if len(calls) == write.SAMPLED + write.CHUNK + 5:
             raise KeyboardInterrupt
         return real(self, entry)
 
-    monkeypatch.setattr(cls, "read", tired)
+    monkeypatch.setattr(cls, "read", interrupted)
     assert prepare(own, out) == 130
     monkeypatch.undo()
     journal = out / write.JOURNAL
     done = len(journal.read_text().splitlines()) - 1
     assert done == write.CHUNK
-    with journal.open("a") as file:  # the line during which the power went
+    with journal.open("a") as file:  # a line that the interruption cut off
         file.write('{"name": "room0_0')
     first = out / "rgb" / f"{name_of(0)}.png"
     kept = first.stat().st_mtime_ns
@@ -140,7 +137,7 @@ def test_an_interrupted_run_is_taken_up(
     assert {k: v[0] for k, v in snapshot(out).items()} == reference
 
 
-def test_a_lost_picture_is_written_again(own: Path, out: Path) -> None:
+def test_a_lost_image_is_written_again(own: Path, out: Path) -> None:
     reference = snapshot(out)
     (out / "depth/room1_003.png").unlink()
     (out / "labels/room2_004.png").write_bytes(b"short")
@@ -148,7 +145,7 @@ def test_a_lost_picture_is_written_again(own: Path, out: Path) -> None:
     assert {k: v[0] for k, v in snapshot(out).items()} == {k: v[0] for k, v in reference.items()}
 
 
-def test_an_edited_picture_is_prepared_anew(
+def test_an_edited_image_is_prepared_again(
     own: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = snapshot(out)
@@ -164,27 +161,27 @@ def test_an_edited_picture_is_prepared_anew(
     assert main(["check", str(out)]) == 0
 
 
-def test_a_description_that_changed_but_kept_its_length_is_noticed(
+def test_a_description_that_changed_at_equal_length_is_noticed(
     own: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (own / "dataset.yaml").read_text()
     (own / "dataset.yaml").write_text(text.replace("fx: 30.0", "fx: 31.0"))
     assert prepare(own, out) == 2
-    assert "holds another preparation" in capsys.readouterr().err
+    assert "holds a different preparation" in capsys.readouterr().err
 
 
-def test_another_preparation_is_not_overwritten_unasked(
+def test_a_different_preparation_is_not_overwritten_unasked(
     own: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = snapshot(out)
     assert prepare(own, out, "--depth-unit", "0.002") == 2
-    assert "holds another preparation" in capsys.readouterr().err
+    assert "holds a different preparation" in capsys.readouterr().err
     assert snapshot(out) == before
     assert prepare(own, out, "--depth-unit", "0.002", "--overwrite") == 0
     assert read_index(out).depth_scale == 0.002
 
 
-def test_foreign_files_are_not_mixed_with(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_in_out_are_left_alone(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = own.parent / "thesis"
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
@@ -193,7 +190,7 @@ def test_foreign_files_are_not_mixed_with(own: Path, capsys: pytest.CaptureFixtu
     assert [p.name for p in folder.iterdir()] == ["thesis.tex"]
 
 
-def test_too_small_a_disk_is_noticed_before_writing(
+def test_a_lack_of_disk_space_is_noticed_before_writing(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -201,17 +198,17 @@ def test_too_small_a_disk_is_noticed_before_writing(
     assert prepare(own, own.parent / "out") == 2
     text = capsys.readouterr().err
     assert "needs about" in text
-    assert "free some or choose another --out" in text
+    assert "free some space or choose another --out" in text
     assert not (own.parent / "out").exists()
 
 
-def test_the_estimate_is_near_the_truth(own: Path, out: Path) -> None:
-    options = source_class("folder").Options(group="^room.")
-    source = source_class("folder")(own, options, False)
-    entries = source.entries()
+def test_the_estimated_size_is_close_to_the_written_size(own: Path, out: Path) -> None:
+    cls = raw_dataset_class("folder")
+    dataset = cls(own, cls.options_class(group="^room."), False)
+    entries = dataset.entries()
     written = sum(sum(r.bytes.values()) for r in read_index(out).records)
     blocks = 3 * 2048 * N
-    assert write.estimate(source, entries, entries) == pytest.approx(written + blocks, rel=0.1)
+    assert write.estimate(dataset, entries, entries) == pytest.approx(written + blocks, rel=0.1)
 
 
 def test_a_dry_run_writes_nothing(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +228,7 @@ def test_a_missing_extra_is_named_with_its_command(
         opens(tmp_path / "file.mat")
 
 
-# --- What own folders get wrong ------------------------------------------------------------------
+# --- Mistakes in own images ----------------------------------------------------------------------
 
 
 def _rewrite(path: Path, change) -> None:
@@ -249,11 +246,11 @@ DEFECTS = {
     ),
     "other size": (
         lambda r: _rewrite(r / "depth" / FIRST, lambda a: a[:-1]),
-        "all must be one size",
+        "all must have one size",
     ),
     "truncated": (
         lambda r: (r / "rgb" / LATER).write_bytes((r / "rgb" / LATER).read_bytes()[:500]),
-        "truncated or no picture",
+        "truncated or not an image",
     ),
 }
 
@@ -264,10 +261,7 @@ def test_defects_are_one_line_and_code_2(
 ) -> None:
     change, message = DEFECTS[name]
     change(own)
-    assert prepare(own, own.parent / "out") == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    prepared.assert_one_error(prepare(own, own.parent / "out"), message, capsys)
 
 
 @pytest.mark.parametrize(("unit", "hint"), [("1", "0.001"), ("0.00001", "0.001")])
@@ -279,7 +273,7 @@ def test_a_wrong_unit_is_noticed(
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.001])
-def test_float_depth(own: Path, unit: float) -> None:
+def test_float_depth_becomes_ticks(own: Path, unit: float) -> None:
     for path in (own / "depth").glob("*.png"):
         depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32) * 0.001 / unit
         depth[depth == 0] = np.nan
@@ -315,7 +309,7 @@ def test_whole_rooms_are_held_out(out: Path) -> None:
     assert len(set().union(*rooms.values())) == 4
 
 
-def test_the_folders_own_lists_win(own: Path) -> None:
+def test_lists_in_the_folder_decide_the_splits(own: Path) -> None:
     for split, room in (("train", 0), ("val", 1), ("test", 2)):
         names = "".join(f"{name_of(10 * room + i)}\n" for i in range(10))
         (own / f"{split}.txt").write_text(names)
@@ -336,14 +330,14 @@ def test_more_frames_of_known_groups_move_no_group() -> None:
     assert sum(s == "val" for s in first.values()) == round(45 * 0.1)
 
 
-def test_published_splits_stay(tmp_path: Path) -> None:
+def test_published_splits_are_kept(tmp_path: Path) -> None:
     splits = ["test", "train", "train", "val"]
     assert assign_splits(list("abcd"), list("wxyz"), splits, 0.5) == splits
     with pytest.raises(UsageError, match="cannot hold out a val split"):
         assign_splits(list("ab"), list("xx"), ["test", "train"], 0.5)
 
 
-def test_names_without_scenes_become_blocks_of_neighbors() -> None:
+def test_names_without_scenes_are_grouped_in_blocks() -> None:
     groups = group_names([f"img_{i:04d}" for i in range(200)], "")
     assert groups[:10] == ["img_/0"] * 10
     assert len(set(groups)) == 20
@@ -352,7 +346,7 @@ def test_names_without_scenes_become_blocks_of_neighbors() -> None:
         group_names(["a1", "c1"], "^a")
 
 
-def test_another_fraction_rewrites_the_lists_only(own: Path, out: Path) -> None:
+def test_another_val_fraction_rewrites_the_lists_only(own: Path, out: Path) -> None:
     before = snapshot(out)
     assert prepare(own, out, "--val-fraction", "0.5") == 0
     after = snapshot(out)
@@ -363,17 +357,17 @@ def test_another_fraction_rewrites_the_lists_only(own: Path, out: Path) -> None:
 # --- Reading -------------------------------------------------------------------------------------
 
 
-def test_training_opens_it_by_name(out: Path) -> None:
+def test_training_opens_the_dataset_by_name(out: Path) -> None:
     config = dataclasses.replace(RunConfig(), data="prepared", root=str(out))
     samples = open_split(config, "train")
     assert len(samples) == 20
     assert samples.label_set == read_index(out).label_set
-    copy = pickle.loads(pickle.dumps(samples))  # loader processes get a copy
+    copy = pickle.loads(pickle.dumps(samples))  # loader processes receive a copy
     np.testing.assert_array_equal(copy[3].rgb, samples[3].rgb)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_the_folder_reader_reads_the_same(out: Path, split: str) -> None:
+def test_the_folder_reader_reads_the_same_frames(out: Path, split: str) -> None:
     ours = open_prepared(str(out), split)
     theirs = open_folder(str(out), split, 0.1, strict=True)
     assert [r.name for r in ours.records] == theirs.names
@@ -392,7 +386,7 @@ def test_a_missing_file_is_noticed_before_training(out: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format=9), "has format 9, known is 1"),
+        (lambda d: d.update(format=9), "has format 9, expected 1"),
         (lambda d: d.pop("frames"), "defective"),
         (lambda d: d["label_set"].update(classes=[]), "defective"),
         (lambda d: d["frames"][0].pop("size"), "defective"),
@@ -406,8 +400,8 @@ def test_a_defective_index_is_refused(out: Path, change, message: str) -> None:
         read_index(out)
 
 
-def test_no_index_and_no_root(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no prepared data set"):
+def test_a_missing_index_and_a_missing_root_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a prepared dataset"):
         open_prepared(str(tmp_path), "train")
     with pytest.raises(UsageError, match="--root DIR"):
         open_prepared("", "train")
@@ -421,7 +415,7 @@ def test_records_survive_json(out: Path) -> None:
 # --- The card ------------------------------------------------------------------------------------
 
 
-def test_the_card_counts_right(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_counts_correctly(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda: main(["check", str(out), "--json"])) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["frames"] == {"train": 20, "val": 10, "test": 10}
@@ -444,28 +438,28 @@ def test_the_card_counts_right(out: Path, capsys: pytest.CaptureFixture[str]) ->
         assert card["class_share"][name]["train"] == pytest.approx((labels == i).mean(), abs=1e-5)
 
 
-def test_the_card_for_people_and_its_twelve_pictures(
+def test_the_card_as_text_and_its_twelve_frames(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", str(out), "--pictures", str(out.parent / "sheet.png")]) == 0
+    assert main(["check", str(out), "--image", str(out.parent / "frames.png")]) == 0
     text = capsys.readouterr().out
     for part in ("40 frames, 3 classes", "train", "p50", "25.0 % invalid", "zscore_mean", "wall"):
         assert part in text
-    sheet = cv2.imread(str(out.parent / "sheet.png"))
-    # Six rows of two strips of three pictures, 150 high and 200 wide, 2 pixels around each strip.
-    assert sheet.shape == (6 * 154, 2 * 604, 3)
-    assert all(sheet[r * 154 : r * 154 + 154].std() > 10 for r in range(6))
+    image = cv2.imread(str(out.parent / "frames.png"))
+    # Six rows of two strips; a strip has three 150×200 panels and a border of 2 pixels.
+    assert image.shape == (6 * 154, 2 * 604, 3)
+    assert all(image[r * 154 : r * 154 + 154].std() > 10 for r in range(6))
 
 
-def test_pictures_that_cannot_be_written_are_no_secret(
+def test_an_image_that_cannot_be_written_is_reported(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["check", str(out), "--pictures", str(out / "nowhere" / "sheet.png")]
+    argv = ["check", str(out), "--image", str(out / "nowhere" / "frames.png")]
     assert run_command(lambda: main(argv)) == 2
-    assert "nowhere/sheet.png" in capsys.readouterr().err
+    assert "nowhere/frames.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("defect", ["changed", "gone", "extra", "swapped", "class"])
+@pytest.mark.parametrize("defect", ["changed", "missing", "extra", "renamed", "class"])
 def test_problems_are_listed_and_give_code_1(
     out: Path, defect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -473,28 +467,28 @@ def test_problems_are_listed_and_give_code_1(
     data = path.read_bytes()
     if defect == "changed":
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    elif defect == "gone":
+    elif defect == "missing":
         path.unlink()
     elif defect == "extra":
         shutil.copy(path, path.with_name("stray.png"))
-    elif defect == "swapped":  # as many files as before
+    elif defect == "renamed":  # the number of files stays the same
         path.rename(path.with_name("stray.png"))
-    else:  # fewer classes than the labels use
+    else:  # the index has fewer classes than the labels
         document = json.loads((out / "index.json").read_text())
         document["label_set"] = {"name": "x", "classes": ["floor", "wall"],
                                  "palette": [[1, 2, 3], [4, 5, 6]]}  # fmt: skip
         (out / "index.json").write_text(json.dumps(document))
     assert run_command(lambda: main(["check", str(out), "--json"])) == 1
     problems = json.loads(capsys.readouterr().out)["problems"]
-    expected = {"changed": "sha256", "gone": "No such file", "extra": "not in the index",
-                "swapped": "not in the index", "class": "class id 2, x has 2 classes"}  # fmt: skip
+    expected = {"changed": "sha256", "missing": "No such file", "extra": "not in the index",
+                "renamed": "not in the index", "class": "class id 2, x has 2 classes"}  # fmt: skip
     assert expected[defect] in "".join(problems)
 
 
 # --- The command ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("argv", [["--help"], *([n, "--help"] for n in (*DATASETS, "check"))])
+@pytest.mark.parametrize("argv", [["--help"], *([n, "--help"] for n in (*RAW_DATASETS, "check"))])
 def test_help_needs_no_torch(argv: list[str]) -> None:
     code = (
         "import sys\nfrom training.prepare import main\n"
@@ -511,17 +505,17 @@ def test_help_needs_no_torch(argv: list[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["nyu2"], "unknown data set 'nyu2'; did you mean 'nyuv2'?"),
+        (["nyu2"], "unknown dataset 'nyu2'; did you mean 'nyuv2'?"),
         (["midair", "--sorce", "x"], "unknown option '--sorce'; did you mean '--source'?"),
-        (["potsdam", "--source", "x"], "--out is missing; get the files of ISPRS"),
-        (["sunrgbd", "--out", "x"], "--source is missing; get the files of SUN RGB-D"),
-        (["nyuv2", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
-        (["midair", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
-        (["potsdam", "--source", "nowhere", "--out", "x"], "nowhere is no folder"),
+        (["potsdam", "--source", "x"], "--out is missing; get the files from ISPRS"),
+        (["sunrgbd", "--out", "x"], "--source is missing; get the files from SUN RGB-D"),
+        (["nyuv2", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
+        (["midair", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
+        (["potsdam", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
         (["nyuv2", "--classes", "41"], "'41' is not one of 40, 13"),
-        (["folder", "--group", "("], "is no regular expression"),
+        (["folder", "--group", "("], "is not a regular expression"),
         (["folder", "--val-fraction", "1"], "must be between 0 and 1"),
-        (["check", "nowhere"], "no prepared data set"),
+        (["check", "nowhere"], "not a prepared dataset"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Mid-Air: HDF5 lists and plain trees, float16 disparity in PNGs, every 8th frame, defects."""
+"""Mid-Air: HDF5 lists and plain folders, float16 disparity in PNGs, every 8th frame, defects."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5py scipy")
 
-from training.command import run_command  # noqa: E402
+from rigs import prepared  # noqa: E402
+
 from training.data.prepare import midair  # noqa: E402
-from training.data.prepare.index import open_prepared, read_index  # noqa: E402
-from training.prepare import main  # noqa: E402
+from training.data.prepare.index import read_index  # noqa: E402
 
 SIDE, FRAMES = 32, 20
 FLIGHTS = {"PLE_training": ("trajectory_5000", "trajectory_5001", "trajectory_5002"),
            "PLE_test": ("trajectory_5100",)}  # fmt: skip
-#: As published; 7 is empty.
+#: Published ids except 7, which is empty.
 IDS = np.array([0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13], np.uint8)
 
 
@@ -49,11 +49,11 @@ def write_official(root: Path, hdf5: bool = True) -> None:
                 kinds[kind] = [f"{kind}/{flight}/{i:06d}.{suffix}" for i in range(FRAMES)]
             for i in range(FRAMES):
                 bgr, disparity, labels = content(flight, i)
-                pictures = (bgr, labels, disparity.view(np.uint16))
-                for kind, picture in zip(kinds, pictures, strict=True):
+                images = (bgr, labels, disparity.view(np.uint16))
+                for kind, image in zip(kinds, images, strict=True):
                     path = str(setup / kinds[kind][i])
                     quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.endswith("JPEG") else []
-                    assert cv2.imwrite(path, picture, quality)
+                    assert cv2.imwrite(path, image, quality)
         if hdf5:
             with h5py.File(setup / midair.RECORDS, "w") as file:
                 for flight, kinds in lists.items():
@@ -65,36 +65,33 @@ def write_official(root: Path, hdf5: bool = True) -> None:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    argv = ["midair", "--source", str(root), "--out", str(out), "--partial", *flags]
-    return run_command(lambda: main(argv))
+    return prepared.prepare("midair", root, out, "--partial", *flags)
 
 
-@pytest.mark.parametrize("hdf5", [True, False], ids=["hdf5", "tree"])
+@pytest.mark.parametrize("hdf5", [True, False], ids=["hdf5", "folders"])
 def test_every_eighth_frame_of_the_left_camera(tmp_path: Path, hdf5: bool) -> None:
     write_official(tmp_path / "in", hdf5)
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     names = set()
-    for split in ("train", "val", "test"):
-        prepared = open_prepared(str(tmp_path / "out"), split)
-        for record, sample in zip(prepared.records, prepared, strict=True):
-            names.add(record.name)
-            frame = int(record.name[-6:])
-            bgr, disparity, labels = content(record.group, frame)
-            assert np.abs(sample.rgb[..., ::-1].astype(int) - bgr).mean() < 3  # JPEG
-            with np.errstate(divide="ignore"):
-                depth = 512 * SIDE / 1024 / disparity.astype(np.float64)
-            depth = np.where(disparity == 0, np.nan, np.minimum(depth, 655.34))
-            np.testing.assert_allclose(sample.depth_m, depth, atol=0.0051)
-            expected = np.where(labels == 7, 255, labels - (labels > 7).astype(int))
-            np.testing.assert_array_equal(sample.labels, expected)
-            assert sample.intrinsics is not None
-            assert sample.intrinsics[0, 0] == SIDE / 2  # 90° of view
-            assert (split == "test") == (record.group == "trajectory_5100")
+    for record, sample in prepared.frames_of(tmp_path / "out"):
+        names.add(record.name)
+        frame = int(record.name[-6:])
+        bgr, disparity, labels = content(record.group, frame)
+        assert np.abs(sample.rgb[..., ::-1].astype(int) - bgr).mean() < 3  # JPEG
+        with np.errstate(divide="ignore"):
+            depth = 512 * SIDE / 1024 / disparity.astype(np.float64)
+        depth = np.where(disparity == 0, np.nan, np.minimum(depth, 655.34))
+        np.testing.assert_allclose(sample.depth_m, depth, atol=0.0051)
+        expected = np.where(labels == 7, 255, labels - (labels > 7).astype(int))
+        np.testing.assert_array_equal(sample.labels, expected)
+        assert sample.intrinsics is not None
+        assert sample.intrinsics[0, 0] == SIDE / 2  # 90° field of view
+        assert (record.split == "test") == (record.group == "trajectory_5100")
     flights = [f"{part}_{f}" for part, of in FLIGHTS.items() for f in of]
     assert names == {f"{f}_{i:06d}" for f in flights for i in (0, 8, 16)}
 
 
-def test_whole_flights_are_held_out_where_there_are_no_test_flights(tmp_path: Path) -> None:
+def test_whole_flights_are_held_out_if_there_are_no_test_flights(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     (tmp_path / "in/PLE_test").rename(tmp_path / "elsewhere")
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
@@ -105,7 +102,7 @@ def test_whole_flights_are_held_out_where_there_are_no_test_flights(tmp_path: Pa
     assert set(flights) == {"train", "val", "test"}
 
 
-def test_windows_paths_in_the_list(tmp_path: Path) -> None:
+def test_windows_paths_in_the_hdf5_file_are_read(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     with h5py.File(tmp_path / "in/PLE_test/spring" / midair.RECORDS, "r+") as file:
         paths = file["trajectory_5100/camera_data/color_left"]
@@ -122,16 +119,12 @@ def test_disparity_is_a_float16_bit_pattern(pixels: float, meters: float) -> Non
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
-def test_no_disparity_is_no_depth(bad: float) -> None:
+def test_invalid_disparity_is_invalid_depth(bad: float) -> None:
     bits = np.array([[bad]], np.float16).view(np.uint16)
     assert np.isnan(midair.disparity_to_meters(bits, 512)[0, 0])
 
 
 SPRING = "PLE_training/spring"
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def _eight_bits(root: Path) -> None:
@@ -158,18 +151,21 @@ def _pack(root: Path) -> None:
 
 
 DEFECTS = {
-    "packed": (_pack, "color_left/trajectory_5000 holds no pictures; unpack frames.zip first"),
+    "packed": (_pack, "color_left/trajectory_5000 holds no images; unpack frames.zip first"),
     "no season": (
         lambda r: (r / SPRING).rename(r / "PLE_training/fall"),
         "lacks PLE_training/spring with the folders color_left",
     ),
-    "truncated records": (lambda r: _cut(r / SPRING / midair.RECORDS), "truncated or no HDF5"),
+    "truncated records": (
+        lambda r: prepared.truncate(r / SPRING / midair.RECORDS),
+        "truncated or not an HDF5 file",
+    ),
     "no key": (_no_key, "trajectory_5001 has no camera_data/color_left"),
-    "eight bits": (_eight_bits, "a 16-bit PNG of float16 is expected"),
+    "eight bits": (_eight_bits, "expected a 16-bit PNG of float16"),
     "label 20": (_label_20, "holds label 20, allowed are 0..13"),
-    "truncated picture": (
-        lambda r: _cut(r / SPRING / "color_left/trajectory_5000/000000.JPEG"),
-        "truncated or no picture",
+    "truncated image": (
+        lambda r: prepared.truncate(r / SPRING / "color_left/trajectory_5000/000000.JPEG"),
+        "truncated or not an image",
     ),
 }
 
@@ -181,19 +177,18 @@ def test_defects_are_one_line_and_code_2(
     write_official(tmp_path / "in")
     change, message = DEFECTS[name]
     change(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out") == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    code = prepare(tmp_path / "in", tmp_path / "out")
+    prepared.assert_one_error(code, message, capsys)
 
 
-def test_a_missing_picture_needs_leave(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_image_is_refused_without_partial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_official(tmp_path / "in")
     (tmp_path / "in" / SPRING / "segmentation/trajectory_5001/000008.PNG").unlink()
-    argv = ["midair", "--source", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
-    assert run_command(lambda: main(argv)) == 2
+    assert prepared.prepare("midair", tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "1 pictures are missing" in error
+    assert "1 images are missing" in error
     assert "trajectory_5001/000008.PNG" in error
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     assert len(read_index(tmp_path / "out").records) == 11

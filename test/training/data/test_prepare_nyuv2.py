@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""NYU Depth v2: the official HDF5 layout, its split and mappings, and broken copies of them."""
+"""NYU Depth v2: the official HDF5 layout, its split and mappings, and defective copies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5py scipy")
 scipy_io = pytest.importorskip("scipy.io", reason="needs the data extra: pip install h5py scipy")
 
+from rigs import prepared  # noqa: E402
+
 from rgbd_seg_ros.labels import NYU13, NYU40  # noqa: E402
-from training.command import run_command  # noqa: E402
 from training.data.prepare import nyuv2  # noqa: E402
-from training.data.prepare.index import open_prepared, read_index  # noqa: E402
-from training.prepare import main  # noqa: E402
+from training.data.prepare.index import read_index  # noqa: E402
 
 N, H, W = 8, 40, 56
 SCENES = [f"{room}_{i:04d}" for room in ("kitchen", "office") for i in range(1, 5)]
 TO40 = (np.arange(894) % 40 + 1).astype(np.uint8)
-#: The 13 classes of the 40, as the published mapping has them.
+#: The published mapping from 40 to 13 classes.
 TO13 = np.array(
     [*(12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5),
      *(7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7)],
@@ -39,11 +39,11 @@ def cells(words: list[str]) -> np.ndarray:
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """What MATLAB sees: H×W×3×N, H×W×N."""
+    """The arrays as MATLAB shows them: H×W×3×N, H×W×N."""
     rng = np.random.default_rng(0)
     depth = rng.uniform(1, 5, (H, W, N)).astype(np.float32)
     raw = depth.copy()
-    raw[:4] = 0  # the sensor's holes
+    raw[:4] = 0  # holes of the sensor
     return {
         "images": rng.integers(0, 256, (H, W, 3, N), np.uint8),
         "depths": depth,
@@ -53,7 +53,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def write_official(root: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
-    """The four files; MATLAB's v7.3 stores the axes in reverse, strings behind references."""
+    """Write the four files; MATLAB v7.3 reverses the axes and stores strings by reference."""
     values = {**arrays(), **changes}
     root.mkdir(exist_ok=True)
     with h5py.File(root / nyuv2.LABELED, "w", userblock_size=512) as file:
@@ -79,23 +79,17 @@ def write_official(root: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    argv = ["nyuv2", "--source", str(root), "--out", str(out), *flags]
-    return run_command(lambda: main(argv))
+    return prepared.prepare("nyuv2", root, out, *flags)
 
 
 @pytest.mark.parametrize("classes", ["40", "13"])
-def test_pictures_are_turned_and_mapped(tmp_path: Path, classes: str) -> None:
+def test_images_are_transposed_and_labels_mapped(tmp_path: Path, classes: str) -> None:
     values = write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--partial", "--classes", classes) == 0
     index = read_index(tmp_path / "out")
     assert index.label_set == (NYU40 if classes == "40" else NYU13)
     frame = 4  # number 0005
-    samples = {
-        r.name: s
-        for split in ("train", "val", "test")
-        for prepared in [open_prepared(str(tmp_path / "out"), split)]
-        for r, s in zip(prepared.records, prepared, strict=True)
-    }
+    samples = {record.name: sample for record, sample in prepared.frames_of(tmp_path / "out")}
     assert len(samples) == N
     sample = samples["0005"]
     np.testing.assert_array_equal(sample.rgb, values["images"][..., frame])
@@ -135,11 +129,7 @@ def drop(name: str) -> Callable[[Path], None]:
 
 
 def cut(name: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        data = (root / name).read_bytes()
-        (root / name).write_bytes(data[: len(data) // 2])
-
-    return change
+    return lambda root: prepared.truncate(root / name)
 
 
 def replace(name: str, values: dict) -> Callable[[Path], None]:
@@ -150,8 +140,8 @@ INDEX = np.arange(1, N + 1)
 DEFECTS = {
     "missing split": (drop("splits.mat"), "lacks splits.mat; official page: NYU Depth"),
     "missing data": (drop("nyu_depth_v2_labeled.mat"), "lacks nyu_depth_v2_labeled.mat"),
-    "truncated data": (cut("nyu_depth_v2_labeled.mat"), "truncated or no HDF5"),
-    "truncated mapping": (cut("classMapping40.mat"), "truncated or no MATLAB file"),
+    "truncated data": (cut("nyu_depth_v2_labeled.mat"), "truncated or not an HDF5 file"),
+    "truncated mapping": (cut("classMapping40.mat"), "truncated or not a MATLAB file"),
     "39 classes": (
         replace("classMapping40.mat", {"mapClass": TO40, "className": cells(["a"] * 39)}),
         "names 39 classes, not the 40",
@@ -162,14 +152,14 @@ DEFECTS = {
         ),
         "maps 100 labels to 1..40; expected 894",
     ),
-    "wrong file": (replace("splits.mat", {"other": 1}), "no variable 'trainNdxs' but other"),
+    "wrong file": (replace("splits.mat", {"other": 1}), "no variable 'trainNdxs', only other"),
     "both splits": (
         replace("splits.mat", {"trainNdxs": INDEX, "testNdxs": INDEX[:2]}),
         "frame 1 is in both splits",
     ),
-    "foreign split": (
+    "unknown frame": (
         replace("splits.mat", {"trainNdxs": INDEX + 4, "testNdxs": INDEX[:2]}),
-        "lists frame 9, nyu_depth_v2_labeled.mat has 8",
+        "lists frame 9, but nyu_depth_v2_labeled.mat has 8",
     ),
 }
 
@@ -181,14 +171,12 @@ def test_defects_are_one_line_and_code_2(
     write_official(tmp_path / "in")
     change, message = DEFECTS[name]
     change(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial") == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    code = prepare(tmp_path / "in", tmp_path / "out", "--partial")
+    prepared.assert_one_error(code, message, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_depth_in_millimeters_is_noticed_and_mended(
+def test_depth_in_millimeters_is_noticed_and_can_be_corrected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = write_official(tmp_path / "in", depths=arrays()["depths"] * 1000)
@@ -201,9 +189,12 @@ def test_depth_in_millimeters_is_noticed_and_mended(
     np.testing.assert_allclose(ticks, values["depths"][..., 0], atol=0.51)
 
 
-def test_fewer_frames_than_published_need_leave(
+def test_fewer_frames_than_published_are_refused_without_partial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out") == 2
-    assert "holds 8 frames of 40×56, published are 1449 of 480×640" in capsys.readouterr().err
+    assert (
+        "holds 8 frames of 40×56; the published file holds 1449 of 480×640"
+        in capsys.readouterr().err
+    )

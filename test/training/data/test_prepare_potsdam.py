@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ISPRS Potsdam: official names, painted labels, the short nDSM, crops, broken copies."""
+"""ISPRS Potsdam: official names, color-coded labels, the narrow nDSM, crops, defective copies."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rigs import prepared
 
 from rgbd_seg_ros.labels import POTSDAM6
-from training.command import run_command
 from training.data.prepare import potsdam
-from training.data.prepare.index import open_prepared, read_index
-from training.prepare import main
+from training.data.prepare.index import read_index
 
 SIDE, CROP = 96, 48
 HERE = ("2_10", "3_13", "6_7", "7_13")
@@ -59,8 +58,7 @@ def write_official(root: Path) -> None:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    argv = ["potsdam", "--source", str(root), "--out", str(out), "--crop", str(CROP)]
-    return run_command(lambda: main([*argv, *(flags or ("--partial",))]))
+    return prepared.prepare("potsdam", root, out, f"--crop={CROP}", *(flags or ("--partial",)))
 
 
 def test_published_numbers() -> None:
@@ -70,31 +68,29 @@ def test_published_numbers() -> None:
 
 
 @pytest.mark.parametrize("bands", ["irgb", "irrg", "rgb"])
-def test_crops_are_where_their_names_say(tmp_path: Path, bands: str) -> None:
+def test_crops_lie_where_their_names_say(tmp_path: Path, bands: str) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--partial", "--bands", bands) == 0
     channels = {"irgb": (3, 1, 2), "irrg": (3, 0, 1), "rgb": (0, 1, 2)}[bands]
     seen = 0
-    for split in ("train", "val", "test"):
-        prepared = open_prepared(str(tmp_path / "out"), split)
-        for record, sample in zip(prepared.records, prepared, strict=True):
-            scene = "_".join(record.name.split("_")[:2])
-            row, column = map(int, record.name.split("_")[2:])
-            window = np.s_[row * CROP : (row + 1) * CROP, column * CROP : (column + 1) * CROP]
-            truth = content(scene)
-            np.testing.assert_array_equal(sample.rgb, truth["rgbi"][..., channels][window])
-            np.testing.assert_array_equal(sample.labels, truth["labels"][window])
-            height = truth["height"][window].astype(float) * 0.1 + 1
-            inner = np.s_[:, : CROP - 1]  # 3_13 lacks its last column
-            assert np.abs(sample.depth_m[inner] - height[inner]).mean() < 0.15  # JPEG
-            assert np.isfinite(sample.depth_m).all()
-            assert record.group == scene
-            assert (split == "test") == (scene in potsdam.TEST_SCENES)
-            seen += 1
+    for record, sample in prepared.frames_of(tmp_path / "out"):
+        scene = "_".join(record.name.split("_")[:2])
+        row, column = map(int, record.name.split("_")[2:])
+        window = np.s_[row * CROP : (row + 1) * CROP, column * CROP : (column + 1) * CROP]
+        truth = content(scene)
+        np.testing.assert_array_equal(sample.rgb, truth["rgbi"][..., channels][window])
+        np.testing.assert_array_equal(sample.labels, truth["labels"][window])
+        height = truth["height"][window].astype(float) * 0.1 + 1
+        inner = np.s_[:, : CROP - 1]  # 3_13 lacks its last column
+        assert np.abs(sample.depth_m[inner] - height[inner]).mean() < 0.15  # JPEG
+        assert np.isfinite(sample.depth_m).all()
+        assert record.group == scene
+        assert (record.split == "test") == (scene in potsdam.TEST_SCENES)
+        seen += 1
     assert seen == len(HERE) * 4
 
 
-def test_labels_unpacked_without_a_folder(tmp_path: Path) -> None:
+def test_labels_may_lie_beside_the_folders(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     for path in (tmp_path / "in" / potsdam.LABELS).iterdir():
@@ -104,7 +100,7 @@ def test_labels_unpacked_without_a_folder(tmp_path: Path) -> None:
     assert read_index(tmp_path / "loose").records == read_index(tmp_path / "out").records
 
 
-def test_meters_of_a_float_ndsm(tmp_path: Path) -> None:
+def test_a_float_ndsm_is_in_meters(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     height = np.full((SIDE, SIDE), 3.5, np.float32)
     height[0, 0] = np.nan
@@ -118,12 +114,12 @@ def test_meters_of_a_float_ndsm(tmp_path: Path) -> None:
     assert "nDSM" in read_index(tmp_path / "out").quantity
 
 
-def test_slightly_wrong_colors_are_accepted(tmp_path: Path) -> None:
+def test_slightly_different_label_colors_are_accepted(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     path = tmp_path / "in" / potsdam.LABELS / "top_potsdam_2_10_label.tif"
-    picture = cv2.imread(str(path))
-    picture[picture == 255] = 252
-    cv2.imwrite(str(path), picture)
+    image = cv2.imread(str(path))
+    image[image == 255] = 252
+    cv2.imwrite(str(path), image)
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     ids = cv2.imread(str(tmp_path / "out/labels/2_10_01_01.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(ids, content("2_10")["labels"][CROP:, CROP:])
@@ -131,25 +127,21 @@ def test_slightly_wrong_colors_are_accepted(tmp_path: Path) -> None:
 
 def _paint_purple(root: Path) -> None:
     path = root / potsdam.LABELS / "top_potsdam_6_7_label.tif"
-    picture = cv2.imread(str(path))
-    picture[5, 7] = (255, 0, 255)
-    cv2.imwrite(str(path), picture)
+    image = cv2.imread(str(path))
+    image[5, 7] = (255, 0, 255)
+    cv2.imwrite(str(path), image)
 
 
 def _paint_gray(root: Path) -> None:
     path = root / potsdam.LABELS / "top_potsdam_6_7_label.tif"
-    picture = cv2.imread(str(path))
-    picture[5, 7] = 128
-    cv2.imwrite(str(path), picture)
+    image = cv2.imread(str(path))
+    image[5, 7] = 128
+    cv2.imwrite(str(path), image)
 
 
 def _narrow(root: Path) -> None:
     path = root / potsdam.NDSM / "dsm_potsdam_02_10_normalized_lastools.jpg"
     cv2.imwrite(str(path), np.zeros((SIDE, SIDE - 2), np.uint8))
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 NDSM = "dsm_potsdam_02_10_normalized_lastools.jpg"
@@ -163,14 +155,17 @@ DEFECTS = {
         lambda r: (r / potsdam.IRRG / "top_potsdam_2_10_IRRG.tif").unlink(),
         "top_potsdam_2_10_IRRG.tif is missing",
     ),
-    "truncated": (lambda r: _cut(r / potsdam.NDSM / NDSM), "truncated or no picture"),
+    "truncated": (
+        lambda r: prepared.truncate(r / potsdam.NDSM / NDSM),
+        "truncated or not an image",
+    ),
     "truncated label": (
-        lambda r: _cut(r / potsdam.LABELS / "top_potsdam_2_10_label.tif"),
-        "truncated or no picture",
+        lambda r: prepared.truncate(r / potsdam.LABELS / "top_potsdam_2_10_label.tif"),
+        "truncated or not an image",
     ),
     "seventh class": (_paint_purple, "1 pixels of unknown color, the first (255, 0, 255) at row"),
     "gray": (_paint_gray, "pixels of unknown color, the first (128, 128, 128)"),
-    "too narrow": (_narrow, "is (96, 94), its labels are (96, 96)"),
+    "too narrow": (_narrow, "is (96, 94), but its labels are (96, 96)"),
 }
 
 
@@ -181,10 +176,8 @@ def test_defects_are_one_line_and_code_2(
     write_official(tmp_path / "in")
     change, message = DEFECTS[name]
     change(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out") == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    code = prepare(tmp_path / "in", tmp_path / "out")
+    prepared.assert_one_error(code, message, capsys)
 
 
 def test_height_in_a_wrong_unit_is_noticed(
@@ -195,9 +188,9 @@ def test_height_in_a_wrong_unit_is_noticed(
     assert "wrong unit? try --depth-unit" in capsys.readouterr().err
 
 
-def test_fewer_scenes_than_published_need_leave(
+def test_fewer_scenes_than_published_are_refused_without_partial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--bands", "rgb") == 2
-    assert "34 of 38 label pictures are missing" in capsys.readouterr().err
+    assert "34 of 38 label images are missing" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""SUN RGB-D: the official directory tree, rotated depth bits, toolbox files, broken copies."""
+"""SUN RGB-D: the official folders, rotated depth bits, toolbox files, defective copies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 h5py = pytest.importorskip("h5py", reason="needs the data extra: pip install h5py scipy")
 scipy_io = pytest.importorskip("scipy.io", reason="needs the data extra: pip install h5py scipy")
 
+from rigs import prepared  # noqa: E402
+
 from rgbd_seg_ros.labels import SUNRGBD37  # noqa: E402
-from training.command import run_command  # noqa: E402
 from training.data.prepare import sunrgbd  # noqa: E402
-from training.data.prepare.index import open_prepared, read_index  # noqa: E402
-from training.prepare import main  # noqa: E402
+from training.data.prepare.index import read_index  # noqa: E402
 
 #: Frame folder, size, focal length: one of each sensor, two of one Kinect recording.
 KV2 = "SUNRGBD/kv2/kinect2data/00031{}_2014-06-02_15-07-56_260595134347_rgbf000{}-resize"
@@ -38,12 +38,12 @@ def content(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(i)
     bgr = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (w, h))
     depth_mm = rng.integers(900, 4000, (h, w)).astype(np.uint16)
-    depth_mm[0, 0], depth_mm[0, 1] = 0, 8100  # a hole, and beyond the toolbox's 8 m
+    depth_mm[0, 0], depth_mm[0, 1] = 0, 8100  # a hole, and a value beyond the toolbox's 8 m
     return bgr, depth_mm, rng.integers(0, 38, (h, w)).astype(np.uint8)
 
 
 def rotate_left(depth_mm: np.ndarray) -> np.ndarray:
-    """As the files hold it: three bits to the left, the top ones come in from the right."""
+    """Rotate left by three bits, as the published files store depth."""
     wide = depth_mm.astype(np.uint32)
     return ((wide << 3) & 0xFFFF | wide >> 13).astype(np.uint16)
 
@@ -55,7 +55,7 @@ def cells(words: list[str]) -> np.ndarray:
 
 
 def write_official(root: Path, rotate: bool = True) -> None:
-    tilt = np.radians(20)  # looks 20° down: the optical axis leans toward the floor
+    tilt = np.radians(20)  # the camera looks 20° down
     rotation = np.array(
         [[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)], [0, -np.sin(tilt), np.cos(tilt)]]
     )
@@ -96,37 +96,34 @@ def write_split(root: Path, test: set[int], both: int | None = None) -> None:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    argv = ["sunrgbd", "--source", str(root), "--out", str(out), "--partial", *flags]
-    return run_command(lambda: main(argv))
+    return prepared.prepare("sunrgbd", root, out, "--partial", *flags)
 
 
-def test_every_sensor_is_read_back(tmp_path: Path) -> None:
+def test_frames_of_every_sensor_are_read_back(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     seen = 0
-    for split in ("train", "val", "test"):
-        prepared = open_prepared(str(tmp_path / "out"), split)
-        for record, sample in zip(prepared.records, prepared, strict=True):
-            i = int(record.name) - 1
-            bgr, depth_mm, labels = content(i)
-            seen += 1
-            assert (split == "test") == (i in TEST)
-            assert np.abs(sample.rgb[..., ::-1].astype(int) - bgr).mean() < 3  # JPEG
-            truth = np.where(depth_mm == 0, np.nan, np.minimum(depth_mm, 8000) / 1000)
-            np.testing.assert_allclose(sample.depth_m, truth, atol=1e-6)
-            np.testing.assert_array_equal(
-                sample.labels, np.where(labels == 0, 255, labels.astype(int) - 1)
-            )
-            assert sample.intrinsics is not None
-            h, w = labels.shape
-            focal = FRAMES[i][2]
-            np.testing.assert_allclose(
-                sample.intrinsics, [[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], rtol=1e-6
-            )
-            assert sample.gravity is not None
-            np.testing.assert_allclose(
-                sample.gravity, [0, np.cos(np.radians(20)), np.sin(np.radians(20))], atol=1e-5
-            )
+    for record, sample in prepared.frames_of(tmp_path / "out"):
+        i = int(record.name) - 1
+        bgr, depth_mm, labels = content(i)
+        seen += 1
+        assert (record.split == "test") == (i in TEST)
+        assert np.abs(sample.rgb[..., ::-1].astype(int) - bgr).mean() < 3  # JPEG
+        truth = np.where(depth_mm == 0, np.nan, np.minimum(depth_mm, 8000) / 1000)
+        np.testing.assert_allclose(sample.depth_m, truth, atol=1e-6)
+        np.testing.assert_array_equal(
+            sample.labels, np.where(labels == 0, 255, labels.astype(int) - 1)
+        )
+        assert sample.intrinsics is not None
+        h, w = labels.shape
+        focal = FRAMES[i][2]
+        np.testing.assert_allclose(
+            sample.intrinsics, [[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], rtol=1e-6
+        )
+        assert sample.gravity is not None
+        np.testing.assert_allclose(
+            sample.gravity, [0, np.cos(np.radians(20)), np.sin(np.radians(20))], atol=1e-5
+        )
     assert seen == len(FRAMES)
 
 
@@ -155,7 +152,7 @@ def test_a_group_is_a_recording_or_a_place(frame: str, group: str) -> None:
     assert sunrgbd.group_of(frame) == group
 
 
-def test_the_split_lists_in_place_of_the_toolbox(tmp_path: Path) -> None:
+def test_split_lists_may_replace_the_toolbox(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out") == 0
     (tmp_path / "in" / sunrgbd.SPLIT).unlink()
@@ -167,7 +164,7 @@ def test_the_split_lists_in_place_of_the_toolbox(tmp_path: Path) -> None:
     assert read_index(tmp_path / "again").records == read_index(tmp_path / "out").records
 
 
-def test_raw_depth(tmp_path: Path) -> None:
+def test_raw_depth_is_read_from_its_own_folder(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--depth", "raw") == 0
     ticks = cv2.imread(str(tmp_path / "out/depth/00002.png"), cv2.IMREAD_UNCHANGED)
@@ -175,15 +172,11 @@ def test_raw_depth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ticks, np.where(depth_mm > 2500, 0, depth_mm))
 
 
-def test_the_bit_rotation_undoes_the_files() -> None:
+def test_the_bit_rotation_is_undone() -> None:
     every = np.arange(65536, dtype=np.uint16)[None]
     depth = sunrgbd.depth_meters(rotate_left(every), 0.001)[0]
     assert np.isnan(depth[0])
     np.testing.assert_allclose(depth[1:], np.minimum(np.arange(1, 65536), 8000) / 1000, rtol=1e-6)
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def _pack(root: Path) -> None:
@@ -207,19 +200,25 @@ DEFECTS = {
         lambda r: scipy_io.savemat(r / sunrgbd.META, {"SUNRGBDMeta": np.arange(6)}),
         "has frames without rgbpath",
     ),
-    "truncated labels": (lambda r: _cut(r / sunrgbd.SEG), "truncated or no HDF5"),
-    "truncated meta": (lambda r: _cut(r / sunrgbd.META), "truncated or no MATLAB"),
+    "truncated labels": (
+        lambda r: prepared.truncate(r / sunrgbd.SEG),
+        "truncated or not an HDF5 file",
+    ),
+    "truncated meta": (
+        lambda r: prepared.truncate(r / sunrgbd.META),
+        "truncated or not a MATLAB file",
+    ),
     "36 classes": (_names, "names 36 classes, not the known 37"),
     "both splits": (lambda r: write_split(r, TEST, both=0), "is in both splits"),
     "unlisted": (lambda r: _drop_first(r), "has no split for"),
-    "truncated picture": (
-        lambda r: _cut(r / FRAMES[1][0] / "depth_bfx/0000001.png"),
-        "truncated or no picture",
+    "truncated image": (
+        lambda r: prepared.truncate(r / FRAMES[1][0] / "depth_bfx/0000001.png"),
+        "truncated or not an image",
     ),
     "label 200": (_relabel, "holds label 200, allowed are 0..37"),
     "camera": (
         lambda r: (r / FRAMES[0][0] / "intrinsics.txt").write_text("0 0 0"),
-        "holds no 3×3 camera matrix",
+        "must hold a 3×3 camera matrix",
     ),
 }
 
@@ -237,10 +236,8 @@ def test_defects_are_one_line_and_code_2(
     write_official(tmp_path / "in")
     change, message = DEFECTS[name]
     change(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out") == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert len(errors) == 1
-    assert message in errors[0]
+    code = prepare(tmp_path / "in", tmp_path / "out")
+    prepared.assert_one_error(code, message, capsys)
 
 
 def test_depth_that_was_never_rotated_is_noticed(
@@ -248,7 +245,7 @@ def test_depth_that_was_never_rotated_is_noticed(
 ) -> None:
     write_official(tmp_path / "in", rotate=False)
     assert prepare(tmp_path / "in", tmp_path / "out") == 2
-    assert "its bits are not rotated: wrong unit? try --bits plain" in capsys.readouterr().err
+    assert "its bits are probably not rotated: try --bits plain" in capsys.readouterr().err
     assert prepare(tmp_path / "in", tmp_path / "out", "--bits", "plain") == 0
     ticks = cv2.imread(str(tmp_path / "out/depth/00001.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(ticks, np.minimum(content(0)[1], 8000))
@@ -262,12 +259,11 @@ def test_depth_in_a_wrong_unit_is_noticed(
     assert "outside 0.3..60 m: wrong unit? try --depth-unit 0.001" in capsys.readouterr().err
 
 
-def test_fewer_frames_than_published_need_leave(
+def test_fewer_frames_than_published_are_refused_without_partial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_official(tmp_path / "in")
-    argv = ["sunrgbd", "--source", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
-    assert run_command(lambda: main(argv)) == 2
+    assert prepared.prepare("sunrgbd", tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "train 4 (published: 5285), test 2 (published: 5050)" in error
     assert "--partial" in error

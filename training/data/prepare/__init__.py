@@ -1,16 +1,19 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From official data-set files to one layout: a module per data set, and what they share."""
+"""Preparation: converts official dataset files into one layout, with one module per dataset."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from training.options import lookup
 
-#: Data set → (module, source class). Its attribute ``Options`` is the dataclass of its options.
-DATASETS: dict[str, tuple[str, str]] = {
+if TYPE_CHECKING:
+    from training.data.prepare.base import RawDataset
+
+#: Dataset → (module, subclass of :class:`training.data.prepare.base.RawDataset`).
+RAW_DATASETS: dict[str, tuple[str, str]] = {
     "nyuv2": ("nyuv2", "NYUv2"),
     "sunrgbd": ("sunrgbd", "SunRGBD"),
     "potsdam": ("potsdam", "Potsdam"),
@@ -19,7 +22,12 @@ DATASETS: dict[str, tuple[str, str]] = {
 }
 
 
-def source_class(name: str) -> Any:
-    """The class that reads the official files of a data set."""
-    module, cls = lookup("data set", name, DATASETS)
-    return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
+def raw_dataset_class(name: str) -> type[RawDataset]:
+    """The class that reads the official files of a dataset.
+
+    Raises:
+        UsageError: an unknown dataset.
+    """
+    module, name_of_class = lookup("dataset", name, RAW_DATASETS)
+    cls: type[RawDataset] = getattr(importlib.import_module(f"{__name__}.{module}"), name_of_class)
+    return cls

@@ -1,43 +1,41 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set's module gives the writer, and how official files are opened."""
+"""RawDataset, the base class of all official datasets, and helpers to read their files."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.labels import LabelSet
 from training.options import UsageError
 
-#: Meters of a plausible median depth: a hand's length to the far end of a hall.
+#: Range of a plausible median depth in meters, indoors and outdoors.
 PLAUSIBLE_M = (0.3, 60.0)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One frame, before its pictures are read."""
+    """A frame of a dataset whose images have not been read yet."""
 
-    #: Unique, and fit for a file name.
+    #: Unique, and valid as a file name.
     name: str
-    #: What must not be torn apart by a split: a scene, a flight, a scene's crops.
+    #: Frames of one group always share a split: a scene, a flight, the crops of a scene.
     group: str
-    #: ``train``, ``val`` or ``test`` where the publisher says so, else None.
+    #: ``train``, ``val`` or ``test`` if published, else None.
     split: str | None
-    #: What the source needs to find the pictures.
+    #: What the dataset needs to find the images.
     key: Any
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """What a frame holds."""
+class FrameData:
+    """Images and calibration of a frame in the units of this project."""
 
     #: H×W×3 uint8, RGB order.
     rgb: npt.NDArray[np.uint8]
@@ -52,14 +50,26 @@ class Picture:
 
 
 class RawDataset:
-    """The official files of one data set, found and checked. Subclasses set the attributes."""
+    """The official files of one dataset. A subclass finds and checks them and sets the attributes.
 
-    #: Name of the data set, and the page where its files are.
+    Args:
+        root: folder with the official files.
+        options: an instance of :attr:`options_class`.
+        partial: accept fewer frames or other image sizes than were published.
+
+    Raises:
+        UsageError: a file is missing or defective.
+    """
+
+    #: Name of the dataset.
     name: ClassVar[str]
+    #: Page that offers the files.
     page: ClassVar[str]
-    #: What the 16-bit depth PNG holds, for people.
+    #: Dataclass of the dataset's own options.
+    options_class: ClassVar[type]
+    #: Meaning of the 16-bit depth PNG, shown in the data card.
     quantity: ClassVar[str] = "metric depth"
-    #: Median depth in meters below or above which the unit must be wrong.
+    #: Range of the median depth in meters; outside of it, the unit must be wrong.
     plausible_m: ClassVar[tuple[float, float]] = PLAUSIBLE_M
     #: Whether :attr:`expected` is the publisher's count (a mismatch is an error) or a paper's.
     expected_is_official: ClassVar[bool] = True
@@ -67,32 +77,42 @@ class RawDataset:
     label_set: LabelSet
     #: Meters per tick of the depth PNG that is written.
     depth_scale: float = 0.001
-    #: Frames per split, or ``all``, of the complete data set.
+    #: Meters per unit of the stored depth, if the user can set it with ``--depth-unit``.
+    depth_unit: float | None = None
+    #: Number of frames of the complete dataset: per split, or ``all``.
     expected: Mapping[str, int]
-    #: Files that identify this copy of the data; their names, sizes and hashes go to the index.
+    #: Files that identify this copy of the data; the index lists their names, sizes and hashes.
     files: list[Path]
 
-    def entries(self) -> list[Entry]:
-        """Every frame, in a fixed order."""
+    def __init__(self, root: Path, options: Any, partial: bool) -> None:
         raise NotImplementedError
 
-    def read(self, entry: Entry) -> Picture:
-        """The pictures of a frame.
+    def entries(self) -> list[Entry]:
+        """All frames in a fixed order."""
+        raise NotImplementedError
+
+    def read(self, entry: Entry) -> FrameData:
+        """Read a frame.
 
         Raises:
-            UsageError: a file is missing or defective, or holds what it must not.
+            ImageFileError: an image file is missing, truncated, or not an image.
+            UsageError: another file is missing or defective, or a value is not allowed.
         """
         raise NotImplementedError
 
     def edited(self, entry: Entry) -> Sequence[Path]:
-        """Files of a frame that people may edit; it is prepared anew when one is newer."""
+        """Files of a frame that users edit; if one is newer, the frame is prepared again."""
         return ()
 
 
 def need(root: Path, names: Iterable[str], page: str) -> None:
-    """Raise one line that names everything missing below ``root`` and where it is to be had."""
+    """Check that files and folders exist below ``root``.
+
+    Raises:
+        UsageError: some are missing; one line names all of them and the page that offers them.
+    """
     if not root.is_dir():
-        raise UsageError(f"--source {root} is no folder; it must hold the files from {page}")
+        raise UsageError(f"--source {root} is not a folder; it must hold the files from {page}")
     missing = [name for name in names if not (root / name).exists()]
     if not missing:
         return
@@ -100,13 +120,13 @@ def need(root: Path, names: Iterable[str], page: str) -> None:
 
 
 def packed(folder: Path) -> str:
-    """``; unpack A.zip first`` if there are archives in a folder that lacks something."""
+    """``; unpack A.zip first`` if an incomplete folder holds archives, else an empty string."""
     zips = sorted(p.name for p in folder.glob("*.zip"))
     return f"; unpack {', '.join(zips)} first" if zips else ""
 
 
 def open_hdf5(path: Path) -> Any:
-    """An HDF5 file (also MATLAB's v7.3 .mat) for reading."""
+    """Open an HDF5 file (also a MATLAB v7.3 .mat file) for reading."""
     try:
         import h5py
     except ImportError as error:
@@ -117,16 +137,16 @@ def open_hdf5(path: Path) -> Any:
         return h5py.File(path, "r")
     except OSError as error:
         raise UsageError(
-            f"{path} is truncated or no HDF5 file ({path.stat().st_size} bytes): download it "
+            f"{path} is truncated or not an HDF5 file ({path.stat().st_size} bytes): download it "
             f"again ({' '.join(str(error).split())})"
         ) from error
 
 
 def load_mat(path: Path, *keys: str) -> dict[str, Any]:
-    """Variables of a MATLAB file up to v7, squeezed.
+    """Variables of a MATLAB file up to v7, squeezed; ``keys`` must be among them.
 
     Raises:
-        UsageError: truncated, another format, or a variable is missing.
+        UsageError: the file is truncated, has another format, or lacks a variable.
     """
     try:
         from scipy.io import loadmat
@@ -136,23 +156,25 @@ def load_mat(path: Path, *keys: str) -> dict[str, Any]:
         ) from error
     try:
         found = loadmat(str(path), squeeze_me=True, struct_as_record=False)
-    except Exception as error:  # scipy lets TypeError, ValueError, EOFError, zlib.error … through
+    except (
+        Exception
+    ) as error:  # scipy raises TypeError, ValueError, EOFError, zlib.error and others
         raise UsageError(
-            f"{path} is truncated or no MATLAB file ({path.stat().st_size} bytes): get it again "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
+            f"{path} is truncated or not a MATLAB file ({path.stat().st_size} bytes): download it "
+            f"again ({type(error).__name__}: {' '.join(str(error).split())})"
         ) from error
     for key in keys:
         if key not in found:
             have = ", ".join(sorted(k for k in found if not k.startswith("__"))) or "nothing"
-            raise UsageError(f"{path} has no variable {key!r} but {have}: is it the right file?")
+            raise UsageError(f"{path} has no variable {key!r}, only {have}: is it the right file?")
     return found
 
 
-def dataset(file: Any, path: Path, key: str, ndim: int) -> Any:
-    """An HDF5 data set by key, with the number of axes it must have."""
+def hdf5_array(file: Any, path: Path, key: str, ndim: int) -> Any:
+    """An array (dataset) of an HDF5 file by key; it must have ``ndim`` axes."""
     if key not in file:
         have = ", ".join(sorted(file)) or "nothing"
-        raise UsageError(f"{path} has no {key!r} but {have}: is it the right file?")
+        raise UsageError(f"{path} has no {key!r}, only {have}: is it the right file?")
     found = file[key]
     if found.ndim != ndim:
         raise UsageError(f"{path}: {key} has shape {found.shape}, expected {ndim} axes")
@@ -160,59 +182,21 @@ def dataset(file: Any, path: Path, key: str, ndim: int) -> Any:
 
 
 def matlab_string(file: Any, reference: Any) -> str:
-    """The string that an object reference of a v7.3 cell array points to (UTF-16 codes)."""
+    """The string (UTF-16 codes) that an object reference of a v7.3 cell array points to."""
     return "".join(chr(int(c)) for c in np.asarray(file[reference]).ravel())
-
-
-def read_picture(path: Path, channels: int | None = None) -> npt.NDArray[Any]:
-    """A picture as stored; with ``channels`` 3 as RGB, with 1 as H×W.
-
-    Raises:
-        UsageError: missing, truncated or of another number of channels.
-    """
-    flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_UNCHANGED
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    picture = None
-    if data and not _cut_short(data):
-        # Other defects: OpenCV returns nothing, or raises where even the size makes no sense.
-        with contextlib.suppress(cv2.error):
-            buffer = np.frombuffer(data, np.uint8)
-            picture = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    if picture is None:
-        raise UsageError(
-            f"{path} is truncated or no picture ({len(data)} bytes): unpack or download it again"
-        )
-    if channels == 3:
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    if channels == 1 and picture.ndim == 3:
-        if not (picture == picture[..., :1]).all():
-            raise UsageError(f"{path} is a color picture; one channel is expected")
-        picture = np.ascontiguousarray(picture[..., 0])
-    return picture
-
-
-def _cut_short(data: bytes) -> bool:
-    """Whether a PNG or JPEG has lost its end; OpenCV fills the rest in, or keeps it black."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    # Compressed data never holds the end marker, but a thumbnail in the first half may.
-    return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]
 
 
 def class_ids(
     raw: npt.NDArray[Any], table: npt.NDArray[np.uint8], where: str
 ) -> npt.NDArray[np.uint8]:
-    """Published label values → class ids by a table; 255 in the table is unlabeled.
+    """Published label values → class ids by a table, in which 255 means unlabeled.
 
     Raises:
-        UsageError: a value beyond the table.
+        UsageError: a value beyond the table; ``where`` names the file in the message.
     """
     if raw.size and int(raw.max()) >= len(table):
         raise UsageError(
             f"{where} holds label {int(raw.max())}, allowed are 0..{len(table) - 1}: "
-            "is it of another class list?"
+            "does it use another class list?"
         )
     return table[raw]

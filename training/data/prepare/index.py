@@ -1,12 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one prepared layout: pictures, index.json, and the reader for training and evaluation.
+"""The layout of a prepared dataset: its index, and the reader for training and evaluation.
 
 rgb/NAME.png      8-bit color
 depth/NAME.png    16-bit ticks of ``depth.scale_m`` meters, 0 invalid
 labels/NAME.png   8-bit class ids from 0, 255 unlabeled
-index.json        frames with split, group, intrinsics, gravity, sizes and sha256
-dataset.yaml, train.txt, val.txt, test.txt    the same for the ``folder`` reader
+index.json        split, group, intrinsics, gravity, sizes and sha256 of every frame
+dataset.yaml, train.txt, val.txt, test.txt    the same for ``--data folder``
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Record:
-    """A frame as the index lists it."""
+    """One frame in the index."""
 
     name: str
     group: str
@@ -51,25 +51,27 @@ class Record:
 
 @dataclass(frozen=True)
 class Index:
-    """``index.json``."""
+    """The content of ``index.json``."""
 
-    #: Data set it was made of, such as ``nyuv2``.
+    #: Dataset that was prepared, for example ``nyuv2``.
     dataset: str
     label_set: LabelSet
-    #: Meters per tick of the depth pictures, and what they hold.
+    #: Meters per tick of the depth images.
     depth_scale: float
+    #: What the depth images hold, for example ``metric depth``.
     quantity: str
-    #: What the preparation was told, and the files it was made of.
+    #: The dataset's own options.
     options: dict[str, Any]
+    #: The official page, and the files that identify the copy of the dataset.
     source: dict[str, Any]
     #: Share of the groups held out for validation.
     val_fraction: float
-    #: Of everything that decides the pictures; two preparations with one are the same.
+    #: Hash of everything that determines the images; equal hashes mean equal images.
     fingerprint: str
     records: tuple[Record, ...]
 
     def to_json(self) -> str:
-        """The file's text: the same for the same content."""
+        """The text of the file, with one line per frame."""
         label_set = self.label_set
         document = {
             "format": FORMAT,
@@ -94,22 +96,22 @@ class Index:
 
 
 def read_index(root: Path) -> Index:
-    """``index.json`` of a prepared folder, checked.
+    """Read and check the ``index.json`` of a prepared folder.
 
     Raises:
-        UsageError: not there, defective, or of another format.
+        UsageError: the file is missing or defective, or has another format.
     """
     path = root / INDEX
     if not path.is_file():
         raise UsageError(
-            f"{root} is no prepared data set ({INDEX} is missing); make one with "
+            f"{root} is not a prepared dataset ({INDEX} is missing); create one with "
             "python -m training.prepare"
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise UsageError(
-                f"{path} has format {document['format']}, known is {FORMAT}; prepare anew"
+                f"{path} has format {document['format']}, expected {FORMAT}; prepare it again"
             )
         names = document["label_set"]
         palette = tuple(tuple(color) for color in names["palette"])
@@ -131,7 +133,7 @@ def read_index(root: Path) -> Index:
 
 
 def to_record(values: dict[str, Any]) -> Record:
-    """A frame from JSON."""
+    """A record from its JSON values."""
     as_tuple = {
         key: None if values[key] is None else tuple(values[key])
         for key in ("size", "intrinsics", "gravity")
@@ -142,11 +144,20 @@ def to_record(values: dict[str, Any]) -> Record:
 def assign_splits(
     names: list[str], groups: list[str], splits: list[str | None], val_fraction: float
 ) -> list[str]:
-    """The split of each frame: as published, else held out by group.
+    """The split of each frame: the published one, or one that is held out by groups.
 
-    Groups, not frames, are held out: neighbors in a video or crops of one scene are near twins.
-    Which ones depends on the hash of their names alone. Where nothing is published as ``test``,
-    that is held out first.
+    Whole groups are held out, because neighbors in a video and crops of one scene are almost
+    identical. The choice depends only on the hashes of their names. If no ``test`` split is
+    published, it is held out first.
+
+    Args:
+        names: of the frames.
+        groups: group of each frame.
+        splits: published split of each frame, or None.
+        val_fraction: share of the training groups that each missing split receives.
+
+    Raises:
+        UsageError: the training split has only one group.
     """
     result = [split or "train" for split in splits]
     missing = [s for s in ("test", "val") if s not in splits]
@@ -154,8 +165,8 @@ def assign_splits(
         rest = sorted({g for g, s in zip(groups, result, strict=True) if s == "train"})
         if len(rest) < 2:
             raise UsageError(
-                f"cannot hold out a {split} split: the training part is one group of frames "
-                f"({rest[0] if rest else 'none'})"
+                f"cannot hold out a {split} split: the training split has only one group of "
+                f"frames ({rest[0] if rest else 'none'})"
             )
         _, held = hold_out(rest, val_fraction)
         chosen = set(held)
@@ -167,7 +178,7 @@ def assign_splits(
 
 
 class PreparedSamples:
-    """One split of a prepared folder."""
+    """One split of a prepared dataset."""
 
     def __init__(self, root: Path, split: str) -> None:
         from training.data.folder import Description, FolderSamples
@@ -201,16 +212,16 @@ class PreparedSamples:
 
 
 def open_prepared(root: str, split: str) -> PreparedSamples:
-    """One split of the prepared folder ``root``.
+    """Open one split of the prepared dataset in ``root``.
 
     Raises:
-        UsageError: no folder, no index, or files that are not those of the index.
+        UsageError: no folder, no index, or files that do not match the index.
     """
     if not root:
-        raise UsageError("data set 'prepared' needs its folder: --root DIR")
+        raise UsageError("dataset 'prepared' needs its folder: --root DIR")
     return PreparedSamples(Path(root), split)
 
 
 def sha256(data: bytes) -> str:
-    """Of some bytes, in hex."""
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

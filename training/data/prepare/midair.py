@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Mid-Air: drone flights as HDF5 lists or plain picture trees, every 8th frame."""
+"""Mid-Air: drone flights, listed in HDF5 files or found in folders, every 8th frame."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.image_io import read_rgb, read_single_channel
 from rgbd_seg_ros.labels import IGNORE_ID, MIDAIR13
 from training.data.prepare.base import (
     Entry,
-    Picture,
+    FrameData,
     RawDataset,
     class_ids,
     open_hdf5,
     packed,
-    read_picture,
 )
 from training.options import UsageError, opt
 
 RECORDS = "sensor_records.hdf5"
 COLOR, LABELS, DISPARITY = "color_left", "segmentation", "stereo_disparity"
-#: Published id → class id; 7 is "empty".
+#: Published id → class id; 7 is "empty" and becomes unlabeled.
 LABEL_TABLE = np.array(
     [0, 1, 2, 3, 4, 5, 6, IGNORE_ID, 7, 8, 9, 10, 11, 12], np.uint8
 )  # fmt: skip
-#: Depth in meters times disparity in pixels: 512 px of focal length (90° over 1024 px) × 1 m.
+#: Depth in meters × disparity in pixels: focal length 512 px (90° over 1024 px) × baseline 1 m.
 FOCAL_BASELINE = 512.0
 SIDE = 1024
-#: The depth PNG's last tick at 1 cm; the sky, 0.008 px of disparity, is set to it.
+#: The depth PNG's last tick at 1 cm; it represents the sky (0.008 px of disparity).
 FAR_M = 655.34
 
 
 @dataclass(frozen=True)
 class MidAirOptions:
-    """What can be chosen for Mid-Air."""
+    """Options of Mid-Air."""
 
-    environment: str = opt("PLE", "PLE or Kite: folders NAME_training and NAME_test")
-    setup: str = opt("spring", "season or weather, a folder in each")
+    environment: str = opt("PLE", "PLE or Kite; prefix of the folders NAME_training and NAME_test")
+    setup: str = opt("spring", "season or weather; a folder in each of them")
     every: int = opt(8, "take every Nth frame of a flight")
 
     def __post_init__(self) -> None:
@@ -58,12 +58,12 @@ class MidAir(RawDataset):
         "Mid-Air, https://midair.ulg.ac.be/download.html (Left RGB, Semantic seg. and Stereo "
         "Disparity of PLE training and test, spring)"
     )
-    #: Flights over open land: the middle of the valid depth may be far.
+    #: Over open land, the median depth can be large.
     plausible_m: ClassVar[tuple[float, float]] = (1.0, 300.0)
-    #: 6,859 is what the CroDiNo-KD paper counts.
+    #: 6,859 is the CroDiNo-KD paper's count.
     expected_is_official: ClassVar[bool] = False
 
-    Options = MidAirOptions
+    options_class: ClassVar[type] = MidAirOptions
 
     def __init__(self, root: Path, options: MidAirOptions, partial: bool) -> None:
         self.options, self.partial, self.root = options, partial, root
@@ -76,7 +76,7 @@ class MidAir(RawDataset):
         )
         if not root.is_dir():
             raise UsageError(
-                f"--source {root} is no folder; it must hold the files from {self.page}"
+                f"--source {root} is not a folder; it must hold the files from {self.page}"
             )
         self.parts = {
             split: root / f"{options.environment}_{part}" / options.setup
@@ -91,16 +91,16 @@ class MidAir(RawDataset):
         self.files = [p / RECORDS for p in self.parts.values() if (p / RECORDS).is_file()]
 
     def entries(self) -> list[Entry]:
-        """Flight by flight, in the order of time."""
+        """All frames, flight by flight, in temporal order."""
         found, missing = [], []
         for split, part in self.parts.items():
-            # Without test flights the test split is held out of the training flights.
+            # If there are no test flights, the test split is held out of the training flights.
             published = split if len(self.parts) > 1 else None
             for flight, frames in sorted(flights(part).items()):
                 for color in frames[:: self.options.every]:
                     stem = Path(color).stem
                     paths = (part / color, *(
-                        _picture(part / kind / flight / stem) for kind in (LABELS, DISPARITY)
+                        _png(part / kind / flight / stem) for kind in (LABELS, DISPARITY)
                     ))  # fmt: skip
                     lacking = [p for p in paths if not p.is_file()]
                     missing += lacking
@@ -109,25 +109,27 @@ class MidAir(RawDataset):
                         found.append(Entry(name, flight, published, paths))
         if missing and not self.partial:
             raise UsageError(
-                f"{len(missing)} pictures are missing, the first {missing[0]}"
-                f"{packed(missing[0].parent)}; unpack all archives of {self.page}, or give "
+                f"{len(missing)} images are missing, the first is {missing[0]}"
+                f"{packed(missing[0].parent)}; unpack all archives of {self.page} or add "
                 "--partial"
             )
         return found
 
-    def read(self, entry: Entry) -> Picture:
-        """One frame of the left camera."""
+    def read(self, entry: Entry) -> FrameData:
+        """Read a frame of the left camera."""
         color, segmentation, disparity = entry.key
-        rgb = read_picture(color, 3)
-        raw = read_picture(segmentation, 1)
+        rgb = read_rgb(color)
+        raw = read_single_channel(segmentation)
         if rgb.shape[:2] != (SIDE, SIDE) and not self.partial:
-            raise UsageError(f"{color} is {rgb.shape[:2]}, published are {SIDE}×{SIDE}")
-        bits = read_picture(disparity, 1)
+            raise UsageError(
+                f"{color} is {rgb.shape[:2]}; the published size is {SIDE}×{SIDE}; add --partial"
+            )
+        bits = read_single_channel(disparity)
         if bits.dtype != np.uint16:
-            raise UsageError(f"{disparity} is {bits.dtype}; a 16-bit PNG of float16 is expected")
+            raise UsageError(f"{disparity} is {bits.dtype}; expected a 16-bit PNG of float16")
         width = rgb.shape[1]
         center = (width - 1) / 2
-        return Picture(
+        return FrameData(
             rgb,
             disparity_to_meters(bits, FOCAL_BASELINE * width / SIDE),
             class_ids(raw, LABEL_TABLE, str(segmentation)),
@@ -138,7 +140,7 @@ class MidAir(RawDataset):
 def disparity_to_meters(
     bits: npt.NDArray[np.uint16], focal_baseline: float
 ) -> npt.NDArray[np.float32]:
-    """H×W bit patterns of float16 disparity in pixels → meters; at most 655.34, NaN invalid."""
+    """H×W float16 bit patterns of disparity in pixels → meters up to 655.34, NaN invalid."""
     disparity = bits.view(np.float16).astype(np.float32)
     valid = np.isfinite(disparity) & (disparity > 0)
     depth = np.minimum(focal_baseline / np.where(valid, disparity, 1), FAR_M)
@@ -146,7 +148,7 @@ def disparity_to_meters(
 
 
 def flights(part: Path) -> dict[str, list[str]]:
-    """Flight → relative paths of its color pictures, from the HDF5 file or from the folders."""
+    """Flight → relative paths of its color images, from the HDF5 file or from the folders."""
     path = part / RECORDS
     if not path.is_file():
         folders = sorted(p for p in (part / COLOR).glob("trajectory_*") if p.is_dir())
@@ -155,7 +157,7 @@ def flights(part: Path) -> dict[str, list[str]]:
         listed = {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
         empty = [f for f in folders if not listed[f.name]]
         if empty:
-            raise UsageError(f"{empty[0]} holds no pictures{packed(empty[0])}")
+            raise UsageError(f"{empty[0]} holds no images{packed(empty[0])}")
         return listed
     with open_hdf5(path) as file:
         found = {}
@@ -172,7 +174,7 @@ def _relative(part: Path, paths: Iterable[Path]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A path in the file: bytes or str, and Windows separators where someone converted them."""
+    """A path in the HDF5 file, which may be bytes or use Windows separators."""
     text = value.decode() if isinstance(value, bytes) else str(value)
     return text.replace("\\", "/")
 
@@ -180,8 +182,8 @@ def _text(value: Any) -> str:
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def _picture(stem: Path) -> Path:
-    """``…/000008`` → the PNG of that name, whichever way its suffix is spelled."""
+def _png(stem: Path) -> Path:
+    """``…/000008`` → the PNG of that name, whether its suffix is upper or lower case."""
     for suffix in (".PNG", ".png"):
         if stem.with_suffix(suffix).is_file():
             return stem.with_suffix(suffix)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""SUN RGB-D: the unpacked SUNRGBD and SUNRGBDtoolbox folders."""
+"""SUN RGB-D: the unpacked folders SUNRGBD and SUNRGBDtoolbox."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.image_io import read_rgb, read_single_channel
 from rgbd_seg_ros.labels import IGNORE_ID, SUNRGBD37
 from training.data.prepare.base import (
     Entry,
-    Picture,
+    FrameData,
     RawDataset,
     class_ids,
     load_mat,
     need,
     open_hdf5,
-    read_picture,
 )
 from training.options import UsageError, opt
 
@@ -30,27 +30,29 @@ META = "SUNRGBDtoolbox/Metadata/SUNRGBDMeta.mat"
 SEG = "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat"
 NAMES = "SUNRGBDtoolbox/Metadata/seg37list.mat"
 SPLIT = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
-#: Split lists that circulate (github.com/ankurhanda/sunrgbd-meta-data), in place of SPLIT.
+#: Split lists accepted in place of SPLIT (github.com/ankurhanda/sunrgbd-meta-data).
 LISTS = {"train": "sunrgbd_training_images.txt", "test": "sunrgbd_testing_images.txt"}
-#: Sensors by the first folder of a frame's path.
+#: Sensors, which are the first folders of a frame's path.
 SENSORS = ("kv1", "kv2", "xtion", "realsense")
-#: The toolbox sets what lies beyond 8 m to 8 m.
+#: The toolbox clips depth to 8 m.
 FAR_TICKS = 8000
 
 
 @dataclass(frozen=True)
-class SUNRGBDOptions:
-    """What can be chosen for SUN RGB-D."""
+class SunRGBDOptions:
+    """Options of SUN RGB-D."""
 
-    depth: Literal["refined", "raw"] = opt("refined", "depth_bfx (holes filled in) or depth")
+    depth: Literal["refined", "raw"] = opt("refined", "depth_bfx with holes filled in, or depth")
     bits: Literal["rotated", "plain"] = opt(
-        "rotated", "as published, or converted to plain millimeters by someone"
+        "rotated", "as published, or already converted to plain millimeters"
     )
-    depth_unit: float = opt(0.001, "meters per unit of the stored depth, bits rotated back")
+    depth_unit: float = opt(
+        0.001, "meters per unit of the stored depth, after its bits are rotated back"
+    )
 
 
 class SunRGBD(RawDataset):
-    """10,335 frames of four sensors, 37 classes; 5,285 to train, 5,050 to test."""
+    """10,335 frames of four sensors, 37 classes; 5,285 for training, 5,050 for testing."""
 
     name: ClassVar[str] = "sunrgbd"
     page: ClassVar[str] = (
@@ -58,9 +60,9 @@ class SunRGBD(RawDataset):
         "side by side)"
     )
 
-    Options = SUNRGBDOptions
+    options_class: ClassVar[type] = SunRGBDOptions
 
-    def __init__(self, root: Path, options: SUNRGBDOptions, partial: bool) -> None:
+    def __init__(self, root: Path, options: SunRGBDOptions, partial: bool) -> None:
         self.expected = {"train": 5285, "test": 5050}
         self.label_set = SUNRGBD37
         self.depth_unit = options.depth_unit
@@ -87,7 +89,7 @@ class SunRGBD(RawDataset):
         self._partial = partial
 
     def entries(self) -> list[Entry]:
-        """In the order of SUNRGBDMeta.mat, which is that of the labels."""
+        """All frames in the order of SUNRGBDMeta.mat, which is the order of the labels."""
         entries, missing = [], []
         for i, meta in enumerate(self._meta):
             frame = frame_folder(str(meta.rgbpath))
@@ -99,32 +101,32 @@ class SunRGBD(RawDataset):
             if not (folder / "intrinsics.txt").is_file():
                 missing.append(frame)
                 continue
-            pictures = (str(meta.rgbname), str(meta.depthname))
-            entries.append(Entry(f"{i + 1:05d}", group_of(frame), split, (i, folder, *pictures)))
+            images = (str(meta.rgbname), str(meta.depthname))
+            entries.append(Entry(f"{i + 1:05d}", group_of(frame), split, (i, folder, *images)))
         if missing and not self._partial:
             raise UsageError(
-                f"{len(missing)} of {len(self._meta)} frames are not in {self.root}, the first "
-                f"{missing[0]}; unpack SUNRGBD.zip again, or give --partial"
+                f"{len(missing)} of {len(self._meta)} frames are not in {self.root}, the first is "
+                f"{missing[0]}; unpack SUNRGBD.zip again or add --partial"
             )
         return entries
 
-    def read(self, entry: Entry) -> Picture:
-        """One frame; the gravity is that of the annotated extrinsics."""
+    def read(self, entry: Entry) -> FrameData:
+        """Read a frame; its annotated extrinsics give the direction of gravity."""
         i, folder, rgb_name, depth_name = entry.key
-        rgb = read_picture(folder / "image" / rgb_name, 3)
+        rgb = read_rgb(folder / "image" / rgb_name)
         path = folder / self._folder / depth_name
-        ticks = read_picture(path, 1)
+        ticks = read_single_channel(path)
         if ticks.dtype != np.uint16:
-            raise UsageError(f"{path} is {ticks.dtype}, not 16-bit")
-        # Up to 8.19 m the three lowest bits of the published files are 0.
+            raise UsageError(f"{path} is {ticks.dtype}; expected 16-bit depth")
+        # In the published files, depth up to 8.19 m has three zero bits at the end.
         odd = float((ticks & 7 != 0).mean())
         if self._rotated and odd > 0.25:
             raise UsageError(
-                f"{path}: {100 * odd:.0f} % of the depth beyond 8.19 m, its bits are not rotated: "
-                "wrong unit? try --bits plain"
+                f"{path}: {100 * odd:.0f} % of the depth would be beyond 8.19 m; its bits are "
+                "probably not rotated: try --bits plain"
             )
         raw = np.asarray(self._seg[self._labels[i]]).T  # MATLAB's column order
-        return Picture(
+        return FrameData(
             rgb,
             depth_meters(ticks, self.depth_unit, self._rotated),
             class_ids(raw, LABEL_TABLE, f"{SEG}, frame {i + 1}"),
@@ -133,14 +135,14 @@ class SunRGBD(RawDataset):
         )
 
 
-#: Label of the file (0 unlabeled, 1..37) → class id.
+#: Label in the file (0 unlabeled, 1..37) → class id.
 LABEL_TABLE = np.concatenate([[IGNORE_ID], np.arange(37)]).astype(np.uint8)
 
 
 def depth_meters(
     ticks: npt.NDArray[np.uint16], unit: float, rotated: bool = True
 ) -> npt.NDArray[np.float32]:
-    """Stored depth → meters; the published PNG holds millimeters rotated left by three bits."""
+    """Stored depth → meters, NaN invalid; published PNGs are rotated left by three bits."""
     plain = (ticks >> 3) | (ticks << 13) if rotated else ticks
     depth = np.minimum(plain, FAR_TICKS).astype(np.float32) * np.float32(unit)
     depth[ticks == 0] = np.nan
@@ -156,12 +158,12 @@ def frame_folder(path: str) -> str:
     if "image" in parts:
         parts = parts[: parts.index("image")]
     if len(parts) < 3 or parts[1] not in SENSORS:
-        raise UsageError(f"frame path {path!r} names none of the sensors {', '.join(SENSORS)}")
+        raise UsageError(f"frame path {path!r} does not name a sensor ({', '.join(SENSORS)})")
     return "/".join(parts)
 
 
 def group_of(frame: str) -> str:
-    """Frames of one recording are a group: kv2 names it by time, SUN3D by folder."""
+    """The recording of a frame: kv2 names recordings by time, SUN3D by folder."""
     parts = frame.split("/")
     recording = re.match(r"(?:\d{6}_)?(.+)_rgbf\d+", parts[-1])
     if recording:
@@ -170,14 +172,14 @@ def group_of(frame: str) -> str:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """Frame folder → ``train`` or ``test``."""
+    """Frame folder → ``train`` or ``test``, from the toolbox."""
     found = load_mat(path, "alltrain", "alltest")
     lists = {"train": found["alltrain"], "test": found["alltest"]}
     return _to_splits({s: np.atleast_1d(frames) for s, frames in lists.items()}, path)
 
 
 def read_lists(root: Path) -> dict[str, str]:
-    """The same from text files with one color picture per line."""
+    """Frame folder → ``train`` or ``test``, from text files with one color image per line."""
     lists = {s: (root / name).read_text().split() for s, name in LISTS.items()}
     return _to_splits(lists, root / LISTS["train"])
 
@@ -194,35 +196,35 @@ def _to_splits(lists: Mapping[str, Iterable[Any]], path: Path) -> dict[str, str]
 
 
 def check_names(path: Path) -> None:
-    """Raise unless the toolbox names the 37 classes that we know."""
+    """Raise UsageError unless the toolbox names the 37 known classes."""
     names = tuple(str(n) for n in np.atleast_1d(load_mat(path, "seg37list")["seg37list"]))
     if names != SUNRGBD37.classes:
         raise UsageError(f"{path} names {len(names)} classes, not the known 37 in their order")
 
 
 def seg_references(file: Any, path: Path) -> npt.NDArray[Any]:
-    """References to the label picture of each frame."""
+    """References to the label image of each frame."""
     if "SUNRGBD2Dseg" not in file or "seglabel" not in file["SUNRGBD2Dseg"]:
         raise UsageError(f"{path} has no SUNRGBD2Dseg/seglabel: is it the right file?")
     return file["SUNRGBD2Dseg"]["seglabel"][()].ravel()
 
 
 def read_intrinsics(path: Path) -> tuple[float, float, float, float]:
-    """fx, fy, cx, cy of intrinsics.txt: nine numbers, row by row."""
+    """fx, fy, cx, cy from intrinsics.txt, which holds a 3×3 matrix row by row."""
     try:
         k = [float(v) for v in path.read_text().split()]
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     if len(k) != 9 or k[0] <= 0 or k[4] <= 0:
-        raise UsageError(f"{path} holds no 3×3 camera matrix with fx, fy above 0 but {k}")
+        raise UsageError(f"{path} must hold a 3×3 camera matrix with fx and fy above 0, got {k}")
     return k[0], k[4], k[2], k[5]
 
 
 def read_gravity(folder: Path) -> tuple[float, float, float] | None:
-    """Down in the optical frame, of the newest extrinsics file; None without a usable one.
+    """The down vector in the optical frame from the newest extrinsics file; None without one.
 
-    Its rotation turns optical axes into levelled ones, whose y points down; so the second row
-    is the down vector seen by the camera.
+    The file's rotation maps optical axes to level axes whose y points down, so its second row is
+    the down vector as the camera sees it.
     """
     files = sorted(folder.glob("*.txt"))
     if not files:
@@ -234,7 +236,7 @@ def read_gravity(folder: Path) -> tuple[float, float, float] | None:
     if rows.shape[0] < 3 or rows.shape[1] < 3:
         return None
     down = rows[1, :3] / max(1e-9, float(np.linalg.norm(rows[1, :3])))
-    # A rotation has unit rows; a camera that hangs upside down has no place in this set.
+    # A rotation has unit rows, and no camera of this dataset hangs upside down.
     if abs(float(np.linalg.norm(rows[1, :3])) - 1) > 0.02 or down[1] <= 0:
         return None
     x, y, z = (round(float(v), 6) for v in down)
