@@ -85,7 +85,7 @@ class NodeOutputs:
 
     @staticmethod
     def _write(writer: BagWriter, made: ReplayResult, *, changed: bool) -> None:
-        job, labels = made.job, made.result.labels.copy()
+        job, labels = made.job, made.segmentation.labels.copy()
         labels[0, 0] ^= changed
         writer.image("/segmenter/mask", made.ready_ns, labels, job.stamp_ns, job.frame_id)
         values = {"network": job.network, "latency_ms": "3.5"}
