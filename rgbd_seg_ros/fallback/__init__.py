@@ -1,11 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What to run when: messages and time in, jobs out. No ROS, no threads, no clock."""
+"""Fallback: decides which network runs on which frames. No ROS, no threads, no clock."""
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.core import Core
 from rgbd_seg_ros.fallback.health import SensorHealth, State
-from rgbd_seg_ros.fallback.job import Job, ModeChange
-from rgbd_seg_ros.fallback.modes import Mode
+from rgbd_seg_ros.fallback.job import Job
+from rgbd_seg_ros.fallback.modes import Mode, ModeChange
 
 __all__ = ["Core", "CoreConfig", "Job", "Mode", "ModeChange", "SensorHealth", "State"]

@@ -1,9 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter of the fallback: default, range and meaning, declared once.
+"""Parameters of the fallback: default, range and meaning of each, declared once.
 
-The node declares its ROS parameters from these fields and the documentation's table is generated
-from them, so a parameter is added here and nowhere else.
+The node's ROS parameters and the table in docs/ros.md are generated from these fields, so a
+parameter is added here and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,118 +24,131 @@ def _choice(default: str, doc: str, choices: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreConfig:
-    """Parameters of health, pairing and modes. A threshold of 0 switches its test off."""
+    """Parameters of health, pairing and modes. A threshold of 0 turns its test off."""
 
     # Units of the depth stream.
     depth_scale: float = _parameter(0.001, "meters per tick of 16-bit depth", 1e-6, 1.0)
     max_depth_m: float = _parameter(0.0, "depth beyond this is invalid; 0: no limit")
 
     # Is this frame usable? Stamps.
-    max_age_s: float = _parameter(1.0, "a frame stamped longer ago is `stale`; 0: off")
+    max_age_s: float = _parameter(1.0, "a frame older than this is `stale`; 0: off")
     max_future_s: float = _parameter(
         0.1, "a frame stamped further ahead of now is `future`; 0: off"
     )
     check_repeated_stamp: bool = _parameter(
-        True, "a frame stamped not later than the last one is `repeated_stamp`"
+        True, "a frame whose stamp is not later than the previous one is `repeated_stamp`"
     )
     # Is this frame usable? Pixels, on a strided sample.
     accept_change_after: int = _parameter(
         3,
-        "a changed size or encoding is `malformed` until this many frames agree; 0: never",
+        "after a change of size or encoding, frames are `malformed` until this many in a row "
+        "agree; 0: a change is never accepted",
         0,
         100,
     )
     black_mean: float = _parameter(
         8.0,
-        "color darker than this mean (0..255) and as flat as flat_std is `black`; 0: off",
+        "color is `black` if its mean (0..255) is below this and its std below flat_std; 0: off",
         0,
         255,
     )
     saturated_mean: float = _parameter(
         247.0,
-        "color brighter than this mean (0..255) and as flat as flat_std is `saturated`; 0: off",
+        "color is `saturated` if its mean (0..255) is above this and its std below flat_std; "
+        "0: off",
         0,
         255,
     )
     flat_std: float = _parameter(
-        4.0, "deviation (0..255) below which `black` and `saturated` are judged", 0, 128
+        4.0, "std (0..255) below which color can be `black` or `saturated`; 0: never", 0, 128
     )
     uniform_std: float = _parameter(
         0.5,
-        "color with a deviation (0..255) below this is `uniform`; a camera's own noise on a "
-        "blank wall is above 1; 0: off",
+        "color is `uniform` if its std (0..255) is below this; camera noise on a blank wall "
+        "has a std above 1; 0: off",
         0,
         128,
     )
     min_valid_fraction: float = _parameter(
-        0.02, "depth with a smaller share of valid pixels is `no_depth`; 0: off", 0, 1
+        0.02, "depth is `no_depth` if less than this share of its pixels is valid; 0: off", 0, 1
     )
     min_depth_std_m: float = _parameter(
-        1e-4, "valid depth with a deviation below this is `constant_depth`; 0: off"
+        1e-4, "depth is `constant_depth` if the std of its valid pixels is below this; 0: off"
     )
     min_median_depth_m: float = _parameter(
-        0.05, "a median of valid depth below this is `depth_units`; 0: off"
+        0.05, "depth is `depth_units` if the median of its valid pixels is below this; 0: off"
     )
     max_median_depth_m: float = _parameter(
-        50.0, "a median of valid depth above this is `depth_units`; 0: off"
+        50.0, "depth is `depth_units` if the median of its valid pixels is above this; 0: off"
     )
 
     # Is this stream alive?
     frozen_after: int = _parameter(
         10,
-        "repeats of a picture in a row that make a stream `frozen`; 0: off (simulated cameras)",
+        "number of exact repeats in a row after which a stream is `frozen`; 0: off, for "
+        "simulated cameras",
         0,
         1000,
     )
     silent_periods: float = _parameter(
-        3.0, "periods without a message that make a stream `silent`; 0: off", 0, 1000
+        3.0, "a stream is `silent` after this many periods without a message; 0: off", 0, 1000
     )
-    min_silence_s: float = _parameter(0.25, "the shortest silence that counts", 0.001, 60)
+    min_silence_s: float = _parameter(
+        0.25, "shortest time without a message that makes a stream `silent`", 0.001, 60
+    )
     first_silence_s: float = _parameter(
-        1.0, "the silence that counts while the period is not known", 0.001, 60
+        1.0,
+        "time without a message that makes a stream `silent` before its period is known",
+        0.001,
+        60,
     )
     lost_after: int = _parameter(
-        3, "unusable frames in a row that make a stream lost; 0: off", 0, 100
+        3, "a stream is lost after this many unusable frames in a row; 0: off", 0, 100
     )
     lost_of_last_10: int = _parameter(
-        5, "unusable frames among the last 10 that make a stream lost; 0: off", 0, 10
+        5, "a stream is lost after this many unusable frames among its last 10; 0: off", 0, 10
     )
     recover_after: int = _parameter(
-        3, "usable frames in a row that a lost stream needs to come back", 1, 100
+        3, "number of usable frames in a row that a lost stream needs to be OK again", 1, 100
     )
     hold_s: float = _parameter(
-        1.0, "how long a lost stream must be usable to come back; doubles while it flaps", 0, 60
+        1.0,
+        "time for which a lost stream must stay usable to be OK again; doubles with each loss",
+        0,
+        60,
     )
-    max_hold_s: float = _parameter(8.0, "the longest such hold", 0, 600)
+    max_hold_s: float = _parameter(8.0, "upper limit of the doubling hold_s", 0, 600)
     quiet_s: float = _parameter(
-        60.0, "a stream that stays OK this long has stopped flapping", 0, 3600
+        60.0, "hold_s starts over for a stream that has been OK for this long", 0, 3600
     )
     start_grace_s: float = _parameter(
-        1.0, "how long STARTING may last after the first frame of either stream", 0, 60
+        1.0, "longest duration of STARTING, from the first frame of any stream", 0, 60
     )
 
     # Which frames belong together?
     max_skew_ms: float = _parameter(
-        0.0, "largest stamp difference within one instant; 0: half the faster period", 0, 1000
+        0.0,
+        "largest stamp difference within a frame pair; 0: half the period of the faster stream",
+        0,
+        1000,
     )
     max_wait_ms: float = _parameter(
-        100.0, "cap of the learned wait for the partner's frame", 0, 10_000
+        100.0, "upper limit of the learned wait for the partner's frame", 0, 10_000
     )
     unpaired: str = _choice(
         "skip",
-        "what a frame of the faster stream gets between the slower one's",
+        "what to do with frames of the faster stream between two frames of the slower one: "
+        "`skip` them, or use each as a `single` frame",
         ("skip", "single"),
     )
     assume_aligned: bool = _parameter(
-        False, "fuse although frame_ids and camera_infos do not show that depth is registered"
+        False, "fuse even if frame_ids and camera_infos do not show that depth is aligned"
     )
-    force_network: str = _choice(
-        "auto", "use this network alone", ("auto", "rgbd", "rgb", "depth")
-    )
+    force_network: str = _choice("auto", "use only this network", ("auto", "rgbd", "rgb", "depth"))
 
     # Time.
     clock_step_s: float = _parameter(
-        0.5, "a larger step of the clock, either way, clears all state", 0.01, 3600
+        0.5, "a larger step of the clock, in either direction, clears all state", 0.01, 3600
     )
     late_tick_ms: float = _parameter(
         50.0, "a tick later than this grants silent streams one more period", 0, 10_000
@@ -147,7 +160,7 @@ class CoreConfig:
 
 
 def check_value(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raise ValueError unless ``value`` is of the field's type and inside its range."""
+    """Raise ValueError unless ``value`` has the field's type and lies within its range."""
     kind = type(field.default)
     fits = isinstance(value, (int, float)) if kind is float else type(value) is kind
     if not fits or (kind is float and isinstance(value, bool)):

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where every offered message went."""
+"""Counters: what became of every message that was offered to the core."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from dataclasses import dataclass, field
 
 from rgbd_seg_ros.frames import STREAMS, Stream
 
-#: Where a message can end, besides ``unusable`` by reason; until then it is pending.
-#: ``used`` by a job, ``superseded`` by a newer job, ``skipped`` since not needed, ``recovering``
-#: while its stream is not back yet, ``late`` since its instant was decided, ``reset`` by a clock
-#: that jumped or does not run yet, ``disabled``.
+#: What can become of a usable message; until then it is pending.
+#:
+#: - ``used``: a job with it was handed out.
+#: - ``superseded``: a newer job replaced its job before the engine was free.
+#: - ``skipped``: not needed, for example a frame between two frames of a slower partner.
+#: - ``recovering``: its stream was lost and still has to prove itself.
+#: - ``late``: its instant, or a later one, was already decided; or its job got too old.
+#: - ``reset``: the clock jumped, or does not run yet.
+#: - ``disabled``: the core was disabled.
 FATES = ("used", "superseded", "skipped", "recovering", "late", "reset", "disabled")
 
 
 @dataclass
 class Counters:
-    """Counts since the start, per stream. offered = pending + all fates + all unusable."""
+    """Counts per stream since the start. offered = pending + all fates + all unusable."""
 
     offered: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(STREAMS, 0))
     fates: dict[Stream, dict[str, int]] = field(
@@ -40,6 +45,6 @@ class Counters:
         reasons[reason] = reasons.get(reason, 0) + 1
 
     def pending(self, stream: Stream) -> int:
-        """Messages held for their partner or for the engine."""
+        """Messages that wait for their partner or for the engine."""
         ended = sum(self.fates[stream].values()) + sum(self.unusable[stream].values())
         return self.offered[stream] - ended

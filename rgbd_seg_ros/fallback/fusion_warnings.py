@@ -1,61 +1,64 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps the streams from being fused, in one line each with the remedy."""
+"""Warnings about whatever keeps color and depth from being fused, each with its remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.fallback.pairing import NS_PER_MS, PARTNER, Pairer
+from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
+from rgbd_seg_ros.frames import NS_PER_MS
 
-#: Share of the last 30 instants without their partner that is worth a warning.
+#: Warn if more than this share of the last 30 instants missed their partner.
 MISSED_WARNING = 0.1
 
 
-def advice(
+def fusion_problems(
     config: CoreConfig,
     pairer: Pairer,
+    *,
     misaligned: str | None,
-    unfit: Sequence[str],
-    dependable: bool,
+    without_intrinsics: Sequence[str],
+    delivering: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of a key, by which a condition is told once, and the line to tell.
+    """Yield (key, message) for every problem; the core logs each key once.
 
     Args:
-        config: the parameters in force.
-        pairer: asked for the lag and the share of missed partners.
-        misaligned: why depth is not registered to color, if so.
-        unfit: networks that lack the camera intrinsics they need.
-        dependable: both streams deliver. A stream that is dying misses its instants too, and
-            neither wait nor skew can help that.
+        config: current parameters.
+        pairer: provides the lag and the share of missed partners.
+        misaligned: why depth is not aligned to color; None if it is.
+        without_intrinsics: networks that need camera intrinsics and have none.
+        delivering: both streams deliver usable frames. If not, missed partners are no reason to
+            change the wait or the skew.
     """
     if misaligned is not None:
         yield (
             "aligned",
-            f"{misaligned}; color is used alone. Get registered depth (RealSense: "
-            "align_depth.enable:=true, topic aligned_depth_to_color), or set assume_aligned "
-            "if it is registered",
+            f"{misaligned}; only color is used. Get aligned depth from the driver (RealSense: "
+            "align_depth.enable:=true, topic aligned_depth_to_color), or set assume_aligned if "
+            "depth is aligned",
         )
-    if unfit:
+    if without_intrinsics:
         yield (
             "intrinsics",
-            f"network {', '.join(unfit)} needs camera intrinsics and no camera_info has come; "
-            "it is not used until one does",
+            f"network {', '.join(without_intrinsics)} needs camera intrinsics and is not used "
+            "until a camera_info arrives",
         )
     for stream, partner in PARTNER.items():
         lag_ns = pairer.lag_ns(stream)
         if lag_ns is not None and lag_ns > config.max_wait_ms * NS_PER_MS:
             yield (
                 "lag",
-                f"{partner} comes {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
-                f"max_wait_ms={config.max_wait_ms:g}, so {stream} is used alone: raise it to fuse",
+                f"{partner} arrives {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
+                f"max_wait_ms={config.max_wait_ms:g}, so only {stream} is used: raise max_wait_ms "
+                "to fuse them",
             )
-    if dependable and pairer.missed_fraction > MISSED_WARNING:
+    if delivering and pairer.missed_fraction > MISSED_WARNING:
         yield (
             "missed",
             f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth "
             f"lags color by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
-            f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise one of the two, "
-            "or find where frames are lost (`ros2 topic hz` on both)",
+            f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise max_wait_ms or "
+            "max_skew_ms, or find out where frames are lost (`ros2 topic hz` on both topics)",
         )

@@ -1,6 +1,29 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Health of one stream: is this frame usable, is this stream alive?"""
+"""Health of one stream: is this frame usable, and is this stream alive?
+
+**Frame tests.** A frame that fails one is never used. They run in this order; the thresholds are
+the defaults of :class:`CoreConfig`:
+
+- ``malformed``: not an image of the stream's type, or its size or encoding has changed. The third
+  frame in a row of the new kind is accepted.
+- ``stale``, ``future``: stamped more than 1 s ago, or more than 0.1 s ahead of now.
+- ``repeated_stamp``: not later than the previous stamp.
+- ``black``, ``saturated``, ``uniform``: a color image without contrast.
+- ``no_depth``: less than 2 % of the pixels are valid.
+- ``depth_units``: the median is not within 0.05 to 50 m.
+- ``constant_depth``: the std of the valid pixels is below 0.1 mm.
+- ``frozen``: the tenth exact repeat of an image in a row, and every further one.
+
+**State.** A stream is WAITING until its first usable frame makes it OK. It is LOST
+
+- at once when it is ``frozen``, or ``silent``: no message for 3 periods, at least 250 ms;
+- after 3 unusable frames in a row, or 5 among the last 10.
+
+It is OK again after 3 usable frames in a row and a hold of 1 s, which doubles up to 8 s while the
+stream flaps. Until then its frames are ``recovering``: health sees them, but no job uses them.
+If no other stream can serve, its first usable frame makes it OK at once.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +39,19 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.frames import NS_PER_S, Defect, Frame, Stream
 
-NS_PER_S = 1_000_000_000
-#: The frame tests look at no more than about this many pixels a side.
+#: The pixel tests sample every (side // 64)th row and column: 64 to 127 of each.
 SAMPLE_SIDE_PX = 64
-#: The period is the median of this many stamp intervals, once the first 5 are known.
+#: The period is the median of the last 31 stamp intervals, known once there are 5.
 INTERVALS = 31
 MIN_INTERVALS = 5
 
 
 class State(enum.Enum):
-    """Of a stream. The decisions are about OK; WAITING has never had a usable frame."""
+    """State of a stream. Only frames of an OK stream make jobs."""
 
+    #: No usable frame yet.
     WAITING = "waiting"
     OK = "ok"
     LOST = "lost"
@@ -36,24 +59,24 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What health says of one message."""
+    """Health's judgment of one message."""
 
-    #: None for a usable frame, else the reason of the health table.
+    #: The frame test that failed; None for a usable frame.
     reason: str | None
-    #: Usable, but its stream is lost and not back yet: the frame feeds health only.
+    #: The frame is usable but its stream is still LOST, so no job may use it.
     recovering: bool = False
 
 
 class SensorHealth:
-    """One stream's state machine WAITING → OK ⇄ LOST(reason). Times are the caller's, in ns."""
+    """State machine of one stream: WAITING → OK ⇄ LOST. All times are the caller's, in ns."""
 
     def __init__(self, stream: Stream, config: CoreConfig) -> None:
         self.stream = stream
         self.config = config
         self.state = State.WAITING
-        #: Why the stream is lost; empty unless it is.
+        #: Why the stream is LOST; empty in every other state.
         self.lost_reason = ""
-        #: Stamp of the newest frame in order, usable or not.
+        #: Latest stamp of all frames with a valid format and stamp, usable or not.
         self.last_stamp_ns: int | None = None
         #: (height, width) of the frames; None before the first.
         self.size: tuple[int, int] | None = None
@@ -61,9 +84,10 @@ class SensorHealth:
         self.period_ns: int | None = None
         self._last_arrival_ns: int | None = None
         self._last_usable_ns = 0
-        #: End of the one period more that a late caller has granted; 0 for none.
+        #: End of the extra period that a late check has granted; 0 if none.
         self._granted_until_ns = 0
         self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
+        #: Whether each of the last 10 messages since the stream became OK was unusable.
         self._unusable: deque[bool] = deque(maxlen=10)
         self._format: tuple[Any, ...] | None = None
         self._new_format: tuple[Any, ...] | None = None
@@ -73,10 +97,10 @@ class SensorHealth:
         self._usable_run = 0
         self._usable_since_ns = 0
         self._ok_since_ns: int = 0
-        #: Losses since the last quiet minute.
+        #: Losses since the stream was last OK for a minute.
         self._losses = 0
 
-    # --- What others ask -----------------------------------------------------------------------
+    # --- Properties ----------------------------------------------------------------------------
 
     @property
     def reason(self) -> str:
@@ -85,13 +109,13 @@ class SensorHealth:
 
     @property
     def slow(self) -> bool:
-        """The last 5 intervals are longer than twice the learned period. A warning only."""
+        """Whether the last 5 intervals exceed twice the learned period. Only a warning."""
         recent = list(self._intervals_ns)[-MIN_INTERVALS:]
         return self.period_ns is not None and _median(recent) > 2 * self.period_ns
 
     @property
     def timeout_ns(self) -> int:
-        """The silence after which an OK stream is lost."""
+        """How long an OK stream may be silent: 3 periods, at least 250 ms; 1 s at first."""
         period = self.period_ns
         if period is None:
             return round(self.config.first_silence_s * NS_PER_S)
@@ -100,7 +124,7 @@ class SensorHealth:
 
     @property
     def silence_deadline_ns(self) -> int | None:
-        """When this stream will be lost unless a message comes; None when it cannot be."""
+        """When the stream will be ``silent`` unless a message arrives; None if it is not OK."""
         if self.state is not State.OK or not self.config.silent_periods:
             return None
         if self._last_arrival_ns is None:
@@ -109,15 +133,19 @@ class SensorHealth:
 
     @property
     def hold_ns(self) -> int:
-        """How long a lost stream must be usable before it is OK again: 1, 2, 4, 8 s by default."""
+        """How long a lost stream must stay usable before it is OK again.
+
+        1 s after the first loss, then 2, 4 and at most 8 s; 1 s again once it was OK for a minute.
+        """
         doublings = min(max(self._losses - 1, 0), 30)
         hold_s = min(self.config.hold_s * 2.0**doublings, self.config.max_hold_s)
         return round(hold_s * NS_PER_S)
 
     def dependable(self, now_ns: int) -> bool:
-        """OK, and no more than two periods without a usable frame.
+        """Whether the stream is OK and its last usable frame is at most two periods old.
 
-        Beyond that a stream is not lost yet, but it must not keep another one out either.
+        250 ms if the period is not known. A stream that has just stopped is OK until its time-out,
+        but meanwhile it must not keep the core from using another stream.
         """
         if self.period_ns is None:
             patience_ns = round(self.config.min_silence_s * NS_PER_S)
@@ -126,19 +154,19 @@ class SensorHealth:
         return self.state is State.OK and now_ns - self._last_usable_ns <= patience_ns
 
     def age_ns(self, now_ns: int) -> int | None:
-        """Time since the newest frame's stamp."""
+        """Time since the newest frame's stamp; None before the first frame."""
         stamp_ns = self.last_stamp_ns
         return None if stamp_ns is None else now_ns - stamp_ns
 
-    # --- What happens --------------------------------------------------------------------------
+    # --- Events --------------------------------------------------------------------------------
 
     def observe(self, item: Frame | Defect, now_ns: int, *, alone: bool) -> Verdict:
-        """Judge one message that arrived at ``now_ns``.
+        """Test one message and update the state of the stream.
 
         Args:
             item: the frame, or the defect in its place.
             now_ns: time of arrival.
-            alone: no other stream can serve now, so a first usable frame is OK at once.
+            alone: no other stream can serve now, so a usable frame makes this one OK at once.
         """
         gap_ns = 0 if self._last_arrival_ns is None else now_ns - self._last_arrival_ns
         if gap_ns > self.timeout_ns:
@@ -148,7 +176,7 @@ class SensorHealth:
             reason: str | None = item.reason
             self._new_format_run = 0
         else:
-            reason = self._defect_of(item, now_ns)
+            reason = self._frame_defect(item, now_ns)
         if reason is not None:
             self._usable_run = 0
             self._count_unusable(reason, now_ns)
@@ -165,10 +193,13 @@ class SensorHealth:
         return Verdict(None)
 
     def check_silence(self, now_ns: int, *, late: bool) -> None:
-        """Lose the stream if its silence deadline has come.
+        """Make the stream LOST if its silence deadline has passed.
 
-        A ``late`` caller, who may have missed messages, grants it one more period: once, or a
-        caller who is always late would never see a silence.
+        Args:
+            now_ns: the current time.
+            late: the check itself is late, because the process was stalled; messages may be
+                waiting to be read. The first late check grants one more period. It does so only
+                once after a message, or a process that is always late would never notice silence.
         """
         deadline_ns = self.silence_deadline_ns
         if deadline_ns is None or now_ns < deadline_ns:
@@ -180,8 +211,8 @@ class SensorHealth:
 
     # --- Is this frame usable? -----------------------------------------------------------------
 
-    def _defect_of(self, frame: Frame, now_ns: int) -> str | None:
-        """The first frame test that fails, in the table's order; None when the frame is usable."""
+    def _frame_defect(self, frame: Frame, now_ns: int) -> str | None:
+        """The first frame test that fails; None if the frame is usable."""
         reason = self._format_defect(frame) or self._stamp_defect(frame, now_ns)
         if reason is not None:
             return reason
@@ -191,15 +222,16 @@ class SensorHealth:
             if self.stream == "rgb"
             else depth_defect(sample, self.config)
         )
-        return reason or self._frozen(sample)
+        return reason or self._frozen_defect(sample)
 
     def _format_defect(self, frame: Frame) -> str | None:
+        """``malformed`` or None. The third consistent frame of a new format is a fresh start."""
         array = frame.array
         if self.stream == "rgb":
-            wanted = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+            expected = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
         else:
-            wanted = array.ndim == 2 and (array.dtype == np.uint16 or array.dtype.kind == "f")
-        if not wanted or 0 in array.shape:
+            expected = array.ndim == 2 and (array.dtype == np.uint16 or array.dtype.kind == "f")
+        if not expected or 0 in array.shape:
             self._new_format_run = 0
             return "malformed"
         form = (*array.shape, array.dtype.str, frame.encoding)
@@ -216,6 +248,7 @@ class SensorHealth:
         return None
 
     def _stamp_defect(self, frame: Frame, now_ns: int) -> str | None:
+        """``stale``, ``future``, ``repeated_stamp`` or None. A good stamp updates the period."""
         age_s = (now_ns - frame.stamp_ns) / NS_PER_S
         if 0 < self.config.max_age_s < age_s:
             return "stale"
@@ -231,8 +264,8 @@ class SensorHealth:
         self.last_stamp_ns = frame.stamp_ns
         return None
 
-    def _frozen(self, sample: npt.NDArray[Any]) -> str | None:
-        """Up to ``frozen_after`` − 1 repeats of a picture pass; all further ones do not."""
+    def _frozen_defect(self, sample: npt.NDArray[Any]) -> str | None:
+        """``frozen`` from the tenth repeat of an image on; the nine repeats before it pass."""
         same = self._sample is not None and np.array_equal(
             sample, self._sample, equal_nan=sample.dtype.kind == "f"
         )
@@ -277,7 +310,7 @@ class SensorHealth:
         self._forget_period()
 
     def _forget_period(self) -> None:
-        """A lost stream, or one of another format, learns its period anew."""
+        """Relearn the period, since the stream was lost or its format has changed."""
         self._intervals_ns.clear()
         self.period_ns = None
 
@@ -288,22 +321,33 @@ def _median(values: Iterable[int]) -> int:
 
 
 def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """In float64, since float32 loses 0.1 mm beyond some meters; faster than numpy's own two."""
-    apart = values.astype(np.float64).ravel()
-    mean = float(apart.sum()) / apart.size
-    apart -= mean
-    apart *= apart
-    return mean, math.sqrt(float(apart.sum()) / apart.size)
+    """Mean and std in float64, because float32 cannot resolve 0.1 mm beyond some meters.
+
+    Faster than ``np.mean`` and ``np.std``; this runs for every frame.
+    """
+    deviations = values.astype(np.float64).ravel()
+    mean = float(deviations.sum()) / deviations.size
+    deviations -= mean
+    deviations *= deviations
+    return mean, math.sqrt(float(deviations.sum()) / deviations.size)
 
 
 def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view of at most about 64×64 pixels, evenly spread."""
+    """A view of every (side // 64)th row and column, so of 64 to 127 of each in large images."""
     rows, columns = (max(1, side // SAMPLE_SIDE_PX) for side in array.shape[:2])
     return array[rows // 2 :: rows, columns // 2 :: columns]
 
 
 def color_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
-    """``black``, ``saturated``, ``uniform`` or None, of a strided H×W×3 uint8 sample."""
+    """``black``, ``saturated``, ``uniform`` or None.
+
+    Levels are 0..255. Defaults: std below 4 and mean below 8 is ``black``, std below 4 and mean
+    above 247 is ``saturated``, std below 0.5 is ``uniform``.
+
+    Args:
+        sample: H×W×3 uint8, see :func:`strided_sample`.
+        config: the thresholds.
+    """
     mean, std = _mean_and_std(sample)
     if std < config.flat_std:
         if mean < config.black_mean:
@@ -314,16 +358,21 @@ def color_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
 
 
 def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
-    """``no_depth``, ``constant_depth``, ``depth_units`` or None, of a strided H×W sample.
+    """``no_depth``, ``depth_units``, ``constant_depth`` or None.
 
-    ``sample`` is uint16 ticks or float meters.
+    Defaults: less than 2 % valid pixels is ``no_depth``, a median outside 0.05..50 m is
+    ``depth_units``, a std below 0.1 mm is ``constant_depth``.
+
+    Args:
+        sample: H×W, uint16 ticks or float meters, see :func:`strided_sample`.
+        config: the thresholds.
     """
     depth_m = to_meters(sample, config.depth_scale)
     valid = depth_m[np.isfinite(depth_m)]
     floor = config.min_valid_fraction * sample.size
     if valid.size == 0 or valid.size < floor:
         return "no_depth" if config.min_valid_fraction else None
-    # np.median takes far longer: this runs for every frame.
+    # np.median takes far longer, and this runs for every frame.
     median_m = float(np.partition(valid, valid.size // 2)[valid.size // 2])
     if median_m < config.min_median_depth_m or 0 < config.max_median_depth_m < median_m:
         return "depth_units"

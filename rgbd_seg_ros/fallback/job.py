@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the core hands out: jobs, and changes of mode."""
+"""A job: one mask to compute, with its frames, its network and the state of the streams."""
 
 from __future__ import annotations
 
@@ -12,33 +12,24 @@ from rgbd_seg_ros.frames import Frame, Intrinsics, NetworkName
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One mask to be made."""
+    """One mask to compute."""
 
     network: NetworkName
-    #: Header of the mask: color's when color is in it, else depth's.
+    #: Stamp and frame_id of the mask: color's if the job has color, else depth's.
     stamp_ns: int
     frame_id: str
     rgb: Frame | None
-    #: Registered depth, or raw depth when ``raw`` is set.
+    #: Aligned depth, or raw depth if ``raw`` is set.
     depth: Frame | None
     raw: bool
-    #: (height, width) of the mask.
+    #: (height, width) of the mask in pixels.
     size: tuple[int, int]
     intrinsics: Intrinsics | None
-    #: The mode when the job was decided, and why each stream is as it is.
+    #: Mode and state of the streams when the job was decided: ``ok``, ``waiting`` or the reason
+    #: for which the stream is lost.
     mode: Mode
     reason_rgb: str
     reason_depth: str
-    #: Age of the newest frame of each stream at the decision; None before the first.
+    #: Age of each stream's newest frame at that time, milliseconds; None before the first frame.
     age_rgb_ms: float | None
     age_depth_ms: float | None
-
-
-@dataclass(frozen=True)
-class ModeChange:
-    """A change of mode and its reason."""
-
-    t_ns: int
-    from_mode: Mode
-    to_mode: Mode
-    reason: str

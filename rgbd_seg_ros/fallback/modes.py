@@ -1,32 +1,32 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The five modes, and which one the streams allow."""
+"""The five modes and their changes."""
 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 
 class Mode(str, enum.Enum):
-    """State of the streams, exactly one word."""
+    """State of the streams; exactly one of five words."""
 
+    #: From the start, or a reset, to the first job; at most one second after the first frame.
     STARTING = "STARTING"
+    #: Color and depth are fused.
     RGBD = "RGBD"
     RGB_ONLY = "RGB_ONLY"
     DEPTH_ONLY = "DEPTH_ONLY"
+    #: No stream can be used, so no mask is published.
     NO_INPUT = "NO_INPUT"
 
 
-def possible_mode(*, fused: bool, rgb: bool, depth: bool) -> Mode:
-    """The best mode for what is there.
+@dataclass(frozen=True)
+class ModeChange:
+    """A change of mode and its reason."""
 
-    Args:
-        fused: color and registered depth are OK, and the fused network may be used.
-        rgb: color is OK, and its network may be used.
-        depth: depth, registered or raw, is OK, and its network may be used.
-    """
-    if fused:
-        return Mode.RGBD
-    if rgb:
-        return Mode.RGB_ONLY
-    return Mode.DEPTH_ONLY if depth else Mode.NO_INPUT
+    t_ns: int
+    from_mode: Mode
+    to_mode: Mode
+    #: For the log, for example ``depth silent`` or ``recovered``.
+    reason: str

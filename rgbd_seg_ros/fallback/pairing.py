@@ -1,6 +1,27 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Instants: which color and depth frames belong together, and how long to wait for a partner."""
+"""Pairing: which color and depth frames form a frame pair, and how long a frame waits.
+
+Frames of the two streams whose stamps differ by at most the *skew* (by default half the faster
+period) belong to one instant. The *primary* stream sets the pace: it is color, unless only depth
+has a network of its own. The oldest frame held is decided like this:
+
+=========================================  =====================================================
+its partner's frame                        decision
+=========================================  =====================================================
+has arrived                                fuse both at once; the nearest stamp wins
+is unusable, or its stream is LOST         use this frame alone, at once
+is due                                     wait, then use this frame alone
+is not due; this frame is of the primary   skip it, or use it alone (parameter ``unpaired``)
+is not due; this frame is not              wait, then skip it
+=========================================  =====================================================
+
+A partner is due at every instant, unless its period is more than 1.5 times the primary's; then it
+is due one period after its last frame. A wait ends when the partner's frame or a later one
+arrives, and after *max_wait* at the latest: the 95th percentile of the last 30 lags (the partner's
+arrival minus this stream's at the same instant; negative means no wait) + 5 ms, capped at 100 ms.
+Late frames teach the lag too, so the wait follows a growing lag.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +32,18 @@ from typing import Literal
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import Counters
-from rgbd_seg_ros.frames import Frame
+from rgbd_seg_ros.frames import NS_PER_MS, Frame
 
-NS_PER_MS = 1_000_000
-#: Skew allowed while no period is known.
+#: Skew while no period is known.
 FIRST_SKEW_NS = 20 * NS_PER_MS
-#: Added to the 95th percentile of the lag, for the jitter beyond it.
+#: Added to the 95th percentile of the lag, to allow for jitter beyond it.
 WAIT_MARGIN_NS = 5 * NS_PER_MS
-#: A partner slower than this is not waited for: its mask would be older than a fresh one is worth.
+#: No frame is skipped for a partner slower than this: masks would become too rare.
 SLOW_PARTNER_NS = 200 * NS_PER_MS
-#: A stream is slower than another when its period is longer by this factor.
+#: A stream is slower than another if its period is longer by more than this factor.
 SLOWER = 1.5
-#: Bounds of the memories: frames held back, arrivals remembered, lags and instants judged.
-#: The 95th percentile of 30 lags follows a rise after 2 late frames; of 60 only after 4.
+#: Bounds of the memories: frames held, messages seen, lags, and instants of `missed_fraction`.
+#: The 95th percentile of 30 lags follows a rise after 2 late frames; that of 60 only after 4.
 MAX_HELD, MAX_SEEN, MAX_LAGS, MAX_INSTANTS = 16, 32, 30, 30
 MIN_LAGS = 5
 
@@ -32,8 +52,8 @@ PARTNER: dict[PairedStream, PairedStream] = {"rgb": "depth", "depth": "rgb"}
 
 
 @dataclass(frozen=True)
-class PendingFrame:
-    """One message as pairing remembers it, after its frame is gone."""
+class SeenMessage:
+    """Times of one message, remembered after its frame was released."""
 
     stamp_ns: int
     arrival_ns: int
@@ -42,48 +62,50 @@ class PendingFrame:
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """What pairing has to know of the streams."""
+    """State of color and depth as far as it matters for pairing."""
 
     #: Streams whose frames may be used now.
     serving: frozenset[PairedStream]
-    #: Those of them whose frames may make a job alone.
+    #: Those of them whose frames may be used alone.
     single: frozenset[PairedStream]
-    #: Frames of both are to be fused, so they wait for each other.
+    #: Both are to be fused, so their frames wait for each other.
     fusing: bool
-    #: A frame waits for a partner stream that has not shown a usable frame yet (start-up).
-    hopeful: bool
+    #: At the start, one stream is OK and its frames wait for the first usable frame of the other.
+    awaiting_partner: bool
+    #: Learned periods; None until known.
     period_ns: dict[PairedStream, int | None]
 
     @property
     def primary(self) -> PairedStream:
-        """Sets the pace: color, unless only depth has a network for frames without a partner."""
+        """The stream that sets the pace: color, unless only depth may be used alone."""
         return "depth" if self.single == {"depth"} else "rgb"
 
 
 @dataclass(frozen=True, eq=False)
 class FramePair:
-    """A decision: the frames of one instant that make a job."""
+    """The frames of one instant that make a job: color, depth or both."""
 
     rgb: Frame | None
     depth: Frame | None
 
     @property
     def stamp_ns(self) -> int:
-        """Color's stamp when color is in it, else depth's."""
+        """Color's stamp if the pair has color, else depth's."""
         frame = self.rgb if self.rgb is not None else self.depth
         if frame is None:
-            raise ValueError("an instant has at least one frame")
+            raise ValueError("a frame pair needs at least one frame")
         return frame.stamp_ns
 
 
 class Pairer:
-    """Holds usable frames back until their instant is decided. All times are the caller's, ns."""
+    """Holds usable frames until their instant is decided. All times are the caller's, in ns."""
 
     def __init__(self, config: CoreConfig, counters: Counters) -> None:
         self.config = config
         self._counters = counters
+        #: (frame, arrival), by stamp.
         self._held: dict[PairedStream, list[tuple[Frame, int]]] = {"rgb": [], "depth": []}
-        self._seen: dict[PairedStream, deque[PendingFrame]] = {
+        self._seen: dict[PairedStream, deque[SeenMessage]] = {
             "rgb": deque(maxlen=MAX_SEEN),
             "depth": deque(maxlen=MAX_SEEN),
         }
@@ -93,26 +115,24 @@ class Pairer:
         self._last: FramePair | None = None
         self._wait_until_ns: int | None = None
 
-    # --- What others ask -----------------------------------------------------------------------
-
-    @property
-    def held(self) -> dict[PairedStream, int]:
-        """Frames held back, by stream."""
-        return {"rgb": len(self._held["rgb"]), "depth": len(self._held["depth"])}
+    # --- Properties ----------------------------------------------------------------------------
 
     @property
     def last_stamp_ns(self) -> int | None:
-        """Stamp of the last instant decided."""
+        """Stamp of the last frame pair decided."""
         return None if self._last is None else self._last.stamp_ns
 
     @property
     def deadline_ns(self) -> int | None:
-        """When the oldest frame stops waiting; None when none waits."""
+        """When the oldest frame's wait ends; None if no frame waits."""
         return self._wait_until_ns
 
     @property
     def missed_fraction(self) -> float:
-        """Share of the last 30 instants whose partner was due and did not come; 0 before."""
+        """Share of the last 30 instants that missed a partner that was due; 0 until there are 30.
+
+        Instants that were skipped or whose partner was unusable do not count.
+        """
         full = len(self._missed) == MAX_INSTANTS
         return sum(self._missed) / MAX_INSTANTS if full else 0.0
 
@@ -121,86 +141,89 @@ class Pairer:
         return self._lag_ns.get(stream)
 
     def max_wait_ns(self, stream: PairedStream) -> int:
-        """How long a frame of ``stream`` waits for its partner: learned and capped."""
+        """How long a frame of ``stream`` waits for its partner: the lag + 5 ms, within 0..cap.
+
+        The cap, ``max_wait_ms`` (100 ms by default), applies until the lag is known.
+        """
         cap_ns = round(self.config.max_wait_ms * NS_PER_MS)
         lag_ns = self.lag_ns(stream)
         if lag_ns is None:
             return cap_ns
         return max(0, min(lag_ns + WAIT_MARGIN_NS, cap_ns))
 
-    def _wait_ns(self, stream: PairedStream, situation: StreamStatus) -> int:
-        if stream != situation.primary and None in situation.period_ns.values():
-            return round(self.config.max_wait_ms * NS_PER_MS)  # is the primary due at all?
-        return self.max_wait_ns(stream)
-
-    def skew_ns(self, situation: StreamStatus) -> int:
-        """Largest stamp difference within one instant."""
+    def skew_ns(self, status: StreamStatus) -> int:
+        """Largest stamp difference within one instant; 20 ms until a period is known."""
         if self.config.max_skew_ms:
             return round(self.config.max_skew_ms * NS_PER_MS)
-        periods = [p for p in situation.period_ns.values() if p is not None]
+        periods = [p for p in status.period_ns.values() if p is not None]
         return min(periods) // 2 if periods else FIRST_SKEW_NS
 
-    # --- What happens --------------------------------------------------------------------------
+    # --- Events --------------------------------------------------------------------------------
 
     def note_unusable(
-        self, stream: PairedStream, stamp_ns: int | None, now_ns: int, situation: StreamStatus
+        self, stream: PairedStream, stamp_ns: int | None, now_ns: int, status: StreamStatus
     ) -> None:
-        """An unusable message came: its instant need not wait for this stream.
+        """Record an unusable message, so that no frame waits for a partner in it.
 
-        Without a credible stamp it is taken for the frame that was due next.
+        Args:
+            stream: its stream.
+            stamp_ns: its stamp; if None, it is taken for the message that was due next.
+            now_ns: time of arrival.
+            status: state of the streams.
         """
-        seen, period_ns = self._seen[stream], situation.period_ns[stream]
+        seen, period_ns = self._seen[stream], status.period_ns[stream]
         if stamp_ns is None and seen and period_ns is not None:
             stamp_ns = seen[-1].stamp_ns + period_ns
         if stamp_ns is not None:
-            seen.append(PendingFrame(stamp_ns, now_ns, usable=False))
+            seen.append(SeenMessage(stamp_ns, now_ns, usable=False))
 
-    def push(
-        self, stream: PairedStream, frame: Frame, now_ns: int, situation: StreamStatus
-    ) -> bool:
+    def push(self, stream: PairedStream, frame: Frame, now_ns: int, status: StreamStatus) -> bool:
         """Hold a usable frame; False if it is late: its instant or a later one is decided."""
-        skew_ns = self.skew_ns(situation)
-        self._seen[stream].append(PendingFrame(frame.stamp_ns, now_ns, usable=True))
+        skew_ns = self.skew_ns(status)
+        self._seen[stream].append(SeenMessage(frame.stamp_ns, now_ns, usable=True))
         self._learn_lag(stream, frame.stamp_ns, now_ns, skew_ns)
-        if self._is_late(stream, frame.stamp_ns, skew_ns, situation):
+        if self._is_late(stream, frame.stamp_ns, skew_ns, status):
             return False
         held = self._held[stream]
         held.append((frame, now_ns))
         held.sort(key=lambda entry: entry[0].stamp_ns)
         return True
 
-    def decide(self, now_ns: int, situation: StreamStatus) -> list[FramePair]:
-        """Every instant that can be decided now, in stamp order."""
-        for idle in PARTNER.keys() - situation.serving:
-            self._drop(idle, len(self._held[idle]))
-        if not situation.fusing:
-            self._missed.clear()  # a partner that was lost says nothing of the wait or the skew
+    def decide(self, now_ns: int, status: StreamStatus) -> list[FramePair]:
+        """Every frame pair that can be decided now, in stamp order."""
+        for idle in PARTNER.keys() - status.serving:
+            self._skip(idle, len(self._held[idle]))
+        if not status.fusing:
+            self._missed.clear()  # a lost partner says nothing about the wait or the skew
         decided = []
         self._wait_until_ns = None
         while (stream := self._oldest()) is not None and self._wait_until_ns is None:
-            instant = self._decide_oldest(stream, now_ns, situation)
-            if instant is not None:
-                decided.append(instant)
-                self.note_instant(instant)
+            pair = self._decide_oldest(stream, now_ns, status)
+            if pair is not None:
+                decided.append(pair)
+                self.note_decided(pair)
         return decided
 
-    def note_instant(self, instant: FramePair) -> None:
-        """This instant is decided: all that is held and not later will never be used."""
-        self._last = instant
+    def note_decided(self, pair: FramePair) -> None:
+        """Record a decision: frames that are held and not later than it will never be used."""
+        self._last = pair
         for stream in PARTNER:
             held = self._held[stream]
-            self._drop(stream, sum(f.stamp_ns <= instant.stamp_ns for f, _ in held))
+            self._skip(stream, sum(f.stamp_ns <= pair.stamp_ns for f, _ in held))
 
     # --- Deciding ------------------------------------------------------------------------------
 
     def _decide_oldest(
-        self, stream: PairedStream, now_ns: int, situation: StreamStatus
+        self, stream: PairedStream, now_ns: int, status: StreamStatus
     ) -> FramePair | None:
-        """Pair it, send it alone, skip it, or set the time until which it waits."""
+        """Apply the table above to the oldest frame of ``stream``; None if it waits or is skipped.
+
+        If it waits, ``_wait_until_ns`` is set.
+        """
         frame, arrival_ns = self._held[stream][0]
-        if not (situation.fusing or situation.hopeful):
-            return self._alone(stream, situation)
-        skew_ns = self.skew_ns(situation)
+        if not (status.fusing or status.awaiting_partner):
+            return self._single(stream, status)
+        skew_ns = self.skew_ns(status)
         partner = PARTNER[stream]
         index = self._nearest(partner, frame.stamp_ns, skew_ns)
         taken = index is not None and self._has_nearer(stream, self._held[partner][index][0])
@@ -213,34 +236,42 @@ class Pairer:
             not seen.usable and abs(seen.stamp_ns - frame.stamp_ns) <= skew_ns
             for seen in self._seen[partner]
         ):
-            return self._alone(stream, situation)
-        due = self._due(stream, frame.stamp_ns, skew_ns, situation)
-        if stream == situation.primary and not (due or situation.hopeful):
-            return self._unpaired(stream, frame.stamp_ns, skew_ns, situation)
-        wait_until_ns = arrival_ns + self._wait_ns(stream, situation)
+            return self._single(stream, status)
+        due = self._partner_due(stream, frame.stamp_ns, skew_ns, status)
+        if stream == status.primary and not (due or status.awaiting_partner):
+            return self._unpaired(stream, frame.stamp_ns, skew_ns, status)
+        wait_until_ns = arrival_ns + self._wait_ns(stream, status)
         passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
-        # Were the oldest dropped instead, at high rates no frame would ever wait to its end.
+        # Deciding early keeps the memory bounded. If the oldest frame were dropped instead, no
+        # frame would reach the end of its wait at high rates.
         full = max(map(len, self._held.values())) > MAX_HELD
         if not (passed or full) and now_ns < wait_until_ns:
             self._wait_until_ns = wait_until_ns
             return None
-        if due or situation.hopeful:
-            return self._alone(stream, situation, missed=situation.fusing)
-        self._drop(stream, 1)  # the primary sets the pace: no mask between two of its own
+        if due or status.awaiting_partner:
+            return self._single(stream, status, missed=status.fusing)
+        self._skip(stream, 1)  # the primary sets the pace: no mask between two of its frames
         return None
 
-    def _due(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
-    ) -> bool:
-        """Should the partner have a frame for this stamp, or one before it that never came?
+    def _wait_ns(self, stream: PairedStream, status: StreamStatus) -> int:
+        if stream != status.primary and None in status.period_ns.values():
+            return round(self.config.max_wait_ms * NS_PER_MS)  # the primary may not even be due
+        return self.max_wait_ns(stream)
 
-        The primary counts on a partner that is not slower at every instant, whatever its jitter.
+    def _partner_due(
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, status: StreamStatus
+    ) -> bool:
+        """Whether the partner should have a frame for this stamp, or missed an earlier one.
+
+        To the primary, a partner that is not slower is due at every instant, whatever its jitter.
+        Any other partner is due one period after its last frame. Until both periods are known, the
+        primary is due unless a later frame of it has arrived.
         """
-        own_ns = situation.period_ns[stream]
-        partner_ns = situation.period_ns[PARTNER[stream]]
+        own_ns = status.period_ns[stream]
+        partner_ns = status.period_ns[PARTNER[stream]]
         seen = self._seen[PARTNER[stream]]
-        if stream != situation.primary:
-            # A primary frame that came unusable makes no mask: it counts as missing.
+        if stream != status.primary:
+            # An unusable frame of the primary makes no mask, so it counts as missing.
             stamps = [s.stamp_ns for s in seen if s.usable]
             if own_ns is None or partner_ns is None:
                 return not any(s > stamp_ns + skew_ns for s in stamps)
@@ -252,29 +283,30 @@ class Pairer:
         return not before or max(before) + partner_ns <= stamp_ns + skew_ns
 
     def _unpaired(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, status: StreamStatus
     ) -> FramePair | None:
-        """A frame of the primary between two frames of a slower partner."""
-        own_ns = situation.period_ns[stream] or 0
-        partner_ns = situation.period_ns[PARTNER[stream]] or 0
+        """Skip a frame of the primary between two frames of a slower partner, or use it alone."""
+        own_ns = status.period_ns[stream] or 0
+        partner_ns = status.period_ns[PARTNER[stream]] or 0
         if self.config.unpaired == "single" or partner_ns > SLOW_PARTNER_NS:
-            return self._alone(stream, situation)
-        # Skipping must not starve: the next frame would come after the slower stream's period.
+            return self._single(stream, status)
+        # Do not skip a frame if the next one comes later than a partner's period after the last
+        # mask.
         last_ns = self.last_stamp_ns
         if last_ns is None or stamp_ns + own_ns > last_ns + partner_ns + skew_ns:
-            return self._alone(stream, situation, missed=True)
-        self._drop(stream, 1)
+            return self._single(stream, status, missed=True)
+        self._skip(stream, 1)
         return None
 
-    def _alone(
-        self, stream: PairedStream, situation: StreamStatus, *, missed: bool = False
+    def _single(
+        self, stream: PairedStream, status: StreamStatus, *, missed: bool = False
     ) -> FramePair | None:
-        """The oldest frame without a partner, or nothing if no network takes it so."""
+        """The oldest frame alone; None, and it is skipped, if no network may run on it alone."""
         if missed:
             self._counters.partner_missed += 1
             self._missed.append(True)
-        if stream not in situation.single:
-            self._drop(stream, 1)
+        if stream not in status.single:
+            self._skip(stream, 1)
             return None
         frame, _ = self._held[stream].pop(0)
         return FramePair(frame, None) if stream == "rgb" else FramePair(None, frame)
@@ -285,15 +317,16 @@ class Pairer:
         return min(near)[1] if near and min(near)[0] <= skew_ns else None
 
     def _has_nearer(self, stream: PairedStream, partner: Frame) -> bool:
-        """Is a later frame of ``stream`` nearer to this partner than the oldest one?"""
+        """Whether a later frame of ``stream`` is nearer to ``partner`` than the oldest one."""
         oldest, *later = (abs(f.stamp_ns - partner.stamp_ns) for f, _ in self._held[stream])
         return any(distance < oldest for distance in later)
 
-    # --- Remembering ---------------------------------------------------------------------------
+    # --- Memory --------------------------------------------------------------------------------
 
     def _is_late(
-        self, stream: PairedStream, stamp_ns: int, skew_ns: int, situation: StreamStatus
+        self, stream: PairedStream, stamp_ns: int, skew_ns: int, status: StreamStatus
     ) -> bool:
+        """Whether the instant of this stamp, or a later one, is already decided."""
         if self._last is None:
             return False
         if stamp_ns <= self._last.stamp_ns:
@@ -303,14 +336,15 @@ class Pairer:
             mine, partners = partners, mine
         if mine is not None or partners is None:
             return False
-        # Its partner's frame went alone, unless it is nearer to the partner's next one.
+        # The partner's frame was used alone. This one is late unless it is nearer to the
+        # partner's next frame.
         distance = stamp_ns - partners.stamp_ns
-        period_ns = situation.period_ns[PARTNER[stream]]
+        period_ns = status.period_ns[PARTNER[stream]]
         nearer_to_next = period_ns is not None and abs(period_ns - distance) < distance
         return distance <= skew_ns and not nearer_to_next
 
     def _learn_lag(self, stream: PairedStream, stamp_ns: int, now_ns: int, skew_ns: int) -> None:
-        """The second frame of an instant to arrive, late or not, teaches the lag."""
+        """Update the lag when the second frame of an instant arrives, even if it is late."""
         near = [
             (abs(seen.stamp_ns - stamp_ns), seen.arrival_ns)
             for seen in self._seen[PARTNER[stream]]
@@ -328,6 +362,7 @@ class Pairer:
         heads = [(self._held[s][0][0].stamp_ns, s != "rgb", s) for s in PARTNER if self._held[s]]
         return min(heads)[2] if heads else None
 
-    def _drop(self, stream: PairedStream, count: int) -> None:
+    def _skip(self, stream: PairedStream, count: int) -> None:
+        """Drop the oldest ``count`` frames of ``stream``."""
         del self._held[stream][:count]
         self._counters.count(stream, "skipped", count)

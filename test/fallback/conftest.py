@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps Hypothesis from drawing other examples when other modules are loaded."""
+"""Makes Hypothesis draw the same examples whichever modules are loaded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis.internal.conjecture import providers
 
 @pytest.fixture(scope="module", autouse=True)
 def steady_examples() -> Iterator[None]:
-    """The same examples whatever else runs: Hypothesis draws constants of all loaded modules.
+    """Keep Hypothesis from drawing constants that it finds in the loaded modules.
 
-    It has no setting for that. Should a later version rename this method, the examples vary again.
+    It has no setting for that. If a later version renames this method, the examples vary again.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

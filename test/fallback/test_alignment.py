@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""When depth counts as registered to color."""
+"""Alignment: when depth counts as aligned to color."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ HD = Intrinsics(900, 900, 640, 360, 1280, 720)
 VGA = Intrinsics(600, 600, 320, 240, 640, 480)
 
 
-def picture(
-    height: int, width: int, frame_id: str, info: Intrinsics | None, *, rgb: bool
-) -> Frame:
+def frame(height: int, width: int, frame_id: str, info: Intrinsics | None, *, rgb: bool) -> Frame:
     shape = (height, width, 3) if rgb else (height, width)
     return Frame(np.zeros(shape, np.uint8 if rgb else np.uint16), 1, frame_id, "", info)
 
@@ -28,7 +26,13 @@ def picture(
     ("rgb_id", "depth_id", "rgb_info", "depth_info", "aligned"),
     [
         ("camera", "camera", None, None, True),
-        ("camera", "camera", VGA, dataclasses.replace(VGA, fx=700), True),  # one frame_id
+        (
+            "camera",
+            "camera",
+            VGA,
+            dataclasses.replace(VGA, fx=700),
+            True,
+        ),  # equal frame_ids suffice
         ("camera", "depth", None, None, False),
         ("", "", None, None, False),
         ("0", "0", None, None, False),
@@ -44,8 +48,8 @@ def picture(
 def test_frame_ids_and_camera_infos(
     rgb_id: str, depth_id: str, rgb_info: Any, depth_info: Any, aligned: bool
 ) -> None:
-    rgb = picture(480, 640, rgb_id, rgb_info, rgb=True)
-    depth = picture(480, 640, depth_id, depth_info, rgb=False)
+    rgb = frame(480, 640, rgb_id, rgb_info, rgb=True)
+    depth = frame(480, 640, depth_id, depth_info, rgb=False)
     assert (misalignment(rgb, depth) is None) is aligned
 
 
@@ -54,9 +58,9 @@ def test_frame_ids_and_camera_infos(
     [((480, 640), True), ((240, 320), True), ((360, 640), False), ((480, 645), True),
      ((480, 655), False), ((640, 480), False)],
 )  # fmt: skip
-def test_one_aspect_ratio(size: tuple[int, int], aligned: bool) -> None:
-    rgb = picture(480, 640, "camera", None, rgb=True)
-    text = misalignment(rgb, picture(*size, "camera", None, rgb=False))
+def test_aspect_ratios_must_agree(size: tuple[int, int], aligned: bool) -> None:
+    rgb = frame(480, 640, "camera", None, rgb=True)
+    text = misalignment(rgb, frame(*size, "camera", None, rgb=False))
     assert (text is None) is aligned
     if text:
         assert f"{size[1]}×{size[0]}" in text

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters: ranges, types and errors that say what is allowed."""
+"""Parameters: their ranges and types, and errors that name the allowed values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_ranges(field: Any) -> None:
         {"force_network": "RGB"},
     ],
 )
-def test_wrong_values_are_named(values: dict[str, Any]) -> None:
+def test_errors_name_the_parameter_and_the_value(values: dict[str, Any]) -> None:
     ((name, value),) = values.items()
     with pytest.raises(ValueError, match=f"{name} must be .*got {value!r}"):
         CoreConfig(**values)

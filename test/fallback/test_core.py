@@ -1,15 +1,16 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The core: start, modes, clock, raw depth, headers and sizes, switches, networks."""
+"""The core: start, modes, clock, raw depth, headers and sizes, networks, settings."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
-from rigs.fallback.bench import INTRINSICS, T0, Bench, black, depth, hole, rgb
-from rigs.fallback.scenario import MS, S
+from rigs.fallback.bench import T0, Bench, black, depth, hole, rgb
+from rigs.fallback.scenario import INTRINSICS, MS, S
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
 from rgbd_seg_ros.frames import Intrinsics
@@ -32,7 +33,7 @@ def test_starting_ends_with_the_first_job() -> None:
 
 
 @pytest.mark.parametrize("stream", ["rgb", "depth"])
-def test_the_first_instant_waits_max_wait_for_its_partner(stream: str) -> None:
+def test_the_first_frame_waits_max_wait_for_its_partner(stream: str) -> None:
     bench = Bench()
     getattr(bench, stream)(0)
     bench.to(99)
@@ -58,7 +59,7 @@ def test_nothing_is_decided_before_the_first_message() -> None:
 # --- modes -------------------------------------------------------------------------------------
 
 
-def test_both_streams_die_and_no_input_is_reported_in_time() -> None:
+def test_no_input_is_reported_when_the_time_outs_of_both_streams_pass() -> None:
     bench = Bench().both(0, 400).to(609)
     assert bench.core.mode is Mode.RGBD
     bench.to(610)
@@ -69,7 +70,7 @@ def test_both_streams_die_and_no_input_is_reported_in_time() -> None:
     assert (bench.core.mode, bench.networks[-1]) == (Mode.RGB_ONLY, "rgb")
 
 
-def test_return_to_fusion_waits_for_the_hold() -> None:
+def test_fusion_resumes_after_the_hold() -> None:
     bench = Bench().both(0, 400)
     for t in range(400, 800, 40):
         bench.rgb(t)
@@ -82,7 +83,7 @@ def test_return_to_fusion_waits_for_the_hold() -> None:
     assert bench.core.drain_mode_changes()[-1].reason == "recovered"
 
 
-def test_a_partner_that_stops_during_the_hold_leaves_nobody_blind() -> None:
+def test_a_stream_in_its_hold_is_used_when_the_other_one_stops() -> None:
     bench = Bench().both(0, 400)
     for t in range(400, 800, 40):
         bench.rgb(t)
@@ -93,7 +94,7 @@ def test_a_partner_that_stops_during_the_hold_leaves_nobody_blind() -> None:
     assert bench.jobs[0][0] - 1160 <= 3 * 40 + bench.core.max_wait_ms("depth")
 
 
-def test_jobs_tell_the_state_at_their_decision() -> None:
+def test_jobs_carry_the_state_at_their_decision() -> None:
     bench = Bench().both(0, 400)
     for t in range(400, 800, 40):
         bench.rgb(t, lag=7)
@@ -113,7 +114,7 @@ def test_clock_at_zero_decides_nothing() -> None:
     assert core.counters.fates["rgb"]["reset"] == 1
 
 
-def test_clock_that_goes_back_to_zero_hands_out_nothing() -> None:
+def test_no_job_is_handed_out_while_the_clock_reads_zero() -> None:
     core = Core()
     core.offer("rgb", rgb(T0), T0)
     core.offer("depth", depth(T0), T0)
@@ -121,7 +122,7 @@ def test_clock_that_goes_back_to_zero_hands_out_nothing() -> None:
     assert core.next_job(T0) is not None
 
 
-def test_a_standing_clock_is_a_pause() -> None:
+def test_a_clock_that_stands_still_is_a_pause() -> None:
     bench = Bench().both(0, 400)
     for _ in range(100):
         bench.core.tick(bench.now)
@@ -163,13 +164,13 @@ def test_large_steps_clear_all_state(step_s: float, call: str) -> None:
     assert core.health["depth"].state is State.WAITING
     assert core.counters.fates["rgb"]["reset"] == 2
     assert core.counters.fates["depth"]["reset"] == 1
-    core.offer("rgb", rgb(now + 1), now + 1)  # stamps before the last job's are welcome now
+    core.offer("rgb", rgb(now + 1), now + 1)  # stamps before the last job's are valid again
     core.offer("depth", depth(now + 1), now + 1)
     assert core.next_job(now + 1) is not None
 
 
 @pytest.mark.parametrize(("late_ms", "cleared"), [(500, False), (501, True)])
-def test_a_step_ahead_is_told_by_the_tick_that_was_due(late_ms: int, cleared: bool) -> None:
+def test_a_step_ahead_is_measured_from_the_tick_that_was_due(late_ms: int, cleared: bool) -> None:
     bench = Bench().both(0, 400)
     due = bench.core.next_deadline(bench.now)
     assert due is not None
@@ -177,7 +178,7 @@ def test_a_step_ahead_is_told_by_the_tick_that_was_due(late_ms: int, cleared: bo
     assert bench.core.mode is (Mode.STARTING if cleared else Mode.RGBD)
 
 
-def test_a_late_tick_condemns_nobody() -> None:
+def test_a_late_tick_grants_one_more_period() -> None:
     bench = Bench().both(0, 400)
     core, late = bench.core, T0 + (360 + 250 + 51) * MS
     core.tick(late)
@@ -187,7 +188,7 @@ def test_a_late_tick_condemns_nobody() -> None:
     assert core.mode is Mode.NO_INPUT
 
 
-def test_a_tick_in_time_does() -> None:
+def test_a_tick_in_time_makes_silent_streams_lost() -> None:
     bench = Bench().both(0, 400)
     bench.core.tick(T0 + (360 + 250 + 50) * MS)
     assert bench.core.mode is Mode.NO_INPUT
@@ -202,7 +203,7 @@ def test_a_job_that_waited_too_long_is_late() -> None:
     assert core.counters.fates["rgb"]["late"] == 1
 
 
-def test_reset_by_hand() -> None:
+def test_reset_clears_all_state() -> None:
     bench = Bench().both(0, 400).rgb(400)
     bench.core.reset(T0)
     assert bench.core.mode is Mode.STARTING
@@ -213,17 +214,17 @@ def test_reset_by_hand() -> None:
 # --- raw depth ---------------------------------------------------------------------------------
 
 
-def test_raw_depth_serves_only_when_color_and_registered_depth_are_gone() -> None:
+def test_raw_depth_is_used_only_when_color_and_aligned_depth_are_lost() -> None:
     bench = Bench()
     for t in range(0, 400, 40):
         bench.rgb(t).depth(t).raw(t)
     assert set(bench.networks) == {"rgbd"}
     assert bench.core.counters.fates["depth_raw"]["skipped"] == 10
-    for t in range(400, 800, 40):  # color dies, registered depth does not
+    for t in range(400, 800, 40):  # color stops, aligned depth does not
         bench.depth(t).raw(t)
     assert not any(job.raw for _, job in bench.jobs)
     bench.jobs.clear()
-    for t in range(800, 1600, 40):  # both die
+    for t in range(800, 1600, 40):  # both stop
         bench.raw(t)
     ms, job = bench.jobs[0]
     assert ms - 760 <= 250 + 40
@@ -232,7 +233,7 @@ def test_raw_depth_serves_only_when_color_and_registered_depth_are_gone() -> Non
     assert len(bench.jobs) == len({job.stamp_ns for _, job in bench.jobs}) >= 13
 
 
-def test_raw_depth_serves_if_color_is_there_but_has_no_network() -> None:
+def test_raw_depth_is_used_if_color_has_no_network() -> None:
     bench = Bench(force_network="depth")
     for t in range(0, 1200, 40):
         bench.rgb(t).raw(t)
@@ -240,7 +241,7 @@ def test_raw_depth_serves_if_color_is_there_but_has_no_network() -> None:
     assert bench.jobs[-1][1].raw
 
 
-def test_raw_depth_waits_for_the_start_and_yields_to_its_betters() -> None:
+def test_raw_depth_is_used_after_the_grace_until_color_arrives() -> None:
     bench = Bench()
     for t in range(0, 1400, 40):
         bench.raw(t)
@@ -253,17 +254,18 @@ def test_raw_depth_waits_for_the_start_and_yields_to_its_betters() -> None:
 
 
 def big(stamp_ns: int, **other: Any) -> Any:
+    """A color frame of twice the usual size."""
     return rgb(stamp_ns, array=np.tile(rgb(stamp_ns).array, (2, 2, 1)), **other)
 
 
-def test_header_and_size_are_colors_when_color_is_in_it() -> None:
+def test_a_mask_with_color_has_its_header_and_size() -> None:
     bench = Bench()
     bench.offer("rgb", big(T0), 0).depth(3)
     _, job = bench.jobs[0]
     assert (job.network, job.stamp_ns, job.frame_id, job.size) == ("rgbd", T0, "camera", (16, 16))
 
 
-def test_a_mask_of_registered_depth_has_colors_last_size() -> None:
+def test_a_mask_of_aligned_depth_has_the_last_size_of_color() -> None:
     bench = Bench()
     for i in range(10):
         bench.offer("rgb", big(T0 + i * 40 * MS), i * 40).depth(i * 40)
@@ -272,7 +274,7 @@ def test_a_mask_of_registered_depth_has_colors_last_size() -> None:
     assert (job.network, job.stamp_ns, job.size) == ("depth", T0 + 400 * MS, (16, 16))
 
 
-def test_a_mask_of_unregistered_depth_has_its_own_size() -> None:
+def test_a_mask_of_misaligned_depth_has_its_own_size() -> None:
     bench = Bench()
     for i in range(10):
         bench.offer("rgb", big(T0 + i * 40 * MS), i * 40).depth(i * 40, frame_id="depth")
@@ -282,7 +284,7 @@ def test_a_mask_of_unregistered_depth_has_its_own_size() -> None:
     assert (job.network, job.size, job.frame_id) == ("depth", (8, 8), "depth")
 
 
-def test_unusable_color_does_not_give_depth_its_size() -> None:
+def test_unusable_color_does_not_set_the_size_of_depth() -> None:
     bench = Bench()
     bench.offer("rgb", black(T0), 0)
     bench.core.offer("rgb", rgb(T0 + 1, array=np.zeros((16, 12, 3), np.uint8)), T0 + 1)
@@ -290,10 +292,10 @@ def test_unusable_color_does_not_give_depth_its_size() -> None:
     assert bench.jobs[0][1].size == (8, 8)
 
 
-# --- alignment through the core ----------------------------------------------------------------
+# --- alignment ---------------------------------------------------------------------------------
 
 
-def test_unregistered_depth_is_told_once_and_used_only_when_color_is_lost() -> None:
+def test_misaligned_depth_warns_once_and_is_used_only_when_color_is_lost() -> None:
     bench = Bench()
     for t in range(0, 400, 40):
         bench.rgb(t).depth(t, frame_id="depth")
@@ -307,7 +309,7 @@ def test_unregistered_depth_is_told_once_and_used_only_when_color_is_lost() -> N
     assert (bench.core.mode, bench.networks[-1]) == (Mode.DEPTH_ONLY, "depth")
 
 
-def test_assume_aligned_fuses_it() -> None:
+def test_assume_aligned_fuses_misaligned_depth() -> None:
     bench = Bench(assume_aligned=True)
     for t in range(0, 400, 40):
         bench.rgb(t).depth(t, frame_id="depth")
@@ -324,15 +326,13 @@ def test_assume_aligned_fuses_it() -> None:
 )
 def test_force_network(network: str, mode: Mode) -> None:
     bench = Bench().both(0, 400)
-    bench.core.force_network(network)
+    bench.core.config = CoreConfig(force_network=network)
     assert bench.core.mode is mode  # at once
     bench.jobs.clear()
     bench.both(400, 800)
     assert bench.networks == [network] * 10
-    bench.core.force_network("auto")
+    bench.core.config = CoreConfig(force_network="auto")
     assert bench.core.mode is Mode.RGBD
-    with pytest.raises(ValueError, match=r"auto, rgbd, rgb, depth.*'both'"):
-        bench.core.force_network("both")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_force_network(network: str, mode: Mode) -> None:
 def test_bundles_that_lack_networks(
     networks: Any, fused: set[str], no_depth: set[str], no_rgb: set[str]
 ) -> None:
-    """Healthy, then an unusable partner (before it is lost), then a lost one."""
+    """Both healthy, then one unusable but not lost yet, then lost."""
     for stream, expected in (("rgb", no_depth), ("depth", no_rgb)):
         bench = Bench(Core(networks=networks)).both(0, 400)
         assert set(bench.networks) == fused
@@ -364,7 +364,7 @@ def test_bundles_that_lack_networks(
         assert (bench.core.mode is Mode.NO_INPUT) is (not expected)
 
 
-def test_a_lost_stream_is_not_held_back_by_one_without_a_network() -> None:
+def test_a_stream_without_a_network_does_not_keep_another_in_its_hold() -> None:
     bench = Bench(force_network="depth").both(0, 400)
     for t in range(400, 800, 40):
         bench.rgb(t)
@@ -374,7 +374,7 @@ def test_a_lost_stream_is_not_held_back_by_one_without_a_network() -> None:
     assert bench.networks == ["depth"]
 
 
-def test_a_network_without_its_intrinsics_is_not_used_until_they_come() -> None:
+def test_a_network_is_not_used_until_its_intrinsics_arrive() -> None:
     bench = Bench(Core(need_intrinsics=("rgbd", "depth"))).both(0, 400)
     assert set(bench.networks) == {"rgb"}
     (text,) = bench.core.drain_warnings()
@@ -385,7 +385,7 @@ def test_a_network_without_its_intrinsics_is_not_used_until_they_come() -> None:
     for t in range(800, 1600, 40):
         bench.depth(t)
     _, job = bench.jobs[-1]
-    assert (job.network, job.intrinsics) == ("depth", INTRINSICS)  # registered: color's hold
+    assert (job.network, job.intrinsics) == ("depth", INTRINSICS)  # aligned, so color's apply
 
 
 def test_raw_depth_needs_its_own_intrinsics() -> None:
@@ -399,10 +399,10 @@ def test_raw_depth_needs_its_own_intrinsics() -> None:
         assert {job.intrinsics for _, job in bench.jobs if job.raw} == ({own} if own else set())
 
 
-# --- switches ----------------------------------------------------------------------------------
+# --- settings ----------------------------------------------------------------------------------
 
 
-def test_disabled_drops_everything_and_enabled_begins_anew() -> None:
+def test_a_disabled_core_drops_everything_and_an_enabled_one_starts_again() -> None:
     bench = Bench().both(0, 400).rgb(400)
     core = bench.core
     core.set_enabled(False)
@@ -420,7 +420,7 @@ def test_disabled_drops_everything_and_enabled_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("step_s", [-900.0, -0.4, 0.4, 900.0])
-def test_a_step_of_the_clock_while_disabled_is_of_no_concern(step_s: float) -> None:
+def test_clock_changes_while_disabled_are_ignored(step_s: float) -> None:
     bench = Bench().both(0, 400)
     core = bench.core
     core.set_enabled(False)
@@ -430,7 +430,7 @@ def test_a_step_of_the_clock_while_disabled_is_of_no_concern(step_s: float) -> N
     core.offer("rgb", rgb(now), now)
     core.offer("depth", depth(now), now)
     assert (core.mode, core.next_job(now) is not None) == (Mode.RGBD, True)
-    assert core.next_deadline(now) == now + S  # a second of silence, counted from here
+    assert core.next_deadline(now) == now + S  # one second of silence, counted from now
     assert core.counters.fates["rgb"]["reset"] == 0
 
 
@@ -438,14 +438,14 @@ def test_config_changes_at_run_time() -> None:
     bench = Bench().both(0, 400)
     bench.core.config = CoreConfig(frozen_after=2)
     for t in range(400, 600, 40):
-        bench.rgb(t, picture=0).depth(t)
+        bench.rgb(t, image=0).depth(t)
     assert bench.core.health["rgb"].reason == "frozen"
 
 
-def test_events_that_nobody_fetches_are_bounded() -> None:
+def test_events_that_are_never_fetched_are_bounded() -> None:
     core = Core()
     for i in range(2000):
-        core.force_network("rgb")
+        core.config = dataclasses.replace(core.config, force_network="rgb")
         core.reset(T0 + i)
         core.offer("rgb", rgb(T0 + i), T0 + i)
     assert len(core.drain_mode_changes()) <= 256

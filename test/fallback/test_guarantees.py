@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The five guarantees over random schedules of messages and faults; see the oracle."""
+"""The five guarantees over random scenarios of messages and faults; the oracle checks them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from rigs.fallback.driver import Driver
-from rigs.fallback.scenario import Plan
-from rigs.fallback.strategies import plans
+from rigs.fallback.scenario import Scenario
+from rigs.fallback.strategies import scenarios
 
-#: Each slice has a seed of its own: one that fails can be run again alone.
+#: Each slice has its own seed, so that a failing one can be run again alone.
 EXAMPLES, THOROUGH_SLICES = 2_000, 50
-#: Seldom enough to be missed by an unlucky generator, important enough to be asserted.
+#: Features that at least 5 % of the examples must exercise.
 COVERED = ("flapping", "both lost", "lag growth", "rate mismatch", "clock step")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The first slice in CI, all of them with ``--thorough``."""
+    """Run the first slice, or all of them with ``--thorough``."""
     slices = THOROUGH_SLICES if metafunc.config.getoption("--thorough") else 1
     metafunc.parametrize("number", range(slices))
 
 
-def features(plan: Plan) -> set[str]:
-    """What a plan tries, told from the plan."""
+def features(scenario: Scenario) -> set[str]:
+    """What a scenario exercises, as its description shows."""
     found = set()
-    rgb, depth = plan.sensors.get("rgb"), plan.sensors.get("depth")
+    rgb, depth = scenario.sensors.get("rgb"), scenario.sensors.get("depth")
     if rgb and depth:
         if max(rgb.rate_hz, depth.rate_hz) > 1.5 * min(rgb.rate_hz, depth.rate_hz):
             found.add("rate mismatch")
@@ -46,13 +46,13 @@ def test_guarantees(number: int) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(plans())
-    def play(plan: Plan) -> None:
-        driver = Driver(plan)
+    @given(scenarios())
+    def play(scenario: Scenario) -> None:
+        driver = Driver(scenario)
         oracle = driver.run()
-        if plan.seed % 4 == 0:
+        if scenario.seed % 4 == 0:
             driver.replay()
-        seen.update(["all", *oracle.features, *features(plan)])
+        seen.update(["all", *oracle.features, *features(scenario)])
 
     play()
     print(dict(seen))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every row of the health table: just below and just above its threshold, and switched off."""
+"""Every frame test and time-out: just below and just above its threshold, and switched off."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reason(h: SensorHealth, item: Frame | Defect, now: int, alone: bool = False)
 def feed(
     h: SensorHealth, count: int, begin: int = T0, make: Any = None, alone: bool = False
 ) -> int:
-    """``count`` frames from ``begin`` on, one each PERIOD; returns the time of the next."""
+    """Feed ``count`` frames from ``begin`` on, one per PERIOD; returns the time of the next."""
     make = make or (rgb if h.stream == "rgb" else depth)
     for i in range(count):
         h.observe(make(begin + i * PERIOD), begin + i * PERIOD, alone=alone)
@@ -61,7 +61,7 @@ def test_a_change_is_accepted_at_the_third_consistent_frame(change: dict[str, An
     assert h.period_ns is None  # a fresh start
 
 
-def test_a_change_that_does_not_last_is_never_accepted() -> None:
+def test_alternating_sizes_are_never_accepted() -> None:
     h, t = health(), T0
     found = []
     for i in range(12):
@@ -70,7 +70,7 @@ def test_a_change_that_does_not_last_is_never_accepted() -> None:
     assert found == [None, "malformed"] * 6
 
 
-def test_changes_never_accepted_when_switched_off() -> None:
+def test_a_change_is_never_accepted_when_switched_off() -> None:
     h = health(accept_change_after=0)
     t = feed(h, 3)
     found = {reason(h, rgb(t + i, array=rgb(T0).array[:6]), t + i) for i in range(20)}
@@ -105,20 +105,20 @@ def test_repeated_stamp() -> None:
 
 def test_repeated_stamp_switched_off() -> None:
     h = health(check_repeated_stamp=False)
-    assert [reason(h, rgb(T0, picture=i), T0) for i in range(3)] == [None] * 3
+    assert [reason(h, rgb(T0, image=i), T0) for i in range(3)] == [None] * 3
 
 
-def test_a_wild_stamp_does_not_spoil_those_after_it() -> None:
+def test_a_stamp_from_the_future_does_not_affect_later_ones() -> None:
     h = health()
     assert reason(h, rgb(T0 + 5 * S), T0) == "future"
     assert reason(h, rgb(T0), T0) is None
 
 
-# --- pictures ----------------------------------------------------------------------------------
+# --- pixels ------------------------------------------------------------------------------------
 
 
 def plain(mean: float, std: float) -> Any:
-    """A color picture of exactly this mean and almost this deviation: two values, half each."""
+    """A color image with this mean and approximately this std: two values, half each."""
     array = np.full((8, 8, 3), mean)
     array[::2] += std
     array[1::2] -= std
@@ -130,7 +130,7 @@ def plain(mean: float, std: float) -> Any:
     [
         (7, 3, {}, "black"),
         (9, 3, {}, None),
-        (7, 5, {}, None),  # dark, but there is something to see
+        (7, 5, {}, None),  # dark, but with contrast
         (7, 3, {"black_mean": 0.0}, None),
         (7, 3, {"flat_std": 0.0}, None),
         (248, 3, {}, "saturated"),
@@ -148,15 +148,15 @@ def test_flat_color(mean: float, std: float, config: dict[str, Any], expected: s
 
 def test_uniform_threshold_lies_between_045_and_055() -> None:
     array = np.full((10, 10, 3), 100, np.uint8)
-    array[:3, :, :] = 101  # deviation 0.458
+    array[:3, :, :] = 101  # std 0.458
     assert reason(health(), rgb(T0, array=array), T0) == "uniform"
     array[3:5, :, :] = 101
-    array[0, 0] = 102  # deviation a little above 0.5
+    array[0, 0] = 102  # std slightly above 0.5
     assert reason(health(), rgb(T0, array=array), T0) is None
 
 
 def millimeters(valid: int, value: int = 1500, spread: int = 20) -> Any:
-    """100 pixels of depth of which ``valid`` are, alternating about ``value``."""
+    """10×10 pixels of depth, of which ``valid`` are valid: alternately value, value + spread."""
     array = np.zeros(100, np.uint16)
     array[:valid] = value + spread * (np.arange(valid) % 2)
     return array.reshape(10, 10)
@@ -196,7 +196,7 @@ def millimeters(valid: int, value: int = 1500, spread: int = 20) -> Any:
         (millimeters(100).astype(np.float32) / 1000, {}, None),
     ],
 )  # fmt: skip
-def test_depth_pictures(array: Any, config: dict[str, Any], expected: str | None) -> None:
+def test_depth_pixels(array: Any, config: dict[str, Any], expected: str | None) -> None:
     assert reason(health("depth", **config), depth(T0, array=array), T0) == expected
 
 
@@ -207,12 +207,12 @@ def test_depth_pictures(array: Any, config: dict[str, Any], expected: str | None
 def test_nine_repeats_pass_and_the_tenth_is_frozen_at_once(stream: Stream) -> None:
     h = health(stream)
     make = rgb if stream == "rgb" else depth
-    found = [reason(h, make(T0 + i * PERIOD, picture=3), T0 + i * PERIOD) for i in range(12)]
+    found = [reason(h, make(T0 + i * PERIOD, image=3), T0 + i * PERIOD) for i in range(12)]
     assert found == [None] * 10 + ["frozen"] * 2
     assert (h.state, h.reason) == (State.LOST, "frozen")
 
 
-def test_a_frozen_picture_with_invalid_pixels_is_frozen_too() -> None:
+def test_a_frozen_image_with_invalid_pixels_is_frozen_too() -> None:
     array = depth(T0).array / np.float32(1000)
     array[0] = np.nan
     h = health("depth", frozen_after=2)
@@ -220,12 +220,12 @@ def test_a_frozen_picture_with_invalid_pixels_is_frozen_too() -> None:
     assert found == [None, None, "frozen"]
 
 
-def test_frozen_switched_off_and_broken_by_another_picture() -> None:
+def test_frozen_is_switched_off_and_interrupted_by_another_image() -> None:
     h = health(frozen_after=0)
-    assert {reason(h, rgb(T0 + i, picture=3), T0 + i) for i in range(30)} == {None}
+    assert {reason(h, rgb(T0 + i, image=3), T0 + i) for i in range(30)} == {None}
     h = health(frozen_after=2)
-    pictures = [1, 1, 2, 1, 1, 1]
-    found = [reason(h, rgb(T0 + i, picture=p), T0 + i) for i, p in enumerate(pictures)]
+    images = [1, 1, 2, 1, 1, 1]
+    found = [reason(h, rgb(T0 + i, image=p), T0 + i) for i, p in enumerate(images)]
     assert found == [None, None, None, None, None, "frozen"]
 
 
@@ -279,7 +279,7 @@ def test_a_message_renews_the_grant() -> None:
 
 
 @pytest.mark.parametrize(("factor", "slow"), [(1.9, False), (2.1, True)])
-def test_slow_is_a_warning_only(factor: float, slow: bool) -> None:
+def test_slow_is_only_a_warning(factor: float, slow: bool) -> None:
     h = health()
     t = feed(h, 20)
     for i in range(1, 6):
@@ -300,7 +300,7 @@ def test_lost_after_3_unusable_in_a_row(bad: int, lost: bool) -> None:
 
 
 def pattern(h: SensorHealth, text: str) -> None:
-    """Frames from a text: . usable, x unusable."""
+    """Feed frames from a text: . is usable, x is unusable."""
     for i, c in enumerate(text):
         stamp = T0 + i * PERIOD
         h.observe(black(stamp) if c == "x" else rgb(stamp), stamp, alone=False)
@@ -311,7 +311,7 @@ def pattern(h: SensorHealth, text: str) -> None:
     [
         ("..........x.x.x..x..", {}, False),
         ("..........x.x.x..x.x", {}, True),
-        ("..........x.x.x..x...x", {}, False),  # the first has left the last 10
+        ("..........x.x.x..x...x", {}, False),  # the first is no longer among the last 10
         ("..........x.x.x..x.x", {"lost_of_last_10": 0}, False),
         ("..........xxxx", {"lost_after": 0}, False),
         ("..........xxxxx", {"lost_after": 0}, True),
@@ -333,7 +333,7 @@ def test_waiting_until_the_first_usable_frame() -> None:
     assert (h.state, h.reason) == (State.OK, "ok")
 
 
-# --- coming back -------------------------------------------------------------------------------
+# --- recovery ----------------------------------------------------------------------------------
 
 
 def lose(h: SensorHealth, t: int) -> int:
@@ -341,7 +341,7 @@ def lose(h: SensorHealth, t: int) -> int:
 
 
 def recovery_ms(h: SensorHealth, t: int) -> tuple[int, int]:
-    """How long usable frames had to come until the stream is OK, and the time of the next."""
+    """Feed usable frames until the stream is OK: how long that took, and the time of the next."""
     begin = t
     while True:
         verdict = h.observe(rgb(t), t, alone=False)
@@ -353,7 +353,7 @@ def recovery_ms(h: SensorHealth, t: int) -> tuple[int, int]:
         assert verdict.recovering
 
 
-def test_the_hold_doubles_while_it_flaps_and_is_forgotten_after_a_quiet_minute() -> None:
+def test_the_hold_doubles_while_the_stream_flaps_and_starts_over_after_a_minute() -> None:
     h = health()
     t = feed(h, 10)
     holds = []
@@ -367,7 +367,7 @@ def test_the_hold_doubles_while_it_flaps_and_is_forgotten_after_a_quiet_minute()
     assert hold == 1000
 
 
-def test_recovery_needs_3_usable_frames_in_a_row_besides_the_hold() -> None:
+def test_recovery_also_needs_3_usable_frames_in_a_row() -> None:
     h = health(hold_s=0.0)
     t = lose(h, feed(h, 10))
     for frame in (rgb(t), rgb(t + 1), black(t + 2), rgb(t + 3), rgb(t + 4)):
@@ -377,7 +377,7 @@ def test_recovery_needs_3_usable_frames_in_a_row_besides_the_hold() -> None:
     assert h.state is State.OK
 
 
-def test_an_unusable_frame_or_a_silence_begins_the_hold_anew() -> None:
+def test_an_unusable_frame_or_a_silence_restarts_the_hold() -> None:
     for interrupt in (black, None):
         h = health()
         t = feed(h, 20, lose(h, feed(h, 10)))
@@ -385,14 +385,14 @@ def test_an_unusable_frame_or_a_silence_begins_the_hold_anew() -> None:
         assert recovery_ms(h, t)[0] == 1000
 
 
-def test_never_blind_the_first_usable_frame_when_alone() -> None:
+def test_the_first_usable_frame_ends_the_hold_if_no_other_stream_serves() -> None:
     h = health()
     t = lose(h, feed(h, 10))
     verdict = h.observe(rgb(t), t, alone=True)
     assert (verdict.reason, verdict.recovering, h.state) == (None, False, State.OK)
 
 
-def test_the_reason_follows_what_is_wrong_now() -> None:
+def test_the_reason_is_that_of_the_latest_defect() -> None:
     h = health()
     t = lose(h, feed(h, 10))
     assert h.reason == "black"
@@ -405,7 +405,7 @@ def test_dependable_until_two_periods_without_a_usable_frame() -> None:
     assert not h.dependable(T0)
     last = feed(h, 4) - PERIOD
     assert h.dependable(last + 250 * MS)
-    assert not h.dependable(last + 250 * MS + 1)  # the period is not known yet
+    assert not h.dependable(last + 250 * MS + 1)  # the period is not yet known
     last = feed(h, 6, last + PERIOD) - PERIOD
     feed(h, 1, last + PERIOD, black)
     assert h.dependable(last + 2 * PERIOD)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every row of the pairing table, through the core."""
+"""Every rule of pairing, tested through the core."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from rigs.fallback.bench import T0, Bench, black, depth, hole, rgb
 from rigs.fallback.scenario import MS
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode
+from rgbd_seg_ros.frames import Defect
 
 
 def fused(**config: Any) -> Bench:
-    """Ten fused instants 40 ms apart, 0 to 360 ms, depth 4 ms after color."""
+    """A bench after ten fused frame pairs 40 ms apart, 0 to 360 ms, depth 4 ms after color."""
     bench = Bench(**config).both(0, 400, lag=4)
     assert bench.networks == ["rgbd"] * 10
     bench.jobs.clear()
     return bench
 
 
-def stamps(bench: Bench) -> list[tuple[str, float]]:
-    return [(job.network, (job.stamp_ns - T0) / MS) for _, job in bench.jobs]
-
-
-def test_both_there_go_at_once() -> None:
+def test_both_frames_are_fused_at_once() -> None:
     bench = fused().rgb(400).depth(402, lag=1)
     assert [(ms, job.network) for ms, job in bench.jobs] == [(403, "rgbd")]
 
@@ -50,7 +47,7 @@ def test_the_nearest_partner_wins() -> None:
     assert [job.depth.stamp_ns for _, job in bench.jobs if job.rgb] == [T0 + 410 * MS]
 
 
-def test_partner_lost_goes_alone_at_once() -> None:
+def test_a_frame_is_used_alone_at_once_if_its_partner_stream_is_lost() -> None:
     bench = fused()
     for t in range(400, 1000, 40):
         bench.rgb(t)
@@ -60,7 +57,7 @@ def test_partner_lost_goes_alone_at_once() -> None:
     assert [(ms, job.network) for ms, job in bench.jobs] == [(1000, "rgb")]
 
 
-def test_partner_unusable_goes_alone_at_once() -> None:
+def test_a_frame_is_used_alone_at_once_if_its_partner_is_unusable() -> None:
     bench = fused().rgb(400).offer("depth", hole(T0 + 401 * MS), 401)
     assert [(ms, job.network) for ms, job in bench.jobs] == [(401, "rgb")]
     bench.offer("rgb", black(T0 + 440 * MS), 440).depth(441)
@@ -68,14 +65,12 @@ def test_partner_unusable_goes_alone_at_once() -> None:
     assert bench.core.counters.partner_missed == 0
 
 
-def test_partner_unusable_without_a_stamp_is_taken_for_the_due_one() -> None:
-    from rgbd_seg_ros.frames import Defect
-
+def test_an_unusable_message_without_a_stamp_counts_as_the_partner_that_is_due() -> None:
     bench = fused().rgb(400).offer("depth", Defect("malformed", ""), 402)
     assert bench.networks == ["rgb"]
 
 
-def test_due_partner_is_waited_for_as_long_as_learned() -> None:
+def test_a_frame_waits_for_a_due_partner_as_long_as_learned() -> None:
     bench = fused().rgb(400).to(480)
     assert [(ms, job.network) for ms, job in bench.jobs] == [(409, "rgb")]  # lag 4 + 5 ms
     assert bench.core.counters.partner_missed == 1
@@ -83,19 +78,19 @@ def test_due_partner_is_waited_for_as_long_as_learned() -> None:
     assert bench.core.counters.fates["depth"]["late"] == 1
 
 
-def test_the_wait_ends_when_a_later_partner_comes() -> None:
+def test_the_wait_ends_when_a_later_partner_arrives() -> None:
     bench = fused().rgb(400).depth(425, lag=1)
     assert [(ms, job.network) for ms, job in bench.jobs] == [(409, "rgb")]
     bench = fused(max_skew_ms=4.0).rgb(400).depth(405)
     assert [(ms, job.network) for ms, job in bench.jobs] == [(405, "rgb")]
 
 
-def test_before_anything_is_learned_the_wait_is_the_cap() -> None:
+def test_the_wait_is_the_cap_until_the_lag_is_known() -> None:
     bench = Bench(max_wait_ms=70.0).both(0, 80).rgb(80).to(300)
     assert [(ms, job.network) for ms, job in bench.jobs[2:]] == [(150, "rgb")]
 
 
-def test_an_early_partner_is_not_waited_for() -> None:
+def test_a_frame_does_not_wait_for_a_partner_that_arrives_earlier() -> None:
     bench = Bench()
     for t in range(0, 400, 40):
         bench.depth(t).rgb(t, lag=20)
@@ -105,7 +100,7 @@ def test_an_early_partner_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("lag_ms", [10, 60, 90])
-def test_a_rise_in_lag_is_followed(lag_ms: int) -> None:
+def test_the_wait_follows_a_rise_in_lag(lag_ms: int) -> None:
     bench = fused()
     events = [(t, "rgb", t) for t in range(400, 2400, 40)]
     events += [(t + lag_ms, "depth", t) for t in range(400, 2400, 40)]
@@ -116,23 +111,25 @@ def test_a_rise_in_lag_is_followed(lag_ms: int) -> None:
     assert bench.core.max_wait_ms("rgb") == pytest.approx(min(lag_ms + 5, 100))
 
 
-def test_a_lag_above_the_cap_is_told_once() -> None:
+def test_a_lag_above_the_cap_is_warned_about_once() -> None:
     bench = Bench()
     events = [(t, "rgb", t) for t in range(0, 2400, 40)]
     events += [(t + 130, "depth", t) for t in range(0, 2400, 40)]
     for _, stream, t in sorted(events):
         bench.rgb(t) if stream == "rgb" else bench.depth(t, lag=130)
-    told = [text for text in bench.core.drain_warnings() if "130 ms" in text]
-    assert len([text for text in told if "max_wait_ms=100" in text and "raise" in text]) >= 1
+    warnings = [text for text in bench.core.drain_warnings() if "arrives 130 ms" in text]
+    assert len(warnings) == 1
+    assert "max_wait_ms=100" in warnings[0]
+    assert "raise" in warnings[0]
     assert "rgbd" not in bench.networks
     assert bench.core.max_wait_ms("rgb") == 100
 
 
 @pytest.mark.parametrize(("lag_ms", "network"), [(94, "rgbd"), (106, "depth")])
-def test_color_that_lags_by_more_than_the_cap_leaves_the_masks_to_depth(
+def test_depth_makes_the_masks_if_color_lags_by_more_than_the_cap(
     lag_ms: int, network: str
 ) -> None:
-    """A mask within the cap comes before a better one: had color died, depth must bridge it."""
+    """A mask in time is preferred to a fused one, since color may have stopped."""
     bench = Bench()
     events = [(t, "depth", t) for t in range(0, 2400, 40)]
     events += [(t + lag_ms, "rgb", t) for t in range(0, 2400, 40)]
@@ -142,13 +139,15 @@ def test_color_that_lags_by_more_than_the_cap_leaves_the_masks_to_depth(
     assert {round(ms - (job.stamp_ns - T0) / MS) for ms, job in bench.jobs[10:-3]} == {
         min(lag_ms, 100)
     }
-    assert bench.core.mode is Mode.RGBD  # of the streams: both are OK; the job tells its network
-    told = [text for text in bench.core.drain_warnings() if "rgb comes 106 ms after depth" in text]
-    assert bool(told) is (network == "depth")
+    assert bench.core.mode is Mode.RGBD  # both streams are OK; only the jobs use depth alone
+    warnings = [
+        text for text in bench.core.drain_warnings() if "rgb arrives 106 ms after depth" in text
+    ]
+    assert bool(warnings) is (network == "depth")
 
 
 def mixed(rgb_ms: int, depth_ms: int, end_ms: int, **config: Any) -> Bench:
-    """Two streams of their own periods, from 0 on."""
+    """A bench after two streams of these periods, from 0 on."""
     bench = Bench(**config)
     events = [(t, "rgb") for t in range(0, end_ms, rgb_ms)]
     events += [(t, "depth") for t in range(0, end_ms, depth_ms)]
@@ -157,23 +156,22 @@ def mixed(rgb_ms: int, depth_ms: int, end_ms: int, **config: Any) -> Bench:
     return bench
 
 
-def test_between_two_frames_of_a_slower_partner_color_is_skipped() -> None:
+def test_color_between_two_frames_of_a_slower_partner_is_skipped() -> None:
     bench = mixed(30, 120, 2400)
-    later = [network for ms, job in bench.jobs if ms > 1200 for network in [job.network]]
-    assert set(later) == {"rgbd"}
+    assert {job.network for ms, job in bench.jobs if ms > 1200} == {"rgbd"}
     skipped = bench.core.counters.fates["rgb"]["skipped"]
     assert skipped >= 40
     assert bench.core.counters.partner_missed <= 16  # before the periods are known
 
 
-def test_or_goes_alone_if_so_configured() -> None:
+def test_color_between_two_frames_of_a_slower_partner_is_used_alone_if_configured() -> None:
     bench = mixed(30, 120, 2400, unpaired="single")
     assert bench.core.counters.fates["rgb"]["skipped"] == 0
     assert bench.networks[-8:].count("rgbd") == 2
 
 
 @pytest.mark.parametrize(("depth_ms", "skips"), [(60, False), (64, True)])
-def test_a_partner_counts_as_slower_from_one_and_a_half_periods_on(
+def test_a_partner_counts_as_slower_above_one_and_a_half_periods(
     depth_ms: int, skips: bool
 ) -> None:
     bench = mixed(40, depth_ms, 2400)
@@ -181,12 +179,12 @@ def test_a_partner_counts_as_slower_from_one_and_a_half_periods_on(
 
 
 @pytest.mark.parametrize(("depth_ms", "skips"), [(200, True), (210, False)])
-def test_a_partner_slower_than_200_ms_is_not_skipped_for(depth_ms: int, skips: bool) -> None:
+def test_no_frame_is_skipped_for_a_partner_slower_than_200_ms(depth_ms: int, skips: bool) -> None:
     bench = mixed(30, depth_ms, 3600)
     assert (bench.core.counters.fates["rgb"]["skipped"] > 0) is skips
 
 
-def test_a_slower_partner_that_dies_is_bridged_after_one_of_its_periods() -> None:
+def test_color_is_used_alone_one_period_after_a_slower_partner_stops() -> None:
     bench = mixed(30, 120, 2400)
     bench.jobs.clear()
     for t in range(2400, 2700, 30):
@@ -202,14 +200,14 @@ def test_depth_between_two_color_frames_makes_no_job() -> None:
     assert bench.core.counters.fates["depth"]["skipped"] >= 40
 
 
-def test_missing_color_is_bridged_by_depth_at_once_once_it_is_due() -> None:
+def test_depth_is_used_alone_as_soon_as_due_color_is_missing() -> None:
     bench = fused()
     for t in range(400, 600, 40):
         bench.depth(t, lag=4)
-    assert bench.networks == ["depth"] * 4  # the fifth waits at most these 5 ms
+    assert bench.networks == ["depth"] * 4  # the fifth still waits, for at most 5 ms
     for (ms, _), t in zip(bench.jobs, range(400, 560, 40), strict=True):
         assert ms - (t + 4) <= 5
-    assert bench.core.mode is Mode.RGBD  # before any time-out
+    assert bench.core.mode is Mode.RGBD  # color has not reached its time-out
 
 
 def test_unusable_color_counts_as_missing_even_outside_the_skew() -> None:
@@ -222,7 +220,7 @@ def test_unusable_color_counts_as_missing_even_outside_the_skew() -> None:
     assert "depth" in bench.networks
 
 
-def test_a_frame_that_lost_its_partner_to_a_nearer_one_does_not_hold_it_up() -> None:
+def test_a_frame_whose_partner_is_nearer_to_another_does_not_delay_the_pair() -> None:
     bench = Bench(max_skew_ms=30.0)
     for t in range(0, 400, 40):
         bench.depth(t).rgb(t, lag=30)
@@ -233,7 +231,7 @@ def test_a_frame_that_lost_its_partner_to_a_nearer_one_does_not_hold_it_up() -> 
     assert job.depth.stamp_ns == T0 + 410 * MS
 
 
-def test_equal_rates_out_of_phase_are_told_and_never_blind() -> None:
+def test_equal_rates_out_of_phase_give_masks_and_a_warning() -> None:
     bench = Bench(max_skew_ms=5.0)
     for t in range(0, 2400, 40):
         bench.rgb(t).depth(t + 20)
@@ -268,19 +266,19 @@ def test_newest_wins_while_the_engine_is_busy() -> None:
     assert core.counters.fates["rgb"]["used"] == 1
 
 
-def test_a_tenth_of_missed_partners_is_told_with_lag_and_skew() -> None:
-    for every, count in ((10, 0), (7, 1)):  # 3 and at least 4 of 30
+def test_more_than_a_tenth_of_missed_partners_is_warned_about() -> None:
+    for every, count in ((10, 0), (7, 1)):  # 3 of 30, and at least 4 of 30
         bench = fused()
         for i in range(40):
             bench.rgb(400 + 40 * i)
             if i % every:
                 bench.depth(400 + 40 * i, lag=4)
-        told = bench.core.drain_warnings()
-        assert len(told) == count
-        assert all("max_wait_ms" in text and "max_skew_ms" in text for text in told)
+        warnings = bench.core.drain_warnings()
+        assert len(warnings) == count
+        assert all("max_wait_ms" in text and "max_skew_ms" in text for text in warnings)
 
 
-def test_a_dying_partner_is_no_reason_to_advise_on_lag_and_skew() -> None:
+def test_a_partner_that_stops_does_not_cause_a_warning_about_lag_and_skew() -> None:
     bench = Bench().both(0, 1600, lag=4)
     for t in range(1600, 2400, 40):
         bench.rgb(t)
@@ -289,16 +287,16 @@ def test_a_dying_partner_is_no_reason_to_advise_on_lag_and_skew() -> None:
     assert bench.core.drain_warnings() == []
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_the_number_of_held_frames_is_bounded() -> None:
     bench = fused(max_wait_ms=10_000.0)
     core = bench.core
     for i in range(200):  # many color frames at once, no depth
         t = T0 + (400 + i) * MS
         core.offer("rgb", rgb(t), T0 + 600 * MS)
-        assert sum(core._pairer.held.values()) <= 16
+        assert core.counters.pending("rgb") <= 17  # 16 held and one in the waiting job
 
 
-def test_at_any_rate_the_frame_that_waits_is_not_pushed_out() -> None:
+def test_a_waiting_frame_is_not_dropped_at_high_rates() -> None:
     bench = Bench()
     for t in range(0, 100, 2):
         bench.rgb(t)

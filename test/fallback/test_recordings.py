@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""No frame test fires on a real frame, nor on a noisy picture of a blank wall."""
+"""No frame test fails on real frames, nor on a noisy image of a blank wall."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rgbd_seg_ros.frames import Frame, Stream
 
 
 def assert_healthy(stream: Stream, arrays: list[Any]) -> None:
-    """Each frame alone, and all in a row."""
+    """Every frame is usable, alone and in sequence."""
     assert arrays
     for array in arrays:
         alone = SensorHealth(stream, CoreConfig())
@@ -32,14 +32,14 @@ def assert_healthy(stream: Stream, arrays: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("folder", ["realsense_boxes/color", "kinect2_office/sample_rgb.png"])
-def test_color_pictures(recordings: Path, folder: str) -> None:
+def test_color_images(recordings: Path, folder: str) -> None:
     path = recordings / "frames" / folder
     files = sorted(path.glob("*.png")) if path.is_dir() else [path]
     assert_healthy("rgb", [cv2.imread(str(f))[..., ::-1] for f in files])
 
 
 @pytest.mark.parametrize("folder", ["realsense_boxes/depth", "kinect2_office/sample_depth.png"])
-def test_depth_pictures(recordings: Path, folder: str) -> None:
+def test_depth_images(recordings: Path, folder: str) -> None:
     path = recordings / "frames" / folder
     files = sorted(path.glob("*.png")) if path.is_dir() else [path]
     assert_healthy("depth", [cv2.imread(str(f), cv2.IMREAD_UNCHANGED) for f in files])
@@ -53,7 +53,7 @@ BAGS = [
 
 
 def images(path: Path) -> Iterator[tuple[str, Any]]:
-    """(encoding, array) of every image of a bag."""
+    """(encoding, array) of every image in a bag."""
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore
 
@@ -88,7 +88,7 @@ def test_a_noisy_blank_wall_in_color(level: int, sigma: float) -> None:
 
 @pytest.mark.parametrize("distance_mm", [200, 1000, 4000])
 def test_a_noisy_blank_wall_in_depth(distance_mm: int) -> None:
-    """Noise of a structured-light sensor: about 1.4 mm at 1 m, growing with the square."""
+    """Noise of a structured-light sensor: about 1.4 mm at 1 m, growing with its square."""
     rng = np.random.default_rng(distance_mm)
     sigma_mm = max(0.5, 1.425e-6 * distance_mm**2)
     walls = rng.normal(distance_mm, sigma_mm, (4, 480, 640))

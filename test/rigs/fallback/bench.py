@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames by hand, and a camera pair to feed a core with, for tests of one thing at a time."""
+"""Hand-made frames and a test bench for the core, for tests of one rule at a time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,38 @@ import numpy as np
 from rigs.fallback.scenario import DEPTH, MS, RGB
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
-from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
+from rgbd_seg_ros.frames import Defect, Frame, Stream
 
-#: A time to start at; any but 0 will do.
+#: Start of every test; any time above 0 would do.
 T0 = 10**12
 
 
 def rgb(
-    stamp_ns: int, picture: int = -1, array: Any = None, frame_id: str = "camera", **other: Any
+    stamp_ns: int,
+    image: int | None = None,
+    array: Any = None,
+    frame_id: str = "camera",
+    encoding: str = "rgb8",
+    **other: Any,
 ) -> Frame:
-    """A usable color frame; another picture for every stamp unless one is named."""
-    number = stamp_ns // MS if picture < 0 else picture
-    array = RGB[number % len(RGB)] if array is None else array
-    return Frame(array, stamp_ns, frame_id, other.pop("encoding", "rgb8"), **other)
+    """A usable color frame; every stamp has a different image unless ``image`` is given."""
+    if array is None:
+        array = RGB[(stamp_ns // MS if image is None else image) % len(RGB)]
+    return Frame(array, stamp_ns, frame_id, encoding, **other)
 
 
 def depth(
-    stamp_ns: int, picture: int = -1, array: Any = None, frame_id: str = "camera", **other: Any
+    stamp_ns: int,
+    image: int | None = None,
+    array: Any = None,
+    frame_id: str = "camera",
+    encoding: str = "16UC1",
+    **other: Any,
 ) -> Frame:
     """A usable depth frame."""
-    number = stamp_ns // MS if picture < 0 else picture
-    array = DEPTH[number % len(DEPTH)] if array is None else array
-    return Frame(array, stamp_ns, frame_id, other.pop("encoding", "16UC1"), **other)
+    if array is None:
+        array = DEPTH[(stamp_ns // MS if image is None else image) % len(DEPTH)]
+    return Frame(array, stamp_ns, frame_id, encoding, **other)
 
 
 def black(stamp_ns: int) -> Frame:
@@ -45,12 +55,12 @@ def hole(stamp_ns: int) -> Frame:
 
 
 class Bench:
-    """A core and a clock in ms since T0; ticks at every deadline on the way, as a skin must."""
+    """A core and a clock in ms since T0 that ticks at every deadline, with a free engine."""
 
     def __init__(self, core: Core | None = None, **config: Any) -> None:
         self.core = core or Core(CoreConfig(**config))
         self.ms = 0.0
-        #: (ms of the decision, job), in order.
+        #: (ms of the decision, job) in order.
         self.jobs: list[tuple[float, Job]] = []
 
     @property
@@ -59,11 +69,11 @@ class Bench:
 
     @property
     def networks(self) -> list[str]:
-        """Of the jobs so far."""
+        """Networks of the jobs so far."""
         return [job.network for _, job in self.jobs]
 
     def take(self) -> None:
-        """A free engine takes every job."""
+        """Take every job."""
         while job := self.core.next_job(self.now):
             self.jobs.append((self.ms, job))
 
@@ -77,7 +87,7 @@ class Bench:
         return self
 
     def offer(self, stream: Stream, item: Frame | Defect, at: float | None = None) -> Bench:
-        """A message, ``at`` ms."""
+        """Offer a message, at ``at`` ms if given."""
         if at is not None:
             self.to(at)
         self.core.offer(stream, item, self.now)
@@ -85,25 +95,22 @@ class Bench:
         return self
 
     def rgb(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
-        """Color stamped ``stamp`` ms that arrives ``lag`` ms later."""
+        """Offer a color frame stamped ``stamp`` ms that arrives ``lag`` ms later."""
         return self.offer("rgb", rgb(T0 + round(stamp * MS), **frame), stamp + lag)
 
     def depth(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
-        """The same for depth."""
+        """Offer a depth frame."""
         return self.offer("depth", depth(T0 + round(stamp * MS), **frame), stamp + lag)
 
     def raw(self, stamp: float, lag: float = 0, **frame: Any) -> Bench:
-        """The same for raw depth."""
+        """Offer a frame of raw depth."""
         frame = {"frame_id": "raw", **frame}
         return self.offer("depth_raw", depth(T0 + round(stamp * MS), **frame), stamp + lag)
 
     def both(self, begin: float, end: float, period: float = 40, lag: float = 0) -> Bench:
-        """Color and depth of every instant in [begin, end), depth ``lag`` ms after color."""
+        """Offer color and depth in [begin, end), depth ``lag`` ms after color."""
         events = [(t, self.rgb, t, 0.0) for t in np.arange(begin, end, period)]
         events += [(t + lag, self.depth, t, lag) for t in np.arange(begin, end, period)]
         for _, send, stamp, late in sorted(events, key=lambda e: e[0]):
             send(float(stamp), late)
         return self
-
-
-INTRINSICS = Intrinsics(10, 10, 3.5, 3.5, 8, 8)

@@ -1,25 +1,51 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bugs to plant into the real classes; the property test must catch each of them."""
+"""Bugs to plant into the real classes; the oracle must catch each of them.
+
+Many bugs are a core that uses other parameters than it was given (:data:`WRONG_CONFIG`). The
+others replace a public method or property. A few need a private one, because which frame is late
+and which partner is chosen cannot be changed from outside.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from rigs.fallback.scenario import S
-
-from rgbd_seg_ros.fallback import Core, Mode, SensorHealth, State
-from rgbd_seg_ros.fallback import core as core_module
+from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, SensorHealth, State
 from rgbd_seg_ros.fallback import health as health_module
+from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.fallback.health import Verdict
-from rgbd_seg_ros.fallback.pairing import FramePair, Pairer
+from rgbd_seg_ros.fallback.pairing import FramePair, Pairer, StreamStatus
+from rgbd_seg_ros.fallback.streams import Streams
+from rgbd_seg_ros.frames import NETWORKS
+from rgbd_seg_ros.frames import NS_PER_MS as MS
+from rgbd_seg_ros.frames import NS_PER_S as S
 
 #: Replaces an attribute of a class or module until the test is over.
 Plant = Callable[[Any, str, Any], None]
 BUGS: dict[str, Callable[[Plant], None]] = {}
+
+#: Parameters that the core uses instead of those it was given.
+WRONG_CONFIG: dict[str, dict[str, Any]] = {
+    "hysteresis is skipped": {"recover_after": 1, "hold_s": 0.0},
+    "stale frames are used": {"max_age_s": 0.0},
+    "frames from the future are used": {"max_future_s": 0.0},
+    "frozen images are used": {"frozen_after": 0},
+    "repeated stamps are used": {"check_repeated_stamp": False},
+    "a changed size is used at once": {"accept_change_after": 1},
+    "silence is never noticed": {"silent_periods": 0.0},
+    "a late tick makes streams silent": {"late_tick_ms": 10_000.0},
+    "unusable frames never make a stream lost": {"lost_after": 0, "lost_of_last_10": 0},
+    "STARTING never ends without a job": {"start_grace_s": 60.0},
+    "STARTING ends without waiting": {"start_grace_s": 0.0},
+    "a clock step clears nothing": {"clock_step_s": 3600.0},
+    "small clock steps clear all state": {"clock_step_s": 0.01},
+    "misaligned depth is fused": {"assume_aligned": True},
+}
 
 
 def bug(plant: Callable[[Plant], None]) -> Callable[[Plant], None]:
@@ -28,24 +54,108 @@ def bug(plant: Callable[[Plant], None]) -> Callable[[Plant], None]:
     return plant
 
 
+def use_wrong_config(plant: Plant, changes: dict[str, Any]) -> None:
+    """Let every core ignore the parameters in ``changes``."""
+    real = Core.__init__
+
+    def init(self: Core, config: CoreConfig | None = None, *rest: Any) -> None:
+        real(self, replace(config or CoreConfig(), **changes), *rest)
+
+    plant(Core, "__init__", init)
+
+
+for _name, _changes in WRONG_CONFIG.items():
+    BUGS[_name] = lambda plant, changes=_changes: use_wrong_config(plant, changes)  # type: ignore[misc]
+
+
+# --- Health ------------------------------------------------------------------------------------
+
+
+@bug
+def usable_frames_wait_out_the_hold_although_no_stream_serves(plant: Plant) -> None:
+    real = SensorHealth.observe
+    plant(
+        SensorHealth,
+        "observe",
+        lambda self, item, now, *, alone: real(self, item, now, alone=False),
+    )
+
+
+@bug
+def recovering_frames_are_used(plant: Plant) -> None:
+    real = SensorHealth.observe
+
+    def observe(self: SensorHealth, item: Any, now: int, *, alone: bool) -> Verdict:
+        return Verdict(real(self, item, now, alone=alone).reason)
+
+    plant(SensorHealth, "observe", observe)
+    plant(Streams, "ok", lambda self, stream: self.health[stream].state is not State.WAITING)
+
+
+@bug
+def the_hold_does_not_double(plant: Plant) -> None:
+    plant(SensorHealth, "hold_ns", property(lambda self: round(self.config.hold_s * S)))
+
+
+@bug
+def an_overdue_stream_counts_as_serving(plant: Plant) -> None:
+    plant(SensorHealth, "dependable", lambda self, now: self.state is State.OK)
+
+
+@bug
+def unusable_color_is_used(plant: Plant) -> None:
+    plant(health_module, "color_defect", lambda sample, config: None)
+
+
+@bug
+def unusable_depth_is_used(plant: Plant) -> None:
+    plant(health_module, "depth_defect", lambda sample, config: None)
+
+
+@bug
+def odd_arrays_raise(plant: Plant) -> None:
+    real = health_module.strided_sample
+    observe = SensorHealth.observe
+
+    def look_first(self: SensorHealth, item: Any, now: int, *, alone: bool) -> Verdict:
+        if hasattr(item, "array"):
+            real(item.array)
+        return observe(self, item, now, alone=alone)
+
+    plant(SensorHealth, "observe", look_first)
+
+
+@bug
+def late_ticks_put_off_silence_for_ever(plant: Plant) -> None:
+    real = SensorHealth.check_silence
+
+    def check(self: SensorHealth, now: int, *, late: bool) -> None:
+        if not late:
+            real(self, now, late=False)
+
+    plant(SensorHealth, "check_silence", check)
+
+
+# --- Pairing -----------------------------------------------------------------------------------
+
+
 @bug
 def a_frame_is_used_twice(plant: Plant) -> None:
-    real = Pairer._decide_oldest
+    real = Pairer.decide
 
-    def decide(self: Pairer, stream: Any, now: int, situation: Any) -> FramePair | None:
-        held = {s: list(h) for s, h in self._held.items()}
-        instant = real(self, stream, now, situation)
-        if instant is not None and instant.rgb is not None and instant.depth is not None:
-            self._held["depth"] = [e for e in held["depth"] if e[0] is instant.depth]
-        return instant
+    def decide(self: Pairer, now: int, status: StreamStatus) -> list[FramePair]:
+        decided = real(self, now, status)
+        for pair in decided:
+            if pair.rgb is not None and pair.depth is not None:
+                self.push("depth", pair.depth, now, status)
+        return decided
 
-    plant(Pairer, "_decide_oldest", decide)
+    plant(Pairer, "decide", decide)
 
 
 @bug
 def late_frames_are_used(plant: Plant) -> None:
     plant(Pairer, "_is_late", lambda *_: False)
-    plant(Pairer, "note_instant", lambda self, instant: setattr(self, "_last", instant))
 
 
 @bug
@@ -53,7 +163,7 @@ def frames_late_for_their_instant_make_a_second_mask(plant: Plant) -> None:
     plant(
         Pairer,
         "_is_late",
-        lambda self, stream, stamp, *_: self._last is not None and stamp < self._last.stamp_ns,
+        lambda self, stream, stamp, *_: stamp < (self.last_stamp_ns or 0),
     )
 
 
@@ -65,194 +175,44 @@ def the_wait_never_ends(plant: Plant) -> None:
 @bug
 def the_wait_is_twice_as_long(plant: Plant) -> None:
     real = Pairer.max_wait_ns
-    plant(Pairer, "max_wait_ns", lambda self, stream: 2 * real(self, stream) + 10**7)
+    plant(Pairer, "max_wait_ns", lambda self, stream: 2 * real(self, stream) + 10 * MS)
 
 
 @bug
-def a_lost_partner_is_waited_for(plant: Plant) -> None:
-    real = Core._situation
+def a_growing_lag_is_not_followed(plant: Plant) -> None:
+    real = Pairer.lag_ns
 
-    def situation(self: Core) -> Any:
-        found = real(self)
-        if found.single and not found.fusing and self.health["depth"].state is State.LOST:
-            object.__setattr__(found, "hopeful", True)
-        return found
+    def lag(self: Pairer, stream: Any) -> int | None:
+        first = vars(self).setdefault("_first_lags_ns", {})
+        lag_ns = real(self, stream)
+        return None if lag_ns is None else first.setdefault(stream, lag_ns)
 
-    plant(Core, "_situation", situation)
-
-
-@bug
-def hysteresis_is_skipped(plant: Plant) -> None:
-    plant(SensorHealth, "_held_long_enough", lambda self, now: True)
+    plant(Pairer, "lag_ns", lag)
 
 
 @bug
-def the_hold_does_not_double(plant: Plant) -> None:
-    plant(SensorHealth, "hold_ns", property(lambda self: round(self.config.hold_s * S)))
-
-
-@bug
-def blind_on_good_frames_during_the_hold(plant: Plant) -> None:
-    real = SensorHealth.observe
-    plant(
-        SensorHealth,
-        "observe",
-        lambda self, item, now, *, alone: real(self, item, now, alone=False),
-    )
-
-
-@bug
-def an_overdue_partner_counts_as_serving(plant: Plant) -> None:
-    plant(SensorHealth, "dependable", lambda self, now: self.state is State.OK)
-
-
-@bug
-def superseded_jobs_are_not_counted(plant: Plant) -> None:
-    real = Core._count_job
-    plant(
-        Core,
-        "_count_job",
-        lambda self, job, fate: None if fate == "superseded" else real(self, job, fate),
-    )
-
-
-@bug
-def the_older_job_wins(plant: Plant) -> None:
-    real = Core._set_job
-
-    def set_job(self: Core, instant: FramePair, *, raw: bool) -> None:
-        waiting = self._job
-        real(self, instant, raw=raw)
-        if waiting is not None:
-            self._job = waiting
-
-    plant(Core, "_set_job", set_job)
-
-
-@bug
-def stale_frames_are_used(plant: Plant) -> None:
-    real = SensorHealth._stamp_defect
-    plant(
-        SensorHealth,
-        "_stamp_defect",
-        lambda self, frame, now: real(self, frame, min(now, frame.stamp_ns + S)),
-    )
-
-
-@bug
-def a_job_grows_stale_while_the_engine_is_busy(plant: Plant) -> None:
-    def next_job(self: Core, now: int) -> Any:
-        job, self._job = self._job, None
-        if job is not None:
-            self._count_job(job, "used")
-        return job
-
-    plant(Core, "next_job", next_job)
-
-
-@bug
-def unusable_pictures_are_used(plant: Plant) -> None:
-    plant(health_module, "color_defect", lambda sample, config: None)
-
-
-@bug
-def unusable_depth_is_used(plant: Plant) -> None:
-    plant(health_module, "depth_defect", lambda sample, config: None)
-
-
-@bug
-def frozen_pictures_pass(plant: Plant) -> None:
-    plant(SensorHealth, "_frozen", lambda self, sample: None)
-
-
-@bug
-def repeated_stamps_pass(plant: Plant) -> None:
-    real = SensorHealth._stamp_defect
-
-    def defect(self: SensorHealth, frame: Any, now: int) -> str | None:
-        reason = real(self, frame, now)
-        return None if reason == "repeated_stamp" else reason
-
-    plant(SensorHealth, "_stamp_defect", defect)
-
-
-@bug
-def a_changed_size_passes(plant: Plant) -> None:
-    real = SensorHealth._format_defect
-
-    def defect(self: SensorHealth, frame: Any) -> str | None:
-        self._format = None
-        return real(self, frame)
-
-    plant(SensorHealth, "_format_defect", defect)
-
-
-@bug
-def newest_first(plant: Plant) -> None:
+def an_absent_partner_is_waited_for(plant: Plant) -> None:
     real = Pairer.decide
-    plant(Pairer, "decide", lambda self, now, s: list(reversed(real(self, now, s))))
-    plant(Pairer, "_is_late", lambda *_: False)
+
+    def decide(self: Pairer, now: int, status: StreamStatus) -> list[FramePair]:
+        return real(self, now, replace(status, awaiting_partner=bool(status.single)))
+
+    plant(Pairer, "decide", decide)
 
 
 @bug
-def a_memory_without_bound(plant: Plant) -> None:
-    real = Pairer.push
-
-    def push(self: Pairer, stream: Any, frame: Any, now: int, situation: Any) -> bool:
-        vars(self).setdefault("_history", []).append((frame.stamp_ns, now, stream))
-        return real(self, stream, frame, now, situation)
-
-    plant(Pairer, "push", push)
+def partners_outside_the_skew_are_fused(plant: Plant) -> None:
+    real = Pairer.skew_ns
+    plant(Pairer, "skew_ns", lambda self, status: 2 * real(self, status) + 10 * MS)
 
 
 @bug
-def a_clock_step_clears_nothing(plant: Plant) -> None:
-    real = Core._clear
-
-    def clear(self: Core, fate: str, reason: str) -> None:
-        if reason != "clock jumped":
-            real(self, fate, reason)
-
-    plant(Core, "_clear", clear)
+def partners_are_not_fused(plant: Plant) -> None:
+    plant(Pairer, "skew_ns", lambda self, status: -1)
 
 
 @bug
-def pairing_survives_a_clock_step(plant: Plant) -> None:
-    real = Core._forget
-
-    def forget(self: Core) -> None:
-        pairer = vars(self).get("_pairer")
-        real(self)
-        if pairer is not None:
-            self._pairer = pairer
-
-    plant(Core, "_forget", forget)
-
-
-@bug
-def small_steps_clear_all(plant: Plant) -> None:
-    real = Core._advance
-
-    def advance(self: Core, now: int) -> bool:
-        if 0 < now < self._now_ns:
-            self.reset(now)
-        return real(self, now)
-
-    plant(Core, "_advance", advance)
-
-
-@bug
-def partners_outside_the_skew(plant: Plant) -> None:
-    real = Pairer._nearest
-    plant(
-        Pairer,
-        "_nearest",
-        lambda self, stream, stamp, skew: real(self, stream, stamp, 2 * skew + 10**7),
-    )
-
-
-@bug
-def the_oldest_partner_instead_of_the_nearest(plant: Plant) -> None:
+def the_oldest_partner_wins_instead_of_the_nearest(plant: Plant) -> None:
     def nearest(self: Pairer, stream: Any, stamp: int, skew: int) -> int | None:
         near = [abs(f.stamp_ns - stamp) <= skew for f, _ in self._held[stream]]
         return near.index(True) if any(near) else None
@@ -262,19 +222,72 @@ def the_oldest_partner_instead_of_the_nearest(plant: Plant) -> None:
 
 
 @bug
-def partners_are_not_fused(plant: Plant) -> None:
-    plant(Pairer, "_nearest", lambda *_: None)
+def a_nearer_frame_of_the_own_stream_is_ignored(plant: Plant) -> None:
+    plant(Pairer, "_has_nearer", lambda *_: False)
 
 
 @bug
-def late_frames_do_not_teach_the_lag(plant: Plant) -> None:
-    real = Pairer._learn_lag
+def a_memory_grows_without_bound(plant: Plant) -> None:
+    real = Pairer.push
 
-    def learn(self: Pairer, stream: Any, stamp: int, now: int, skew: int) -> None:
-        if self._last is None or stamp > self._last.stamp_ns + skew:
-            real(self, stream, stamp, now, skew)
+    def push(self: Pairer, stream: Any, frame: Any, now: int, status: StreamStatus) -> bool:
+        vars(self).setdefault("_history", []).append((frame.stamp_ns, now, stream))
+        return real(self, stream, frame, now, status)
 
-    plant(Pairer, "_learn_lag", learn)
+    plant(Pairer, "push", push)
+
+
+@bug
+def decisions_are_random(plant: Plant) -> None:
+    real = Pairer.max_wait_ns
+    dice = random.Random(1)
+    plant(Pairer, "max_wait_ns", lambda self, stream: round(real(self, stream) * dice.random()))
+
+
+@bug
+def decisions_depend_on_other_cores(plant: Plant) -> None:
+    real = Pairer.max_wait_ns
+    calls = itertools.count()
+    plant(Pairer, "max_wait_ns", lambda self, stream: real(self, stream) if next(calls) % 7 else 0)
+
+
+# --- Core --------------------------------------------------------------------------------------
+
+
+@bug
+def superseded_jobs_are_not_counted(plant: Plant) -> None:
+    real = Counters.count
+
+    def count(self: Counters, stream: Any, fate: str, number: int = 1) -> None:
+        if fate != "superseded":
+            real(self, stream, fate, number)
+
+    plant(Counters, "count", count)
+
+
+@bug
+def the_older_job_wins(plant: Plant) -> None:
+    real = Core.offer
+
+    def offer(self: Core, stream: Any, item: Any, now: int) -> None:
+        waiting = self._job
+        real(self, stream, item, now)
+        if waiting is not None and self.mode is not Mode.STARTING:
+            self._job = waiting
+
+    plant(Core, "offer", offer)
+
+
+@bug
+def a_job_that_grew_stale_is_handed_out(plant: Plant) -> None:
+    real = Core.next_job
+
+    def next_job(self: Core, now: int) -> Any:
+        waiting = self._job
+        job = real(self, now)
+        return waiting if job is None and self.mode is not Mode.STARTING else job
+
+    plant(Core, "next_job", next_job)
 
 
 @bug
@@ -292,118 +305,54 @@ def a_mask_is_invented_without_input(plant: Plant) -> None:
 
 
 @bug
-def odd_pictures_raise(plant: Plant) -> None:
-    real = SensorHealth._format_defect
+def pairing_survives_a_reset(plant: Plant) -> None:
+    real = Core.reset
 
-    def defect(self: SensorHealth, frame: Any) -> str | None:
-        height, width = frame.array.shape[:2]
-        return real(self, frame) if height and width else "malformed"
+    def reset(self: Core, now: int) -> None:
+        pairer = self._pairer
+        real(self, now)
+        self._pairer = pairer
 
-    plant(SensorHealth, "_format_defect", defect)
-
-
-@bug
-def decisions_by_chance(plant: Plant) -> None:
-    real = Pairer.max_wait_ns
-    dice = random.Random(1)
-    plant(Pairer, "max_wait_ns", lambda self, stream: round(real(self, stream) * dice.random()))
-
-
-@bug
-def decisions_by_what_another_core_did(plant: Plant) -> None:
-    count = itertools.count()
-    real = Pairer._due
-    plant(Pairer, "_due", lambda self, *a: real(self, *a) and next(count) % 7 != 0)
-
-
-@bug
-def silence_is_never_noticed(plant: Plant) -> None:
-    plant(SensorHealth, "silence_deadline_ns", property(lambda self: None))
-
-
-@bug
-def a_late_tick_condemns_the_sensors(plant: Plant) -> None:
-    real = SensorHealth.check_silence
-    plant(SensorHealth, "check_silence", lambda self, now, *, late: real(self, now, late=False))
-
-
-@bug
-def late_ticks_put_off_silence_for_ever(plant: Plant) -> None:
-    real = SensorHealth.check_silence
-
-    def check(self: SensorHealth, now: int, *, late: bool) -> None:
-        if late:
-            self._granted_until_ns = 0
-        real(self, now, late=late)
-
-    plant(SensorHealth, "check_silence", check)
-
-
-@bug
-def starting_never_ends(plant: Plant) -> None:
-    plant(Core, "_start_ends_ns", property(lambda self: None))
-
-
-@bug
-def starting_waits_for_nobody(plant: Plant) -> None:
-    real = Core._advance
-
-    def advance(self: Core, now: int) -> bool:
-        runs = real(self, now)
-        if self.mode is Mode.STARTING and self._started_ns is not None:
-            self._change_mode(self._possible_mode(self._situation()), "start")
-        return runs
-
-    plant(Core, "_advance", advance)
+    plant(Core, "reset", reset)
 
 
 @bug
 def force_network_is_ignored(plant: Plant) -> None:
-    plant(core_module.Core, "force_network", lambda self, network: None)
+    real = Streams.configure
+    plant(
+        Streams,
+        "configure",
+        lambda self, config: real(self, replace(config, force_network="auto")),
+    )
 
 
 @bug
-def networks_that_the_bundle_lacks(plant: Plant) -> None:
-    real = Pairer._alone
-
-    def alone(self: Pairer, stream: Any, situation: Any, *, missed: bool = False) -> Any:
-        object.__setattr__(situation, "single", frozenset(("rgb", "depth")))
-        return real(self, stream, situation, missed=missed)
-
-    plant(Pairer, "_alone", alone)
+def networks_that_the_bundle_lacks_are_used(plant: Plant) -> None:
+    real = Core.__init__
+    plant(Core, "__init__", lambda self, config, _, need: real(self, config, NETWORKS, need))
 
 
 @bug
-def unregistered_depth_is_fused(plant: Plant) -> None:
-    plant(Core, "_misaligned", property(lambda self: None))
+def networks_run_without_the_intrinsics_they_need(plant: Plant) -> None:
+    real = Core.__init__
+    plant(Core, "__init__", lambda self, config, networks, _: real(self, config, networks))
 
 
 @bug
 def raw_depth_competes_with_color(plant: Plant) -> None:
-    real = Core._take_raw
+    real = Streams.status
 
-    def take(self: Core, frame: Any, situation: Any) -> None:
-        object.__setattr__(situation, "serving", frozenset())
-        real(self, frame, situation)
+    def status(self: Streams, *, starting: bool) -> StreamStatus:
+        return replace(real(self, starting=starting), serving=frozenset())
 
-    plant(Core, "_take_raw", take)
+    plant(Streams, "status", status)
 
 
 @bug
-def disabled_but_deciding(plant: Plant) -> None:
+def a_disabled_core_decides(plant: Plant) -> None:
     def set_enabled(self: Core, enabled: bool) -> None:
-        self._clear("disabled" if not enabled else "reset", "")
+        for stream in self.counters.offered:
+            pending = self.counters.pending(stream)
+            self.counters.count(stream, "reset" if enabled else "disabled", pending)
 
     plant(Core, "set_enabled", set_enabled)
-
-
-@bug
-def recovering_frames_are_used(plant: Plant) -> None:
-    real = SensorHealth.observe
-
-    def observe(self: SensorHealth, item: Any, now: int, *, alone: bool) -> Verdict:
-        verdict = real(self, item, now, alone=alone)
-        return Verdict(verdict.reason)
-
-    plant(SensorHealth, "observe", observe)
-    plant(Core, "_ok", lambda self, s: self.health[s].state is not State.WAITING)

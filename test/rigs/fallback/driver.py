@@ -1,27 +1,37 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A skin that obeys the contract: drains messages, ticks exactly at the deadline, takes jobs."""
+"""A caller that obeys the core's contract: offers messages, ticks at deadlines, takes jobs."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from rigs.fallback.oracle import Oracle
-from rigs.fallback.scenario import MS, Clock, Message, Plan, S, messages
+from rigs.fallback.scenario import MS, Clock, Message, S, Scenario, messages
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 
-#: A call of the core: method and arguments. Played again, it must give the same jobs.
+#: A call of the core: method and arguments. The same calls must give the same jobs.
 Call = tuple[str, tuple[Any, ...]]
 
 
-def make_core(plan: Plan) -> Core:
+def make_core(scenario: Scenario) -> Core:
     """The core under test."""
-    return Core(CoreConfig(**plan.config), plan.networks, plan.need_intrinsics)  # type: ignore[arg-type]
+    config = CoreConfig(**scenario.config)
+    return Core(config, scenario.networks, scenario.need_intrinsics)  # type: ignore[arg-type]
+
+
+def call(core: Core, method: str, *arguments: Any) -> Any:
+    """Call the core; the pseudo-method ``force_network`` changes its configuration."""
+    if method == "force_network":
+        core.config = dataclasses.replace(core.config, force_network=arguments[0])
+        return None
+    return getattr(core, method)(*arguments)
 
 
 def job_facts(job: Job | None) -> tuple[Any, ...] | None:
-    """All of a job that two equal runs must agree on."""
+    """Everything that must be equal for a job of two equal runs."""
     if job is None:
         return None
     facts = {k: v for k, v in vars(job).items() if k not in ("rgb", "depth")}
@@ -29,24 +39,25 @@ def job_facts(job: Job | None) -> tuple[Any, ...] | None:
 
 
 class Driver:
-    """Plays one plan against one core, with the oracle looking on at every call."""
+    """Plays one scenario against one core; the oracle checks every call."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.clock = Clock(plan)
-        self.core = make_core(plan)
-        self.oracle = Oracle(self.core, plan)
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.clock = Clock(scenario)
+        self.core = make_core(scenario)
+        self.oracle = Oracle(self.core, scenario)
         self.calls: list[Call] = []
         self.jobs: list[tuple[Any, ...] | None] = []
-        self._stalls = [(round(t * S), round((t + n) * S)) for t, n in plan.stalls]
+        self._stalls = [(round(t * S), round((t + n) * S)) for t, n in scenario.stalls]
+        self._late_ns = round(scenario.tick_late_ms * MS)
         self._true_ns = 0
         self._engine_free_ns = 0
 
     def run(self) -> Oracle:
-        """Play it all; raises AssertionError at the first broken promise."""
+        """Play the whole scenario; raises AssertionError at the first broken guarantee."""
         events = self._events()
-        paused_s = sum(length for _, length in self.plan.pauses)
-        end_ns = round((self.plan.duration_s + paused_s + 5) * S)  # every time-out ends within
+        paused_s = sum(length for _, length in self.scenario.pauses)
+        end_ns = round((self.scenario.duration_s + paused_s + 5) * S)  # every time-out ends within
         position = 0
         while True:
             next_ns = events[position][0] if position < len(events) else end_ns
@@ -69,20 +80,20 @@ class Driver:
                     self.oracle.irregular = True
             self._tick_and_work()
             self.oracle.irregular = False
-        self.oracle.finish(self._now())
+        self.oracle.finish()
         return self.oracle
 
     def replay(self) -> None:
-        """The same calls on a fresh core give the same jobs."""
-        core, jobs = make_core(self.plan), []
+        """Repeat all calls on a fresh core, which must give the same jobs."""
+        core, jobs = make_core(self.scenario), []
         for method, arguments in self.calls:
-            result = getattr(core, method)(*arguments)
+            result = call(core, method, *arguments)
             if method == "next_job":
                 jobs.append(job_facts(result))
         assert jobs == self.jobs, "the same calls gave other jobs"
         assert core.counters == self.core.counters
 
-    # --- One event -----------------------------------------------------------------------------
+    # --- Events --------------------------------------------------------------------------------
 
     def _offer(self, message: Message) -> None:
         now_ns = self._now()
@@ -92,7 +103,7 @@ class Driver:
 
     def _act(self, action: str) -> None:
         now_ns = self._now()
-        self.oracle.before_action(action, now_ns)
+        self.oracle.before_action()
         if action == "reset":
             self._call("reset", now_ns)
         elif action.startswith("force"):
@@ -103,16 +114,15 @@ class Driver:
 
     def _tick_and_work(self) -> None:
         now_ns = self._now()
-        late_ns = round(self.plan.tick_late_ms * MS)
         for _ in range(10):
             deadline_ns = self.core.next_deadline(now_ns)
-            if deadline_ns is None or deadline_ns + late_ns > now_ns:
+            if deadline_ns is None or deadline_ns + self._late_ns > now_ns:
                 break
             self.oracle.before(now_ns)
             self._call("tick", now_ns)
             self.oracle.after_tick(deadline_ns, now_ns)
         else:
-            raise AssertionError("ticks do not move the deadline on")
+            raise AssertionError("ticks do not advance the deadline")
         while self._true_ns >= self._engine_free_ns:
             self.oracle.before(now_ns)
             job = self._call("next_job", now_ns)
@@ -120,42 +130,38 @@ class Driver:
             self.oracle.after_next_job(job, now_ns)
             if job is None:
                 break
-            self._engine_free_ns = self._true_ns + round(self.plan.engine_ms * MS)
+            self._engine_free_ns = self._true_ns + round(self.scenario.engine_ms * MS)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         self.calls.append((method, arguments))
-        return getattr(self.core, method)(*arguments)
+        return call(self.core, method, *arguments)
 
     def _now(self) -> int:
         return self.clock.now(self._true_ns)
 
     def _wake_ns(self) -> int | None:
-        """True time of the next tick, or of the engine getting free with work to do."""
+        """True time of the next tick, or of the engine getting free while a job waits."""
         now_ns = self._now()
         times = []
         deadline_ns = self.core.next_deadline(now_ns)
         if deadline_ns is not None and self.clock.runs(self._true_ns):
-            late_ns = round(self.plan.tick_late_ms * MS)
-            times.append(self._true_ns + max(deadline_ns - now_ns + late_ns, 0))
+            times.append(self._true_ns + max(deadline_ns - now_ns + self._late_ns, 0))
         if self.oracle.pending is not None and self._engine_free_ns > self._true_ns:
             times.append(self._engine_free_ns)
-        wake_ns = min(times, default=None)
-        for begin_ns, end_ns in self._stalls:
-            if wake_ns is not None and begin_ns <= wake_ns < end_ns:
-                return end_ns
-        return wake_ns
+        return None if not times else self._after_stall(min(times))
+
+    def _after_stall(self, true_ns: int) -> int:
+        """The end of the stall that this time lies in, else the time itself."""
+        return next((end for begin, end in self._stalls if begin <= true_ns < end), true_ns)
 
     def _events(self) -> list[tuple[int, str, Any]]:
-        """Everything that happens to the core, but for ticks and the engine, in order."""
+        """(true time, kind, payload) of everything but ticks and engine work, in order."""
         events: list[tuple[int, str, Any]] = [
-            (t, "message", message) for t, message in messages(self.plan, self.clock)
+            (t, "message", message) for t, message in messages(self.scenario, self.clock)
         ]
-        events += [(round(t * S), "action", action) for t, action in self.plan.actions]
+        events += [(round(t * S), "action", action) for t, action in self.scenario.actions]
         events += [(t, "irregular", None) for t in self.clock.breaks]
-        events = [
-            (next((end for begin, end in self._stalls if begin <= t < end), t), kind, payload)
-            for t, kind, payload in events
-        ]
+        events = [(self._after_stall(t), kind, payload) for t, kind, payload in events]
         events += [(end, "irregular", None) for _, end in self._stalls]
         order = {"irregular": 0, "action": 1, "message": 2}
         events.sort(key=lambda event: (event[0], order[event[1]]))

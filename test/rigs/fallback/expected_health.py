@@ -1,8 +1,8 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the health table says of each message and stream, told again from the schedule's labels.
+"""The health that a stream must have, derived from the labels of a scenario's messages.
 
-Written from the design, not from the code: no pixel is looked at here.
+Written from the design, not from the code, and without looking at a pixel.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rgbd_seg_ros.fallback import CoreConfig, State
 from rgbd_seg_ros.frames import Defect
 
 
-class StreamTruth:
-    """One stream since the last reset."""
+class ExpectedHealth:
+    """State, period and time-outs that one stream must have, since the last reset."""
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
@@ -34,17 +34,17 @@ class StreamTruth:
         self._form: tuple[Any, ...] | None = None
         self._new_form: tuple[Any, ...] | None = None
         self._new_run = 0
-        self._picture: int | None = None
+        self._image: int | None = None
         self._repeats = 0
-        #: Usable messages since this stream became OK or was lost, newest last.
+        #: Whether each message since the last change of state was usable, newest last.
         self._verdicts: list[bool] = []
-        #: Times of the usable messages in a row.
+        #: Arrival times of the current run of usable messages.
         self._run: list[int] = []
 
     # --- Frames --------------------------------------------------------------------------------
 
     def judge(self, message: Message, now: int) -> str | None:
-        """The first test that this message fails."""
+        """The first frame test that this message must fail; None if it is usable."""
         item = message.item
         if isinstance(item, Defect) or message.label == "malformed":
             self._new_run = 0
@@ -55,7 +55,7 @@ class StreamTruth:
             self._new_form = form
             if self._new_run < 3:
                 return "malformed"
-            self._picture, self._repeats = None, 0
+            self._image, self._repeats = None, 0
             self._forget_period()
         self._form, self._new_run, self.size = form, 0, item.size
         if now - item.stamp_ns > self.config.max_age_s * S:
@@ -71,37 +71,37 @@ class StreamTruth:
         self._last_stamp = item.stamp_ns
         if message.label:
             return message.label
-        self._repeats = self._repeats + 1 if message.picture == self._picture else 0
-        self._picture = message.picture
+        self._repeats = self._repeats + 1 if message.image == self._image else 0
+        self._image = message.image
         return "frozen" if self._repeats >= self.config.frozen_after else None
 
     # --- The stream ----------------------------------------------------------------------------
 
     @property
     def timeout(self) -> int:
-        """3 periods, at least 250 ms; 1 s while the period is not known."""
+        """3 periods, at least 250 ms; 1 s while the period is unknown."""
         return S if self.period is None else max(3 * self.period, S // 4)
 
     @property
     def silence_deadline(self) -> int | None:
-        """When silence must be noticed."""
+        """When the stream must be lost unless a message arrives."""
         if self.state is not State.OK or self.last_arrival is None:
             return None
         return max(self.last_arrival + self.timeout, self._granted_until)
 
     def dependable(self, now: int) -> bool:
-        """OK, and a usable frame within the last two periods (250 ms while not known)."""
+        """OK, and the last usable frame is at most two periods (250 ms while unknown) old."""
         patience = S // 4 if self.period is None else 2 * self.period
         return self.state is State.OK and now - self.last_usable <= patience
 
     def arrives(self, now: int) -> None:
-        """A message is here."""
+        """A message arrives."""
         if self.last_arrival is not None and now - self.last_arrival > self.timeout:
-            self._run.clear()  # not usable all the time
+            self._run.clear()  # the silence interrupts the run
         self.last_arrival, self._granted_until = now, 0
 
     def message(self, reason: str | None, now: int, *, alone: bool) -> State:
-        """The state that this message must lead to. ``alone``: nothing else can serve."""
+        """The state that this message must lead to. ``alone``: no other stream can serve."""
         self._verdicts.append(reason is None)
         if reason is not None:
             self._run.clear()
@@ -125,7 +125,7 @@ class StreamTruth:
         return self.state
 
     def tick(self, now: int, *, late: bool) -> None:
-        """Time passed: silence."""
+        """Time has passed: the stream may be silent."""
         deadline = self.silence_deadline
         if deadline is None or now < deadline:
             return

@@ -1,19 +1,29 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategy for plans: mostly ordinary cameras, with something wrong now and then."""
+"""Hypothesis strategies for scenarios: mostly ordinary cameras, with occasional trouble."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from hypothesis import strategies as st
-from rigs.fallback.scenario import FAULTS, Fault, Plan, Sensor
+from rigs.fallback.scenario import FAULTS, Fault, Scenario, Sensor
 
 from rgbd_seg_ros.frames import Stream
 
 RATES_HZ = (30.0, 15.0, 5.0, 10.0, 20.0, 25.0, 45.0, 60.0, 90.0, 12.5)
-#: Messages of one plan; more would only cost time.
+#: Limit on the messages of one scenario; more would only cost time.
 MESSAGES = 150
+#: Parameters to vary, and their values besides the defaults.
+CONFIG: dict[str, tuple[Any, ...]] = {
+    "max_skew_ms": (10.0, 4.0, 40.0),
+    "max_wait_ms": (30.0, 0.0),
+    "unpaired": ("single",),
+    "assume_aligned": (True,),
+    "hold_s": (0.3, 0.1, 0.0),
+    "start_grace_s": (0.2,),
+    "frozen_after": (4,),
+}
 
 
 def _one_of(*values: Any) -> st.SearchStrategy[Any]:
@@ -22,7 +32,7 @@ def _one_of(*values: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def sensors(draw: st.DrawFn, rate_hz: float) -> Sensor:
-    """A camera."""
+    """One camera with its phase, jitter and lag."""
     return Sensor(
         rate_hz,
         jitter=draw(_one_of(0.0, 0.05, 0.3, 0.8)),
@@ -34,8 +44,8 @@ def sensors(draw: st.DrawFn, rate_hz: float) -> Sensor:
 
 
 @st.composite
-def calm_plans(draw: st.DrawFn) -> Plan:
-    """Two healthy cameras of one rate whose lags are anything that the wait can bridge."""
+def calm_scenarios(draw: st.DrawFn) -> Scenario:
+    """Two healthy cameras of one rate, with any lags that the wait can bridge."""
     rate_hz = draw(_one_of(30.0, 20.0, 15.0))
     cameras: dict[Stream, Sensor] = {
         stream: Sensor(
@@ -49,14 +59,14 @@ def calm_plans(draw: st.DrawFn) -> Plan:
         )
         for stream in ("rgb", "depth")
     }
-    return Plan(draw(st.integers(0, 2**16)), 3.0, cameras, float_depth=draw(st.booleans()))
+    return Scenario(draw(st.integers(0, 2**16)), 3.0, cameras, float_depth=draw(st.booleans()))
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
-    """Everything that may happen to a core."""
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Everything that can happen to a core."""
     if draw(_one_of(*[False] * 9, True)):
-        return draw(calm_plans())
+        return draw(calm_scenarios())
     rgb_hz = draw(_one_of(*RATES_HZ))
     depth_hz = rgb_hz if draw(st.booleans()) else draw(_one_of(*RATES_HZ))
     raw = draw(_one_of(False, False, True))
@@ -106,7 +116,7 @@ def plans(draw: st.DrawFn) -> Plan:
     networks = ("rgbd", "rgb", "depth")
     if draw(rare):
         networks = draw(_one_of(("rgbd",), ("rgb",), ("depth", "rgb"), ("rgbd", "depth")))
-    return Plan(
+    return Scenario(
         seed=draw(st.integers(0, 2**16)),
         duration_s=duration_s,
         sensors=cameras,
@@ -116,23 +126,11 @@ def plans(draw: st.DrawFn) -> Plan:
         zero_s=draw(_one_of(0.0, 0.0, 0.0, 0.0, 0.3)),
         stalls=stalls,
         tick_late_ms=draw(_one_of(*[0.0] * 9, 30.0, 90.0)),
-        engine_ms=draw(_one_of(0.0, 0.0, 20.0, 120.0, 700.0)),
+        engine_ms=draw(_one_of(0.0, 0.0, 20.0, 120.0, 1500.0)),
         actions=tuple(actions),
         config=config,
         networks=networks,
         need_intrinsics=draw(_one_of((), (), (), ("rgbd",), ("rgbd", "depth"))),
-        registered=draw(_one_of("frame_id", "frame_id", "frame_id", "intrinsics", "")),
+        aligned_by=draw(_one_of("frame_id", "frame_id", "frame_id", "intrinsics", "")),
         float_depth=draw(st.booleans()),
     )
-
-
-#: Values worth trying besides the defaults.
-CONFIG: dict[str, tuple[Any, ...]] = {
-    "max_skew_ms": (10.0, 4.0, 40.0),
-    "max_wait_ms": (30.0, 0.0),
-    "unpaired": ("single",),
-    "assume_aligned": (True,),
-    "hold_s": (0.3, 0.1, 0.0),
-    "start_grace_s": (0.2,),
-    "frozen_after": (4,),
-}
