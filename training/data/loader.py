@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which samples come when, on which rank, and how they become a Batch on the device."""
+"""Loader: the order of samples over epochs and ranks, and batches on the device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training import distributed
 from training.config import RunConfig
-from training.data.sample import Sample, Samples
+from training.data.sample import Sample, Samples, Subset
 from training.data.transforms import augment
 from training.methods.base import Batch, Views
 from training.options import UsageError
@@ -27,18 +27,23 @@ from training.options import UsageError
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The order of a whole training run, as a pure function of the seed.
+    """The order of all samples in a training run, as a pure function of the seed.
 
-    A *step* is one optimizer step over ``batch`` samples of all ranks; each rank computes its
-    share in ``accumulate`` parts. The last step of an epoch takes what is left, spread as evenly
-    as it goes; it is left out if some part would get fewer than ``smallest_part`` samples.
+    A *step* is one optimizer step over ``batch`` samples; each rank computes its share of them in
+    ``accumulate`` parts. The last step of an epoch takes the remaining samples, spread evenly over
+    the parts; it is omitted if a part would get fewer than ``smallest_part`` samples.
     """
 
+    #: Number of training samples.
     samples: int
+    #: Samples per step, over all ranks.
     batch: int
+    #: Parts per rank and step.
     accumulate: int
+    #: Number of ranks.
     world: int
     seed: int
+    #: Fewest samples in a part; 2 for batch norm.
     smallest_part: int
 
     def __post_init__(self) -> None:
@@ -49,28 +54,33 @@ class BatchPlan:
                 f"of at least {self.smallest_part} need {least}; raise batch or lower accumulate"
             )
         if self.samples < least:
-            raise UsageError(f"{self.samples} training samples, at least {least} are needed")
+            raise UsageError(
+                f"{self.samples} training samples are too few; at least {least} are needed"
+            )
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in an epoch."""
+        """Optimizer steps per epoch."""
         whole, left = divmod(self.samples, self.batch)
         return whole + (left >= self.world * self.accumulate * self.smallest_part)
 
     def parts(self, epoch: int, step: int) -> list[list[int]]:
-        """Sample indices of a step, cut into ``world · accumulate`` parts, rank by rank."""
+        """Sample indices of a step, divided into ``world · accumulate`` parts, rank by rank."""
         order = np.random.default_rng([self.seed, epoch, 0x0EDE]).permutation(self.samples)
         chosen = order[step * self.batch : (step + 1) * self.batch]
         return [p.tolist() for p in np.array_split(chosen, self.world * self.accumulate)]
 
     def shares(self, epoch: int, step: int) -> list[float]:
-        """Of each of the ``accumulate`` parts: its samples over all ranks / those of the step."""
+        """For each of the ``accumulate`` parts, its share of the step's samples over all ranks."""
         sizes = np.array([len(p) for p in self.parts(epoch, step)])
         return (sizes.reshape(self.world, self.accumulate).sum(0) / sizes.sum()).tolist()
 
 
 class BatchPlanSampler(Sampler[list[tuple[int, int]]]):
-    """This rank's parts of an epoch, from a step on, as lists of (epoch, sample)."""
+    """Yields this rank's parts of epoch ``epoch`` from step ``start`` on.
+
+    A part is a list of (epoch, sample index). The training loop sets ``epoch`` and ``start``.
+    """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
         self.plan, self.rank, self.epoch, self.start = plan, rank, 0, 0
@@ -85,8 +95,8 @@ class BatchPlanSampler(Sampler[list[tuple[int, int]]]):
         return (self.plan.steps - self.start) * self.plan.accumulate
 
 
-class Augmented(Dataset[dict[str, Tensor]]):
-    """Training views, addressed by (epoch, sample)."""
+class AugmentedViews(Dataset[dict[str, Tensor]]):
+    """Training views of samples, addressed by (epoch, sample index)."""
 
     def __init__(
         self, samples: Samples, config: RunConfig, encoding: DepthEncoding, views: Views
@@ -101,12 +111,12 @@ class Augmented(Dataset[dict[str, Tensor]]):
 
 
 def as_list(items: list[Any]) -> list[Any]:
-    """Collates nothing: pictures of a batch may differ in size."""
+    """Collate nothing, because the images of a batch may differ in size."""
     return items
 
 
 def _init_worker(_: int) -> None:
-    # A terminal's Ctrl-C reaches every process of the run; when to stop is the main one's matter.
+    # Ctrl-C in a terminal reaches every process of the run; the main process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
@@ -133,9 +143,9 @@ def training_loader(
     views: Views,
     device: torch.device,
 ) -> tuple[DataLoader[dict[str, Tensor]], BatchPlanSampler]:
-    """The loader and the sampler by which the loop says where to begin."""
+    """The loader of augmented views, and its sampler, which the loop sets to an epoch and step."""
     sampler = BatchPlanSampler(plan, distributed.rank())
-    data = Augmented(samples, config, encoding, views)
+    data = AugmentedViews(samples, config, encoding, views)
     options = _worker_options(config.workers, device)
     return DataLoader(data, batch_sampler=sampler, **options), sampler
 
@@ -143,7 +153,7 @@ def training_loader(
 def scoring_loader(
     samples: Samples, batch: int, workers: int, device: torch.device
 ) -> DataLoader[list[Sample]]:
-    """Every rank's own share of whole samples: each is scored once, by one rank."""
+    """A loader of this rank's share of whole samples; exactly one rank scores each sample."""
     own = list(range(distributed.rank(), len(samples), distributed.world_size()))
     return DataLoader(
         Subset(samples, own),  # type: ignore[arg-type]
@@ -156,9 +166,9 @@ def scoring_loader(
 def to_batch(
     raw: dict[str, Tensor], preprocess: Preprocess, device: torch.device, channels_last: bool
 ) -> Batch:
-    """Stacked views to normalized tensors on the device."""
+    """Move stacked views to the device and normalize them."""
     moved = {k: v.to(device, non_blocking=True) for k, v in raw.items()}
-    rgb = normalize_rgb(moved["rgb"], preprocess) * inside(moved["rgb_box"], moved["rgb"])
+    rgb = normalize_rgb(moved["rgb"], preprocess) * box_mask(moved["rgb_box"], moved["rgb"])
     depth = preprocess.depth.normalize(moved["depth"])
     labels = {"rgb": moved["labels_rgb"].long()}
     if "labels_depth" in moved:
@@ -171,10 +181,10 @@ def to_batch(
     return Batch(rgb, depth, labels)
 
 
-def inside(box: Tensor, picture: Tensor) -> Tensor:
-    """B×1×H×W, 1 within each B×4 box (top, left, bottom, right) and 0 in the padding."""
-    rows = torch.arange(picture.shape[-2], device=box.device)[None, :]
-    columns = torch.arange(picture.shape[-1], device=box.device)[None, :]
+def box_mask(box: Tensor, image: Tensor) -> Tensor:
+    """B×1×H×W, 1 inside each B×4 box (top, left, bottom, right) of an image, else 0."""
+    rows = torch.arange(image.shape[-2], device=box.device)[None, :]
+    columns = torch.arange(image.shape[-1], device=box.device)[None, :]
     top, left, bottom, right = (side[:, None] for side in box.unbind(1))
     vertical = (rows >= top) & (rows < bottom)
     horizontal = (columns >= left) & (columns < right)

@@ -1,9 +1,9 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation on typed tensors: flip, zoom, crop with pad, color jitter; shared or decoupled.
+"""Augmentation: flip, scale, crop with padding and color jitter, shared or decoupled per stream.
 
-Every random number is a function of (seed, epoch, sample), never of a worker's state, so a
-resumed run draws what the uninterrupted one would have drawn.
+Random numbers depend on (seed, epoch, sample) alone, never on the state of a worker, so a resumed
+run draws the same ones as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from training.options import UsageError
 
 
 class Labels(tv_tensors.Mask):
-    """H×W uint8 class ids: geometry never mixes two of them, color never touches them."""
+    """H×W uint8 class ids, which geometric transforms never mix and color transforms skip."""
 
 
 class Depth(tv_tensors.Mask):
-    """C×H×W depth values, NaN invalid: like a mask, a mean over an edge would be a lie."""
+    """C×H×W depth values, NaN invalid; never interpolated, because edges would blur."""
 
 
 def _resize_nearest(x: Tensor, size: list[int], **_: object) -> Tensor:
-    # torchvision resizes masks by the old "nearest", half a pixel off from bilinear; with
-    # "nearest-exact" labels and depth stay where the picture's pixels go.
+    # torchvision resizes masks with "nearest", which is half a pixel off from bilinear; with
+    # "nearest-exact", labels and depth stay aligned with the color image.
     plain = x.as_subclass(Tensor)
     flat = plain if plain.ndim == 3 else plain[None]
     out = functional.resize(flat, size, InterpolationMode.NEAREST_EXACT)
@@ -47,53 +47,53 @@ functional.register_kernel(functional.resize, tv_tensor_cls=Depth)(_resize_neare
 
 @dataclass(frozen=True)
 class ViewGeometry:
-    """One draw of where the pixels go: mirror, zoom, then crop."""
+    """Geometry of one view: mirror, scale, then crop."""
 
     #: Mirrored left to right.
     flip: bool
-    #: (height, width) of the whole picture after the zoom.
-    zoomed: tuple[int, int]
-    #: Where the crop begins in the zoomed picture; negative: so many rows of padding first.
+    #: (height, width) of the whole image after scaling.
+    scaled: tuple[int, int]
+    #: First row and column of the crop in the scaled image; negative if it starts with padding.
     top: int
     left: int
     #: (height, width) of the crop.
     crop: tuple[int, int]
-    #: The zoom drawn, 1 for none.
-    zoom: float = 1.0
+    #: Scale factor of the view.
+    scale: float = 1.0
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the part of the crop that shows the picture."""
+        """(top, left, bottom, right) of the part of the crop that shows the image."""
         return (
             max(0, -self.top),
             max(0, -self.left),
-            min(self.crop[0], self.zoomed[0] - self.top),
-            min(self.crop[1], self.zoomed[1] - self.left),
+            min(self.crop[0], self.scaled[0] - self.top),
+            min(self.crop[1], self.scaled[1] - self.left),
         )
 
 
 def draw_geometry(
     rng: np.random.Generator, native: tuple[int, int], config: RunConfig
 ) -> ViewGeometry:
-    """Draw a view of a picture of ``native`` (height, width)."""
+    """Draw the geometry of a view of an image of ``native`` (height, width)."""
     flip = bool(rng.random() < config.flip)
-    zoom = float(rng.choice(config.scales))
+    scale = float(rng.choice(config.scales))
     base = native if config.native else config.size
-    zoomed = (max(1, round(base[0] * zoom)), max(1, round(base[1] * zoom)))
-    # Between no padding on one side and none on the other, wherever there is room to move.
+    scaled = (max(1, round(base[0] * scale)), max(1, round(base[1] * scale)))
+    # A larger image is cropped anywhere within it; a smaller one lies anywhere within the crop.
     top, left = (
         int(rng.integers(min(0, spare), max(0, spare) + 1))
-        for spare in (zoomed[0] - config.size[0], zoomed[1] - config.size[1])
+        for spare in (scaled[0] - config.size[0], scaled[1] - config.size[1])
     )
-    return ViewGeometry(flip, zoomed, top, left, config.size, zoom)
+    return ViewGeometry(flip, scaled, top, left, config.size, scale)
 
 
 def place(x: Tensor, geometry: ViewGeometry, fill: float) -> Tensor:
-    """Move a typed tensor's pixels; what the picture does not cover becomes ``fill``."""
+    """Apply a geometry to a typed tensor; padding becomes ``fill``."""
     if geometry.flip:
         x = functional.horizontal_flip(x)
-    if tuple(x.shape[-2:]) != geometry.zoomed:
-        x = functional.resize(x, list(geometry.zoomed), InterpolationMode.BILINEAR, antialias=True)
+    if tuple(x.shape[-2:]) != geometry.scaled:
+        x = functional.resize(x, list(geometry.scaled), InterpolationMode.BILINEAR, antialias=True)
     top, left, bottom, right = geometry.box
     x = functional.crop(x, max(0, geometry.top), max(0, geometry.left), bottom - top, right - left)
     height, width = geometry.crop
@@ -102,21 +102,24 @@ def place(x: Tensor, geometry: ViewGeometry, fill: float) -> Tensor:
 
 
 def depth_values(
-    sample: Sample, config: RunConfig, encoding: DepthEncoding, zoom: float = 1.0
+    sample: Sample, config: RunConfig, encoding: DepthEncoding, scale: float = 1.0
 ) -> Tensor:
-    """C×H×W values of the depth encoding, before any of the view's geometry.
+    """C×H×W values of the depth encoding, before the view's geometry is applied.
 
-    HHA is made of the whole picture, as on the robot: in a crop without the floor all heights
-    would shift, gravity would be harder to find, and a zoom by nearest neighbor would turn slopes
-    into stairs. Of a mirrored room it is the mirrored HHA, so the geometry may follow.
+    HHA is computed from the whole image, as on the robot: in a crop without the floor, all heights
+    would shift and gravity would be harder to estimate, and scaling by nearest neighbor would turn
+    slopes into steps. The HHA of a mirrored room is the mirrored HHA, so geometry can come later.
+
+    Raises:
+        UsageError: the encoding needs intrinsics and the sample has none.
     """
     meters = torch.from_numpy(sample.depth_m)[None, None]
     if not encoding.needs_intrinsics:
-        return measure(meters / zoom if config.depth_follows_scale else meters, encoding)[0]
+        return measure(meters / scale if config.depth_follows_scale else meters, encoding)[0]
     if sample.intrinsics is None:
         raise UsageError(
             f"depth_encoding {encoding.kind} needs the camera's intrinsics and {sample.name} has "
-            "none; give them with the data set or use zscore"
+            "none; add them to the dataset or use zscore"
         )
     native = (sample.depth_m.shape[0], sample.depth_m.shape[1])
     size = native if config.native else config.size
@@ -126,7 +129,7 @@ def depth_values(
 
 
 def jitter(rgb: Tensor, rng: np.random.Generator, strength: tuple[float, ...]) -> Tensor:
-    """Brightness, contrast, saturation and hue of a typed image, in random order."""
+    """Jitter brightness, contrast, saturation and hue of an image in random order."""
     adjust = (
         functional.adjust_brightness,
         functional.adjust_contrast,
@@ -149,13 +152,21 @@ def augment(
     epoch: int,
     index: int,
 ) -> dict[str, Tensor]:
-    """A training view of a sample: plain tensors, ready to be stacked.
+    """Draw one training view of a sample.
+
+    Args:
+        sample: what to view.
+        config: size, scales, flip and jitter of the views, and the seed.
+        encoding: of depth.
+        decoupled: draw a geometry of its own for depth.
+        epoch: enters the random seed.
+        index: of the sample; enters the random seed.
 
     Returns:
-        ``rgb`` 3×h×w uint8, ``rgb_box`` (4) the part of it that is no padding, ``depth`` C×h×w
-        values of the depth encoding with NaN for invalid and padding, ``labels_rgb`` h×w uint8
-        and, if ``decoupled``, ``labels_depth``: the truth as that view shows it, 255 in the
-        padding.
+        Plain tensors, ready to be stacked: ``rgb`` 3×h×w uint8; ``rgb_box`` (4), the part of it
+        that is not padding; ``depth`` C×h×w values of the depth encoding, NaN where invalid or
+        padding; ``labels_rgb`` h×w uint8 and, if ``decoupled``, ``labels_depth``: the ground truth
+        of each view, 255 in the padding.
     """
     rng = np.random.default_rng([config.seed, epoch, index])
     native = (sample.labels.shape[0], sample.labels.shape[1])
@@ -163,7 +174,7 @@ def augment(
     depth_view = draw_geometry(rng, native, config) if decoupled else rgb_view
 
     rgb = place(tv_tensors.Image(torch.from_numpy(sample.rgb).permute(2, 0, 1)), rgb_view, 0)
-    values = depth_values(sample, config, encoding, depth_view.zoom)
+    values = depth_values(sample, config, encoding, depth_view.scale)
     depth = place(Depth(values), depth_view, float("nan"))
     views = {"labels_rgb": rgb_view}
     if decoupled:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""HHA in training: what a view shows is what the robot would compute of the whole picture."""
+"""HHA in training: a view shows the values that the robot computes from the whole image."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ def sample() -> Sample:
     return Sample(room.rgb, to_meters(room.depth_mm), room.labels, "room", matrix, room.gravity)
 
 
-def levels(sample: Sample, config: RunConfig) -> torch.Tensor:
+def depth_view(sample: Sample, config: RunConfig) -> torch.Tensor:
     return augment(sample, config, ENCODING, False, 0, 0)["depth"]
 
 
-def test_an_unchanged_view_is_what_scoring_and_the_robot_see(sample: Sample) -> None:
+def test_an_unchanged_view_equals_the_input_of_scoring_and_of_the_robot(sample: Sample) -> None:
     raw = {k: v[None] for k, v in augment(sample, CONFIG, ENCODING, False, 0, 0).items()}
     preprocess = preprocess_of(CONFIG)
     trained = to_batch(raw, preprocess, torch.device("cpu"), channels_last=False).depth
-    pictures = stack([sample], torch.device("cpu"))
-    (scored,) = prepare(pictures, "depth", preprocess, native=False)
+    images = stack([sample], torch.device("cpu"))
+    (scored,) = prepare(images, "depth", preprocess, native=False)
     torch.testing.assert_close(trained, scored)
 
 
-def test_a_crop_keeps_the_levels_of_the_whole_picture(sample: Sample) -> None:
+def test_a_crop_keeps_the_values_of_the_whole_image(sample: Sample) -> None:
     whole = depth_values(sample, CONFIG, ENCODING)
-    cropped = levels(sample, dataclasses.replace(CONFIG, size=(32, 32), native=True))
+    cropped = depth_view(sample, dataclasses.replace(CONFIG, size=(32, 32), native=True))
     windows = whole.unfold(1, 32, 1).unfold(2, 32, 1)
     same = (windows == cropped[:, None, None]).flatten(3).all(-1).all(0)
-    assert same.any()  # a crop of its own would have another floor and another gravity
+    assert same.any()  # HHA of the crop alone would have another floor and gravity
 
 
 def test_a_mirrored_view_is_mirrored_hha(sample: Sample) -> None:
-    mirrored = levels(sample, dataclasses.replace(CONFIG, flip=1.0))
-    torch.testing.assert_close(mirrored, levels(sample, CONFIG).flip(-1))
+    mirrored = depth_view(sample, dataclasses.replace(CONFIG, flip=1.0))
+    torch.testing.assert_close(mirrored, depth_view(sample, CONFIG).flip(-1))
 
 
-def test_padding_is_no_level(sample: Sample) -> None:
-    small = levels(sample, dataclasses.replace(CONFIG, scales=(0.5,)))
+def test_padding_is_nan(sample: Sample) -> None:
+    small = depth_view(sample, dataclasses.replace(CONFIG, scales=(0.5,)))
     assert small.isnan().any()
     assert small[small.isfinite()].max() <= 255
 
@@ -80,6 +80,6 @@ def test_without_gravity_it_is_estimated(sample: Sample) -> None:
         ({"depth_encoding": "hhha"}, "known: zscore, disparity, hha"),
     ],
 )
-def test_what_makes_no_sense_is_refused(change: dict, message: str) -> None:
+def test_impossible_depth_options_are_refused(change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         preprocess_of(dataclasses.replace(CONFIG, **change))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a run: every sample once an epoch, on one rank, whatever the ranks and parts."""
+"""The loader: every sample once per epoch, whatever the ranks, parts and workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.options import UsageError
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("samples", [13, 24, 29])
-def test_every_sample_at_most_once_and_at_most_a_rest_left_out(
+def test_every_sample_appears_once_except_for_a_remainder(
     world: int, accumulate: int, samples: int
 ) -> None:
     plan = BatchPlan(samples, 12, accumulate, world, seed=1, smallest_part=1)
@@ -44,14 +44,14 @@ def test_the_global_batch_does_not_depend_on_the_ranks() -> None:
         assert all(batch == batches[0] for batch in batches)
 
 
-def test_shares_weigh_parts_by_their_samples() -> None:
+def test_shares_weight_parts_by_their_samples() -> None:
     plan = BatchPlan(samples=11, batch=6, accumulate=2, world=2, seed=0, smallest_part=1)
     assert [len(p) for p in plan.parts(0, 1)] == [2, 1, 1, 1]
     assert plan.shares(0, 0) == pytest.approx([3 / 6, 3 / 6])
     assert plan.shares(0, 1) == pytest.approx([3 / 5, 2 / 5])
 
 
-def test_epochs_differ_and_a_resumed_one_goes_on_where_it_stopped() -> None:
+def test_epochs_differ_and_a_resumed_epoch_continues_where_it_stopped() -> None:
     plan = BatchPlan(20, 4, 1, 1, 0, 2)
     sampler = BatchPlanSampler(plan, 0)
     whole = list(sampler)
@@ -62,7 +62,7 @@ def test_epochs_differ_and_a_resumed_one_goes_on_where_it_stopped() -> None:
     assert second != [[index for _, index in batch] for batch in whole]
 
 
-def test_a_rest_of_one_is_left_out_where_batch_norm_needs_two() -> None:
+def test_a_remainder_of_one_is_omitted_if_batch_norm_needs_two() -> None:
     assert BatchPlan(9, 4, 1, 1, 0, smallest_part=2).steps == 2
     assert BatchPlan(10, 4, 1, 1, 0, smallest_part=2).steps == 3
     assert BatchPlan(9, 4, 1, 1, 0, smallest_part=1).steps == 3
@@ -71,12 +71,12 @@ def test_a_rest_of_one_is_left_out_where_batch_norm_needs_two() -> None:
 def test_impossible_batches_are_refused() -> None:
     with pytest.raises(UsageError, match=r"batch 3 is too small: 2 ranks in 1 parts .* need 4"):
         BatchPlan(100, 3, 1, 2, 0, 2)
-    with pytest.raises(UsageError, match="1 training samples, at least 2"):
+    with pytest.raises(UsageError, match="1 training samples are too few; at least 2"):
         BatchPlan(1, 4, 1, 1, 0, 2)
 
 
 def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
-    """Bit for bit the same views from two workers as from none."""
+    """Two workers give bit-identical views to none."""
     views = []
     for workers in (0, 2):
         config = settings(workers=workers).run
@@ -91,8 +91,8 @@ def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
             assert torch.equal(value.nan_to_num(), theirs[key].nan_to_num()), key
 
 
-def test_ctrl_c_leaves_the_workers_at_work(settings: Callable[..., Settings]) -> None:
-    """In a terminal it reaches them too, and a step or validation may be in progress."""
+def test_ctrl_c_does_not_stop_the_workers(settings: Callable[..., Settings]) -> None:
+    """In a terminal, Ctrl-C reaches them too, while a step or validation may be in progress."""
     config = settings(workers=1).run
     samples = open_split(config, "train")
     plan = BatchPlan(len(samples), 4, 1, 1, 0, 2)
@@ -108,8 +108,8 @@ def test_ctrl_c_leaves_the_workers_at_work(settings: Callable[..., Settings]) ->
     assert worker.is_alive()
 
 
-def test_samples_survive_a_pickle(settings: Callable[..., Settings]) -> None:
-    """Loader processes are not always forked."""
+def test_samples_can_be_pickled(settings: Callable[..., Settings]) -> None:
+    """Loader processes are not always forked, so they may receive samples by pickle."""
     samples: Any = open_split(settings().run, "train")
     again = pickle.loads(pickle.dumps(samples))
     assert (again[0].rgb == samples[0].rgb).all()

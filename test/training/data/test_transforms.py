@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation: what belongs together stays together, and the draw depends on nothing else."""
+"""Augmentation: views stay aligned, and depend on seed, epoch and sample alone."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torchvision import tv_tensors
 from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.preprocess import IMAGENET_MEAN, Preprocess, normalize_rgb
 from training.config import RunConfig, preprocess_of
-from training.data.loader import inside, to_batch
+from training.data.loader import box_mask, to_batch
 from training.data.sample import Sample
 from training.data.transforms import Depth, Labels, ViewGeometry, augment, draw_geometry, place
 
 NATIVE = (40, 56)
-#: Class 0..6 in blocks of 8 columns × 10 rows; color and depth spell the same class.
+#: Classes 0..6 in blocks of 8 columns × 10 rows; color and depth encode the same class.
 CLASS = (np.arange(40)[:, None] // 10 * 7 + np.arange(56)[None, :] // 8) % 7
 BIG = RunConfig(size=(96, 128), jitter=(0, 0, 0, 0))
 
 
 def coded_sample() -> Sample:
-    """Red and depth are functions of the class, so that alignment can be read off."""
+    """A sample whose red channel and depth encode the class, which shows misalignment."""
     labels = CLASS.astype(np.uint8)
     rgb = np.stack([labels * 30, labels * 0, labels * 0], axis=-1).astype(np.uint8)
     return Sample(rgb, (1.0 + labels).astype(np.float32), labels, "coded")
@@ -39,7 +39,7 @@ def augmented(
 
 
 def agreement(labels: torch.Tensor, code: torch.Tensor) -> float:
-    """Share of labeled pixels whose code is their class; edges may mix by interpolation."""
+    """Share of labeled pixels whose code is their class; interpolation may mix edges."""
     known = labels != 255
     return float((labels[known] == code[known]).float().mean())
 
@@ -58,13 +58,13 @@ def test_shared_views_keep_color_depth_and_label_aligned(
         assert "labels_depth" not in view
         labels = view["labels_rgb"]
         from_depth = (view["depth"][0] - 1).nan_to_num(nan=255)
-        # Nearest for both: not one pixel may differ.
+        # Both are resized by nearest neighbor, so no pixel may differ.
         assert torch.equal(labels, from_depth.to(torch.uint8))
         from_color = (view["rgb"][0].float() / 30).round()
         assert agreement(labels, from_color) > 0.8
 
 
-def test_decoupled_views_have_their_own_truth() -> None:
+def test_decoupled_views_have_their_own_ground_truth() -> None:
     config = dataclasses.replace(BIG, size=(40, 56))
     differ = 0
     for index in range(12):
@@ -74,7 +74,7 @@ def test_decoupled_views_have_their_own_truth() -> None:
         from_color = (view["rgb"][0].float() / 30).round()
         assert agreement(view["labels_rgb"], from_color) > 0.8
         differ += not torch.equal(view["labels_rgb"], view["labels_depth"])
-    assert differ >= 10, "two draws are two draws"
+    assert differ >= 10, "the two geometries are drawn independently"
 
 
 def test_the_draw_is_a_function_of_seed_epoch_and_sample() -> None:
@@ -94,12 +94,12 @@ def test_the_draw_is_a_function_of_seed_epoch_and_sample() -> None:
 
 
 def test_padding_is_zero_after_normalization_and_unlabeled() -> None:
-    config = dataclasses.replace(BIG, scales=(0.25,), native=True)  # a 10×14 picture in 96×128
+    config = dataclasses.replace(BIG, scales=(0.25,), native=True)  # a 10×14 image in 96×128
     view = augmented(coded_sample(), config, False, 0, 0)
     raw = {key: value[None] for key, value in view.items()}
     preprocess = Preprocess((96, 128))
     batch = to_batch(raw, preprocess, torch.device("cpu"), channels_last=True)
-    outside = inside(raw["rgb_box"], raw["rgb"])[0, 0] == 0
+    outside = box_mask(raw["rgb_box"], raw["rgb"])[0, 0] == 0
     assert outside.sum() == 96 * 128 - 10 * 14
     assert (batch.rgb[0, :, outside] == 0).all()
     assert (batch.depth[0, :, outside] == 0).all()
@@ -112,7 +112,7 @@ def test_padding_is_zero_after_normalization_and_unlabeled() -> None:
 
 def test_jitter_changes_color_only() -> None:
     still = augmented(coded_sample(), BIG, False, 0, 3)
-    lively = augment(
+    lively = augmented(
         coded_sample(), dataclasses.replace(BIG, jitter=(0.5, 0.5, 0.5, 0.1)), False, 0, 3
     )
     assert not torch.equal(still["rgb"], lively["rgb"])
@@ -121,16 +121,16 @@ def test_jitter_changes_color_only() -> None:
 
 
 @pytest.mark.parametrize(("follows", "nearest_m"), [(False, 1.0), (True, 0.5)])
-def test_meters_are_kept_unless_asked(follows: bool, nearest_m: float) -> None:
+def test_scaling_keeps_meters_unless_depth_follows_scale(follows: bool, nearest_m: float) -> None:
     config = dataclasses.replace(BIG, scales=(2.0,), depth_follows_scale=follows)
     depth = augmented(coded_sample(), config, False, 0, 0)["depth"]
     assert float(depth.nan_to_num(nan=9).min()) == nearest_m
 
 
-def test_pixels_of_a_mask_and_a_picture_go_to_the_same_place() -> None:
-    """Nearest with half-pixel centers: a mask enlarged by 2 repeats each id twice, exactly."""
+def test_pixels_of_masks_and_images_move_to_the_same_place() -> None:
+    """Nearest neighbor with half-pixel centers: a mask scaled by 2 repeats each id twice."""
     labels = Labels(torch.tensor([[0, 1, 2]], dtype=torch.uint8))
-    view = ViewGeometry(flip=True, zoomed=(2, 6), top=0, left=1, crop=(2, 6))
+    view = ViewGeometry(flip=True, scaled=(2, 6), top=0, left=1, crop=(2, 6))
     expected = torch.tensor([[2, 1, 1, 0, 0, 9], [2, 1, 1, 0, 0, 9]], dtype=torch.uint8)
     assert torch.equal(place(labels, view, 9), expected)
     depth = Depth(torch.tensor([[[1.0, float("nan"), 3.0]]]))
@@ -143,7 +143,7 @@ def test_pixels_of_a_mask_and_a_picture_go_to_the_same_place() -> None:
     assert abs(int(shrunk[0, 0, 0]) - 100) <= 1
 
 
-def test_crops_reach_every_edge_and_never_leave_the_picture() -> None:
+def test_crops_cover_as_much_of_the_image_as_fits() -> None:
     config = dataclasses.replace(BIG, size=(32, 32), native=True, scales=(0.5, 1.0))
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -152,10 +152,10 @@ def test_crops_reach_every_edge_and_never_leave_the_picture() -> None:
         assert 0 <= top < bottom <= 32
         assert 0 <= left < right <= 32
         covered = (bottom - top, right - left)
-        assert covered == (min(32, view.zoomed[0]), min(32, view.zoomed[1]))
+        assert covered == (min(32, view.scaled[0]), min(32, view.scaled[1]))
 
 
-def test_hha_is_made_of_the_whole_picture() -> None:
+def test_hha_is_computed_from_the_whole_image() -> None:
     sample = dataclasses.replace(
         coded_sample(), intrinsics=np.array([[50, 0, 28], [0, 50, 20], [0, 0, 1]], np.float32)
     )

@@ -77,8 +77,8 @@ class RawDataset:
     label_set: LabelSet
     #: Meters per tick of the depth PNG that is written.
     depth_scale: float = 0.001
-    #: Meters per unit of the stored depth, if the user can set it with ``--depth-unit``.
-    depth_unit: float | None = None
+    #: Meters per unit of the stored depth as set by ``--depth-unit``; 0 without that option.
+    depth_unit: float = 0.0
     #: Number of frames of the complete dataset: per split, or ``all``.
     expected: Mapping[str, int]
     #: Files that identify this copy of the data; the index lists their names, sizes and hashes.
