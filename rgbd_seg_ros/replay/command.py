@@ -9,7 +9,7 @@ import dataclasses
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.inference import load_engine
 from rgbd_seg_ros.names import did_you_mean
+from rgbd_seg_ros.progress import say
 
 #: Options that name a topic: field of ``Topics`` to the help text.
 TOPICS = {
@@ -100,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
-    from rgbd_seg_ros.progress import say
     from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
     from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
@@ -119,8 +119,10 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     with interruptible() as caught:
-        outcome = replay_bag(options, lambda: load_engine(args.bundle, args.device), caught)
-        signal_number: int = caught()
+        outcome = replay_bag(
+            options, lambda: load_engine(args.bundle, args.device), lambda: caught() != 0
+        )
+        signal_number = caught()
     summary = outcome.summary
     print(json.dumps(summary) if args.json else "\n".join(summary_lines(summary)))
     if args.out:
@@ -161,7 +163,7 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
 
 
 @contextmanager
-def interruptible() -> Iterator[Any]:
+def interruptible() -> Iterator[Callable[[], int]]:
     """Catch the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
 
     Yields a function that returns the number of the caught signal, 0 if there was none.

@@ -34,7 +34,7 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ReceivedItem:
-    """One frame on its way to the core."""
+    """A frame or a defect on its way to the core."""
 
     item: Frame | Defect
     #: Receive time, nanoseconds.

@@ -8,14 +8,18 @@ import base64
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    import jinja2
 
 Summary = dict[str, Any]
 
@@ -60,12 +64,26 @@ def render(runs: Sequence[tuple[str, Summary, Sequence[Snapshot]]], labels: Labe
         labels: names and colors of the classes.
 
     Raises:
-        ImportError: jinja2 is not installed.
+        BagError: jinja2 is not installed.
+    """
+    return load_template().render(
+        runs=[_run(title, summary, snapshots) for title, summary, snapshots in runs],
+        labels=labels,
+    )
+
+
+def load_template() -> jinja2.Template:
+    """The template of the report.
+
+    Raises:
+        BagError: jinja2 is not installed.
     """
     try:
         import jinja2
     except ImportError as error:
-        raise ImportError("the report needs jinja2: pip install jinja2") from error
+        raise BagError(
+            f"the report of --out needs jinja2 ({error}); install it with: pip install jinja2"
+        ) from error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -74,16 +92,16 @@ def render(runs: Sequence[tuple[str, Summary, Sequence[Snapshot]]], labels: Labe
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
-    # Unlike variables of a template, globals are known inside its macros.
-    environment.globals.update(labels=labels)
-    return environment.get_template("report.html.j2").render(
-        runs=[_run(title, summary, snapshots) for title, summary, snapshots in runs],
-        mode_colors=MODE_COLORS,
-        network_colors=NETWORK_COLORS,
-        network_names=NETWORK_NAMES,
-        stream_names=STREAM_NAMES,
-        image_names=IMAGE_NAMES,
-        max_switches=MAX_SWITCHES,
+    return environment.get_template(
+        "report.html.j2",
+        globals={
+            "mode_colors": MODE_COLORS,
+            "network_colors": NETWORK_COLORS,
+            "network_names": NETWORK_NAMES,
+            "stream_names": STREAM_NAMES,
+            "image_names": IMAGE_NAMES,
+            "max_switches": MAX_SWITCHES,
+        },
     )
 
 

@@ -23,7 +23,7 @@ from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import OutputFolder, check_folder
 from rgbd_seg_ros.replay.recorder import Recorder
-from rgbd_seg_ros.replay.report import render
+from rgbd_seg_ros.replay.report import load_template, render
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
@@ -60,6 +60,7 @@ class ReplayOptions:
         """Raise BagError if an output cannot be written, before anything slow is done."""
         if self.out is not None:
             check_folder(self.out, self.overwrite)
+            load_template()
         if self.record is not None:
             bag = self.bag.resolve()
             if self.record.resolve() in (bag, *bag.parents):

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,13 @@ def test_a_file_without_any_complete_record_is_refused(tmp_path: Path, data: byt
         where = f"cannot read {tmp_path / 'bag.mcap'}: "
         with pytest.raises(BagError, match=re.escape(where)), BagReader(path):
             pass
+
+
+def test_missing_mcap_is_reported(long_bag: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    cut = _cut(long_bag, tmp_path / "cut", 0.5)
+    monkeypatch.setitem(sys.modules, "mcap.records", None)
+    with pytest.raises(BagError, match="pip install mcap"), BagReader(cut):
+        pass
 
 
 def test_lost_bytes_are_counted(long_bag: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import cv2
@@ -247,6 +248,16 @@ def test_a_damaged_bag_is_replayed_as_far_as_possible(  # type: ignore[no-untype
     assert 0 < summary["masks"] < 600
     assert summary["damage"]
     assert "is damaged" in err
+
+
+def test_missing_jinja2_is_reported_before_the_replay(  # type: ignore[no-untyped-def]
+    recording, replay, engine, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    code, _, err = replay(recording, "--out", tmp_path / "out")
+    assert code == 2
+    assert "pip install jinja2" in err
+    assert not engine.calls
 
 
 def test_parameters_of_the_core() -> None:
