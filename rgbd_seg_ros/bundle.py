@@ -1,19 +1,17 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Save, verify and load networks and bundles: safetensors for weights, JSON for everything else.
+"""Networks and bundles on disk: weights as safetensors, everything else as JSON, all verified.
 
-A network is ``NAME.safetensors`` beside ``NAME.json``. A bundle is a directory of up to three of
-them, ``rgbd``, ``rgb`` and ``depth``, whose JSON is gathered in one ``bundle.json``. The JSON says
-all there is to know about the weights, so that nothing has to be repeated on a command line, and
-nothing in either file is ever executed.
+A network is ``NAME.safetensors`` beside ``NAME.json``. A bundle is a directory of up to three
+networks, ``rgbd``, ``rgb`` and ``depth``, described by one ``bundle.json``. The JSON describes the
+weights completely, so that no command line has to repeat it, and nothing in either file is ever
+executed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,32 +24,34 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
 from rgbd_seg_ros.depth import DepthEncoding
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import NETWORKS, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.names import unknown_name
 from rgbd_seg_ros.preprocess import Preprocess
 
 FORMAT = "rgbd_seg_bundle"
 FORMAT_VERSION = 1
 BUNDLE_JSON = "bundle.json"
-#: The bundle installed with the package, the default of every ``--bundle``.
+#: The bundle that is installed with the package and the default of every ``--bundle``.
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
 
 class BundleError(ValueError):
-    """A network or bundle that cannot be trusted or used; the message says why and what to do."""
+    """A network or bundle that is defective or unusable; the message gives reason and remedy."""
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """All that is known of one network's weights."""
+    """The complete description of one network's weights."""
 
     spec: NetworkSpec
     preprocess: Preprocess
     labels: LabelSet
-    #: How it was made: method, dataset, seed, commit, scores.
+    #: How it was trained: method, dataset, seed, commit, scores.
     training: Mapping[str, Any] = field(default_factory=dict)
-    #: SPDX identifier, or a sentence where the weights carry terms of their own.
+    #: SPDX identifier, or a sentence if the weights have terms of their own.
     license: str = "Apache-2.0"
 
     def __post_init__(self) -> None:
@@ -60,11 +60,11 @@ class NetworkRecord:
                 f"the network has {self.spec.num_classes} classes but label set "
                 f"{self.labels.name!r} has {len(self.labels)}"
             )
-        made, eaten = self.preprocess.depth.channels, self.spec.depth_channels
-        if self.spec.modality != "rgb" and made != eaten:
+        encoded, expected = self.preprocess.depth.channels, self.spec.depth_channels
+        if self.spec.modality != "rgb" and encoded != expected:
             raise BundleError(
-                f"the network eats {eaten} depth channel(s) but encoding "
-                f"{self.preprocess.depth.kind!r} makes {made}"
+                f"the network takes {expected} depth channel(s), but encoding "
+                f"{self.preprocess.depth.kind!r} has {encoded}"
             )
 
 
@@ -76,6 +76,9 @@ class TrainedNetwork:
     record: NetworkRecord
     #: SHA-256 of the weights file.
     sha256: str = ""
+    #: The weights file; None for a network that was not loaded. Files that were built from the
+    #: weights, such as an exported graph, lie in its folder.
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,15 +93,15 @@ class Bundle:
             raise BundleError(f"a bundle needs at least one network of {', '.join(NETWORKS)}")
         for name, network in self.networks.items():
             if name not in NETWORKS:
-                raise BundleError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+                raise BundleError(unknown_name("network", name, NETWORKS))
             if network.record.spec.modality != name:
                 raise BundleError(
-                    f"network {name!r} holds weights for {network.record.spec.modality!r}"
+                    f"network {name!r} contains weights for {network.record.spec.modality!r}"
                 )
             if network.record.labels != self.labels:
                 raise BundleError(
                     f"network {name!r} was trained on label set {network.record.labels.name!r}, "
-                    f"the bundle's is {self.labels.name!r}; all networks must share one"
+                    f"but the bundle's is {self.labels.name!r}; all networks must share one"
                 )
 
 
@@ -111,17 +114,17 @@ def save_network(
     record: NetworkRecord,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write ``path`` (``….safetensors``) and its JSON beside it; returns the weights' path.
+    """Write ``path`` (``….safetensors``) and its JSON beside it; returns ``path``.
 
-    With ``dtype=torch.float16`` matrices and kernels are halved; vectors (biases, norm statistics)
-    stay float32, since they weigh nothing and a small variance would underflow.
+    Only matrices and kernels are converted to ``dtype``. Vectors (biases, norm statistics) stay
+    float32: they take little space, and a small variance would underflow in float16.
 
     Raises:
-        BundleError: a weight is NaN or infinite, also after the conversion.
+        BundleError: a weight is NaN or infinite, possibly only in ``dtype``.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise BundleError(f"weights are saved as NAME.safetensors, got {path.name!r}")
+        raise BundleError(f"weights must be saved as NAME.safetensors, got {path.name!r}")
     tensors = {name: _convert(name, t, dtype) for name, t in module.state_dict().items()}
     data = dump_tensors(tensors)
     document = {
@@ -131,9 +134,9 @@ def save_network(
         "network": _record_to_json(record, path.name, hashlib.sha256(data).hexdigest()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Weights first: a JSON always describes weights that are wholly there.
-    _write_atomically(path, data)
-    _write_atomically(path.with_suffix(".json"), _dump_json(document))
+    # Weights first, so that a JSON never describes incomplete weights.
+    write_atomically(path, data, fsync=True)
+    write_atomically(path.with_suffix(".json"), _dump_json(document), fsync=True)
     return path
 
 
@@ -148,14 +151,14 @@ def save_bundle(directory: Path | str, bundle: Bundle, dtype: torch.dtype = torc
         )
         sidecar = weights.with_suffix(".json")
         networks[name] = json.loads(sidecar.read_text())["network"]
-        sidecar.unlink()  # its content stands in bundle.json
+        sidecar.unlink()  # bundle.json has its content
     document = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "labels": asdict(bundle.labels),
         "networks": networks,
     }
-    _write_atomically(directory / BUNDLE_JSON, _dump_json(document))
+    write_atomically(directory / BUNDLE_JSON, _dump_json(document), fsync=True)
     return directory
 
 
@@ -173,7 +176,7 @@ def load_bundle(directory: Path | str = DEFAULT_BUNDLE) -> Bundle:
     labels = _labels_from_json(document, directory / BUNDLE_JSON)
     entries = document.get("networks")
     if not isinstance(entries, dict):
-        raise BundleError(f"{directory / BUNDLE_JSON}: key 'networks' is missing or no object")
+        raise BundleError(f"{directory / BUNDLE_JSON}: 'networks' is missing or not an object")
     networks = {
         name: _load(directory, entry, labels, f"{directory / BUNDLE_JSON}, network {name!r}")
         for name, entry in entries.items()
@@ -195,7 +198,7 @@ def load_network(path: Path | str) -> TrainedNetwork:
 
 def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedNetwork:
     if not isinstance(entry, dict):
-        raise BundleError(f"{where}: the network's description is missing or no object")
+        raise BundleError(f"{where}: the network's description is missing or not an object")
     missing = {"file", "sha256", "spec", "preprocess"} - entry.keys()
     unknown = entry.keys() - {"file", "sha256", "spec", "preprocess", "training", "license"}
     if missing or unknown:
@@ -204,7 +207,7 @@ def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedN
         )
     if Path(str(entry["file"])).name != entry["file"]:
         raise BundleError(
-            f"{where}: 'file' must be a name in the same directory, got {entry['file']!r}"
+            f"{where}: 'file' must be a file name in the same directory, got {entry['file']!r}"
         )
     try:
         record = NetworkRecord(
@@ -219,7 +222,7 @@ def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedN
         raise BundleError(f"{where}: {error}") from error
     weights = directory / entry["file"]
     module.load_state_dict(_read_tensors(weights, entry["sha256"], module.state_dict()))
-    return TrainedNetwork(module.eval(), record, entry["sha256"])
+    return TrainedNetwork(module.eval(), record, entry["sha256"], weights)
 
 
 def _read_tensors(path: Path, sha256: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -230,27 +233,27 @@ def _read_tensors(path: Path, sha256: str, expected: Mapping[str, Tensor]) -> di
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BundleError(
-            f"{path} has SHA-256 {found[:12]}…, its JSON says {str(sha256)[:12]}…; "
+            f"{path} has SHA-256 {found[:12]}…, but its JSON says {str(sha256)[:12]}…; "
             "the file is damaged or belongs to another bundle: copy the bundle again"
         )
     try:
         tensors = load_tensors(data)
     except SafetensorError as error:
-        raise BundleError(f"{path} is no safetensors file: {error}") from error
+        raise BundleError(f"{path} is not a safetensors file: {error}") from error
     missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or unknown:
         raise BundleError(
-            f"{path} does not fit its spec: {len(missing)} keys missing {_some(missing)}, "
+            f"{path} does not match its spec: {len(missing)} keys missing {_some(missing)}, "
             f"{len(unknown)} unknown {_some(unknown)}"
         )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise BundleError(
-                f"{path}: {name} is {tuple(tensor.shape)}, "
-                f"its spec needs {tuple(expected[name].shape)}"
+                f"{path}: {name} is {tuple(tensor.shape)}, but its spec needs "
+                f"{tuple(expected[name].shape)}"
             )
         if not torch.isfinite(tensor).all():
-            raise BundleError(f"{path}: {name} holds NaN or infinite weights; export it again")
+            raise BundleError(f"{path}: {name} has NaN or infinite weights; export it again")
     return {name: t.to(expected[name].dtype) for name, t in tensors.items()}
 
 
@@ -284,7 +287,7 @@ def _preprocess_from_json(value: Mapping[str, Any]) -> Preprocess:
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    # Unpacked first: whatever is no object is a TypeError then.
+    # Unpacking raises a TypeError for anything that is not an object.
     return {key: tuple(v) if isinstance(v, list) else v for key, v in {**value}.items()}
 
 
@@ -293,35 +296,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(
-            f"cannot read {path}: {error.strerror}; give a bundle's directory or a network's file"
+            f"cannot read {path}: {error.strerror}; pass a bundle's directory or a network's file"
         ) from error
     except ValueError as error:
-        raise BundleError(f"{path} is no JSON: {error}") from error
+        raise BundleError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BundleError(f"{path} is not of format {FORMAT!r}")
     if document.get("version") != FORMAT_VERSION:
         raise BundleError(
-            f"{path} has version {document.get('version')}, this release reads {FORMAT_VERSION}"
+            f"{path} has version {document.get('version')}, but this release reads version "
+            f"{FORMAT_VERSION}"
         )
     return document
 
 
 def _dump_json(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _convert(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every test may ask for: options, markers and the shared recordings."""
+"""Options, markers and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--thorough", action="store_true", help="100,000 property-test examples of the fallback"
+        "--thorough",
+        action="store_true",
+        help="run 100,000 property-test examples of the fallback",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
-    """Keep launch_testing's plugin, there where ROS is sourced, to the launch tests.
+    """Restrict the plugin of launch_testing, active if ROS is sourced, to the launch tests.
 
-    It imports every test file a second time under its bare name, and two of one name are an error.
+    It would import each test file a second time under its bare name, and two files with the same
+    name would be an error.
     """
     if "def generate_test_description" in module_path.read_text():
         return None
@@ -31,7 +34,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+    """Skip the tests that this machine cannot run, and give the reason."""
     reasons = {"gpu": _no_gpu(), "ros": _no_ros()}
     for item in items:
         for marker, reason in reasons.items():
@@ -40,12 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _no_gpu() -> str | None:
-    # nvidia-smi first: asking torch costs seconds.
+    # nvidia-smi first, since importing torch takes seconds.
     if shutil.which("nvidia-smi") is None:
         return "needs an NVIDIA GPU (no nvidia-smi here)"
     import torch
 
-    return None if torch.cuda.is_available() else "needs CUDA, which torch does not see here"
+    return None if torch.cuda.is_available() else "needs CUDA, which torch does not find here"
 
 
 def _no_ros() -> str | None:
@@ -56,7 +59,7 @@ def _no_ros() -> str | None:
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
-    """The folder of real recordings beside the checkout; skips where it is absent."""
+    """The folder of real recordings beside the checkout; skips the test if it is missing."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}")
@@ -65,7 +68,7 @@ def recordings() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle():  # type: ignore[no-untyped-def]
-    """All three networks with random weights at 64×96: for tests of what surrounds them."""
+    """All three networks with random weights at 64×96, for tests of the code around them."""
     import torch
 
     from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork
@@ -90,7 +93,7 @@ def tiny_bundle():  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def hha_bundle(tiny_bundle):  # type: ignore[no-untyped-def]
-    """As ``tiny_bundle``, but the depth network reads HHA; the fused one reads meters."""
+    """As ``tiny_bundle``, but the depth network takes HHA; the fused one takes z-scored depth."""
     import torch
 
     from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: a round trip, and every defect refused with its reason."""
+"""Bundles: a round trip, and every defect is refused with its reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rgbd_seg_ros.models import build
 
 @pytest.fixture
 def saved(tiny_bundle: Bundle, tmp_path: Path) -> Path:
-    """A bundle of the depth network alone (the smallest), saved in float32."""
+    """A bundle with only the depth network, the smallest one, saved in float32."""
     bundle = Bundle(tiny_bundle.labels, {"depth": tiny_bundle.networks["depth"]})
     return save_bundle(tmp_path / "bundle", bundle, torch.float32)
 
@@ -42,7 +42,7 @@ def _edit_json(directory: Path, edit: Callable[[dict], object]) -> None:
 
 
 def _edit_weights(directory: Path, edit: Callable[[dict], object]) -> None:
-    """Change the tensors and make the hash fit again, so that only the change is wrong."""
+    """Change the tensors and update the hash, so that only the change is wrong."""
     path = directory / "depth.safetensors"
     tensors = load_file(path)
     edit(tensors)
@@ -62,7 +62,7 @@ def test_round_trip_keeps_weights_and_record(tiny_bundle: Bundle, saved: Path) -
     assert sorted(p.name for p in saved.iterdir()) == ["bundle.json", "depth.safetensors"]
 
 
-def test_a_record_with_hha_comes_back(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_record_with_hha_survives_the_round_trip(tiny_bundle: Bundle, tmp_path: Path) -> None:
     network = tiny_bundle.networks["depth"]
     preprocess = dataclasses.replace(
         network.record.preprocess, depth=DepthEncoding.for_hha(holes="zero")
@@ -71,11 +71,11 @@ def test_a_record_with_hha_comes_back(tiny_bundle: Bundle, tmp_path: Path) -> No
     record = dataclasses.replace(network.record, preprocess=preprocess, spec=spec)
     path = save_network(tmp_path / "n.safetensors", build(spec), record)
     assert load_network(path).record == record
-    with pytest.raises(BundleError, match=r"eats 1 depth channel.* 'hha' makes 3"):
+    with pytest.raises(BundleError, match=r"takes 1 depth channel.* 'hha' has 3"):
         dataclasses.replace(network.record, preprocess=preprocess)
 
 
-def test_half_precision_halves_matrices_and_keeps_statistics(
+def test_half_precision_applies_to_matrices_but_not_to_statistics(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     network = tiny_bundle.networks["depth"]
@@ -90,17 +90,17 @@ def test_half_precision_halves_matrices_and_keeps_statistics(
 
 DEFECTS = {
     "no directory": (lambda d: (d / "bundle.json").unlink(), "cannot read .*bundle.json"),
-    "no json": (lambda d: (d / "bundle.json").write_text("{"), "is no JSON"),
+    "no json": (lambda d: (d / "bundle.json").write_text("{"), "is not JSON"),
     "other format": (lambda d: _edit_json(d, lambda j: j.update(format="x")), "not of format"),
     "other version": (lambda d: _edit_json(d, lambda j: j.update(version=9)), "has version 9"),
     "no weights": (lambda d: (d / "depth.safetensors").unlink(), "cannot read weights"),
     "wrong hash": (
         lambda d: (d / "depth.safetensors").write_bytes(b"x" * 100),
-        "has SHA-256 .* its JSON says",
+        "has SHA-256 .* but its JSON says",
     ),
     "truncated": (
         lambda d: _rehash(d, (d / "depth.safetensors").read_bytes()[:-40]),
-        "no safetensors file",
+        "not a safetensors file",
     ),
     "missing key": (
         lambda d: _edit_weights(d, lambda t: t.pop(sorted(t)[0])),
@@ -112,7 +112,7 @@ DEFECTS = {
     ),
     "wrong shape": (
         lambda d: _edit_weights(d, lambda t: t.update({sorted(t)[0]: torch.zeros(3, 3, 3)})),
-        r"is \(3, 3, 3\), its spec needs",
+        r"is \(3, 3, 3\), but its spec needs",
     ),
     "NaN weights": (
         lambda d: _edit_weights(d, lambda t: t[sorted(t)[0]].view(-1)[:1].fill_(float("nan"))),
@@ -153,11 +153,11 @@ DEFECTS = {
     ),
     "wrong place": (
         lambda d: _edit_json(d, lambda j: j.update(networks={"rgb": j["networks"]["depth"]})),
-        "network 'rgb' holds weights for 'depth'",
+        "network 'rgb' contains weights for 'depth'",
     ),
     "outside file": (
         lambda d: _edit_json(d, lambda j: j["networks"]["depth"].update(file="../x.safetensors")),
-        "name in the same directory",
+        "must be a file name in the same directory",
     ),
     "no networks": (lambda d: _edit_json(d, lambda j: j.update(networks={})), "at least one"),
 }
@@ -170,7 +170,7 @@ def _rehash(directory: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_every_defect_is_refused_in_one_line(saved: Path, defect: str) -> None:
+def test_every_defect_is_refused_with_a_one_line_message(saved: Path, defect: str) -> None:
     spoil, message = DEFECTS[defect]
     spoil(saved)
     with pytest.raises(BundleError, match=message) as caught:
@@ -178,7 +178,7 @@ def test_every_defect_is_refused_in_one_line(saved: Path, defect: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_networks_of_two_label_sets_make_no_bundle(tiny_bundle: Bundle) -> None:
+def test_networks_of_two_label_sets_are_refused(tiny_bundle: Bundle) -> None:
     network = tiny_bundle.networks["depth"]
     other = LabelSet("other", tuple(f"class{i}" for i in range(16)))
     record = dataclasses.replace(network.record, labels=other)

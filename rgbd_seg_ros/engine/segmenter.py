@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmenter: pictures in, a mask out, by the network that fits the sensors at hand."""
+"""Segmenter: images to masks, with the network that fits the available inputs."""
 
 from __future__ import annotations
 
@@ -11,50 +11,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine.backends import (
     Backend,
     EngineError,
+    RawInputs,
     memory_mb,
     resolve_backend,
     resolve_device,
-    synchronize,
+    to_tensor,
 )
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
-from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb, resize_depth
+from rgbd_seg_ros.preprocess import Preprocess, resize_depth
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """One mask."""
+    """One mask and how it was computed."""
 
     #: H×W uint8 class ids.
     labels: npt.NDArray[np.uint8]
     #: H×W uint8, softmax probability of the chosen class, 0..255 for 0..1.
     confidence: npt.NDArray[np.uint8]
-    #: The network that made it.
+    #: The network that computed it.
     network: NetworkName
     #: Milliseconds per stage (``preprocess``, ``network``, ``postprocess``) and ``total``.
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
 class Segmenter:
-    """Up to three resident, warm networks of one bundle.
+    """Runs the networks of one bundle, up to three, all loaded and warm.
 
-    Construction loads every network onto the device and runs each twice, so that a later switch
-    loads nothing. Use one Segmenter from one thread.
+    The constructor loads every network onto the device and runs each twice, so that switching
+    networks later loads nothing. Call one Segmenter from one thread only.
 
     Args:
         bundle: the networks, see :func:`rgbd_seg_ros.bundle.load_bundle`.
-        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        backend: ``auto`` or a name of :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
+        device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
+        backend: ``auto`` or a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
 
     Raises:
-        EngineError: a device or backend that is unknown or not there.
+        EngineError: the device or backend is unknown or not available.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
@@ -62,19 +61,19 @@ class Segmenter:
         self.device = resolve_device(device)
         make = resolve_backend(backend)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {
-            name: (make(network.module, self.device), network.record.preprocess)
+            name: (make(network, self.device), network.record.preprocess)
             for name, network in bundle.networks.items()
         }
         self._warm_up()
 
     @property
     def available(self) -> tuple[NetworkName, ...]:
-        """The networks this bundle has."""
+        """The bundle's networks."""
         return tuple(self._networks)
 
     @property
     def need_intrinsics(self) -> tuple[NetworkName, ...]:
-        """Those that cannot use depth without the camera's intrinsics (HHA)."""
+        """The networks that need camera intrinsics to use depth (they read HHA)."""
         return tuple(
             name
             for name, (_, preprocess) in self._networks.items()
@@ -96,23 +95,23 @@ class Segmenter:
         size: tuple[int, int] | None = None,
         network: NetworkName | None = None,
     ) -> Segmentation:
-        """Segment one instant.
+        """Segment one frame or frame pair.
 
         Args:
             rgb: H×W×3 uint8 in RGB order.
-            depth: H×W float32 meters, NaN invalid, registered to ``rgb`` when both are given;
-                its size may differ from ``rgb``'s.
-            intrinsics: of the pictures, for the networks of :attr:`need_intrinsics`.
-            gravity: unit vector (3) pointing down in the optical frame, likewise; estimated from
-                ``depth`` when None.
-            size: (height, width) of the mask; that of ``rgb``, else of ``depth``, by default.
-            network: the network to use; by default the one that uses all inputs given. Asked for
-                ``rgbd`` with one input missing, that input is empty: a black picture, or depth
-                that is invalid everywhere.
+            depth: H×W float32 meters, NaN invalid, aligned to ``rgb`` if both are given; the
+                sizes may differ.
+            intrinsics: of the camera; only the networks in :attr:`need_intrinsics` use them.
+            gravity: unit vector (3) pointing down in the optical frame, for the same networks;
+                if None, it is estimated from ``depth``.
+            size: (height, width) of the mask; by default that of ``rgb``, else of ``depth``.
+            network: the network to use; by default the one that uses all given inputs. If
+                ``rgbd`` is requested with one input only, the other one is empty: a black
+                image, or depth that is invalid everywhere.
 
         Raises:
-            EngineError: no input, inputs of a wrong type or shape, a network that the bundle lacks
-                or whose input or intrinsics are missing.
+            EngineError: no input, an input of a wrong type or shape, a network that the bundle
+                does not have, or missing inputs or intrinsics of the network.
         """
         started = time.perf_counter()
         _check_inputs(rgb, depth)
@@ -127,80 +126,26 @@ class Segmenter:
         if shown is None:
             raise EngineError("give rgb, depth or both")
         backend, preprocess = self._networks[name]
-
-        with torch.inference_mode():
-            inputs = self._prepare(name, preprocess, rgb, depth, intrinsics, gravity)
-            synchronize(self.device)
-            prepared = time.perf_counter()
-            logits = backend(*inputs)
-            synchronize(self.device)
-            computed = time.perf_counter()
-            labels, confidence = decide(logits, size or (shown.shape[0], shown.shape[1]))
-            result = labels[0].cpu().numpy(), confidence[0].cpu().numpy()
-        ended = time.perf_counter()
-        timings_ms = {
-            "preprocess": (prepared - started) * 1e3,
-            "network": (computed - prepared) * 1e3,
-            "postprocess": (ended - computed) * 1e3,
-            "total": (ended - started) * 1e3,
-        }
-        return Segmentation(*result, name, timings_ms)
-
-    def _prepare(
-        self,
-        name: NetworkName,
-        preprocess: Preprocess,
-        rgb: npt.NDArray[np.uint8] | None,
-        depth: npt.NDArray[np.float32] | None,
-        intrinsics: Intrinsics | None,
-        gravity: npt.NDArray[np.float32] | None,
-    ) -> list[Tensor]:
-        inputs = []
-        if name in ("rgbd", "rgb"):
-            if rgb is None:
-                rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
-            pixels = self._tensor(rgb).permute(2, 0, 1)[None]
-            inputs.append(prepare_rgb(pixels, preprocess))
-        if name in ("rgbd", "depth"):
-            if depth is None:
-                depth = np.full(preprocess.size, np.nan, dtype=np.float32)
-                intrinsics = some_intrinsics(preprocess.size)  # nothing is seen through this lens
-            meters, matrix, down = self._tensor(depth)[None, None], None, None
-            if preprocess.depth.needs_intrinsics:
-                if intrinsics is None:
-                    raise EngineError(
-                        f"network {name!r} reads depth as {preprocess.depth.kind}, which needs "
-                        "the camera's intrinsics, and got none: give its camera_info, or for "
-                        "picture files --intrinsics"
-                    )
-                matrix = self._matrix(intrinsics, depth)
-                if gravity is not None:
-                    down = self._tensor(gravity.astype(np.float32))[None]
-            inputs.append(prepare_depth(meters, preprocess, matrix, down))
-        return inputs
+        inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
+        mask = backend(inputs, size or (shown.shape[0], shown.shape[1]))
+        total_ms = (time.perf_counter() - started) * 1e3
+        timings_ms = {**mask.timings_ms, "total": total_ms}
+        return Segmentation(mask.labels, mask.confidence, name, timings_ms)
 
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
     ) -> npt.NDArray[np.float32]:
         """Unit vector (3) pointing down in the optical frame, from H×W meters (NaN invalid).
 
-        It is found in the picture that a network of :attr:`need_intrinsics` reads, as in training:
-        a fraction of the work where the sensor's picture is larger.
+        Depth is first resized to the input of a network in :attr:`need_intrinsics`, as in
+        training, which saves most of the work if the sensor's images are larger.
         """
         height, width = self._networks[self.need_intrinsics[0]][1].size
         with torch.inference_mode():
-            meters = resize_depth(self._tensor(depth)[None, None], (height, width))
-            matrix = self._tensor(intrinsics.resized(width, height).matrix())[None]
+            meters = resize_depth(to_tensor(depth, self.device)[None, None], (height, width))
+            matrix = to_tensor(intrinsics.resized(width, height).matrix(), self.device)[None]
             down: npt.NDArray[np.float32] = estimate_gravity(meters, matrix)[0].cpu().numpy()
         return down
-
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        # torch wants a writable, contiguous array; messages are often neither.
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
-
-    def _matrix(self, intrinsics: Intrinsics, depth: npt.NDArray[np.float32]) -> Tensor:
-        """1×3×3 for this picture, whichever size of it the intrinsics were given for."""
-        return self._tensor(intrinsics.resized(depth.shape[1], depth.shape[0]).matrix())[None]
 
     def _warm_up(self) -> None:
         for name, (_, preprocess) in self._networks.items():
@@ -210,22 +155,36 @@ class Segmenter:
                 self(rgb, depth, some_intrinsics(preprocess.size), network=name)
 
 
-def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 of ``size``.
-
-    Probabilities, not ids, are interpolated, so a mask never holds a class that lies between two.
-    """
-    probabilities = logits.softmax(dim=1)
-    if probabilities.shape[-2:] != size:
-        probabilities = functional.interpolate(
-            probabilities, size, mode="bilinear", align_corners=False
+def _inputs(
+    name: NetworkName,
+    preprocess: Preprocess,
+    rgb: npt.NDArray[np.uint8] | None,
+    depth: npt.NDArray[np.float32] | None,
+    intrinsics: Intrinsics | None,
+    gravity: npt.NDArray[np.float32] | None,
+) -> RawInputs:
+    """What the network uses of the given inputs; an empty image where it lacks one."""
+    if name == "rgb":
+        return RawInputs(rgb)
+    if name == "depth":
+        rgb = None
+    elif rgb is None:
+        rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
+    if depth is None:
+        depth = np.full(preprocess.size, np.nan, dtype=np.float32)
+        intrinsics = some_intrinsics(preprocess.size)
+    if not preprocess.depth.needs_intrinsics:
+        return RawInputs(rgb, depth)
+    if intrinsics is None:
+        raise EngineError(
+            f"network {name!r} reads depth as {preprocess.depth.kind}, which needs the camera's "
+            "intrinsics: provide its camera_info, or --intrinsics for image files"
         )
-    confidence, labels = probabilities.max(dim=1)
-    return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
+    return RawInputs(rgb, depth, intrinsics, gravity)
 
 
 def some_intrinsics(size: tuple[int, int]) -> Intrinsics:
-    """A lens with a view of 53° across, for pictures in which its angle does not matter."""
+    """Intrinsics with a horizontal field of view of 53°, for images where it does not matter."""
     height, width = size
     return Intrinsics(width, width, (width - 1) / 2, (height - 1) / 2, width, height)
 

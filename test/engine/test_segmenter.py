@@ -1,17 +1,28 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: which network answers, what it refuses, and what CUDA must keep."""
+"""The engine: choice of network, refused inputs, backends, and what must hold on CUDA."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from rgbd_seg_ros.bundle import Bundle
+from rgbd_seg_ros.bundle import Bundle, TrainedNetwork, load_bundle, save_bundle
 from rgbd_seg_ros.engine import Segmenter
-from rgbd_seg_ros.engine.backends import EngineError, resolve_backend, resolve_device
-from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.engine.backends import (
+    BACKENDS,
+    Backend,
+    EngineError,
+    RawInputs,
+    RawMask,
+    StagedBackend,
+    decide,
+    resolve_backend,
+    resolve_device,
+)
 from rgbd_seg_ros.frames import Intrinsics
 
 RNG = np.random.default_rng(0)
@@ -27,7 +38,7 @@ def segmenter(tiny_bundle: Bundle) -> Segmenter:
 @pytest.mark.parametrize(
     ("rgb", "depth", "network"), [(RGB, DEPTH, "rgbd"), (RGB, None, "rgb"), (None, DEPTH, "depth")]
 )
-def test_the_network_that_uses_all_inputs_answers(
+def test_the_network_that_uses_all_inputs_is_chosen(
     segmenter: Segmenter,
     rgb: np.ndarray | None,
     depth: np.ndarray | None,
@@ -42,12 +53,12 @@ def test_the_network_that_uses_all_inputs_answers(
     np.testing.assert_array_equal(segmenter(rgb, depth).labels, result.labels)
 
 
-def test_mask_has_the_size_asked_for_and_depth_may_be_smaller(segmenter: Segmenter) -> None:
+def test_the_mask_has_the_requested_size_and_depth_may_be_smaller(segmenter: Segmenter) -> None:
     assert segmenter(None, DEPTH, size=(240, 320)).labels.shape == (240, 320)
     assert segmenter(RGB, DEPTH[::2, ::2].copy()).labels.shape == (120, 160)
 
 
-def test_a_forced_network_gets_an_empty_partner(segmenter: Segmenter) -> None:
+def test_a_forced_network_gets_an_empty_image_for_a_missing_one(segmenter: Segmenter) -> None:
     nothing = np.full_like(DEPTH, np.nan)
     forced = segmenter(RGB, network="rgbd")
     np.testing.assert_array_equal(forced.labels, segmenter(RGB, nothing).labels)
@@ -79,12 +90,12 @@ def test_confidence_is_the_probability_of_the_chosen_class() -> None:
         (RGB, None, "fused", "no network 'fused'"),
     ],
 )
-def test_bad_input_is_refused(segmenter, rgb, depth, network, message) -> None:  # type: ignore[no-untyped-def]
+def test_bad_inputs_are_refused(segmenter, rgb, depth, network, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(EngineError, match=message):
         segmenter(rgb, depth, network=network)
 
 
-def test_a_bundle_without_a_network_says_which_it_has(tiny_bundle: Bundle) -> None:
+def test_a_network_that_the_bundle_lacks_is_refused(tiny_bundle: Bundle) -> None:
     alone = Segmenter(
         Bundle(tiny_bundle.labels, {"rgb": tiny_bundle.networks["rgb"]}), device="cpu"
     )
@@ -111,19 +122,19 @@ def test_only_networks_that_read_hha_need_intrinsics(
         hha_segmenter(None, DEPTH)
 
 
-def test_intrinsics_of_another_size_of_the_picture_serve_too(hha_segmenter: Segmenter) -> None:
+def test_intrinsics_may_be_for_another_size_of_the_image(hha_segmenter: Segmenter) -> None:
     doubled = CAMERA.resized(320, 240)
     first, second = (hha_segmenter(None, DEPTH, camera) for camera in (CAMERA, doubled))
     np.testing.assert_array_equal(first.confidence, second.confidence)
 
 
-def test_without_gravity_it_is_estimated(hha_segmenter: Segmenter) -> None:
+def test_gravity_that_is_not_given_is_estimated(hha_segmenter: Segmenter) -> None:
     down = hha_segmenter.estimate_gravity(DEPTH[::2, ::3], CAMERA)
     assert down.shape == (3,)
     np.testing.assert_allclose(np.linalg.norm(down), 1.0, rtol=1e-6)
     alone = hha_segmenter(None, DEPTH, CAMERA)
-    told = hha_segmenter(None, DEPTH, CAMERA, hha_segmenter.estimate_gravity(DEPTH, CAMERA))
-    assert np.abs(alone.confidence.astype(int) - told.confidence).max() <= 1
+    given = hha_segmenter(None, DEPTH, CAMERA, hha_segmenter.estimate_gravity(DEPTH, CAMERA))
+    assert np.abs(alone.confidence.astype(int) - given.confidence).max() <= 1
     sideways = hha_segmenter(None, DEPTH, CAMERA, np.array([1.0, 0.0, 0.0]))
     assert (alone.confidence != sideways.confidence).any()
 
@@ -136,10 +147,53 @@ def test_unknown_device_and_backend_are_refused() -> None:
         resolve_backend("tensorflow")
 
 
-def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_entry_adds_a_backend_that_computes_the_whole_mask(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens an artifact that was built from the weights, and sees the arrays as they came."""
+    seen: list[RawInputs] = []
+
+    def open_artifact(network: TrainedNetwork, device: torch.device) -> Backend:
+        assert network.file is not None
+        class_id = int((network.file.parent / f"{network.file.stem}.toy").read_text())
+
+        def run(inputs: RawInputs, size: tuple[int, int]) -> RawMask:
+            seen.append(inputs)
+            mask = np.full(size, class_id, np.uint8)
+            return RawMask(mask, mask, {"preprocess": 0.0, "network": 1.0, "postprocess": 0.0})
+
+        return run
+
+    bundle = Bundle(tiny_bundle.labels, {"depth": tiny_bundle.networks["depth"]})
+    folder = save_bundle(tmp_path, bundle)
+    (folder / "depth.toy").write_text("7")
+    monkeypatch.setitem(BACKENDS, "toy", open_artifact)
+    segmenter = Segmenter(load_bundle(folder), "cpu", "toy")
+    assert len(seen) == 2  # the warm-up
+    result = segmenter(RGB, DEPTH, network="depth")
+    assert seen[2].rgb is None
+    assert seen[2].depth is DEPTH
+    assert (result.labels == 7).all()
+    assert result.labels.shape == (120, 160)
+    assert set(result.timings_ms) == {"preprocess", "network", "postprocess", "total"}
+
+
+def test_one_entry_adds_a_backend_that_only_runs_the_network(
+    tiny_bundle: Bundle, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(network: TrainedNetwork, device: torch.device) -> Backend:
+        preprocess = network.record.preprocess
+        return StagedBackend(preprocess, device, lambda *x: network.module(*x).logits)
+
+    monkeypatch.setitem(BACKENDS, "toy", build)
+    result = Segmenter(tiny_bundle, "cpu", "toy")(RGB, DEPTH)
+    np.testing.assert_array_equal(result.labels, segmenter(RGB, DEPTH).labels)
+
+
+def test_cuda_is_refused_where_it_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto").type == "cpu"
-    with pytest.raises(EngineError, match=r"was asked for but .* or use device: auto"):
+    with pytest.raises(EngineError, match=r"is not available, .* or use device: auto"):
         resolve_device("cuda")
 
 
