@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg`: replay, predict, doctor. Finds the command and hands over; imports nothing heavy."""
+"""The command `rgbd_seg`: runs replay, predict or doctor, and imports only what that one needs."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ import os
 import sys
 from collections.abc import Sequence
 
-#: Command to the module with its ``add_arguments(parser)`` and ``run(args) -> exit code``.
+#: Command: (module with ``add_arguments(parser)`` and ``run(args) -> exit code``, help).
 COMMANDS = {
-    "replay": ("rgbd_seg_ros.replay.command", "a recorded bag through the core, without ROS"),
-    "predict": ("rgbd_seg_ros.predict", "pictures in, masks and overlays out"),
-    "doctor": ("rgbd_seg_ros.doctor", "check torch, CUDA, ROS and the bundle"),
+    "replay": (
+        "rgbd_seg_ros.replay.command",
+        "replay a recorded bag without ROS and score the masks",
+    ),
+    "predict": ("rgbd_seg_ros.predict", "segment image files and write masks and overlays"),
+    "doctor": ("rgbd_seg_ros.doctor", "check the installation: PyTorch, CUDA, ROS and the bundle"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 (a check failed), 2 (bad usage or input) or 130 (Ctrl-C)."""
-    # Before torch loads: OpenMP threads that spin for each other starve on busy cores (p95 of a
-    # mask 937 ms instead of 255 ms at a load of 9 on two cores).
+    """Run a command; returns 0, 1 (a check failed), 2 (bad usage or input) or 130 (Ctrl-C)."""
+    # Must be set before torch is imported. OpenMP threads that busy-wait starve each other on busy
+    # cores: at a load of 9 on two cores, the p95 of a mask was 937 ms instead of 255 ms.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D segmentation")
+    parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        if words[:1] == [name]:  # only the chosen one is imported
+        if words[:1] == [name]:  # import only the chosen one
             importlib.import_module(module).add_arguments(command)
     args = parser.parse_args(words)
     try:
         code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
-    # A user's mistake is a subclass of ValueError that says what to do; OSError is a full disk.
+    # Mistakes of the user raise subclasses of ValueError whose message names the remedy. OSError
+    # is, for example, a full disk.
     except (ValueError, OSError) as error:
         if type(error) is ValueError:
-            raise  # a fault of ours: its trace is wanted
+            raise  # a bug in this package, so show the traceback
         print(f"rgbd_seg {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

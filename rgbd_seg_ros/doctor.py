@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg doctor`: is everything here that the package needs? One line each, with the remedy."""
+"""`rgbd_seg doctor`: checks the installation and prints a line with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 OLDEST_TORCH = (2, 4)
-#: CycloneDDS and Fast DDS drop large images when the kernel's receive buffer is smaller.
+#: CycloneDDS and Fast DDS drop large images if the kernel's receive buffer is smaller.
 RECEIVE_BUFFER_BYTES = 4 * 2**20
 
 
@@ -24,7 +24,7 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 class Finding:
     """One line of the report."""
 
-    #: ``fail``: the package cannot work. ``warn``: it can, but not at its best.
+    #: ``fail``: the package does not work. ``warn``: it works, with restrictions.
     level: Literal["ok", "warn", "fail"]
     subject: str
     text: str
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every finding; 1 when one of them is ``fail``."""
+    """Print all findings; returns 1 if one of them is ``fail``."""
     findings = [
         Finding("ok", "python", f"{platform.python_version()} on {platform.machine()}"),
         check_torch(),
         check_cuda(),
         *(check_module(name, package) for name, package in NEEDED.items()),
-        _import_finding("rosbags", "warn", "pip install rosbags, if bags are to be replayed"),
+        _import_finding("rosbags", "warn", "to replay bags: pip install rosbags"),
         check_ros(),
         check_cv_bridge(),
         check_receive_buffer(),
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(finding.level == "fail" for finding in findings) else 0
 
 
-#: Modules that everything needs, and the package that brings them.
+#: Required modules, and the packages that contain them.
 NEEDED = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
@@ -67,7 +67,7 @@ NEEDED = {
 
 
 def check_torch() -> Finding:
-    """PyTorch imports and is new enough."""
+    """PyTorch can be imported and is recent enough."""
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
@@ -79,16 +79,16 @@ def check_torch() -> Finding:
         )
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < OLDEST_TORCH:
-        return Finding("fail", "torch", f"{torch.__version__}; at least 2.4 is needed: upgrade it")
+        return Finding("fail", "torch", f"{torch.__version__}; version 2.4 or later is required")
     return Finding("ok", "torch", torch.__version__)
 
 
 def check_cuda() -> Finding:
-    """A GPU is there and this PyTorch can use it."""
+    """PyTorch can use a GPU."""
     try:
         torch = importlib.import_module("torch")
     except ImportError:
-        return Finding("warn", "cuda", "unknown without torch")
+        return Finding("warn", "cuda", "cannot be checked without torch")
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         return Finding("ok", "cuda", f"{torch.version.cuda} on {name}")
@@ -96,30 +96,30 @@ def check_cuda() -> Finding:
     if not torch.backends.cuda.is_built():
         level: Literal["warn", "fail"] = "fail" if has_gpu else "warn"
         return Finding(level, "cuda", "this PyTorch is a CPU build; install the CUDA build")
-    remedy = "check the driver with nvidia-smi" if has_gpu else "the CPU will be used, slowly"
-    return Finding("warn", "cuda", f"no GPU that PyTorch can use; {remedy}")
+    remedy = "check the driver with nvidia-smi" if has_gpu else "the CPU is used, which is slow"
+    return Finding("warn", "cuda", f"PyTorch finds no usable GPU; {remedy}")
 
 
 def check_module(name: str, package: str) -> Finding:
-    """A needed module imports."""
+    """A required module can be imported."""
     return _import_finding(name, "fail", f"pip install {package}")
 
 
 def check_ros() -> Finding:
-    """rclpy imports; needed by the node alone."""
+    """rclpy can be imported; only the node needs it."""
     if importlib.util.find_spec("rclpy") is None:
         return Finding(
-            "warn", "ros", "no rclpy: source /opt/ros/<distro>/setup.bash to run the node"
+            "warn", "ros", "no rclpy; to run the node: source /opt/ros/<distro>/setup.bash"
         )
     try:
         importlib.import_module("rclpy")
     except ImportError as error:
-        return Finding("fail", "ros", f"rclpy is there but does not import: {error}")
+        return Finding("fail", "ros", f"rclpy is installed but cannot be imported: {error}")
     return Finding("ok", "ros", os.environ.get("ROS_DISTRO", "unknown distribution"))
 
 
 def check_cv_bridge() -> Finding:
-    """cv_bridge imports. Its apt build is made for numpy 1 and fails beside numpy 2."""
+    """cv_bridge can be imported. Its apt package is built for numpy 1 and fails with numpy 2."""
     if importlib.util.find_spec("cv_bridge") is None:
         return Finding("ok", "cv_bridge", "not installed; only unusual encodings need it")
     finding = _import_finding("cv_bridge.boost.cv_bridge_boost", "warn", "pip install 'numpy<2'")
@@ -127,23 +127,23 @@ def check_cv_bridge() -> Finding:
 
 
 def check_receive_buffer() -> Finding:
-    """The kernel lets DDS receive camera pictures without loss."""
+    """The kernel's receive buffer is large enough for camera images over DDS."""
     path = Path("/proc/sys/net/core/rmem_max")
     if not path.exists():
-        return Finding("ok", "network", "no Linux kernel setting to check")
+        return Finding("ok", "network", "not a Linux kernel; nothing to check")
     size = int(path.read_text())
     if size < RECEIVE_BUFFER_BYTES:
         return Finding(
             "warn",
             "network",
-            f"net.core.rmem_max is {size}; DDS may drop pictures: "
+            f"net.core.rmem_max is {size}; DDS may drop images: run "
             f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}",
         )
     return Finding("ok", "network", f"net.core.rmem_max is {size}")
 
 
 def check_bundle(directory: Path | None) -> Finding:
-    """The bundle loads and every hash fits."""
+    """The bundle can be loaded and its hashes match."""
     try:
         bundle_module = importlib.import_module("rgbd_seg_ros.bundle")
     except ImportError as error:
@@ -160,8 +160,8 @@ def check_bundle(directory: Path | None) -> Finding:
 def _import_finding(name: str, level: Literal["warn", "fail"], remedy: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    # Built for another numpy, a module raises AttributeError or SystemError, not ImportError.
+    # A module built for another numpy raises AttributeError or SystemError, not ImportError.
     except Exception as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Finding(level, name, f"does not import ({first_line}); {remedy}")
-    return Finding("ok", name, str(getattr(module, "__version__", "imports")))
+        return Finding(level, name, f"cannot be imported ({first_line}); {remedy}")
+    return Finding("ok", name, str(getattr(module, "__version__", "installed")))

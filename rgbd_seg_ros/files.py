@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> None:
-    """Write a file so that a killed process or a full disk leaves the old file, never a part.
+    """Write a file such that a crash or a full disk leaves the old file complete.
 
     Args:
         path: the file.
         data: its content; text is written as UTF-8.
-        fsync: wait until the data is on the disk, so that a power cut cannot truncate it either.
+        fsync: wait until the data is on disk, so that a power failure cannot truncate it either.
 
     Raises:
         OSError: the file cannot be written; the error names it, and the temporary file is removed.

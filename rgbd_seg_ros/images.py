@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages to frames: raw, JPEG/PNG and compressedDepth, without importing ROS.
+"""Decodes image messages into frames: raw, JPEG/PNG and compressedDepth, without importing ROS.
 
 Works on any object with the fields of ``sensor_msgs`` ``Image``, ``CompressedImage`` or
-``CameraInfo``, whether a bag reader or a live subscription made it, so that the same message
-gives the same bytes offline and live. Nothing here raises on bad data: it becomes a Defect.
+``CameraInfo``, from a bag reader or a live subscription alike, so the same message gives the same
+pixels offline and live. Bad data never raises; it becomes a Defect.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Defect, Frame, Intrinsics, Stream
+from rgbd_seg_ros.names import unknown_name
 
-#: Rows of bytes to picture: (bytes per pixel, channels, OpenCV code that makes RGB of it or None).
-#: OpenCV names a Bayer pattern by its second row's second pixel on, so RGGB is its BG.
-COLOR_ENCODINGS: dict[str, tuple[int, int, int | None]] = {
-    "rgb8": (3, 3, None),
-    "bgr8": (3, 3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, 4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, 4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, 1, cv2.COLOR_GRAY2RGB),
-    "8UC1": (1, 1, cv2.COLOR_GRAY2RGB),
-    "yuv422": (2, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": (2, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": (2, 2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": (2, 2, cv2.COLOR_YUV2RGB_YUY2),
-    "bayer_rggb8": (1, 1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": (1, 1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": (1, 1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": (1, 1, cv2.COLOR_BayerGB2RGB),
+#: Color encodings: (channels of one byte, OpenCV code of the conversion to RGB or None).
+#: OpenCV names a Bayer pattern after its second row from the second pixel on: RGGB is its "BG".
+COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
 #: Depth encodings and the type of one pixel.
 DEPTH_ENCODINGS: dict[str, type[np.generic]] = {
@@ -52,18 +53,19 @@ _DEPTH_HEADER = struct.Struct("<iff")
 
 
 class _Malformed(ValueError):
-    """Internal: becomes the Defect's one-line detail."""
+    """Its message becomes the detail of the Defect."""
 
 
 def to_frame(message: Any, stream: Stream, intrinsics: Intrinsics | None = None) -> Frame | Defect:
-    """An ``Image`` or ``CompressedImage`` of one stream as a Frame.
+    """Decode an ``Image`` or ``CompressedImage`` of one stream.
 
-    Raw rgb8 and native-endian depth are views of the message's data, honoring ``step``; all else
-    takes one OpenCV pass (a reversed view would cost 30 times that at its first use).
+    Raw rgb8 and native-endian depth are views of the message's data that skip the padding of its
+    rows. Every other encoding takes one OpenCV pass; a reversed view instead would cost 30 times
+    as much when it is first used.
 
     Returns:
-        A Frame, or ``Defect("malformed", …)`` for an unknown encoding, a zero size, fewer bytes
-        than ``step·height`` or a picture that cannot be decoded.
+        A Frame, or ``Defect("malformed", …)`` for an unknown encoding, a size of zero, fewer bytes
+        than ``step·height``, or data that cannot be decoded.
     """
     stamp: int | None = None
     try:
@@ -80,12 +82,12 @@ def to_frame(message: Any, stream: Stream, intrinsics: Intrinsics | None = None)
 
 
 def to_mask(message: Any) -> Frame | Defect:
-    """A mono8 ``Image`` of class ids, such as a mask or its truth, as an H×W uint8 Frame."""
+    """Decode a mono8 ``Image`` of class ids (a mask or ground truth) into an H×W uint8 Frame."""
     stamp: int | None = None
     try:
         stamp = stamp_ns(message.header)
         if message.encoding not in MASK_ENCODINGS:
-            raise _Malformed(_unknown(message.encoding, MASK_ENCODINGS, "masks"))
+            raise _Malformed(unknown_name("mask encoding", message.encoding, MASK_ENCODINGS))
         array = _rows(message, np.dtype(np.uint8))
         return Frame(array, stamp, str(message.header.frame_id), str(message.encoding))
     except _Malformed as error:
@@ -95,9 +97,10 @@ def to_mask(message: Any) -> Frame | Defect:
 
 
 def to_intrinsics(message: Any) -> Intrinsics | None:
-    """A ``CameraInfo``'s K for the picture as published: after its region of interest and binning.
+    """Intrinsics of the image as published, that is after region of interest and binning.
 
-    Returns None for an uncalibrated camera (K all zeros) or a size of zero.
+    Returns:
+        None for an uncalibrated camera (K all zeros) or a size of zero.
     """
     k = message.k if hasattr(message, "k") else message.K  # ROS 1 spells it K
     roi = message.roi
@@ -108,7 +111,7 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
         return Intrinsics(
             fx=float(k[0]) / bin_x,
             fy=float(k[4]) / bin_y,
-            # Binning averages whole pixels, so the half-pixel moves too.
+            # Pixel centers lie at integer coordinates, so the image's corner is at (-0.5, -0.5).
             cx=(float(k[2]) - int(roi.x_offset) + 0.5) / bin_x - 0.5,
             cy=(float(k[5]) - int(roi.y_offset) + 0.5) / bin_y - 0.5,
             width=width // bin_x,
@@ -130,24 +133,24 @@ def _decode(message: Any, stream: Stream) -> npt.NDArray[Any]:
     encoding = str(message.encoding)
     if stream == "rgb":
         if encoding not in COLOR_ENCODINGS:
-            raise _Malformed(_unknown(encoding, COLOR_ENCODINGS, "color"))
-        _, channels, code = COLOR_ENCODINGS[encoding]
+            raise _Malformed(unknown_name("color encoding", encoding, COLOR_ENCODINGS))
+        channels, code = COLOR_ENCODINGS[encoding]
         rows = _rows(message, np.dtype(np.uint8), channels)
         if code is None:
             return rows
         return np.asarray(cv2.cvtColor(rows, code), dtype=np.uint8)
     if encoding not in DEPTH_ENCODINGS:
-        raise _Malformed(_unknown(encoding, DEPTH_ENCODINGS, "depth"))
+        raise _Malformed(unknown_name("depth encoding", encoding, DEPTH_ENCODINGS))
     native = np.dtype(DEPTH_ENCODINGS[encoding])
     rows = _rows(message, native.newbyteorder(">" if message.is_bigendian else "<"))
     return rows if rows.dtype == native else rows.astype(native)
 
 
 def _rows(message: Any, dtype: np.dtype[Any], channels: int = 1) -> npt.NDArray[Any]:
-    """A view of the message's data as H×W (one channel) or H×W×C, padding at row ends left out."""
+    """A view of the message's data as H×W or H×W×C, without the padding of its rows."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height <= 0 or width <= 0:
-        raise _Malformed(f"the picture is {width}×{height}; check the camera driver")
+        raise _Malformed(f"the image is {width}×{height}; check the camera driver")
     row = width * channels * dtype.itemsize
     if step < row:
         raise _Malformed(
@@ -162,12 +165,8 @@ def _rows(message: Any, dtype: np.dtype[Any], channels: int = 1) -> npt.NDArray[
     shape, strides = (height, width), (step, channels * dtype.itemsize)
     if channels > 1:
         shape, strides = (*shape, channels), (*strides, dtype.itemsize)  # type: ignore[assignment]
-    picture: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer=data, strides=strides)
-    return picture
-
-
-def _unknown(encoding: object, known: Any, kind: str) -> str:
-    return f"encoding {encoding!r} is not known for {kind}; known: {', '.join(known)}"
+    image: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer=data, strides=strides)
+    return image
 
 
 # --- Compressed images -------------------------------------------------------------------------
@@ -175,7 +174,7 @@ def _unknown(encoding: object, known: Any, kind: str) -> str:
 
 @dataclass(frozen=True)
 class _Format:
-    """A CompressedImage's ``format``: ``[encoding;] codec [details]``."""
+    """The ``format`` of a CompressedImage: ``[encoding;] codec [details]``."""
 
     encoding: str
     codec: str
@@ -187,10 +186,10 @@ class _Format:
 
 
 def _decompress(message: Any, stream: Stream) -> tuple[npt.NDArray[Any], str]:
-    """Picture and encoding, the latter as the publisher names it before compression."""
+    """The image, and its encoding before compression as the publisher names it."""
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
-        raise _Malformed("the compressed picture has no bytes")
+        raise _Malformed("the compressed image has no bytes")
     kind = _Format.parse(str(message.format))
     if stream == "rgb":
         if "compresseddepth" in kind.codec.lower():
@@ -201,36 +200,36 @@ def _decompress(message: Any, stream: Stream) -> tuple[npt.NDArray[Any], str]:
 
 
 def _color(data: npt.NDArray[np.uint8], kind: _Format) -> npt.NDArray[np.uint8]:
-    # A camera message has no other orientation than the one its bytes are in.
+    # Pixels as stored: see image_io.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(data, flags)
-    if picture is None:
-        raise _Malformed(f"{data.size} bytes of {kind.codec!r} are no picture OpenCV can decode")
-    # compressed_image_transport says "compressed bgr8" when it swapped to OpenCV's order first;
-    # naming a color encoding without saying so, it stored the bytes in the order they came.
-    as_they_came = kind.encoding.startswith(("rgb", "bgr")) and "compressed bgr" not in kind.codec
-    if as_they_came:
-        return np.asarray(picture, dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    image = cv2.imdecode(data, flags)
+    if image is None:
+        raise _Malformed(f"OpenCV cannot decode these {data.size} bytes of {kind.codec!r}")
+    # compressed_image_transport writes "compressed bgr8" if it converted to OpenCV's channel order
+    # before it encoded. For a color encoding without that, imdecode returns RGB as it is.
+    is_rgb = kind.encoding.startswith(("rgb", "bgr")) and "compressed bgr" not in kind.codec
+    if is_rgb:
+        return np.asarray(image, dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _compressed_depth(data: npt.NDArray[np.uint8], kind: _Format) -> npt.NDArray[Any]:
-    """PNG with or without the 12-byte header of compressed_depth_image_transport.
+    """Decode a PNG with or without the 12-byte header of compressed_depth_image_transport.
 
-    32FC1 comes as 16-bit inverse depth q with 1/Z = (q − B) / A, and q = 0 for invalid.
+    32FC1 is stored as 16-bit inverse depth q with 1/Z = (q − B) / A; q = 0 is invalid.
     """
     has_header = data[: len(_PNG)].tobytes() != _PNG
     payload = data[_DEPTH_HEADER.size :] if has_header else data
     if payload[: len(_PNG)].tobytes() != _PNG:
         raise _Malformed(
-            f"compressed depth {kind.codec!r} holds no PNG; "
+            f"compressed depth {kind.codec!r} is not a PNG; "
             "publish compressedDepth with format png, or raw depth"
         )
-    picture = cv2.imdecode(payload, cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.ndim != 2 or picture.dtype != np.uint16:
-        seen = "unreadable" if picture is None else f"{picture.dtype} {picture.shape}"
-        raise _Malformed(f"depth PNG is {seen}, expected one channel of 16 bits")
-    ticks: npt.NDArray[np.uint16] = np.asarray(picture, dtype=np.uint16)
+    image = cv2.imdecode(payload, cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 2 or image.dtype != np.uint16:
+        seen = "unreadable" if image is None else f"{image.dtype} {image.shape}"
+        raise _Malformed(f"the depth PNG is {seen}, expected one channel of 16 bits")
+    ticks: npt.NDArray[np.uint16] = np.asarray(image, dtype=np.uint16)
     if kind.encoding != "32FC1":
         return ticks
     if not has_header:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
 from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.frames import NETWORKS, Intrinsics
+from rgbd_seg_ros.frames import NETWORKS, Intrinsics, NetworkName
 from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb, write_image
 from rgbd_seg_ros.inference import Engine, load_engine
 
@@ -165,10 +165,15 @@ def _predict(item: ImageFiles, engine: Engine, args: argparse.Namespace) -> dict
     else:
         raise PredictError(f"{item.name} has neither a color nor a depth image")
     height, width = background.shape[:2]
-    network = args.network or ("depth" if rgb is None else "rgb" if depth is None else "rgbd")
-    intrinsics = None if args.intrinsics is None else Intrinsics(*args.intrinsics, width, height)
+    network: NetworkName = "depth" if rgb is None else "rgb" if depth is None else "rgbd"
+    intrinsics = None
+    if args.intrinsics is not None:
+        fx, fy, cx, cy = args.intrinsics
+        intrinsics = Intrinsics(fx, fy, cx, cy, width, height)
     try:
-        result = engine(rgb, depth, intrinsics, size=(height, width), network=network)
+        result = engine(
+            rgb, depth, intrinsics, size=(height, width), network=args.network or network
+        )
     except EngineError as error:
         raise PredictError(str(error)) from error
     write_image(args.out / f"{item.name}_mask.png", result.labels)

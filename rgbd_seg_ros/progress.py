@@ -1,21 +1,21 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of long work on stderr, with the time that is left."""
+"""Progress bars on stderr, with the remaining time."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-#: Seconds between two updates on a terminal and in a log file.
+#: Seconds between two updates, on a terminal and in a log file.
 ON_TERMINAL_S, IN_LOG_S = 0.2, 10.0
 
 
 def progress_bar(label: str, total: float, unit: str = "it", **options: Any) -> Any:
-    """A ``tqdm`` bar on stderr; in a log file, one line every ten seconds instead.
+    """A ``tqdm`` bar on stderr; if stderr is not a terminal, a line every ten seconds instead.
 
     Args:
-        label: what is being done.
+        label: text before the bar, for example ``replay``.
         total: amount of work, in ``unit``.
         unit: for example ``frame``.
         options: further options of ``tqdm.tqdm``, such as ``iterable``.
@@ -38,13 +38,13 @@ def progress_bar(label: str, total: float, unit: str = "it", **options: Any) -> 
 
 
 def say(text: str) -> None:
-    """Print a line to stderr; it takes the place of a progress bar, which is drawn again below."""
+    """Print a line to stderr above a progress bar, which redraws itself below."""
     erase = "\r\033[K" if sys.stderr.isatty() else ""
     print(f"{erase}{text}", file=sys.stderr, flush=True)
 
 
 class _LogLines:
-    """Writes each state of a bar as a line of its own, since a log file keeps carriage returns."""
+    """Writes each update of a bar as its own line, because a log file keeps carriage returns."""
 
     def write(self, text: str) -> None:
         if line := text.strip():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equal length as text: first row is the heading, first column is left-aligned."""
+    """Format rows of equal length. The first row is the heading; only column 1 is left-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

@@ -1,9 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: help without torch, mistakes in one line, exit codes."""
+"""The command line: help without importing torch, one-line errors, exit codes."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys) -> None:  # type
 
 
 class _Mistake(ValueError):
-    """As BagError and the like."""
+    """Like BagError and other errors of the user."""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_errors_become_one_line_and_a_code(error, code: int, monkeypatch, capsys
     assert line.startswith("rgbd_seg doctor: ")
 
 
-def test_a_fault_of_ours_keeps_its_trace(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_bug_keeps_its_traceback(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     def fail(args: object) -> int:
         raise ValueError("a bug")
 
@@ -70,9 +71,7 @@ def test_a_fault_of_ours_keeps_its_trace(monkeypatch) -> None:  # type: ignore[n
         cli.main(["doctor"])
 
 
-def test_every_command_can_be_found() -> None:
-    import importlib
-
+def test_every_command_has_its_functions() -> None:
     for module, text in cli.COMMANDS.values():
         found = importlib.import_module(module)
         assert callable(found.add_arguments)

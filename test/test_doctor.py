@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg doctor`: each finding for a machine that lacks something."""
+"""`rgbd_seg doctor`: its findings on a machine that lacks something."""
 
 from __future__ import annotations
 
@@ -54,20 +54,22 @@ def test_missing_torch_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None
 def test_old_torch_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.__version__", "2.3.1+cu121")
     assert doctor.check_torch() == doctor.Finding(
-        "fail", "torch", "2.3.1+cu121; at least 2.4 is needed: upgrade it"
+        "fail", "torch", "2.3.1+cu121; version 2.4 or later is required"
     )
 
 
-def test_a_module_built_for_another_numpy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_built_for_another_numpy_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _without(monkeypatch, "cv2", AttributeError("_ARRAY_API not found\nmore lines"))
     finding = doctor.check_module("cv2", "opencv-python-headless")
     assert finding.level == "fail"
     assert finding.text == (
-        "does not import (_ARRAY_API not found); pip install opencv-python-headless"
+        "cannot be imported (_ARRAY_API not found); pip install opencv-python-headless"
     )
 
 
-def test_what_one_command_alone_needs_is_a_warning(
+def test_a_missing_module_of_one_command_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _without(monkeypatch, "rosbags", ImportError("No module named 'rosbags'"))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to frames: every encoding, padding, byte order, compression, and what is malformed."""
+"""Image messages: every encoding, padding, byte order and compression, and malformed ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _mosaic(pattern: str) -> np.ndarray:
 
 
 def _plain(encoding: str) -> np.ndarray:
-    """The color (or its nearest in that encoding) everywhere, as a camera would send it."""
+    """An image of one color, or of the nearest that this encoding has, as a camera sends it."""
     if encoding.startswith("bayer"):
         return _mosaic(encoding[6:10])
     tuples = {
@@ -107,7 +107,7 @@ def test_every_depth_encoding_keeps_its_values(encoding: str, big: int, padding:
     np.testing.assert_array_equal(frame.array, values)
 
 
-def test_plain_frames_are_views_of_the_message() -> None:
+def test_rgb8_and_native_depth_are_views_of_the_message() -> None:
     rgb = _image(_plain("rgb8"), "rgb8", padding=3)
     depth = _image(np.ones((HEIGHT, WIDTH), np.uint16), "16UC1")
     for message, stream in ((rgb, "rgb"), (depth, "depth")):
@@ -122,10 +122,14 @@ def test_plain_frames_are_views_of_the_message() -> None:
         (
             "rgb",
             {"encoding": "rgb9"},
-            "encoding 'rgb9' is not known for color; known: rgb8, bgr8",
+            "unknown color encoding 'rgb9'; did you mean 'rgb8'? (known: rgb8, bgr8",
         ),
-        ("rgb", {"encoding": "16UC1"}, "not known for color"),
-        ("depth", {"encoding": "rgb8"}, "known for depth; known: 16UC1, mono16, 32FC1"),
+        ("rgb", {"encoding": "16UC1"}, "unknown color encoding"),
+        (
+            "depth",
+            {"encoding": "rgb8"},
+            "unknown depth encoding 'rgb8' (known: 16UC1, mono16, 32FC1)",
+        ),
         ("rgb", {"height": 0}, "8×0"),
         ("rgb", {"width": 0}, "0×6"),
         ("rgb", {"step": 23}, "step is 23 bytes but a row of 8 rgb8 pixels has 24"),
@@ -153,8 +157,8 @@ def _compressed(data: bytes, text: str) -> Namespace:
     return Namespace(header=HEADER, format=text, data=array.array("B", data))
 
 
-def _encode(suffix: str, picture: np.ndarray) -> bytes:
-    done, data = cv2.imencode(suffix, picture)
+def _encode(suffix: str, image: np.ndarray) -> bytes:
+    done, data = cv2.imencode(suffix, image)
     assert done
     return bytes(data)
 
@@ -166,7 +170,7 @@ def _encode(suffix: str, picture: np.ndarray) -> bytes:
         ("jpeg", False),
         ("rgb8; jpeg compressed bgr8", False),
         ("bgr8; png compressed bgr8", False),
-        ("rgb8; jpeg compressed ", True),  # stored in the order the bytes came
+        ("rgb8; jpeg compressed ", True),  # imdecode already returns RGB
         ("mono8; jpeg compressed ", False),
     ],
 )
@@ -198,8 +202,8 @@ def test_compressed_depth_in_ticks(text: str, header: bytes) -> None:
     np.testing.assert_array_equal(frame.array, DEPTH_MM)
 
 
-def test_compressed_depth_in_meters_is_dequantized() -> None:
-    # As compressed_depth_image_transport quantizes: A = q (q + 1), B = 1 − A / Z_max.
+def test_compressed_depth_in_meters_is_decoded() -> None:
+    # As compressed_depth_image_transport does it: A = q (q + 1), B = 1 − A / Z_max.
     quantization, far_m = 100.0, 10.0
     a = quantization * (quantization + 1)
     b = 1 - a / far_m
@@ -219,10 +223,10 @@ def test_compressed_depth_in_meters_is_dequantized() -> None:
     ("stream", "data", "text", "detail"),
     [
         ("rgb", b"", "jpeg", "no bytes"),
-        ("rgb", b"\xff\xd8 no jpeg", "jpeg", "no picture"),
+        ("rgb", b"\xff\xd8 no jpeg", "jpeg", "cannot decode these 10 bytes of 'jpeg'"),
         ("rgb", _encode(".png", DEPTH_MM), "16UC1; compressedDepth png", "is depth, not color"),
         ("depth", b"", "16UC1; compressedDepth png", "no bytes"),
-        ("depth", b"short", "16UC1; compressedDepth png", "holds no PNG"),
+        ("depth", b"short", "16UC1; compressedDepth png", "is not a PNG"),
         ("depth", bytes(12) + b"rvl bytes", "16UC1; compressedDepth rvl", "format png"),
         ("depth", _encode(".png", DEPTH_MM)[:60], "16UC1; png compressed ", "unreadable"),
         ("depth", _encode(".png", np.zeros((4, 4), np.uint8)), "png", "uint8 (4, 4)"),
@@ -235,14 +239,14 @@ def test_bad_compressed_images_become_defects(stream, data, text, detail) -> Non
     assert detail in defect.detail
 
 
-def test_masks_keep_ids() -> None:
+def test_masks_keep_their_ids() -> None:
     ids = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
     frame = to_mask(_image(ids, "mono8", padding=2))
     assert isinstance(frame, Frame)
     np.testing.assert_array_equal(frame.array, ids)
     defect = to_mask(_image(_plain("rgb8"), "rgb8"))
     assert isinstance(defect, Defect)
-    assert "known for masks" in defect.detail
+    assert "unknown mask encoding" in defect.detail
 
 
 def _info(k, **changes):  # type: ignore[no-untyped-def]
