@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of the fallback's decisions: one message offered, one tick.
+"""Benchmark of the fallback: CPU time of one offered message and of one tick.
 
     python -m benchmarks.fallback [--frames 2000] [--json]
 
-Two healthy 30 Hz streams, depth 20 ms after color, every fused job taken; then ticks.
+Two healthy 30 Hz streams, depth 20 ms after color; every pair is fused and every job is taken.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.fallback import Core
+from rgbd_seg_ros.frames import NS_PER_MS as MS
 from rgbd_seg_ros.frames import Frame, Stream
 
-MS = 10**6
 SIZES = ((480, 640), (720, 1280))
-#: Different pictures in turn, so that no stream looks frozen.
-PICTURES = 8
+#: Number of different images, so that no stream looks frozen.
+IMAGES = 8
 
 
-def pictures(size: tuple[int, int]) -> dict[str, list[Any]]:
-    """Color, 16-bit depth and metric depth with a tenth of holes."""
+def images(size: tuple[int, int]) -> dict[str, list[Any]]:
+    """Color, 16-bit depth and float depth; a tenth of the depth pixels is invalid."""
     rng = np.random.default_rng(0)
-    rgb = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(PICTURES)]
-    depth = [rng.integers(500, 5000, size, dtype=np.uint16) for _ in range(PICTURES)]
-    for picture in depth:
-        picture[rng.random(size) < 0.1] = 0
-    meters = [(picture / np.float32(1000)).astype(np.float32) for picture in depth]
+    rgb = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(IMAGES)]
+    depth = [rng.integers(500, 5000, size, dtype=np.uint16) for _ in range(IMAGES)]
+    for image in depth:
+        image[rng.random(size) < 0.1] = 0
+    meters = [(image / np.float32(1000)).astype(np.float32) for image in depth]
     return {"rgb": rgb, "16UC1": depth, "32FC1": meters}
 
 
 def measure(size: tuple[int, int], encoding: str, frames: int) -> dict[str, list[float]]:
-    """Microseconds of CPU of every call, by kind; other load on the machine changes little."""
-    arrays = pictures(size)
+    """CPU time of every call in microseconds, by kind; hardly affected by other load."""
+    arrays = images(size)
     core = Core()
     cost: dict[str, list[float]] = {"rgb": [], encoding: [], "tick": []}
 
     def offer(stream: Stream, kind: str, index: int, stamp: int, now: int) -> None:
-        array = arrays[kind][index % PICTURES]
-        # Cold caches, as after a real message: its bytes came from another process.
+        array = arrays[kind][index % IMAGES]
+        # A copy, so that caches are as cold as for a message from another process.
         frame = Frame(array.copy(), stamp, "camera", kind)
         begin = time.thread_time_ns()
         core.offer(stream, frame, now)
