@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
-
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import CoreConfig, Mode
@@ -22,26 +19,19 @@ class Recorder:
 
     Images have the header of their source frame. The color image is not written, since the
     overlay shows it. A camera_info scaled to the size of the mask is added for the Camera display
-    of RViz and the 3D panel of Foxglove. As a context manager, it deletes the bag after an error.
+    of RViz and the 3D panel of Foxglove.
+
+    Args:
+        writer: the open bag.
+        labels: names and colors of the classes.
+        start_ns: receive time of the first message in the replayed bag.
     """
 
-    def __init__(self, path: Path, overwrite: bool, labels: LabelSet, start_ns: int) -> None:
-        self._writer = BagWriter(path, overwrite)
+    def __init__(self, writer: BagWriter, labels: LabelSet, start_ns: int) -> None:
+        self._writer = writer
         self._labels = labels
         self._writer.label_info(f"{NODE}/label_info", start_ns, labels.classes)
         self.mode(Mode.STARTING, start_ns)
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._writer.abort()
 
     def mode(self, mode: Mode, t_ns: int) -> None:
         """Write a change of mode."""
@@ -75,7 +65,3 @@ class Recorder:
             text=job.mode.value,
             values=mask_status(job, segmentation.network, result.latency_ms),
         )
-
-    def close(self) -> None:
-        """Finish the bag."""
-        self._writer.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
-from rgbd_seg_ros.bag.writer import check_output
+from rgbd_seg_ros.bag.writer import BagWriter, check_output
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
@@ -122,7 +122,10 @@ def replay_bag(
 
 
 class _Session:
-    """The outputs of one replay and their shared state; the stack closes or deletes them."""
+    """The outputs of one replay and their shared state.
+
+    The stack closes the outputs, and deletes an incomplete bag after an error.
+    """
 
     def __init__(
         self,
@@ -148,9 +151,8 @@ class _Session:
             stack.callback(self.folder.close)
         self.recorder: Recorder | None = None
         if options.record is not None:
-            self.recorder = stack.enter_context(
-                Recorder(options.record, options.overwrite, labels, reader.start_ns)
-            )
+            writer = stack.enter_context(BagWriter(options.record, options.overwrite))
+            self.recorder = Recorder(writer, labels, reader.start_ns)
         self._printed_warnings = 0
 
     def warn(self, text: str) -> None:
@@ -189,7 +191,7 @@ class _Session:
             self.recorder.mask(result, self.options.config)
 
     def finish(self, source: BagSource, stamps: str) -> Outcome:
-        """Complete all outputs."""
+        """Write the summary and the report."""
         self._fetch_from_core()
         self.scorer.finish()
         self._warn_at_end()
@@ -199,8 +201,6 @@ class _Session:
             **self.statistics.summary(),
             **self.scorer.summary(),
         }
-        if self.recorder is not None:
-            self.recorder.close()
         if self.folder is not None:
             report = render([(self.options.bag.name, summary, snapshots)], self.labels)
             self.folder.finish(summary, report)
