@@ -41,6 +41,8 @@ class FaultRepublisher(Node):
         plan = LiveReplayPlan.load(Path(self.declare_parameter("plan", "plan.json").value))
         self._start_ns = plan.start_ns
         self._schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
+        for warning in self._schedule.warnings:
+            self.get_logger().warning(warning)
         self._receive_times = ReceiveTimes(plan)
         self._delayed: list[tuple[int, int, Any, Image]] = []
         self._order = itertools.count()
