@@ -53,7 +53,8 @@ def broken_guarantee(scenario: Scenario) -> str:
 def test_planted_bug_is_caught(
     name: str, examples: list[Scenario], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    BUGS[name](monkeypatch.setattr)
+    for owner, attribute, make in BUGS[name]:
+        monkeypatch.setattr(owner, attribute, make(vars(owner)[attribute]))
     for number, scenario in enumerate(examples):
         if broken := broken_guarantee(scenario):
             print(f"{name}: caught by example {number}: {broken}")

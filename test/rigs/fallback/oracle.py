@@ -80,7 +80,7 @@ class Claim:
 
 
 class Oracle:
-    """Told of every call; raises AssertionError at the first broken guarantee."""
+    """Checks every call of the core; raises AssertionError at the first broken guarantee."""
 
     def __init__(self, core: Core, scenario: Scenario) -> None:
         self.core = core
@@ -123,7 +123,7 @@ class Oracle:
     # --- Before and after each call ------------------------------------------------------------
 
     def before(self, now: int) -> None:
-        """Any call but an action is about to be made: does it have to clear all state?"""
+        """A call other than an action follows; work out whether it must clear all state."""
         self._cleared = False
         if now <= 0:
             return
