@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A small data set on disk and the settings of a run that takes seconds."""
+"""Fixtures: a small dataset on disk, and settings of a run that takes seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def write_triple(root: Path, name: str, seed: int) -> None:
-    """A wall over a floor with a box in front: color and depth both tell the class."""
+    """Write a scene of wall, floor and box in which color and depth each determine the class."""
     rng = np.random.default_rng(seed)
     horizon = int(rng.integers(16, 32))
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -33,17 +33,17 @@ def write_triple(root: Path, name: str, seed: int) -> None:
     depth = (depth_m * 1000).astype(np.uint16)
     depth[rng.random(labels.shape) < 0.02] = 0
     labels[:2] = 255
-    for folder, picture in (
+    for folder, image in (
         ("rgb", rgb.clip(0, 255).astype(np.uint8)[..., ::-1]),
         ("depth", depth),
         ("labels", labels),
     ):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(root / folder / f"{name}.png"), picture)
+        assert cv2.imwrite(str(root / folder / f"{name}.png"), image)
 
 
 def make_dataset(root: Path, count: int) -> Path:
-    """``count`` triples and their dataset.yaml."""
+    """Write ``count`` triples and their dataset.yaml."""
     for number in range(count):
         write_triple(root, f"frame_{number:03d}", number)
     (root / "dataset.yaml").write_text(f"name: test\nclasses: [{', '.join(CLASSES)}]\n")
@@ -52,13 +52,13 @@ def make_dataset(root: Path, count: int) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen triples; nobody may change them."""
+    """Sixteen triples, shared by all tests, which must not change them."""
     return make_dataset(tmp_path_factory.mktemp("data") / "set", 16)
 
 
 @pytest.fixture
 def settings(dataset: Path, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a tiny supervised run; keyword arguments change them."""
+    """Settings of a tiny supervised run, changed by keyword arguments."""
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {
@@ -84,7 +84,7 @@ def settings(dataset: Path, tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture(autouse=True)
 def _global_state() -> Any:
-    """A run sets determinism and seeds for its process; give both back."""
+    """Restore determinism and random state, which a run sets for its whole process."""
     state = torch.get_rng_state()
     yield
     torch.use_deterministic_algorithms(False)

@@ -25,7 +25,7 @@ from training.options import UsageError
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A fused, a single and a split network with three classes, as files."""
+    """Files of a fused, a single-modality and a split network with three classes."""
     folder = tmp_path_factory.mktemp("networks")
     labels = LabelSet("test", ("floor", "wall", "thing"))
     files = {}
@@ -45,7 +45,7 @@ def arguments(networks: dict[str, Path], dataset: Path, out: Path) -> list[str]:
             "--split", "train", "--frames", "4", "--panels", "2", "--out", str(out)]  # fmt: skip
 
 
-def test_it_writes_figures_and_pictures(
+def test_results_histograms_and_panels_are_written(
     networks: dict[str, Path], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "analysis"
@@ -60,7 +60,7 @@ def test_it_writes_figures_and_pictures(
     assert document["cka"]["teacher / rgb"] == pytest.approx(same, abs=1e-3)
     assert all(0 <= v < 0.999 for v in document["cka"]["student / teacher"].values())
     assert list(document["histograms"]) == stages
-    # 4 pictures, 8×8 pixels of 32 channels at stage 1, 1×1 of 256 at stage 4
+    # 4 images, 8×8 pixels of 32 channels at stage 1, 1×1 of 256 at stage 4
     for stage, values in (("stage 1", 4 * 8 * 8 * 32), ("stage 4", 4 * 256)):
         of = document["histograms"][stage]
         assert list(of) == ["student", "teacher", "rgb"]
@@ -76,7 +76,7 @@ def test_it_writes_figures_and_pictures(
         main([*arguments(networks, dataset, tmp_path / "none"), "--frames", "0"])
 
 
-def test_figures_do_not_depend_on_the_batch_and_halves_are_shown(
+def test_results_do_not_depend_on_the_batch_size_and_include_halves(
     networks: dict[str, Path], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     documents = []
@@ -97,7 +97,9 @@ def test_figures_do_not_depend_on_the_batch_and_halves_are_shown(
     assert re.search(r"a / c( +\d\.\d{3}){4} +- +-", printed.err)
 
 
-def test_equal_names_are_refused(networks: dict[str, Path], dataset: Path, tmp_path: Path) -> None:
+def test_equal_names_are_rejected(
+    networks: dict[str, Path], dataset: Path, tmp_path: Path
+) -> None:
     twice = [f"a={networks['rgb']}", *arguments(networks, dataset, tmp_path / "out")]
     twice[1] = f"a={networks['rgbd']}"
     with pytest.raises(UsageError, match="two networks are called 'a'"):
@@ -123,7 +125,7 @@ def literal(x: Tensor, y: Tensor) -> float:
     return float((k * m).sum() / ((k * k).sum() * (m * m).sum()).sqrt())
 
 
-def test_it_equals_the_definition_however_the_pictures_come() -> None:
+def test_cka_equals_its_definition_for_any_batches() -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 5, 3, 4) + 2
     y = torch.cat((x[:, :2] * 3, torch.randn(6, 1, 3, 4)), dim=1)
@@ -131,7 +133,7 @@ def test_it_equals_the_definition_however_the_pictures_come() -> None:
     assert cka(x, y, parts=4) == pytest.approx(literal(x, y), rel=1e-6)
 
 
-def test_rotation_scale_and_offset_are_not_seen() -> None:
+def test_cka_ignores_rotation_scale_and_offset() -> None:
     torch.manual_seed(0)
     x = torch.randn(4, 6, 5, 5)
     rotation, _ = torch.linalg.qr(torch.randn(6, 6))
@@ -140,14 +142,14 @@ def test_rotation_scale_and_offset_are_not_seen() -> None:
     assert cka(x, torch.randn(4, 6, 5, 5)) < 0.2
 
 
-def test_the_finer_map_is_resized() -> None:
+def test_cka_resizes_the_finer_map() -> None:
     torch.manual_seed(0)
     coarse = torch.randn(3, 4, 4, 4)
     fine = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert cka(coarse, fine) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_without_variation_there_is_no_value() -> None:
+def test_cka_of_a_constant_map_is_nan() -> None:
     assert math.isnan(LinearCKA().value)
     assert math.isnan(cka(torch.ones(2, 3, 2, 2), torch.rand(2, 3, 2, 2)))
 
@@ -161,7 +163,7 @@ def test_values_out_of_range_are_counted_but_not_drawn() -> None:
     assert np.sum(histogram.density * np.diff(histogram.edges)) == pytest.approx(12 / 15)
 
 
-def test_the_range_is_the_widest_of_all_networks_and_frames() -> None:
+def test_the_range_covers_all_networks_and_frames() -> None:
     seen = [{"stage": torch.linspace(*ends, 1001)} for ends in ((0, 1), (-3, 0), (0, 2))]
     ranges = value_ranges([*seen, {"half": torch.zeros(4)}])
     assert ranges["stage"] == pytest.approx((-2.997, 1.998))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: whole or not at all, two kept, a damaged one passed over."""
+"""Checkpoints: atomic writes, the last two kept, damaged ones skipped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def save(run: Path, step: int) -> Path:
     return checkpoint.save(run, step, tensors, optimizer, {"best": {"epoch": step}})
 
 
-def test_round_trip_and_two_kept(tmp_path: Path) -> None:
+def test_round_trip_and_the_last_two_are_kept(tmp_path: Path) -> None:
     for step in (5, 10, 15):
         save(tmp_path, step)
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
@@ -30,13 +30,13 @@ def test_round_trip_and_two_kept(tmp_path: Path) -> None:
     assert torch.equal(contents["optimizer"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
 
 
-def test_none_yet(tmp_path: Path) -> None:
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) is None
 
 
 @pytest.mark.parametrize("victim", ["weights.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_a_damaged_one_is_named_and_the_one_before_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(
     victim: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path, 1)
@@ -53,13 +53,13 @@ def test_a_damaged_one_is_named_and_the_one_before_taken(
     assert "step_00000002 is damaged" in capsys.readouterr().err
 
 
-def test_nothing_whole_is_an_error(tmp_path: Path) -> None:
+def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "state.json").write_text("{}")
     with pytest.raises(UsageError, match=r"every checkpoint in .* is damaged"):
         checkpoint.load_latest(tmp_path)
 
 
-def test_a_failing_write_leaves_no_checkpoint_and_the_old_one(
+def test_a_failed_write_leaves_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, 1)
@@ -76,5 +76,5 @@ def test_a_failing_write_leaves_no_checkpoint_and_the_old_one(
     monkeypatch.undo()
     state, _ = checkpoint.load_latest(tmp_path) or ({}, {})
     assert state["step"] == 1
-    save(tmp_path, 2)  # the half-written one is in nobody's way
+    save(tmp_path, 2)  # the partial one does not get in the way
     assert (checkpoint.load_latest(tmp_path) or ({},))[0]["step"] == 2

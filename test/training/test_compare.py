@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison: its plan is checked whole, learning rates come from validation, runs are kept."""
+"""Comparisons: plans are checked completely, validation chooses rates, finished runs are kept."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
 
 
 def finish(run: PlannedRun, val: float, test: float, modality: str) -> None:
-    """Leave what a finished run leaves."""
+    """Write the files of a finished run."""
     run.folder.mkdir(parents=True)
     split = {"val": {"miou": val}, "test": {"miou": test}}
     sizes = {"parameters_training_only": 3, "parameters_teacher": 5}
@@ -80,7 +80,7 @@ def test_every_shipped_plan_is_valid(path: Path, tmp_path: Path) -> None:
     assert all(set(run.needs) <= folders for run in todo)
 
 
-def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
+def test_order_and_needs_of_the_runs(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
     todo = list(planned_runs(plan, tmp_path / "out"))
     names = [str(run.folder.relative_to(tmp_path / "out")) for run in todo]
@@ -101,7 +101,7 @@ def test_the_order_and_what_each_run_needs(tmp_path: Path) -> None:
                                          str(run.folder))}  # fmt: skip
 
 
-def test_one_rate_alone_needs_no_tuning(tmp_path: Path) -> None:
+def test_a_single_rate_needs_no_tuning(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan(tune={"lr": [1e-3], "epochs": 1, "seed": 9})))
     todo = list(planned_runs(plan, tmp_path / "out"))
     assert {run.folder.relative_to(tmp_path / "out").parts[0] for run in todo} == {"runs"}
@@ -110,11 +110,11 @@ def test_one_rate_alone_needs_no_tuning(tmp_path: Path) -> None:
     assert student.recipe()["lr"] == 1e-3
 
 
-def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -> None:
+def test_the_rate_is_chosen_on_validation_and_used_by_the_runs(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
     for run in planned_runs(plan, tmp_path / "out"):
         modality = run.member.keys.get("modality", "rgbd")
-        if run.lr is not None:  # the worse on test is the better on validation
+        if run.lr is not None:  # worse on test, better on validation
             good = run.lr == 1e-4
             finish(run, 0.4 if good else 0.3, 0.1 if good else 0.9, modality)
             assert run.recipe()["epochs"] == 1
@@ -136,13 +136,13 @@ def test_the_rate_is_chosen_by_validation_and_reaches_the_runs(tmp_path: Path) -
         "lr": [1e-4, 1e-4], "miou_rgb": [0.2, pytest.approx(0.3)],
         "miou_depth": [0.2, pytest.approx(0.3)], "miou_rgbd": [],
         "val_miou": {"rgb": [0.5, 0.5], "depth": [0.5, 0.5]},
-        "last_losses": [[{"ce": 2.0}] * 2] * 2,  # the first report, 9, is none of the last ten
+        "last_losses": [[{"ce": 2.0}] * 2] * 2,  # the first report, 9, is not among the last ten
         "step_s": 1.0, "params_main": 20, "params_aux": 6, "params_teacher": 5,
     }  # fmt: skip
     assert document["student/min"]["miou_rgbd"] == [0.2]
 
 
-def test_keys_that_a_plan_leaves_out_have_their_defaults(tmp_path: Path) -> None:
+def test_keys_that_a_plan_omits_have_their_defaults(tmp_path: Path) -> None:
     rows = {"a": {"method": "supervised"}}
     plan = read_plan(write(tmp_path, a_plan(keys={"data": "folder"}, rows=rows)))
     for run in planned_runs(plan, tmp_path / "out"):
@@ -152,8 +152,8 @@ def test_keys_that_a_plan_leaves_out_have_their_defaults(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("changed", ["teacher", "pretrained"])
-def test_a_run_from_other_weights_is_no_result(changed: str, tmp_path: Path) -> None:
-    """A teacher or a start that was trained anew in the same place."""
+def test_a_run_from_weights_that_have_changed_is_rejected(changed: str, tmp_path: Path) -> None:
+    """The teacher or the initial weights were trained again in the same place."""
     start, out = tmp_path / "start.safetensors", tmp_path / "out"
     files = {"pretrained": start, "teacher": out / "runs/teacher/seed_0/best/rgb.safetensors"}
     plan = a_plan(seeds=[0], tune={"lr": [1e-3], "epochs": 1, "seed": 9})
@@ -172,7 +172,7 @@ def test_a_run_from_other_weights_is_no_result(changed: str, tmp_path: Path) -> 
         collect(read_plan(path), out)
 
 
-def test_a_row_with_a_missing_run_is_left_out(tmp_path: Path) -> None:
+def test_a_row_with_an_unfinished_run_is_omitted(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, a_plan()))
     for run in planned_runs(plan, tmp_path / "out"):
         if "student" not in run.member.name:
@@ -180,7 +180,7 @@ def test_a_row_with_a_missing_run_is_left_out(tmp_path: Path) -> None:
     assert list(collect(plan, tmp_path / "out")) == ["pair", "teacher"]
 
 
-def test_the_std_is_that_of_the_sample() -> None:
+def test_std_is_the_sample_std() -> None:
     values = [0.50, 0.52, 0.57]
     assert mean_std(values) == f"53.00 ± {100 * statistics.stdev(values):.2f}"
     assert mean_std([0.5]) == "50.00"
@@ -233,14 +233,14 @@ def test_the_table_has_scores_and_cost() -> None:
         ),
     ],
 )
-def test_a_bad_plan_is_refused_before_the_first_run(
+def test_a_bad_plan_is_rejected_before_the_first_run(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         read_plan(write(tmp_path, a_plan(**change)))
 
 
-def test_it_trains_and_takes_up_what_is_done(
+def test_it_trains_and_keeps_finished_runs(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = {"data": "folder", "root": str(dataset), "cache": "", "size": [32, 32], "epochs": 1,
@@ -266,7 +266,7 @@ def test_it_trains_and_takes_up_what_is_done(
         main([str(path), "--out", str(out), "--dry-run"])
 
 
-def test_a_run_with_a_rate_that_is_no_longer_the_best_is_no_result(tmp_path: Path) -> None:
+def test_a_run_whose_rate_is_no_longer_the_best_is_rejected(tmp_path: Path) -> None:
     path, out = write(tmp_path, a_plan()), tmp_path / "out"
     only = {"pair/rgb", "pair/depth"}
     for run in planned_runs(read_plan(path), out):
@@ -281,7 +281,7 @@ def test_a_run_with_a_rate_that_is_no_longer_the_best_is_no_result(tmp_path: Pat
         collect(read_plan(path), out)
 
 
-def test_an_interrupt_ends_the_trainings_too(
+def test_an_interrupt_also_stops_the_trainings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = [sys.executable, "-c", "import signal; signal.pause()"]
@@ -299,7 +299,7 @@ def test_an_interrupt_ends_the_trainings_too(
     assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
-def test_a_failed_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = a_plan(keys={"data": "folder", "root": str(tmp_path / "nowhere"), "epochs": 1})
     plan["rows"] = {"one": plan["rows"]["teacher"]}
     out = tmp_path / "out"

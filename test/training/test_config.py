@@ -30,7 +30,7 @@ def recipe(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_recipe(tmp_path: Path) -> None:
     path = recipe(tmp_path, "lr: 1e-4\nbatch: 2\nnetwork: cmx_b1\n")
     settings = resolve("supervised", ["--config", path, "--batch", "6", "--weight-decay=0.1"])
     assert (settings.run.lr, settings.run.batch, settings.run.weight_decay) == (1e-4, 6, 0.1)
@@ -46,7 +46,7 @@ def test_the_saved_recipe_repeats_the_run(tmp_path: Path) -> None:
     assert "resume" not in to_yaml(first)
 
 
-def test_resume_remembers_how_the_run_was_started(tmp_path: Path) -> None:
+def test_resume_uses_the_saved_recipe(tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     settings = resolve("supervised", ["--out", out, "--epochs", "7", "--network", "cmx_b1"])
     prepare_folder(settings)
@@ -116,7 +116,7 @@ def test_a_missing_recipe() -> None:
         (0.5, tuple[float, ...], (0.5,)),
         ("0.5, 1", tuple[float, ...], (0.5, 1.0)),
         ("no", bool, False),
-        (False, Literal["off", "bf16"], "off"),  # YAML's bare `off`
+        (False, Literal["off", "bf16"], "off"),  # YAML reads a bare `off` as False
         ("1e-5", float, 1e-5),
     ],
 )
@@ -157,7 +157,7 @@ def test_help_needs_no_torch(verb: str) -> None:
 def test_a_folder_that_holds_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
     settings = resolve("supervised", ["--out", str(tmp_path / "run")])
     prepare_folder(settings)
-    prepare_folder(settings)  # nothing had begun
+    prepare_folder(settings)  # nothing has started yet
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000001"
     checkpoint.mkdir(parents=True)
     with pytest.raises(UsageError, match="already holds a run; add --resume"):

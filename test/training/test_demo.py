@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: its recording, its losses, its checks, and one run from end to end."""
+"""The demo: its recording, losses, checks and options, and one run from end to end."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import pytest
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import choose_topics
 from rgbd_seg_ros.bundle import Bundle, save_bundle
+from rgbd_seg_ros.image_io import read_rgb
 from training import demo
 
 SIZE, RATE_HZ = (48, 64), 5.0
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[demo.DemoFrame]]:
+def drive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[demo.PairTimes]]:
     bag = tmp_path_factory.mktemp("demo") / "drive"
     return bag, demo.record_drive(bag, 0, SIZE, RATE_HZ)
 
 
-def test_the_recording_looks_like_a_realsense_with_truth(drive) -> None:  # type: ignore[no-untyped-def]
-    bag, instants = drive
+def test_the_recording_looks_like_a_realsense_with_ground_truth(drive) -> None:  # type: ignore[no-untyped-def]
+    bag, pairs = drive
     count = round(demo.DURATION_S * RATE_HZ)
-    assert len(instants) == count
+    assert len(pairs) == count
     with BagReader(bag) as reader:
         topics = choose_topics(reader, {})
         assert (topics.rgb, topics.depth) == (demo.COLOR, demo.DEPTH)
@@ -51,8 +52,8 @@ def test_each_stream_is_lost_alone_and_then_both() -> None:
 
 
 def _outcome(drive, **changes):  # type: ignore[no-untyped-def]
-    """A faultless outcome of the drive, but for the changes."""
-    _, instants = drive
+    """The outcome of a drive without failures, except for the changes."""
+    _, pairs = drive
     phases = [
         {"name": name, "streams": streams, "miou_fallback": a, "miou_without_fallback": b}
         for name, streams, a, b in (
@@ -62,11 +63,11 @@ def _outcome(drive, **changes):  # type: ignore[no-untyped-def]
             ("rgb drop, depth drop", ["rgb", "depth"], None, None),
         )
     ]
-    stamps = [i.color_ns for i in instants if i.arrives()]
+    stamps = [i.color_ns for i in pairs if i.arrives()]
     return SimpleNamespace(**{"summary": {"phases": phases}, "stamps_ns": stamps, **changes})
 
 
-def test_a_faultless_run_passes(drive) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_without_failures_passes(drive) -> None:  # type: ignore[no-untyped-def]
     outcome = _outcome(drive)
     assert demo.failed_checks(outcome, drive[1]) == []
     lost = [i for i in drive[1] if not i.arrives()]
@@ -82,14 +83,17 @@ def test_a_faultless_run_passes(drive) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda stamps, lost: stamps[:-1], "1 instants with a frame have no mask"),
-        (lambda stamps, lost: [*stamps, stamps[0]], "1 masks are doubled"),
-        (lambda stamps, lost: [*stamps, lost], "1 masks are doubled or of no instant"),
-        (lambda stamps, lost: [*stamps, 7], "1 masks are doubled or of no instant"),
+        (lambda stamps, lost: stamps[:-1], "1 frame pairs that arrived have no mask"),
+        (lambda stamps, lost: [*stamps, stamps[0]], "1 masks are duplicates"),
+        (
+            lambda stamps, lost: [*stamps, lost],
+            "1 masks are duplicates or belong to no frame pair",
+        ),
+        (lambda stamps, lost: [*stamps, 7], "1 masks are duplicates or belong to no frame pair"),
     ],
-    ids=["lost", "doubled", "invented", "alien"],
+    ids=["missing", "duplicate", "of lost frames", "of no frame"],
 )
-def test_a_lost_or_invented_mask_fails(drive, change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_or_surplus_mask_fails(drive, change, message: str) -> None:  # type: ignore[no-untyped-def]
     outcome = _outcome(drive)
     lost_ns = next(i.color_ns for i in drive[1] if not i.arrives())
     outcome.stamps_ns = change(outcome.stamps_ns, lost_ns)
@@ -98,40 +102,40 @@ def test_a_lost_or_invented_mask_fails(drive, change, message: str) -> None:  # 
 
 
 @pytest.mark.parametrize(("fallback", "fused"), [(0.3, 0.3), (0.2, 0.3), (None, None)])
-def test_a_fallback_that_does_not_pay_fails(drive, fallback, fused) -> None:  # type: ignore[no-untyped-def]
+def test_a_fallback_without_gain_fails(drive, fallback, fused) -> None:  # type: ignore[no-untyped-def]
     outcome = _outcome(drive)
     outcome.summary["phases"][1].update(miou_fallback=fallback, miou_without_fallback=fused)
     (failure,) = demo.failed_checks(outcome, drive[1])
     assert failure.startswith("depth drop: the fallback scores")
 
 
-def test_an_instant_arrives_with_either_frame(drive) -> None:  # type: ignore[no-untyped-def]
-    # At the edge of a loss one of the two frames may come through.
+def test_a_pair_arrives_with_either_frame(drive) -> None:  # type: ignore[no-untyped-def]
+    # At the start of a loss, one of the two frames may still arrive.
     ns = demo.START_NS + demo.TRANSPORT_NS
     edge_ns = ns + round(19.0 * 1e9)
-    before = demo.DemoFrame(0, 0, edge_ns - 1, edge_ns)
+    before = demo.PairTimes(0, 0, edge_ns - 1, edge_ns)
     within = dataclasses.replace(before, color_received_ns=edge_ns)
     assert before.arrives()
     assert not within.arrives()
 
 
-def test_from_end_to_end(  # type: ignore[no-untyped-def]
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_from_end_to_end(tiny_bundle: Bundle, drive, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     bundle = save_bundle(tmp_path / "bundle", tiny_bundle)
-    monkeypatch.setattr(demo, "SHARED", tmp_path / "nowhere")
     arguments = ["--bundle", bundle, "--out", tmp_path / "out", "--device", "cpu"]
-    options = ["--size", "48x64", "--rate", "5"]
+    options = ["--size", "48x64", "--rate", "5", "--bag", drive[0]]
     code = demo.main([str(a) for a in (*arguments, *options)])
     captured = capsys.readouterr()
-    # With random weights the fallback need not pay; but no mask may be lost.
+    # With random weights the fallback may score no gain, but no mask may be missing.
     assert code in (0, 1)
     assert "no mask" not in captured.out
-    assert "doubled" not in captured.out
+    assert "duplicates" not in captured.out
     assert ("FAILED" in captured.out) == (code == 1)
-    for text in ("depth drop", "rgb drop, depth drop", "mIoU by network", "gap at a switch"):
+    for text in ("depth drop", "rgb drop, depth drop", "mIoU by network", "switch latency"):
         assert text in captured.out
-    assert (tmp_path / "out" / "report.html").is_file()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Recording: drive" in report
+    strip = read_rgb(tmp_path / "out" / "strip.jpg")
+    assert strip.shape[1] == 1200
     assert (tmp_path / "out" / "drive_segmented" / "metadata.yaml").is_file()
     with pytest.raises(demo.UsageError, match="--overwrite"):
         demo.main([str(a) for a in arguments])
@@ -139,7 +143,11 @@ def test_from_end_to_end(  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--size", "big"], "--size is HEIGHTxWIDTH"), (["--rate", "500"], "--rate must be 5 to 60")],
+    [
+        (["--size", "big"], "--size must be HEIGHTxWIDTH"),
+        (["--rate", "500"], "--rate must be 5 to 60"),
+        (["--bag", "nowhere.bag"], "--bag nowhere.bag does not exist"),
+    ],
 )
 def test_bad_usage_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(demo.UsageError, match=message):

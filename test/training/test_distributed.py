@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Two gloo processes equal one at the same global batch: gathers, batch norm, whole steps."""
+"""Two gloo processes equal one with the same global batch: gathers, batch norm, whole steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from training.methods.base import Batch, Task
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
-#: Runs on every rank; `share` cuts a global batch unevenly, as a last batch may be.
+#: Runs on every rank; `share` splits a global batch unevenly, like a last batch.
 WORKER = """
 import importlib.util, json, sys, torch
 spec = importlib.util.spec_from_file_location("checks", sys.argv[1])
@@ -67,7 +67,7 @@ def averaged(parameters: Any) -> list[Tensor]:
 
 
 def contrast(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """CroDiNo-KD's contrastive loss, whose every anchor sees all rows of the global batch."""
+    """CroDiNo-KD's contrastive loss, in which each anchor sees all rows of the global batch."""
     from training.methods.crodino_kd import contrastive
 
     torch.manual_seed(1)
@@ -86,14 +86,14 @@ def norm(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
     torch.manual_seed(2)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
     distributed.sync_batch_norm(net, CPU)
-    pictures, weights = torch.randn(5, 3, 6, 7) * 3 + 5, torch.randn(5, 2, 6, 7)
-    loss = (net(cut(pictures)) * cut(weights)).sum() / 5 * distributed.world_size()
+    images, weights = torch.randn(5, 3, 6, 7) * 3 + 5, torch.randn(5, 2, 6, 7)
+    loss = (net(cut(images)) * cut(weights)).sum() / 5 * distributed.world_size()
     loss.backward()
     return [*averaged(net.parameters()), net[1].running_mean, net[1].running_var]
 
 
 def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """CroDiNo-KD and PrimKD on samples with unevenly many labeled pixels: losses, gradients."""
+    """Losses and gradients of CroDiNo-KD and PrimKD on unevenly labeled samples."""
     labels = LabelSet("three", ("a", "b", "c"))
     task = Task(labels, Preprocess((32, 32)))
     torch.manual_seed(3)
@@ -125,14 +125,14 @@ def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
 
 
 def steps(settings: Settings) -> dict[str, Any]:
-    """Three steps of a real run, the last on an uneven rest, and a validation."""
+    """Three steps of a real run, the last on a smaller batch, and a validation."""
     run = Run(settings, CPU)
-    for module in run.method.modules():  # each rank would draw its own
+    for module in run.method.modules():  # each rank would draw its own numbers
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if type(module).__name__ == "DropPath":
             module.rate = 0.0
-    # AdamW turns rounding of a gradient near 0 into a full step; SGD shows the gradient.
+    # AdamW turns rounding errors of gradients near 0 into full steps; SGD shows the gradient.
     run.optimizer = torch.optim.SGD(run.method.parameters(), lr=0.1)
     run.method.train()
     parts = iter(run.loader)
@@ -152,7 +152,7 @@ def steps(settings: Settings) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def values(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run whose 13 training samples make batches of 5, 5 and 3."""
+    """A run whose 13 training samples form batches of 5, 5 and 3."""
     folder = tmp_path_factory.mktemp("ranks")
     return {
         **{"network": "deeplabv3plus_mit_b0", "width": 8, "modality": "rgb", "data": "folder"},
@@ -166,7 +166,7 @@ def values(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def ranks(
     values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
-    """What two processes under torchrun computed."""
+    """Results of two processes under torchrun."""
     out = tmp_path_factory.mktemp("out")
     (out / "worker.py").write_text(WORKER)
     command = [

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""evaluate and bundle: runs packed, scored, the sensor-drop table, files, refusals."""
+"""`evaluate` and `bundle`: packing and scoring runs, sensor-drop table, files, errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLASSES = ["floor", "wall", "thing"]
 
 @pytest.fixture(scope="module")
 def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three finished one-epoch runs, a network per slot."""
+    """Three finished one-epoch runs, one for each network of a bundle."""
     base = tmp_path_factory.mktemp("runs")
     networks = {"rgbd": "cmx_b0", "rgb": "deeplabv3plus_mit_b0", "depth": "deeplabv3plus_mit_b0"}
     folders = {}
@@ -68,7 +68,7 @@ def data_flags(dataset: Path) -> list[str]:
     return ["--data", "folder", "--root", str(dataset), "--cache", ""]
 
 
-def test_a_bundle_of_three_runs_has_their_records(packed: Path, runs: dict[str, Path]) -> None:
+def test_a_bundle_keeps_the_records_of_its_runs(packed: Path, runs: dict[str, Path]) -> None:
     loaded = load_bundle(packed)
     assert set(loaded.networks) == {"rgbd", "rgb", "depth"}
     for slot, run in runs.items():
@@ -94,10 +94,10 @@ def test_scores_of_a_bundle_and_the_sensor_drop_table(
         assert words in text
 
 
-def test_fused_network_without_depth_is_really_fed_none(
+def test_scores_without_fallback_are_those_of_the_engine(
     packed: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The row of a system without fallback is what the engine makes of an absent depth."""
+    """The rows without fallback equal the fused network in the engine with an input missing."""
     from rgbd_seg_ros.engine import Segmenter
     from rgbd_seg_ros.metrics import ConfusionMatrix
     from training.data.folder import open_folder
@@ -119,13 +119,13 @@ def test_fused_network_without_depth_is_really_fed_none(
         assert report["sensor_drop"][row] == pytest.approx(matrix.miou, abs=2e-3)
 
 
-def test_a_run_is_scored_on_its_own_data_and_equals_its_record(
+def test_a_run_is_scored_on_its_own_data_and_matches_its_results(
     runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, text = run_evaluate(capsys, str(runs["rgb"]))
     results = json.loads((runs["rgb"] / "results.json").read_text())
     assert report["miou"] == results["students"]["rgb"]["test"]["miou"]
-    # One network: what it alone answers, and where there would be no mask.
+    # One network: its own scores, and no mask where its input is lost.
     assert report["sensor_drop"] == {
         **{"both": report["miou"], "no_depth": report["miou"], "no_rgb": None},
         **{"no_depth_without_fallback": None, "no_rgb_without_fallback": None},
@@ -147,7 +147,7 @@ def test_a_run_is_scored_on_its_own_data_and_equals_its_record(
     assert windows["protocol"]["native"]
 
 
-def test_a_run_on_pictures_of_their_own_size_is_evaluated_so(
+def test_a_run_on_full_size_images_is_evaluated_on_them(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     native = shutil.copytree(runs["rgb"], tmp_path / "native")
@@ -174,13 +174,15 @@ def test_files_of_a_report(
         report["pixel_accuracy"], abs=1e-5
     )
     panel = cv2.imread(str(next(out.glob("panel_*.png"))))
-    assert panel.shape[1] > 8 * 240  # rgb, depth, truth and five masks
+    assert panel.shape[1] > 8 * 240  # rgb, depth, ground truth and five masks
     assert (out / "confusion_rgbd_depth_empty.png").stat().st_size > 5000
     with pytest.raises(UsageError, match="not empty"):
         run_evaluate(capsys, *flags)
 
 
-def test_refusals(runs: dict[str, Path], packed: Path, dataset: Path, tmp_path: Path) -> None:
+def test_mistakes_are_rejected(
+    runs: dict[str, Path], packed: Path, dataset: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="neither a bundle nor a run"):
         evaluate.main([str(dataset)])
     with pytest.raises(BundleError, match="cannot read"):
@@ -195,13 +197,13 @@ def test_refusals(runs: dict[str, Path], packed: Path, dataset: Path, tmp_path: 
     with pytest.raises(UsageError, match=r"has no network 'depth': it has rgb"):
         bundle.main(["--depth", str(runs["rgb"]), "--out", str(tmp_path / "x")])
     file = runs["rgb"] / "best" / "rgb.safetensors"
-    with pytest.raises(BundleError, match="holds weights for 'rgb'"):
+    with pytest.raises(BundleError, match="contains weights for 'rgb'"):
         bundle.main(["--depth", str(file), "--out", str(tmp_path / "x")])
     with pytest.raises(UsageError, match="is not empty"):
         bundle.main(["--rgb", str(runs["rgb"]), "--out", str(packed)])
 
 
-def test_networks_of_different_label_sets_do_not_mix(
+def test_networks_of_different_label_sets_are_rejected(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     network = load_network(runs["rgb"] / "best" / "rgb.safetensors")
@@ -215,7 +217,7 @@ def test_networks_of_different_label_sets_do_not_mix(
         )
 
 
-def test_onnx_is_at_parity_and_a_broken_one_is_noticed(
+def test_onnx_agrees_with_pytorch_and_a_difference_is_noticed(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: learning, what stops a run, accumulation, the split of each score."""
+"""The loop: learning, reasons to stop, accumulation, splits of the scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(settings: Settings) -> Run:
     return run
 
 
-def test_learning_works_and_each_score_says_its_split(settings: Make, tmp_path: Path) -> None:
+def test_a_run_learns_and_each_score_names_its_split(settings: Make, tmp_path: Path) -> None:
     run = Run(settings(epochs=12, log_every=3), CPU)
     results = run.train()
     events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
@@ -60,22 +60,22 @@ def test_the_test_split_is_opened_once_and_last(
 
 
 def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> None:
-    """Two parts of two against one of four, with batch norm and dropout out of the way."""
+    """Two parts of two samples equal one of four, without batch norm and dropout."""
     weights = []
     for accumulate in (1, 2):
         run = Run(settings(accumulate=accumulate, flip=0, scales=[1], jitter=[0] * 4), CPU)
-        for module in run.method.modules():  # they would see other statistics and draws
+        for module in run.method.modules():  # their statistics and random numbers would differ
             if isinstance(module, torch.nn.BatchNorm2d | torch.nn.Dropout):
                 module.train = lambda mode=True: None  # type: ignore[method-assign, assignment]
                 module.training = False
             if type(module).__name__ == "DropPath":
                 module.rate = 0.0
-        # AdamW turns rounding of a gradient near 0 into a full step; SGD shows the gradient.
+        # AdamW turns rounding errors of gradients near 0 into full steps; SGD shows the gradient.
         run.optimizer = torch.optim.SGD(run.method.parameters(), lr=1.0)
         run.sampler.epoch = run.sampler.start = 0
         run.method.train()
         raws = [raw for raw, _ in zip(run.loader, range(accumulate), strict=False)]
-        # Every pixel valid, so that the mean of two means is the mean.
+        # Every pixel is valid, so that the mean of the parts' means is the mean.
         for raw in raws:
             raw["labels_rgb"].clamp_(max=2)
         run.optimizer_step(raws, run.plan.shares(0, 0))
@@ -84,7 +84,7 @@ def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> Non
         torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-7, msg=name)
 
 
-def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
+def test_a_nonfinite_loss_stops_the_run_and_saves_the_batch(
     settings: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = Run(settings(), CPU)
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
     saved = torch.load(tmp_path / "run" / "not_finite_step0_rank0.pt", weights_only=True)
     assert saved["parts"][0]["rgb"].shape == (4, 3, 32, 32)
     for name, parameter in run.method.named_parameters():
-        assert torch.equal(parameter, before[name]), "no step was taken"
+        assert torch.equal(parameter, before[name]), "a step was taken"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_running_out_of_memory_says_what_to_lower(
         Run(settings(overwrite=True), CPU).train()
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory(
+def test_other_errors_are_not_reported_as_out_of_memory(
     settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -145,12 +145,12 @@ def test_early_stop(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     same.update(np.array([0, 1, 2]), np.array([0, 1, 1]))
     monkeypatch.setattr(run, "score", lambda *_, **__: {"rgb": same})
     run.train()
-    assert run.step == 3 * run.plan.steps  # the first is the best, two are not better
+    assert run.step == 3 * run.plan.steps  # the first is the best, the next two are not better
 
     again = Run(settings(epochs=9, early_stop=2, resume=True), CPU)
     monkeypatch.setattr(again, "score", lambda *_, **__: {"rgb": same})
     again.train()
-    assert again.step == run.step  # a resume does not forget that it had stopped
+    assert again.step == run.step  # a resumed run remains stopped
     assert again.best == run.best
 
     patient = Run(settings(epochs=9, early_stop=4, resume=True), CPU)
@@ -159,7 +159,7 @@ def test_early_stop(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert patient.step == 5 * run.plan.steps
 
 
-def test_overfit_trains_and_validates_on_the_same_few(settings: Make) -> None:
+def test_overfit_trains_and_validates_on_the_same_samples(settings: Make) -> None:
     run = Run(settings(overfit=4), CPU)
     assert run.plan.samples == 4
     shown = {sample.name for batch in run.val_loader for sample in batch}
@@ -171,7 +171,7 @@ def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp:
     run = Run(settings(amp=amp), CPU)
     before = run.method.students["rgb"].decoder.classifier.weight.clone()  # type: ignore[union-attr]
     run.method.train()
-    if amp == "fp16":  # the usual 65536 makes it skip the first steps
+    if amp == "fp16":  # with the usual 65536, it skips the first steps
         run.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
     losses = run.optimizer_step([next(iter(run.loader))], [1.0])
     assert losses["ce"].isfinite()
@@ -181,7 +181,7 @@ def test_mixed_precision_steps_and_keeps_weights_in_float32(settings: Make, amp:
     assert bool(run.scaler.state_dict()) == (amp == "fp16")
 
 
-def test_tensorboard_gets_scalars_and_pictures(settings: Make, tmp_path: Path) -> None:
+def test_tensorboard_gets_scalars_and_images(settings: Make, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -190,5 +190,5 @@ def test_tensorboard_gets_scalars_and_pictures(settings: Make, tmp_path: Path) -
     events.Reload()
     tags = events.Tags()
     assert {"train/ce", "train/lr", "val/rgb"} <= set(tags["scalars"])
-    assert tags["images"] == ["val/0"]  # one validation sample, one picture
+    assert tags["images"] == ["val/0"]  # one validation sample, one image
     assert [e.step for e in events.Scalars("train/ce")] == [1, 2, 3]

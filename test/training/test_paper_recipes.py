@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The papers' recipes: every value says where it is from, and full-size networks exist."""
+"""The papers' recipes: every value states its source, and the full-size networks exist."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_the_network_exists_at_its_full_size(path: Path) -> None:
     settings = resolve("supervised", ["--config", str(path)])
     options = dataclasses.replace(settings.options, pretrained="none")
     task = Task(LABELS[path.stem.split("_")[0]], preprocess_of(settings.run))
-    with torch.device("meta"):  # as large as it is, without its memory
+    with torch.device("meta"):  # full size without using memory
         students = method_class("supervised")(options, task).students
     spec = students[options.modality].spec
     assert (spec.num_classes, spec.depth_channels) == (
         len(task.labels), task.preprocess.depth.channels
     )  # fmt: skip
-    # The published networks, not small ones: 25 M is a ResNet-50 or SegFormer-B2 with its head.
+    # Published sizes, not small ones: a ResNet-50 or SegFormer-B2 with its head has over 25 M.
     assert sum(p.numel() for p in students.parameters()) > 25e6

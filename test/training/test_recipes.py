@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every shipped recipe is parsed, built and stepped once, on two small samples of its own data."""
+"""Every shipped recipe is parsed, built and trained for one step on two small samples."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from training.methods.base import Task
 from training.options import field_types, read_yaml
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
-#: Named networks too big to step in a test → the same architecture on the smallest encoder.
+#: Parts of network names → replacements that name the smallest encoder.
 SMALL = {"resnet50": "resnet18", "r50": "r18"} | {f"_b{n}": "_b0" for n in range(1, 6)}
 
-#: Methods with a teacher → a small one.
+#: Methods with a teacher → a small teacher.
 TEACHERS = {"prim_kd": "segformer_b0", "kd_v2": "acnet_r18"}
 
 
 class Noise:
-    """Four random pictures with a camera, instead of data sets that are not here."""
+    """Four random images with a camera, in place of datasets that are not available."""
 
     label_set = LabelSet("noise", ("a", "b", "c"))
 
@@ -53,7 +53,7 @@ class Noise:
 
 
 def write_teacher(settings: Settings, path: Path) -> Path:
-    """An untrained network in the place of the one that the recipe names."""
+    """Write an untrained network in place of the recipe's teacher."""
     modality = getattr(settings.options, "teacher_modality", "rgbd")
     task = Task(Noise.label_set, preprocess_of(settings.run))
     spec = task.spec(TEACHERS[settings.method], modality)
@@ -62,7 +62,7 @@ def write_teacher(settings: Settings, path: Path) -> Path:
 
 
 def shrunk(settings: Settings, folder: Path) -> Settings:
-    """The same keys at a size and with networks that a test can step."""
+    """The same settings with a size and networks that a test can train."""
     run = dataclasses.replace(
         settings.run, out=str(folder), size=(64, 64), batch=2, accumulate=1, workers=0, epochs=1,
         device="cpu", tensorboard=False, compile=False, warmup_epochs=0.0,
@@ -85,7 +85,7 @@ def shrunk(settings: Settings, folder: Path) -> Settings:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = read_yaml(path)
-    assert "method" in recipe, "a recipe says what it is for"
+    assert "method" in recipe, "a recipe names its method"
     settings = resolve(recipe["method"], ["--config", str(path)])
     assert isinstance(settings.options, options_of(recipe["method"]))
     monkeypatch.setattr(loop, "open_split", lambda *_: Noise())

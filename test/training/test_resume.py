@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Resume: exact after a kill at any moment, changed options taken or refused, Ctrl-C."""
+"""Resume: exact after a kill at any moment, with changed options, after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.options import UsageError
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]
-#: Keys of the tiny run that a command line repeats as they are.
+#: Keys of the tiny run that are passed unchanged as flags.
 FLAGS = {"network", "width", "modality", "data", "root", "cache", "out", "workers", "tensorboard"}
 
 
@@ -41,7 +41,7 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-# Kills itself while it writes the optimizer state of the checkpoint of step 7, in mid-epoch.
+# Kills itself in mid-epoch, while writing the optimizer state of step 7's checkpoint.
 KILLED = """
 import json, os, signal, sys, torch
 from training import checkpoint
@@ -60,9 +60,9 @@ Run(from_dict(values["method"], values, "the test"), torch.device("cpu")).train(
 """
 
 
-def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -> None:
-    # 13 training samples in batches of 3: the last step of an epoch has a single-sample rest
-    # that is left out, steps 0..3 of the second epoch are 4..7.
+def test_a_killed_run_resumes_bit_identically(settings: Make, tmp_path: Path) -> None:
+    # 13 training samples in batches of 3: the last sample of an epoch would be a batch of one and
+    # is omitted, so the second epoch has steps 4..7.
     keys = {
         **{"batch": 3, "epochs": 2, "checkpoint_every": 1, "ema": 0.9, "deterministic": True},
         **{"workers": 2, "accumulate": 1, "clip_norm": 1.0, "amp": "bf16", "warmup_epochs": 0.5},
@@ -89,10 +89,10 @@ def test_a_killed_run_resumes_to_the_same_bits(settings: Make, tmp_path: Path) -
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_a_validation_that_a_kill_prevented_is_made_up_for(
+def test_a_validation_missed_because_of_a_kill_is_made_up(
     settings: Make, epoch: int, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """``before`` the validation, or ``after`` it, its best student written but no checkpoint."""
+    """Killed ``before`` the validation, or ``after`` it with a student but no checkpoint saved."""
     keys = {"epochs": 3, "checkpoint_every": 1, "ema": 0.9}
     whole = train(settings(**keys, out=str(tmp_path / "whole")))
     validate = Run._validate
@@ -122,7 +122,7 @@ def test_a_validation_that_a_kill_prevented_is_made_up_for(
 
 
 @pytest.mark.parametrize("step", [1, 2])
-def test_interrupt_saves_and_says_how_to_resume(
+def test_an_interrupt_saves_and_prints_how_to_resume(
     settings: Make, step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = train(settings(out=str(tmp_path / "whole")))
@@ -145,7 +145,7 @@ def test_interrupt_saves_and_says_how_to_resume(
     assert_same_weights(resumed.method.state_dict(), whole.method.state_dict())
 
 
-def test_a_second_ctrl_c_says_how_to_resume(
+def test_a_second_ctrl_c_prints_how_to_resume(
     settings: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
     from training.train import main
@@ -176,7 +176,7 @@ def test_nothing_to_resume(settings: Make) -> None:
         ({"method": "crodino_kd"}, "method 'crodino_kd', not 'supervised'"),
     ],
 )
-def test_resume_of_another_run_is_refused(
+def test_resuming_another_run_is_rejected(
     settings: Make, change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     run = train(settings(epochs=1))
@@ -189,7 +189,7 @@ def test_resume_of_another_run_is_refused(
         checkpoint.compare(state, run.settings, run.task.labels, run.plan.steps)
 
 
-def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
+def test_resume_reports_changed_keys(settings: Make, tmp_path: Path) -> None:
     run = train(settings(epochs=1))
     state, _ = checkpoint.load_latest(tmp_path / "run") or ({}, {})
     changed = settings(epochs=1, lr=5e-4)
@@ -198,7 +198,7 @@ def test_resume_names_what_changed(settings: Make, tmp_path: Path) -> None:
 
 
 def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
-    """What can change does, from then on; what cannot is refused by name."""
+    """Options that may change take effect; others are rejected by name."""
     first = train(settings(epochs=1))
     with pytest.raises(UsageError, match="does not fit the networks, with width 16 instead of 8"):
         Run(settings(width=16, resume=True), CPU).train()
@@ -216,7 +216,7 @@ def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
     assert changed.step == 6
 
 
-def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) -> None:
+def test_a_rejected_start_leaves_no_run_behind(settings: Make, tmp_path: Path) -> None:
     from training.train import main
 
     flags = [f"--{key}={value}" for key, value in settings().to_dict().items() if key in FLAGS]
@@ -234,7 +234,7 @@ def test_a_refused_start_leaves_no_run_behind(settings: Make, tmp_path: Path) ->
         main(["supervised", *flags, "--resume"])
 
 
-def test_a_refused_resume_leaves_the_recipe_alone(settings: Make, tmp_path: Path) -> None:
+def test_a_rejected_resume_does_not_change_the_recipe(settings: Make, tmp_path: Path) -> None:
     from training.train import prepare_folder
 
     prepare_folder(settings(epochs=1))

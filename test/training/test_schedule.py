@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning rates by hand, who decays, averaged weights by hand."""
+"""Learning rates and averaged weights computed by hand; which weights decay."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_weights_of_convolutions_and_linear_layers_decay() -> None:
     assert len(decayed["params"]) + len(rest["params"]) == len(trainable)
 
 
-def test_averaged_weights_by_hand_and_given_back() -> None:
+def test_averaged_weights_by_hand_and_restored() -> None:
     net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     with torch.no_grad():
         net[0].weight.fill_(1.0)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How networks are asked: multi-scale, flip and windows on a network whose answer is known."""
+"""Inference protocols: multi-scale, flip and windows on networks with known output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREPROCESS = Preprocess((40, 48), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 class Pointwise(nn.Module):
-    """Class 1 where red is bright: every pixel for itself, so any way of asking agrees."""
+    """Class 1 where red is bright; since each pixel is independent, every protocol agrees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Pointwise(nn.Module):
 
 
 class LeftOnly(nn.Module):
-    """Class 1 in the left half of whatever it is shown."""
+    """Class 1 in the left half of the input."""
 
     def forward(self, x: Tensor) -> SimpleNamespace:
         logits = torch.zeros(x.shape[0], 2, *x.shape[-2:])
@@ -61,7 +61,7 @@ def blocks(height: int = 40, width: int = 48) -> tuple[Sample, np.ndarray]:
         Protocol(window=(99, 99), native=True),
     ],
 )
-def test_every_protocol_finds_what_is_there(protocol: Protocol) -> None:
+def test_every_protocol_segments_correctly(protocol: Protocol) -> None:
     sample, truth = blocks()
     ask = make_predictor(Pointwise(), "rgb", PREPROCESS, protocol)
     log_p = ask(stack([sample], CPU))
@@ -81,7 +81,7 @@ def test_every_protocol_finds_what_is_there(protocol: Protocol) -> None:
         ({"window": (32, 32), "stride": 1.5}, "stride must be above 0 and at most 1, got 1.5"),
     ],
 )
-def test_a_protocol_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+def test_an_invalid_protocol_is_rejected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Protocol(**values)
 
@@ -89,13 +89,13 @@ def test_a_protocol_that_cannot_be_is_refused(values: dict[str, Any], message: s
 def test_a_flip_is_flipped_back() -> None:
     sample, _ = blocks()
     ask = make_predictor(LeftOnly(), "rgb", PREPROCESS, Protocol(flip=True))
-    # The mirrored picture's left half is the right half: on average nobody knows.
+    # The left half of the mirrored image is the right half, so the average is undecided.
     torch.testing.assert_close(
         ask(stack([sample], CPU)).exp(), torch.full((1, 2, 40, 48), 0.5), rtol=0, atol=1e-3
     )
 
 
-def test_plain_asks_once_at_the_networks_size_and_native_at_the_images() -> None:
+def test_the_default_runs_once_at_the_network_size_and_native_at_the_image_size() -> None:
     sample, _ = blocks(80, 96)
     for native, size in ((False, (40, 48)), (True, (80, 96))):
         network = Pointwise()
@@ -113,7 +113,7 @@ def test_plain_asks_once_at_the_networks_size_and_native_at_the_images() -> None
         (480, 320, 2 / 3, [0, 160]),
     ],
 )
-def test_windows_cover_everything(
+def test_windows_cover_the_image(
     length: int, window: int, stride: float, expected: list[int]
 ) -> None:
     assert offsets(length, window, stride) == expected
@@ -133,9 +133,9 @@ def test_modalities_get_their_inputs() -> None:
         assert network.channels == channels
 
 
-def test_score_counts_every_labeled_pixel_at_the_truths_size() -> None:
+def test_score_counts_every_labeled_pixel_at_the_ground_truth_size() -> None:
     samples = []
-    for height, width in ((40, 48), (80, 96), (40, 48)):  # one batch of two sizes
+    for height, width in ((40, 48), (80, 96), (40, 48)):  # one batch has two sizes
         sample, truth = blocks(height, width)
         labels = truth.astype(np.uint8)
         labels[:8] = 255

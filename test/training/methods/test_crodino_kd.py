@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CroDiNo-KD against literal float64 formulas; what each term trains; what is exported."""
+"""CroDiNo-KD: losses against literal float64 formulas, gradients of each term, saved students."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.preprocess import Preprocess
-from training.methods import options_of
 from training.methods.base import Batch, Task
-from training.methods.crodino_kd import CroDiNoKD, contrastive, embedding, orthogonality
+from training.methods.crodino_kd import Config, CroDiNoKD, contrastive, embedding, orthogonality
 from training.options import UsageError
 from training.schedule import parameter_groups
 
@@ -27,7 +26,7 @@ TAU = 0.07
 def build(**options: Any) -> CroDiNoKD:
     torch.manual_seed(0)
     given = {"network": "crodino_mit_b0", "width": 8, **options}
-    return CroDiNoKD(options_of("crodino_kd")(**given), TASK)
+    return CroDiNoKD(Config(**given), TASK)
 
 
 def a_batch(size: int = 2) -> Batch:
@@ -77,7 +76,7 @@ def test_identical_vectors_leave_the_log_of_the_denominator(count: int) -> None:
     assert value == pytest.approx(2 * math.log(2 * count - 1), rel=1e-6)
 
 
-def test_contrast_has_a_finite_gradient_where_vectors_coincide() -> None:
+def test_contrastive_loss_has_a_finite_gradient_where_vectors_coincide() -> None:
     z = unit_rows(1, 0).expand(3, -1).clone().requires_grad_()
     contrastive(z, z.detach(), TAU).backward()
     assert z.grad is not None
@@ -101,7 +100,7 @@ def test_one_scene_has_no_negatives() -> None:
     assert CroDiNoKD.min_batch == 2
 
 
-def test_contrast_falls_when_partners_come_nearer() -> None:
+def test_contrastive_loss_falls_when_positives_are_closer() -> None:
     z_rgb, z_depth = unit_rows(4, 0), unit_rows(4, 1)
     nearer = nn.functional.normalize(z_depth.lerp(z_rgb, 0.5), dim=1)
     assert contrastive(z_rgb, nearer, TAU) < contrastive(z_rgb, z_depth, TAU)
@@ -139,7 +138,7 @@ def test_orthogonality_is_zero_for_disjoint_supports() -> None:
 
 def test_every_term_equals_the_literal_formula() -> None:
     method, batch = build(auxiliary_skip=False, tau=0.1), a_batch(3)
-    method.eval()  # so that every call of a decoder gives the same
+    method.eval()  # so that every call of a decoder is the same
     losses = method(batch)
     rgb, depth = method.students["rgb"], method.students["depth"]
     (f_rgb, h_rgb), (f_depth, h_depth) = rgb.encode(batch.rgb), depth.encode(batch.depth)
@@ -191,17 +190,17 @@ def test_every_term_can_be_switched_off(options: dict[str, Any], gone: set[str])
     batch = a_batch()
     full, ablated = build().eval()(batch), build(**options).eval()(batch)
     assert set(full) - set(ablated) == gone
-    for name in ("seg_rgb", "seg_depth"):  # the students start alike
+    for name in ("seg_rgb", "seg_depth"):  # the students start equal
         torch.testing.assert_close(ablated[name], full[name])
 
 
-def test_decoupling_is_told_to_the_data_pipeline() -> None:
+def test_decoupling_reaches_the_data_pipeline() -> None:
     assert build().views == "decoupled"
     assert build(decoupled=False).views == "shared"
 
 
 def reached(method: CroDiNoKD, loss: Tensor) -> set[str]:
-    """Parts of the method that a loss gives a gradient: students.rgb.encoder and so on."""
+    """Parts of the method that receive a gradient from a loss, such as students.rgb.encoder."""
     method.zero_grad()
     loss.backward(retain_graph=True)
     return {
@@ -211,7 +210,7 @@ def reached(method: CroDiNoKD, loss: Tensor) -> set[str]:
     }
 
 
-def test_gradient_reaches_only_what_a_term_trains() -> None:
+def test_gradients_of_each_term_reach_only_the_parts_it_trains() -> None:
     method = build()
     losses = method(a_batch(3))
     encoders = {f"students.{m}.{part}" for m in ("rgb", "depth")
@@ -220,7 +219,7 @@ def test_gradient_reaches_only_what_a_term_trains() -> None:
           for m in ("rgb", "depth")}  # fmt: skip
     for m in ("rgb", "depth"):
         assert reached(method, losses[f"seg_{m}"]) == of[m] | {f"students.{m}.decoder"}
-        # The mixed features come from both encoders, the mask from the own decoder.
+        # Mixed features come from both encoders; the student's own decoder makes the mask.
         assert reached(method, losses[f"mix_{m}"]) == encoders | {f"students.{m}.decoder"}
         assert reached(method, losses[f"aux_{m}"]) == of[m] | {"auxiliary"}
     assert reached(method, losses["orth"]) == encoders
@@ -229,7 +228,7 @@ def test_gradient_reaches_only_what_a_term_trains() -> None:
     assert everything == encoders | {"students.rgb.decoder", "students.depth.decoder", "auxiliary"}
 
 
-def test_only_the_students_are_exported() -> None:
+def test_only_the_students_are_saved() -> None:
     method = build()
     for student in method.students.values():
         plain = build_network(student.spec)
@@ -242,7 +241,7 @@ def test_only_the_students_are_exported() -> None:
 
 @pytest.mark.parametrize(("skip", "millions"), [(True, 4.86), (False, 4.73)])
 def test_published_sizes(skip: bool, millions: float) -> None:
-    options = options_of("crodino_kd")(auxiliary_skip=skip)
+    options = Config(auxiliary_skip=skip)
     task = Task(LabelSet("forty", tuple(map(str, range(40)))), Preprocess((64, 64)))
     with torch.device("meta"):
         method = CroDiNoKD(options, task)
@@ -261,6 +260,6 @@ def test_published_sizes(skip: bool, millions: float) -> None:
         ({"tau": 0.0}, "tau must be above 0"),
     ],
 )
-def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(**options)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The method interface: a teacher stays out, losses are global means, what is kept is plain."""
+"""The method interface: frozen teachers, losses as global means, plain networks as results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Taught(Method):
         return {"l2": difference.square().mean()}
 
 
-def test_a_frozen_teacher_is_nobodys_parameter_but_moves_along() -> None:
+def test_a_frozen_teacher_has_no_parameters_in_the_method_but_moves_with_it() -> None:
     method = Taught()
     before = {k: v.clone() for k, v in method.teacher.module.state_dict().items()}
     assert set(method.state_dict()) == {"students.rgb.weight", "students.rgb.bias"}
@@ -106,7 +106,7 @@ def test_inputs_by_modality() -> None:
     assert len(batch) == 2
 
 
-def test_an_unknown_network_is_named_with_the_nearest() -> None:
+def test_an_unknown_network_name_is_answered_with_the_nearest() -> None:
     config = options_of("supervised")(network="cmx_b00")
     with pytest.raises(ValueError, match="did you mean 'cmx_b0'"):
         method_class("supervised")(config, TASK)
@@ -114,7 +114,7 @@ def test_an_unknown_network_is_named_with_the_nearest() -> None:
         method_class("supervised")(options_of("supervised")(modality="rgb"), TASK)
 
 
-def test_a_wrong_network_name_reaches_the_user_as_usage_error(dataset: object) -> None:
+def test_an_unknown_network_name_is_a_usage_error(dataset: object) -> None:
     settings = from_dict(
         "supervised",
         {"network": "cmx_b9", "data": "folder", "root": str(dataset), "cache": "", "workers": 0,
@@ -128,7 +128,7 @@ def test_a_wrong_network_name_reaches_the_user_as_usage_error(dataset: object) -
 
 @pytest.fixture(scope="module")
 def make_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """One epoch of a method that trains more than its students; PrimKD's teacher is untrained."""
+    """One-epoch runs of methods with training-only parts; PrimKD's teacher is untrained."""
     base = tmp_path_factory.mktemp("runs")
     labels, preprocess = LabelSet("test", ("floor", "wall", "thing")), Preprocess((32, 32))
     spec = Task(labels, preprocess).spec("segformer_b0", "rgb", width=8)
@@ -158,7 +158,7 @@ def whole(make_run: Callable[..., Run]) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("method", ["crodino_kd", "prim_kd"])
-def test_resumed_with_its_training_only_parts_a_method_ends_with_the_same_bits(
+def test_a_method_with_training_only_parts_resumes_bit_identically(
     method: str,
     make_run: Callable[..., Run],
     whole: dict[str, Run],
@@ -190,7 +190,7 @@ SLOTS = [("prim_kd", "cmx_b0", "rgbd"), ("crodino_kd", "crodino_mit_b0", "rgb"),
 
 
 @pytest.mark.parametrize(("method", "network", "slot"), SLOTS)
-def test_the_kept_file_is_the_plain_network(
+def test_the_saved_file_is_the_plain_network(
     whole: dict[str, Run], method: str, network: str, slot: str
 ) -> None:
     kept = load_file(whole[method].folder / "best" / f"{slot}.safetensors")
@@ -199,7 +199,7 @@ def test_the_kept_file_is_the_plain_network(
     assert not any(part in k for k in kept for part in ("auxiliary", "aligner", "teacher"))
 
 
-def test_the_runs_of_both_methods_answer_from_one_bundle(
+def test_the_runs_of_both_methods_work_in_one_bundle(
     whole: dict[str, Run], dataset: Path, tmp_path: Path
 ) -> None:
     runs = {slot: whole[method].folder for method, _, slot in SLOTS}

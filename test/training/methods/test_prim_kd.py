@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""PrimKD against literal float64 formulas; the teacher stays as it is; what is exported."""
+"""PrimKD: losses against literal float64 formulas, the frozen teacher, the saved student."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.models import network_spec
 from rgbd_seg_ros.preprocess import Preprocess
-from training.methods import options_of, prim_kd
+from training.methods import prim_kd
 from training.methods.base import Batch, Task
 from training.methods.losses import kl_divergence
-from training.methods.prim_kd import PrimKD, aligner, select_stage, stage_error
+from training.methods.prim_kd import Config, PrimKD, aligner, select_stage, stage_error
 from training.options import UsageError
 
 LABELS = LabelSet("three", ("a", "b", "c"))
@@ -47,7 +47,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def build(teacher: Path | str, task: Task = TASK, **options: Any) -> PrimKD:
     torch.manual_seed(0)
     given = {"network": "cmx_b0", "width": 16, "teacher": str(teacher), **options}
-    return PrimKD(options_of("prim_kd")(**given), task)
+    return PrimKD(Config(**given), task)
 
 
 def a_batch(depth_channels: int = 1) -> Batch:
@@ -91,7 +91,7 @@ def test_stage_error_equals_the_literal_formula() -> None:
         assert float(value) == pytest.approx(sum(squares) / 12, rel=1e-6)
 
 
-#: Two samples, four stages. Over the batch the means are 3, 4, 2.5 and 3.5.
+#: Two samples, four stages. The means over the batch are 3, 4, 2.5 and 3.5.
 ERRORS = torch.tensor([[1.0, 7.0, 2.0, 4.0], [5.0, 1.0, 3.0, 3.0]])
 
 
@@ -113,7 +113,7 @@ def test_selection_by_hand(
     expected: list[float],
 ) -> None:
     assert select_stage(ERRORS, select, scope).tolist() == expected
-    # … and it is what the method does, stage by stage.
+    # The method selects in the same way.
     stages = iter(ERRORS.T)
     monkeypatch.setattr(prim_kd, "stage_error", lambda *_: next(stages))
     method = build(teachers["rgb"], select=select, scope=scope, alpha=0.0, beta=0.5)
@@ -121,7 +121,7 @@ def test_selection_by_hand(
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_a_fixed_stage_guides_alone(teachers: dict[str, Path], stage: int) -> None:
+def test_with_a_fixed_stage_only_that_stage_guides(teachers: dict[str, Path], stage: int) -> None:
     method = build(teachers["rgb"], select=f"stage{stage}", alpha=0.0, beta=1.0).eval()
     batch = a_batch()
     assert method.teacher is not None
@@ -191,14 +191,14 @@ def test_guidance_can_be_switched_off(
 ) -> None:
     full, ablated = build(teachers["rgb"]), build(teachers["rgb"], **options)
     assert list(ablated.eval()(a_batch())) == names
-    state = full.students.state_dict()  # the student starts alike
+    state = full.students.state_dict()  # the student starts equal
     for name, value in ablated.students.state_dict().items():
         assert torch.equal(value, state[name])
 
 
 @pytest.mark.parametrize("select", ["max", "min", "average", "stage1", "stage4"])
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
-def test_training_moves_the_student_and_never_the_teacher(
+def test_training_changes_the_student_but_not_the_teacher(
     teachers: dict[str, Path], select: str, modality: str
 ) -> None:
     method = build(teachers[modality], teacher_modality=modality, select=select, aligner="single")
@@ -211,7 +211,7 @@ def test_training_moves_the_student_and_never_the_teacher(
     assert not teacher.training
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
     torch.stack(list(method(a_batch()).values())).sum().backward()
-    assert all(p.grad is not None for p in method.parameters())  # as DDP wants it
+    assert all(p.grad is not None for p in method.parameters())  # as DDP requires
     optimizer.step()
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
     assert any(not torch.equal(v, student[k]) for k, v in method.students.state_dict().items())
@@ -229,7 +229,7 @@ def test_feature_guidance_reaches_the_fused_maps_but_not_the_head(
     assert all(p.grad is not None and bool(p.grad.any()) for p in method.aligners.parameters())
 
 
-def test_the_exported_student_is_exactly_cmx(teachers: dict[str, Path]) -> None:
+def test_the_saved_student_is_exactly_cmx(teachers: dict[str, Path]) -> None:
     method = build(teachers["rgb"])
     plain = build_network(network_spec("cmx_b0", num_classes=3, width=16))
     student = method.students["rgbd"]
@@ -255,7 +255,7 @@ def test_teacher_and_student_sizes_are_independent(tmp_path: Path) -> None:
     assert losses["feat"].isfinite()
 
 
-def test_hha_is_fed_to_student_and_depth_teacher(tmp_path: Path) -> None:
+def test_student_and_depth_teacher_accept_hha(tmp_path: Path) -> None:
     task = Task(LABELS, Preprocess((64, 64), depth=DepthEncoding.for_hha("reference")))
     teacher = write_teacher(tmp_path, "segformer_b0", "depth", task)
     method = build(teacher, task, teacher_modality="depth")
@@ -264,7 +264,7 @@ def test_hha_is_fed_to_student_and_depth_teacher(tmp_path: Path) -> None:
         build(teacher, TASK, teacher_modality="depth")
 
 
-def test_bad_teachers_are_named(teachers: dict[str, Path], tmp_path: Path) -> None:
+def test_bad_teachers_are_rejected(teachers: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="prim_kd needs a teacher"):
         build("")
     with pytest.raises(UsageError, match="holds a network for rgb, not depth"):
