@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth: sensor units to meters, and meters to what a network eats."""
+"""Depth: from sensor units to meters, and from meters to network input."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.names import unknown_name
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: ImageNet's, by which published networks normalize HHA's levels in 0..1 as they do RGB.
+#: ImageNet's mean and std. Published networks normalize HHA in 0..1 by them, as they do RGB.
 HHA_MEAN = (0.485, 0.456, 0.406)
 HHA_STD = (0.229, 0.224, 0.225)
 
-#: Ways to turn meters into network channels, and how many channels each makes.
+#: Depth encoding → number of channels.
 ENCODING_CHANNELS: dict[str, int] = {"zscore": 1, "disparity": 1, "hha": 3}
+
+#: Values of HHA's invalid pixels, see :func:`hha`.
+HOLES = ("reference", "zero")
 
 
 def to_meters(
     array: npt.NDArray[Any], depth_scale: float = 0.001, max_depth_m: float = float("inf")
 ) -> npt.NDArray[np.float32]:
-    """Sensor depth to float32 meters with NaN for invalid (REP 118).
+    """Sensor depth to H×W float32 meters, NaN where invalid (REP 118).
 
     Args:
-        array: H×W. Integers are ticks of ``depth_scale`` meters (16UC1: millimeters) where 0
-            and 65535 are invalid; floats are meters (32FC1) where NaN, ±Inf and ≤ 0 are invalid.
-        depth_scale: meters per tick, used for integers only.
+        array: H×W. Integers are ticks of ``depth_scale`` meters (16UC1: millimeters), of which 0
+            and 65535 are invalid. Floats are meters (32FC1), of which NaN, ±Inf and values ≤ 0
+            are invalid.
+        depth_scale: meters per tick; used for integers only.
         max_depth_m: depth beyond this is invalid.
 
     Raises:
@@ -44,10 +50,10 @@ def to_meters(
     depth_m: npt.NDArray[np.float32]
     if array.dtype == np.uint16:
         depth_m = np.multiply(array, depth_scale, dtype=np.float32)
-        # Compared in ticks: 3000 × 0.001 is a little more than 3.0 in float32.
+        # Compare in ticks: 3000 × 0.001 is slightly more than 3.0 in float32.
         invalid = (array == 0) | (array == 65535) | (array > max_depth_m / depth_scale + 0.5)
     else:
-        depth_m = array.astype(np.float32)  # a copy: the message's own buffer stays as it came
+        depth_m = array.astype(np.float32)  # a copy, so that the message is not changed
         invalid = ~(np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= max_depth_m))
     depth_m[invalid] = np.nan
     return depth_m
@@ -58,25 +64,32 @@ def hha(
 ) -> Tensor:
     """HHA: disparity, height above the floor, angle to gravity (Gupta et al., ECCV 2014).
 
-    Disparity is 31000 / max(Z in cm, 100); height is in cm above the lowest point seen, or above
-    a floor 1.30 m below the camera if no point is 0.90 m below it; angle is that between gravity
-    and the surface's normal away from the camera, in degrees + 38: a floor reads 38, a wall 128,
-    a ceiling 218. Where no plane can be fitted the angle reads 128.
+    - Disparity is 31000 / max(Z in cm, 100).
+    - Height is in cm above the lowest visible point, or above a floor 1.30 m below the camera if
+      no point is at least 0.90 m below it.
+    - Angle is the angle in degrees between gravity and the surface normal that points away from
+      the camera, plus 38: a floor has 38, a wall 128, a ceiling 218. It is 128 where no plane can
+      be fitted.
 
     Args:
         depth_m: B×1×H×W meters, NaN invalid.
-        intrinsics: B×3×3 camera matrices in pixels, for a picture of H×W.
-        gravity: B×3, pointing down in the optical frame, any length; estimated from the picture
-            when None. A row of zeros or with NaN counts as the picture's own down, (0, 1, 0).
-        holes: ``reference`` (disparity 255, the camera's own height, angle 218) or ``zero``.
+        intrinsics: B×3×3 camera matrices in pixels, for an image of H×W.
+        gravity: B×3, pointing down in the optical frame, any length; if None, it is estimated
+            from ``depth_m``. A row that is zero or contains NaN is replaced by (0, 1, 0), down
+            in the image.
+        holes: value of invalid pixels: ``reference`` (disparity 255, the camera's height above
+            the floor, angle 218) or ``zero``.
 
     Returns:
-        B×3×H×W float32, whole numbers from 0 to 255.
+        B×3×H×W float32, integers from 0 to 255.
 
     Raises:
         ValueError: a wrong shape, or an unknown ``holes``.
     """
-    from rgbd_seg_ros.hha import hha as compute  # torch is slow to import
+    from rgbd_seg_ros.hha import hha as compute  # only here, since importing torch is slow
+
+    if holes not in HOLES:
+        raise ValueError(unknown_name("value of holes", holes, HOLES))
 
     return compute(depth_m, intrinsics, gravity, holes)
 
@@ -85,27 +98,29 @@ def hha(
 class DepthEncoding:
     """How meters become the normalized channels of a network's depth input.
 
-    ``zscore``: (Z − mean) / std in meters. ``disparity``: (1/Z − mean) / std in 1/m. Invalid
-    pixels become 0, that is, the mean. ``hha``: (level / 255 − mean) / std per channel, see
-    :func:`hha`; it needs the camera's intrinsics.
+    ``zscore``: (Z − mean) / std in meters. ``disparity``: (1/Z − mean) / std in 1/m. For both,
+    invalid pixels become 0, which is the mean. ``hha``: (value / 255 − mean) / std per channel,
+    see :func:`hha`; it needs the camera's intrinsics.
+
+    Raises:
+        ValueError: an unknown kind, or a value out of range.
     """
 
+    #: A key of ``ENCODING_CHANNELS``.
     kind: str = "zscore"
-    #: Mean and deviation of the encoded value over the training set (m, or 1/m for disparity);
-    #: one per channel for HHA, by custom those of ImageNet.
+    #: Mean and std of the encoded values over the training set, in m, or in 1/m for disparity.
+    #: HHA has one per channel, by convention those of ImageNet.
     mean: float | tuple[float, ...] = 2.5
     std: float | tuple[float, ...] = 1.5
-    #: Meters are clamped to this range first, so that one far pixel cannot swamp the rest. HHA
-    #: has limits of its own and is not clamped.
+    #: Range (near, far) to which meters are clamped first, so that a few far pixels do not
+    #: dominate. HHA has limits of its own and is not clamped.
     clip_m: tuple[float, float] = (0.2, 10.0)
-    #: HHA only, what its invalid pixels become: ``reference`` or ``zero``.
+    #: For HHA only, the value of its invalid pixels: ``reference`` or ``zero``.
     holes: str = "reference"
 
     def __post_init__(self) -> None:
         if self.kind not in ENCODING_CHANNELS:
-            raise ValueError(
-                f"unknown depth encoding {self.kind!r}; known: {', '.join(ENCODING_CHANNELS)}"
-            )
+            raise ValueError(unknown_name("depth encoding", self.kind, ENCODING_CHANNELS))
         for name, values in (("mean", self.mean), ("std", self.std)):
             found = len(values) if isinstance(values, tuple) else 1
             if found != self.channels:
@@ -115,13 +130,13 @@ class DepthEncoding:
         if not min(self._stds) > 0:
             raise ValueError(f"depth std must be above 0, got {self.std}")
         if len(self.clip_m) != 2 or not 0 < self.clip_m[0] < self.clip_m[1]:
-            raise ValueError(f"depth clip needs 0 < near < far in meters, got {self.clip_m}")
+            raise ValueError(f"depth clip_m needs 0 < near < far in meters, got {self.clip_m}")
         if self.holes not in ("reference", "zero"):
-            raise ValueError(f"unknown treatment of holes {self.holes!r}; known: reference, zero")
+            raise ValueError(unknown_name("value of holes", self.holes, HOLES))
 
     @classmethod
     def for_hha(cls, holes: str = "reference") -> DepthEncoding:
-        """HHA as published networks expect it."""
+        """HHA as published networks expect it, normalized by ImageNet's mean and std."""
         return cls("hha", HHA_MEAN, HHA_STD, holes=holes)
 
     @property
@@ -131,7 +146,7 @@ class DepthEncoding:
 
     @property
     def needs_intrinsics(self) -> bool:
-        """Whether meters alone are not enough."""
+        """Whether encoding needs the camera's intrinsics."""
         return self.kind == "hha"
 
     @property
@@ -143,11 +158,11 @@ class DepthEncoding:
         return self.std if isinstance(self.std, tuple) else (self.std,)
 
     def normalize(self, values: Tensor) -> Tensor:
-        """Values of :func:`measure` (B×C×H×W) to what the network eats; NaN becomes 0."""
+        """Values of :func:`measure` (B×C×H×W) to network input; NaN becomes 0."""
         import torch
 
         scale = 255.0 if self.kind == "hha" else 1.0
-        # Python numbers, no tensor made of a list: that would be a copy from the host.
+        # Python numbers rather than a tensor from a list, which would be a copy to the device.
         planes = [
             (plane - scale * mean) / (scale * std)
             for plane, mean, std in zip(values.unbind(1), self._means, self._stds, strict=True)
@@ -161,19 +176,20 @@ def measure(
     intrinsics: Tensor | None = None,
     gravity: Tensor | None = None,
 ) -> Tensor:
-    """Meters (B×1×H×W, NaN invalid) to an encoding's values (B×C×H×W), not yet normalized.
+    """Meters (B×1×H×W, NaN invalid) to encoded values (B×C×H×W) that are not yet normalized.
 
-    These are clamped meters, 1/m, or HHA's levels. Which ones a pixel gets does not change when
-    the picture is then mirrored, cropped or resized by nearest neighbor.
+    The values are clamped meters, 1/m, or HHA in 0..255. A pixel keeps its value when the result
+    is mirrored, cropped or resized by nearest neighbor afterwards.
 
     Args:
         depth_m: meters.
-        encoding: which values.
-        intrinsics: B×3×3 in pixels of this picture; for HHA only.
-        gravity: B×3, pointing down; for HHA only, which estimates it when None.
+        encoding: the encoding.
+        intrinsics: B×3×3 in pixels, for ``depth_m``; for HHA only.
+        gravity: B×3, pointing down in the optical frame; for HHA only, which estimates it if
+            None.
 
     Raises:
-        ValueError: an encoding that needs intrinsics and got none.
+        ValueError: the encoding needs intrinsics and got none.
     """
     if encoding.kind == "hha":
         if intrinsics is None:
@@ -189,5 +205,9 @@ def encode(
     intrinsics: Tensor | None = None,
     gravity: Tensor | None = None,
 ) -> Tensor:
-    """:func:`measure`, then normalize: meters (B×1×H×W) to network channels (B×C×H×W)."""
+    """Meters (B×1×H×W, NaN invalid) to network input (B×C×H×W): :func:`measure`, normalized.
+
+    Raises:
+        ValueError: the encoding needs intrinsics and got none.
+    """
     return encoding.normalize(measure(depth_m, encoding, intrinsics, gravity))

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which way is down, for HHA: from the robot's transforms, else found in depth and smoothed."""
+"""Gravity in the camera's frame, for HHA: from tf, else estimated from depth and smoothed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
 
-#: A frame whose z axis points up (REP 103), as that of every robot's base does.
+#: The base frame of most robots. Its z axis points up (REP 103).
 DEFAULT_FRAME = "base_link"
-#: Time constant of the smoothing of estimates: a camera tilts slower than they jitter.
+#: Time constant for smoothing estimates: they jitter faster than a camera tilts.
 SMOOTHING_S = 0.5
-#: An estimate older than this says nothing about now.
+#: Estimates older than this are not used for smoothing.
 MEMORY_S = 5.0
 
 
 class TransformTree:
-    """Rotations between coordinate frames, from tf messages; of each transform the newest holds.
+    """Rotations between coordinate frames, the newest of each from tf messages.
 
-    Translations are left out, since they do not turn gravity.
+    Translations are ignored, since they do not rotate gravity.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class TransformTree:
         self._parents: dict[str, tuple[str, npt.NDArray[np.float64]]] = {}
 
     def add(self, message: Any) -> None:
-        """Take a ``tf2_msgs/TFMessage`` of /tf or /tf_static; what is no rotation is left out."""
+        """Add a ``tf2_msgs/TFMessage`` from /tf or /tf_static; invalid rotations are ignored."""
         for item in message.transforms:
             q = item.transform.rotation
             rotation = rotation_matrix(float(q.x), float(q.y), float(q.z), float(q.w))
@@ -41,11 +41,11 @@ class TransformTree:
                 self._parents[str(item.child_frame_id).lstrip("/")] = (parent, rotation)
 
     def down(self, frame: str, level_frame: str) -> Vector | None:
-        """Unit vector (3) that points down, in ``frame``; None where no transforms lead there.
+        """Unit vector (3) pointing down in ``frame``; None if the frames are not connected.
 
         Args:
             frame: for example a camera's optical frame.
-            level_frame: the frame whose z axis points up.
+            level_frame: a frame whose z axis points up.
         """
         here, there = self._to_root(frame), self._to_root(level_frame)
         common = next((name for name in here if name in there), None)
@@ -55,13 +55,13 @@ class TransformTree:
         return down.astype(np.float32)
 
     def _to_root(self, frame: str) -> dict[str, npt.NDArray[np.float64]]:
-        """Every ancestor of a frame, itself first, with the rotation into it."""
+        """The frame itself and its ancestors, each with the rotation into it."""
         frame = frame.lstrip("/")
         rotation = np.eye(3)
         found = {frame: rotation}
         while frame in self._parents:
             frame, step = self._parents[frame]
-            if frame in found:  # a loop, which a broken robot description may contain
+            if frame in found:  # a loop, as in a broken robot description
                 break
             rotation = step @ rotation
             found[frame] = rotation
@@ -69,7 +69,7 @@ class TransformTree:
 
 
 def rotation_matrix(x: float, y: float, z: float, w: float) -> npt.NDArray[np.float64] | None:
-    """The 3×3 rotation of a quaternion, which need not be of unit length; None if it is none."""
+    """The 3×3 rotation of a quaternion of any length; None if it is zero or not finite."""
     norm = math.sqrt(x * x + y * y + z * z + w * w)
     if not 1e-6 < norm < math.inf:
         return None
@@ -84,38 +84,40 @@ def rotation_matrix(x: float, y: float, z: float, w: float) -> npt.NDArray[np.fl
 
 
 class Gravity:
-    """Down in the camera's frame, picture by picture.
+    """Direction of gravity in the camera's frame for each image.
 
-    Transforms are exact and are taken as they come. Estimates jitter, so they are smoothed over
-    time; they start anew when the camera changes, time jumps back or nothing came for a while.
+    Transforms are exact and are used as they are. Estimates jitter, so they are smoothed over
+    time. Smoothing restarts if the camera changes, time jumps back, or no estimate came for
+    ``MEMORY_S``.
 
     Args:
-        level_frame: the frame whose z axis points up; empty: always estimate.
-        tell: takes one line whenever the source changes.
+        level_frame: a frame whose z axis points up; if empty, gravity is always estimated.
+        log: called with one line whenever the source of gravity changes.
     """
 
     def __init__(
-        self, level_frame: str = DEFAULT_FRAME, tell: Callable[[str], object] = lambda _: None
+        self, level_frame: str = DEFAULT_FRAME, log: Callable[[str], object] = lambda _: None
     ) -> None:
         self.tree = TransformTree()
         self._level_frame = level_frame
-        self._tell = tell
-        self._told: tuple[str, bool] | None = None
+        self._log = log
+        #: Camera and source of the last logged line.
+        self._logged: tuple[str, bool] | None = None
         #: The smoothed estimate, its time and its camera.
         self._smoothed: tuple[Vector, int, str] | None = None
 
     def __call__(self, camera_frame: str, stamp_ns: int, estimate: Callable[[], Vector]) -> Vector:
-        """Unit vector (3) that points down in ``camera_frame``.
+        """Unit vector (3) pointing down in ``camera_frame``.
 
         Args:
-            camera_frame: the picture's frame_id.
-            stamp_ns: the picture's time.
-            estimate: finds gravity in this picture; called only if no transforms tell it.
+            camera_frame: frame_id of the depth image.
+            stamp_ns: its time.
+            estimate: estimates gravity from the image; called only if no transforms give it.
         """
         known = self.tree.down(camera_frame, self._level_frame) if self._level_frame else None
-        if self._told != (camera_frame, known is not None):
-            self._told = (camera_frame, known is not None)
-            self._tell(self._words(camera_frame, known is not None))
+        if self._logged != (camera_frame, known is not None):
+            self._logged = (camera_frame, known is not None)
+            self._log(self._message(camera_frame, known is not None))
         if known is not None:
             self._smoothed = None
             return known
@@ -128,18 +130,19 @@ class Gravity:
             if old_frame == camera_frame and 0 <= passed_s < MEMORY_S:
                 mixed = old + (new - old) * (1 - math.exp(-passed_s / SMOOTHING_S))
                 norm = float(np.linalg.norm(mixed))
-                if norm > 0.1:  # not of two opposite directions
+                if norm > 0.1:  # otherwise the two directions are opposite
                     new = (mixed / norm).astype(np.float32)
         self._smoothed = (new, stamp_ns, camera_frame)
         return new
 
-    def _words(self, camera_frame: str, known: bool) -> str:
-        start = f"HHA in {camera_frame or 'the unnamed camera frame'}: intrinsics of camera_info,"
+    def _message(self, camera_frame: str, known: bool) -> str:
+        start = f"HHA in {camera_frame or 'the unnamed camera frame'}: intrinsics from camera_info"
         if known:
-            return f"{start} gravity by the transforms from {self._level_frame}"
+            return f"{start}, gravity from the transforms to {self._level_frame}"
         if not self._level_frame:
-            return f"{start} gravity estimated from depth"
+            return f"{start}, gravity estimated from depth"
         return (
-            f"{start} gravity estimated from depth, as no transforms lead to {self._level_frame}; "
-            "publish them, or set gravity_frame to a frame whose z axis points up"
+            f"{start}, gravity estimated from depth, because no transforms connect this frame to "
+            f"{self._level_frame}; publish them, or set gravity_frame to a frame whose z axis "
+            "points up"
         )

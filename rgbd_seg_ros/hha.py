@@ -1,10 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""HHA: depth as horizontal disparity, height above the floor and angle to gravity, batched.
+"""HHA: depth as disparity, height above the floor and angle to gravity, batched.
 
 Gupta et al., "Learning Rich Features from RGB-D Images for Object Detection and Segmentation",
-ECCV 2014. No step waits for the device or depends on a value, so all of it can be captured in a
-CUDA graph. Points and directions are in the optical frame: x right, y down, z forward.
+ECCV 2014. No operation waits for the device and no control flow depends on values, so everything
+can be captured in a CUDA graph. Points and directions are in the optical frame: x right, y down,
+z forward.
 """
 
 from __future__ import annotations
@@ -15,33 +16,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: What becomes of pixels without depth. ``reference``: what the published code makes of Z = 0,
-#: disparity 255, the camera's own height, angle 218. ``zero``: 0 in all channels.
-HOLES = ("reference", "zero")
-
-#: Half the window of the angle channel's normals, pixels.
+#: Radius in pixels of the windows in which the angle channel's normals are fitted.
 R_ANGLE = 3
-#: Half the window of gravity's normals: three of the small windows side by side, 21 = 3·7.
+#: The same for the normals that gravity is estimated from. Such a window consists of small
+#: windows, three by three: 21 = 3·7.
 R_GRAVITY = 10
-#: Distance between the centers of those three.
+#: Distance between the centers of neighboring small windows.
 STEP = 2 * R_ANGLE + 1
-#: (threshold in degrees, rounds) of the search for gravity.
+#: Thresholds in degrees and number of iterations of the search for gravity.
 ROUNDS = ((45.0, 5), (15.0, 5))
-#: Gravity is found from at least this many normals, spread evenly over the picture.
+#: Gravity is estimated from at least this many normals, evenly spaced over the image.
 MIN_NORMALS = 19200
-#: If nothing is seen further below the camera than this, no floor is seen, and it is assumed
-#: to be at ASSUMED_FLOOR_M.
+#: If no point is this far below the camera, the floor is not visible. It is then assumed to be
+#: ASSUMED_FLOOR_M below the camera.
 LEAST_FLOOR_M = 0.90
 ASSUMED_FLOOR_M = 1.30
 
-#: Window sums of one quantity, by powers of the offsets: ``sums[i][j]`` is Σ uⁱ·vʲ·f.
+#: Window sums of a quantity f, by powers of the offsets: ``sums[i][j]`` is Σ uⁱ·vʲ·f.
 Sums = list[list[Tensor]]
 
 
 def hha(
     depth_m: Tensor, intrinsics: Tensor, gravity: Tensor | None = None, holes: str = "reference"
 ) -> Tensor:
-    """See :func:`rgbd_seg_ros.depth.hha`."""
+    """HHA of a batch. Arguments and result are those of :func:`rgbd_seg_ros.depth.hha`."""
     if depth_m.ndim != 4 or depth_m.shape[1] != 1:
         raise ValueError(f"HHA needs depth B×1×H×W in meters, got {tuple(depth_m.shape)}")
     batch = depth_m.shape[0]
@@ -51,9 +49,8 @@ def hha(
         )
     if gravity is not None and gravity.shape != (batch, 3):
         raise ValueError(f"gravity must be {batch}×3, pointing down, got {tuple(gravity.shape)}")
-    if holes not in HOLES:
-        raise ValueError(f"unknown treatment of holes {holes!r}; known: {', '.join(HOLES)}")
-    # Half precision has 8 or 11 bits, too few for window sums: the caller's autocast stays out.
+    # The caller's autocast must not apply: the 8 or 11 bits of half precision are too few for
+    # window sums.
     with torch.autocast(depth_m.device.type, enabled=False):
         z, valid = _clean(depth_m)
         rays = _rays(intrinsics.float(), z)
@@ -68,10 +65,10 @@ def hha(
 
 
 def estimate_gravity(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
-    """Unit vectors pointing down (B×3), found from depth (B×1×H×W meters, NaN invalid) alone.
+    """Unit vectors pointing down (B×3), estimated from depth (B×1×H×W meters, NaN invalid).
 
-    The direction that the floor's normals are parallel to and the walls' perpendicular to, nearest
-    to the picture's own down. A picture without depth gives (0, 1, 0).
+    Gravity is parallel to the normals of floors and perpendicular to those of walls. The search
+    starts at (0, 1, 0), down in the image, which is also the result for an image without depth.
     """
     with torch.autocast(depth_m.device.type, enabled=False):
         z, valid = _clean(depth_m)
@@ -83,21 +80,21 @@ def estimate_gravity(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def window_sums(z: Tensor, valid: Tensor, margin: int) -> tuple[Sums, Sums]:
-    """Sums over (2·R_ANGLE+1)² windows, of the mask and of 1/Z, for the least squares.
+    """Sums of the mask and of 1/Z over (2·R_ANGLE+1)² windows, for the least-squares fit.
 
-    Offsets are counted from each window's own center: the nine sums then stay small, and those of
-    the mask are whole numbers, exact in float32.
+    Offsets u, v are relative to each window's own center. The nine sums therefore stay small, and
+    those of the mask are integers, which are exact in float32.
 
     Args:
-        z: B×H×W meters, any number but 0 where invalid.
+        z: B×H×W meters; any number except 0 where invalid.
         valid: B×H×W.
-        margin: windows centerd up to so far outside the picture too.
+        margin: also compute windows whose centers are up to this far outside the image.
 
     Returns:
-        B×(H+2·margin)×(W+2·margin) each: Σ uⁱvʲ for i+j ≤ 2, and Σ uⁱvʲ/Z for i+j ≤ 1.
+        Σ uⁱvʲ for i+j ≤ 2, and Σ uⁱvʲ/Z for i+j ≤ 1, B×(H+2·margin)×(W+2·margin) each.
     """
     pad = [margin + R_ANGLE] * 4
-    mask = valid.float()  # booleans in arithmetic are some ten times slower on a CPU
+    mask = valid.float()  # arithmetic with booleans is about ten times slower on a CPU
     m, b = functional.pad(mask, pad), functional.pad(mask / z, pad)
     m_rows, b_rows = _moments(m, -1, 2), _moments(b, -1, 1)
     return (
@@ -132,15 +129,16 @@ def wider(m: Sums, b: Sums, stride: int) -> tuple[Sums, Sums]:
     """The same sums over (2·R_GRAVITY+1)² windows, at every ``stride``-th pixel.
 
     Args:
-        m: of :func:`window_sums` with a margin of STEP.
-        b: likewise.
-        stride: between the pixels; the first is ``stride // 2``.
+        m: sums of the mask from :func:`window_sums` with a margin of STEP.
+        b: sums of 1/Z from the same call.
+        stride: distance between the pixels; the first one is ``stride // 2``.
     """
     return _wider(m, stride), _wider(b, stride)
 
 
 def _wider(sums: Sums, stride: int) -> Sums:
-    # Along v each list sums[i] is complete; along u it is the transposed triangle.
+    # sums is a triangle: sums[i] has all powers of v for one power of u; joining along u needs
+    # the transposed triangle.
     rows = [_join(by_v, -2, stride) for by_v in sums]
     columns = [_join([rows[i][j] for i in range(len(rows) - j)], -1, stride)
                for j in range(len(rows))]  # fmt: skip
@@ -148,7 +146,7 @@ def _wider(sums: Sums, stride: int) -> Sums:
 
 
 def _join(sums: list[Tensor], dim: int, stride: int) -> list[Tensor]:
-    """Moments of three windows side by side along ``dim``, about the middle one's center."""
+    """Moments of three adjacent windows along ``dim``, about the center of the middle one."""
     length = sums[0].shape[dim] - 2 * STEP
 
     def at(f: Tensor, offset: int) -> Tensor:
@@ -157,7 +155,7 @@ def _join(sums: list[Tensor], dim: int, stride: int) -> list[Tensor]:
 
     left, middle, right = ([at(f, d) for f in sums] for d in (-STEP, 0, STEP))
     joint = [a + c + b for a, c, b in zip(left, middle, right, strict=True)]
-    # Σ (d + s)ᵏ f by the binomial theorem, s = -7, 0, 7.
+    # Expand Σ (d + s)ᵏ f by the binomial theorem, with s = -7, 0, 7.
     if len(sums) > 1:
         joint[1] = joint[1].add(right[0] - left[0], alpha=STEP)
     if len(sums) > 2:
@@ -167,21 +165,21 @@ def _join(sums: list[Tensor], dim: int, stride: int) -> list[Tensor]:
 
 
 def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Plane normals by least squares of N·(X/Z, Y/Z, 1) = 1/Z in each window.
+    """Plane normals by a least-squares fit of N·(X/Z, Y/Z, 1) = 1/Z in each window.
 
     Returns:
-        Unit vectors' x, y and z (B×H×W each), pointing away from the camera; 0 where the window
-        holds no three pixels that span a plane.
+        x, y and z (B×H×W each) of unit vectors pointing away from the camera; 0 if the valid
+        pixels of the window do not span a plane.
     """
     (n, s_v, s_vv), (s_u, s_uv), (s_uu,) = m
     (t, t_v), (t_u,) = b
     fx, fy, x, y = rays
-    # 1/Z = α·u + β·v + γ in the offsets from the center, by Cramer's rule.
+    # Fit 1/Z = α·u + β·v + γ, with offsets from the center, by Cramer's rule.
     uu, vv, uv = n * s_uu - s_u * s_u, n * s_vv - s_v * s_v, n * s_uv - s_u * s_v
     ub, vb = n * t_u - s_u * t, n * t_v - s_v * t
     both = uu * vv
     determinant = both - uv * uv
-    # Pixels in one line have determinant 0, up to rounding: correlation² within 1e-4 of 1.
+    # The determinant is 0 for pixels on one line. Allow for rounding: correlation² > 1 - 1e-4.
     fine = determinant > 1e-4 * both
     scale = fine.float() / determinant.masked_fill_(~fine, 1.0)
     alpha, beta = (vv * ub - uv * vb) * scale, (uu * vb - uv * ub) * scale
@@ -189,7 +187,7 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     normal_x, normal_y = alpha * fx, beta * fy
     normal_z = gamma - normal_x * x - normal_y * y
     length = (normal_x * normal_x + normal_y * normal_y + normal_z * normal_z).sqrt_()
-    # N·ray is γ, so its sign tells which way the plane's normal points.
+    # N·ray is γ, so the sign of γ tells to which side the normal points.
     unit = gamma.sign() * fine.float() / length.clamp_(min=1e-30)
     return normal_x * unit, normal_y * unit, normal_z * unit
 
@@ -198,7 +196,7 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
 
 
 def gravity_from(m: Sums, b: Sums, rays: tuple[Tensor, ...], valid: Tensor, stride: int) -> Tensor:
-    """Gravity (B×3) from window sums taken at every ``stride``-th pixel."""
+    """Gravity (B×3) from window sums at every ``stride``-th pixel."""
     fx, fy, x, y = rays
     every = slice(stride // 2, None, stride)
     n = torch.stack(normals(m, b, (fx, fy, x[..., every], y[:, every])), dim=1)
@@ -207,16 +205,21 @@ def gravity_from(m: Sums, b: Sums, rays: tuple[Tensor, ...], valid: Tensor, stri
 
 
 def direction(gravity: Tensor) -> Tensor:
-    """Unit vectors along ``gravity`` (B×3, any length); the picture's own down for zero or NaN."""
+    """Unit vectors along ``gravity`` (B×3, any length); (0, 1, 0) for rows with zero or NaN."""
     gravity = gravity.float()
     length = gravity.norm(dim=1, keepdim=True)
-    known = (length > 1e-6) & (length < math.inf)  # no for NaN
-    own = torch.eye(3, device=gravity.device)[1].expand_as(gravity)
-    return torch.where(known, gravity / length, own)
+    known = (length > 1e-6) & (length < math.inf)  # False for NaN
+    default = torch.eye(3, device=gravity.device)[1].expand_as(gravity)
+    return torch.where(known, gravity / length, default)
 
 
 def search_gravity(n: Tensor) -> Tensor:
-    """Unit vectors pointing down (B×3) from unit normals (B×3×M; zeros count for nothing)."""
+    """Unit vectors pointing down (B×3) from unit normals (B×3×M; zero vectors have no effect).
+
+    As in Gupta et al. (CVPR 2013): normals parallel to the current estimate, within a threshold,
+    belong to floors and normals perpendicular to it to walls. The next estimate is the direction
+    that fits both best.
+    """
     outer = n[:, :, None] * n[:, None]
     down = torch.eye(3, device=n.device, dtype=torch.float64)[1].expand(n.shape[0], 3)
     for degrees, rounds in ROUNDS:
@@ -230,13 +233,13 @@ def search_gravity(n: Tensor) -> Tensor:
 
 
 def least_eigenvector(matrix: Tensor, near: Tensor) -> Tensor:
-    """Eigenvector of the least eigenvalue of B×3×3 symmetric float64, on the side of ``near``.
+    """Eigenvector of the smallest eigenvalue of B×3×3 symmetric float64, in ``near``'s half-space.
 
-    Closed form, since the library's solver waits for the device. With A the matrix less its mean
-    eigenvalue and λ the least eigenvalue of A, adj(A − λ) = A² + λA + λ² − ½·tr A² is the
-    projection onto the eigenvector times a positive number. In float64 the result is off by about
-    1e-16 over the relative gap to the next eigenvalue; where that direction is undefined,
-    ``near`` itself comes back.
+    A closed form, because PyTorch's solver waits for the device. Let A be the matrix minus its
+    mean eigenvalue and λ the smallest eigenvalue of A. Then adj(A − λ) = A² + λA + λ² − ½·tr A²
+    is the projection onto the eigenvector times a positive number. In float64 the error is about
+    1e-16 divided by the relative gap to the next eigenvalue. If the direction is undefined, the
+    result is ``near``.
     """
     trace = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
     a = matrix - torch.diag_embed((trace / 3)[:, None].expand(-1, 3))
@@ -270,7 +273,7 @@ def channels(
     cosine: Tensor,
     holes: str,
 ) -> Tensor:
-    """Disparity, height and angle, B×3×H×W, whole numbers from 0 to 255 in float32."""
+    """Disparity, height and angle, B×3×H×W float32, integers from 0 to 255."""
     _, _, x, y = rays
     down_x, down_y, down_z = down[:, :, None, None].unbind(1)
     up_m = (x * down_x + (y * down_y + down_z)) * -z
@@ -296,14 +299,14 @@ def channels(
 
 
 def _clean(depth_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Meters B×H×W with 1 m in the holes, and where depth is valid."""
+    """Meters with 1 m where depth is invalid, and the mask of valid pixels, B×H×W each."""
     z = depth_m[:, 0].float()
     valid = (z > 0) & (z < math.inf)
     return z.masked_fill(~valid, 1.0), valid
 
 
 def _rays(intrinsics: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """fx, fy (B×1×1) and the directions' x (B×1×W) and y (B×H×1), with z = 1."""
+    """fx, fy (B×1×1), and x (B×1×W) and y (B×H×1) of each pixel's ray, whose z is 1."""
     k = intrinsics[:, :, :, None, None]
     fx, fy = k[:, 0, 0], k[:, 1, 1]
     u = torch.arange(z.shape[2], device=z.device, dtype=torch.float32)

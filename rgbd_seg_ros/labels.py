@@ -1,22 +1,23 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Class names, palettes and the ignore id of each label set."""
+"""Label sets: class names, palettes and the ignore id. A new one is an entry in ``LABEL_SETS``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Pixels without a class. vision_msgs/LabelInfo reserves 255 for "unlabeled".
+#: Id of pixels without a class. vision_msgs/LabelInfo reserves 255 for "unlabeled".
 IGNORE_ID = 255
 
 
 def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """The PASCAL VOC color map: ``num_classes`` distinct RGB triples, id 0 not black.
+    """The PASCAL VOC color map without its first color, black: distinct RGB triples.
 
-    Bits of the id are spread over the three channels, most significant first (VOC devkit).
+    The bits of the id are distributed over the three channels, most significant first (VOC
+    devkit).
     """
     palette = []
-    for class_id in range(1, num_classes + 1):  # from 1: black is for unlabeled pixels
+    for class_id in range(1, num_classes + 1):  # 0 would be black, the color of unlabeled pixels
         r = g = b = 0
         for bit in range(8):
             r |= (class_id >> (3 * bit) & 1) << (7 - bit)
@@ -28,23 +29,27 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Names and colors of the classes 0..K-1."""
+    """Names and colors of the classes 0..K-1.
+
+    Raises:
+        ValueError: a duplicate name, too many classes, or a palette that does not fit.
+    """
 
     name: str
     classes: tuple[str, ...]
-    #: One RGB triple (0..255) per class; empty means :func:`default_palette`.
+    #: One RGB triple (0..255) per class; if empty, :func:`default_palette`.
     palette: tuple[tuple[int, int, int], ...] = ()
     ignore_id: int = IGNORE_ID
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 255:
             raise ValueError(
-                f"label set {self.name!r} has {len(self.classes)} classes; masks are uint8 "
-                "with 255 for unlabeled, so give 1 to 255"
+                f"label set {self.name!r} has {len(self.classes)} classes; 1 to 255 are allowed, "
+                "since masks are uint8 and 255 means unlabeled"
             )
         duplicates = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if duplicates:
-            raise ValueError(f"label set {self.name!r} names a class twice: {duplicates}")
+            raise ValueError(f"label set {self.name!r} has duplicate classes: {duplicates}")
         if not self.palette:
             object.__setattr__(self, "palette", default_palette(len(self.classes)))
         if len(self.palette) != len(self.classes) or any(
@@ -61,88 +66,63 @@ class LabelSet:
         return len(self.classes)
 
 
-#: The procedural rooms of ``training.data.synthetic.renderer``.
-INDOOR16 = LabelSet(
-    name="indoor16",
-    classes=(
-        "floor",
-        "wall",
-        "ceiling",
-        "door",
-        "window",
-        "table",
-        "chair",
-        "sofa",
-        "bed",
-        "cabinet",
-        "shelf",
-        "box",
-        "ball",
-        "lamp",
-        "picture",
-        "rug",
-    ),
-    palette=(
-        (152, 118, 84),
-        (174, 199, 232),
-        (220, 220, 220),
-        (214, 39, 40),
-        (23, 190, 207),
-        (255, 152, 150),
-        (188, 189, 34),
-        (140, 86, 75),
-        (255, 187, 120),
-        (31, 119, 180),
-        (148, 103, 189),
-        (82, 84, 163),
-        (44, 160, 44),
-        (255, 217, 47),
-        (227, 119, 194),
-        (255, 127, 14),
-    ),
-)
-
-
 def _named(name: str, classes: str, palette: tuple[tuple[int, int, int], ...] = ()) -> LabelSet:
     return LabelSet(name, tuple(classes.split(", ")), palette)
 
 
-#: NYU Depth v2, 40 classes of Gupta et al. (CVPR 2013); spelled as in ``classMapping40.mat``.
-NYU40 = _named(
-    "nyu40",
-    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
-    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, "
-    "refridgerator, television, paper, towel, shower curtain, box, whiteboard, person, "
-    "night stand, toilet, sink, lamp, bathtub, bag, otherstructure, otherfurniture, otherprop",
-)
-#: NYU Depth v2, 13 classes of Couprie et al. (ICLR 2013), as in ``class13Mapping.mat``.
-NYU13 = _named(
-    "nyu13",
-    "bed, books, ceiling, chair, floor, furniture, objects, picture, sofa, table, tv, wall, "
-    "window",
-)
-#: SUN RGB-D (CVPR 2015), as in the toolbox's ``seg37list.mat``.
-SUNRGBD37 = _named(
-    "sunrgbd37",
-    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, "
-    "blinds, desk, shelves, curtain, dresser, pillow, mirror, floor_mat, clothes, ceiling, books, "
-    "fridge, tv, paper, towel, shower_curtain, box, whiteboard, person, night_stand, toilet, "
-    "sink, lamp, bathtub, bag",
-)
-#: ISPRS Potsdam, 2D semantic labeling; the palette is the one its label pictures are painted in.
-POTSDAM6 = _named(
-    "potsdam6",
-    "Impervious surfaces, Building, Low vegetation, Tree, Car, Clutter/background",
-    ((255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)),
-)
-#: Mid-Air (CVPRW 2019): its 14 ids without 7, "empty", which no pixel has.
-MIDAIR13 = _named(
-    "midair13",
-    "Sky, Animals, Trees, Dirt ground, Ground vegetation, Rocky ground, Boulders, Water plane, "
-    "Man-made construction, Road, Train track, Road sign, Others",
-)
-
 LABEL_SETS: dict[str, LabelSet] = {
-    label_set.name: label_set
-    for label_set in (INDOOR16, NYU40, NYU13, SUNRGBD37, POTSDAM6, MIDAIR13)
-}
+    # The synthetic rooms of ``training.data.synthetic``.
+    "indoor16": _named(
+        "indoor16",
+        "floor, wall, ceiling, door, window, table, chair, sofa, bed, cabinet, shelf, box, ball, "
+        "lamp, picture, rug",
+        (
+            (152, 118, 84), (174, 199, 232), (220, 220, 220), (214, 39, 40), (23, 190, 207),
+            (255, 152, 150), (188, 189, 34), (140, 86, 75), (255, 187, 120), (31, 119, 180),
+            (148, 103, 189), (82, 84, 163), (44, 160, 44), (255, 217, 47), (227, 119, 194),
+            (255, 127, 14),
+        ),
+    ),
+    # NYU Depth v2, 40 classes of Gupta et al. (CVPR 2013), spelled as in ``classMapping40.mat``.
+    "nyu40": _named(
+        "nyu40",
+        "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, "
+        "counter, blinds, desk, shelves, curtain, dresser, pillow, mirror, floor mat, clothes, "
+        "ceiling, books, refridgerator, television, paper, towel, shower curtain, box, "
+        "whiteboard, person, night stand, toilet, sink, lamp, bathtub, bag, otherstructure, "
+        "otherfurniture, otherprop",
+    ),
+    # NYU Depth v2, 13 classes of Couprie et al. (ICLR 2013), as in ``class13Mapping.mat``.
+    "nyu13": _named(
+        "nyu13",
+        "bed, books, ceiling, chair, floor, furniture, objects, picture, sofa, table, tv, wall, "
+        "window",
+    ),
+    # SUN RGB-D (CVPR 2015), as in the toolbox's ``seg37list.mat``.
+    "sunrgbd37": _named(
+        "sunrgbd37",
+        "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, "
+        "counter, blinds, desk, shelves, curtain, dresser, pillow, mirror, floor_mat, clothes, "
+        "ceiling, books, fridge, tv, paper, towel, shower_curtain, box, whiteboard, person, "
+        "night_stand, toilet, sink, lamp, bathtub, bag",
+    ),
+    # ISPRS Potsdam, 2D semantic labeling, with the colors of its label images.
+    "potsdam6": _named(
+        "potsdam6",
+        "Impervious surfaces, Building, Low vegetation, Tree, Car, Clutter/background",
+        ((255, 255, 255), (0, 0, 255), (0, 255, 255), (0, 255, 0), (255, 255, 0), (255, 0, 0)),
+    ),
+    # Mid-Air (CVPRW 2019): its 14 ids without 7, "empty", which no pixel has.
+    "midair13": _named(
+        "midair13",
+        "Sky, Animals, Trees, Dirt ground, Ground vegetation, Rocky ground, Boulders, Water "
+        "plane, Man-made construction, Road, Train track, Road sign, Others",
+    ),
+}  # fmt: skip
+
+INDOOR16 = LABEL_SETS["indoor16"]
+NYU40 = LABEL_SETS["nyu40"]
+NYU13 = LABEL_SETS["nyu13"]
+SUNRGBD37 = LABEL_SETS["sunrgbd37"]
+POTSDAM6 = LABEL_SETS["potsdam6"]
+MIDAIR13 = LABEL_SETS["midair13"]

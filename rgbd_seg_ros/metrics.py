@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Confusion matrix, per-class IoU and both conventions of mIoU."""
+"""Segmentation metrics: confusion matrix, per-class IoU, and both conventions of mIoU."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rgbd_seg_ros.labels import IGNORE_ID
 
 
 class ConfusionMatrix:
-    """Counts of (true class, predicted class) over all pixels whose truth is known.
+    """Counts of (true class, predicted class) over all labeled pixels.
 
-    A prediction of ``ignore`` on a labeled pixel counts as wrong: it goes to an extra column,
-    so it lowers the class's IoU and accuracy and belongs to no class itself.
+    A prediction of ``ignore`` on a labeled pixel is an error. It is counted in an extra column:
+    it lowers IoU and accuracy of the true class and is a false positive of no class.
     """
 
     def __init__(self, num_classes: int, ignore: int = IGNORE_ID) -> None:
@@ -27,15 +27,18 @@ class ConfusionMatrix:
         self._counts = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
     def update(self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> None:
-        """Add integer class ids of equal shape; pixels where ``truth`` is ``ignore`` are left out.
+        """Add ground truth and prediction, arrays of integer class ids of equal shape.
+
+        Pixels where ``truth`` is ``ignore`` are not counted.
 
         Raises:
-            ValueError: shapes differ, or an id is neither below ``num_classes`` nor ``ignore``.
+            ValueError: the shapes differ, or an id is neither below ``num_classes`` nor
+                ``ignore``.
         """
         if truth.shape != prediction.shape:
             raise ValueError(
-                f"truth is {truth.shape} but prediction is {prediction.shape}; resize the "
-                "prediction with nearest neighbor first"
+                f"truth is {truth.shape}, but prediction is {prediction.shape}; resize the "
+                "prediction by nearest neighbor first"
             )
         known = truth != self.ignore
         t = truth[known].astype(np.int64)
@@ -44,7 +47,7 @@ class ConfusionMatrix:
             bad = ids[((ids < 0) | (ids >= self.num_classes)) & (ids != self.ignore)]
             if bad.size:
                 raise ValueError(
-                    f"{name} holds class id {bad[0]}, allowed are 0..{self.num_classes - 1} "
+                    f"{name} contains class id {bad[0]}; allowed are 0..{self.num_classes - 1} "
                     f"and {self.ignore}"
                 )
         p[p == self.ignore] = self.num_classes
@@ -54,21 +57,25 @@ class ConfusionMatrix:
         )
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add another matrix's counts, for example another rank's."""
+        """Add the counts of another matrix, such as that of another rank.
+
+        Raises:
+            ValueError: the numbers of classes differ.
+        """
         if other._counts.shape != self._counts.shape:
             raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
         self._counts += other._counts
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """K×(K+1) pixel counts, rows truth, columns prediction, the last one "no class given"."""
+        """K×(K+1) pixel counts: row = true class, column = predicted class, last column = none."""
         return self._counts
 
     @property
     def iou(self) -> npt.NDArray[np.float64]:
-        """Intersection over union per class (K), NaN for a class in neither truth nor prediction.
+        """Intersection over union per class (K): TP / (TP + FP + FN), as in PASCAL VOC.
 
-        TP / (TP + FP + FN), PASCAL VOC.
+        NaN for a class that occurs neither in the ground truth nor in the prediction.
         """
         inside = self._counts[:, : self.num_classes]
         hit = np.diag(inside).astype(np.float64)
@@ -79,27 +86,27 @@ class ConfusionMatrix:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over the classes present in the **truth**; NaN without any labeled pixel.
+        """Mean IoU over the classes present in the ground truth; NaN without labeled pixels.
 
-        A class that is only predicted lowers the others' IoU through their false negatives.
+        A class that is only predicted still counts: its pixels are false negatives of others.
         """
         present = self._counts.sum(axis=1) > 0
         return float(self.iou[present].mean()) if present.any() else float("nan")
 
     @property
     def miou_all(self) -> float:
-        """Mean IoU over all K classes, absent ones counted as 0 (the authors of CMX divide so)."""
+        """Mean IoU over all K classes, where absent ones count as 0, as in the code of CMX."""
         return float(np.nan_to_num(self.iou, nan=0.0).mean())
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of labeled pixels predicted right; NaN without any."""
+        """Fraction of labeled pixels with the correct class; NaN without labeled pixels."""
         total = self._counts.sum()
         return float(np.diag(self._counts).sum() / total) if total else float("nan")
 
     @property
     def mean_accuracy(self) -> float:
-        """Mean recall over the classes present in the truth; NaN without any labeled pixel."""
+        """Mean recall over the classes present in the ground truth; NaN without labeled pixels."""
         rows = self._counts.sum(axis=1)
         present = rows > 0
         recall = np.diag(self._counts)[present] / rows[present]

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one definition of resize and normalize, used by training, engine and export."""
+"""The only definition of resizing and normalization, shared by training, engine and export."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from torch.nn import functional
 
 from rgbd_seg_ros.depth import DepthEncoding, encode
 
-#: Mean and deviation of ImageNet's RGB in 0..1, as every published backbone expects.
+#: Mean and std of ImageNet's RGB values in 0..1, which all published encoders expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a network expects of its inputs. Stored with its weights."""
+    """Size and normalization of a network's inputs, stored with its weights.
 
-    #: (height, width) the inputs are resized to; any aspect ratio is squeezed into it.
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    #: (height, width) to which inputs are resized, whatever their aspect ratio.
     size: tuple[int, int]
-    #: Per channel in RGB order, for values in 0..1.
+    #: One value per channel in RGB order, for values in 0..1.
     rgb_mean: tuple[float, float, float] = IMAGENET_MEAN
     rgb_std: tuple[float, float, float] = IMAGENET_STD
     depth: DepthEncoding = field(default_factory=DepthEncoding)
@@ -33,7 +37,7 @@ class Preprocess:
             raise ValueError(f"input size must be (height, width) of at least 32, got {self.size}")
         if len(self.rgb_mean) != 3 or len(self.rgb_std) != 3 or min(self.rgb_std) <= 0:
             raise ValueError(
-                f"rgb_mean and rgb_std need 3 values each and std above 0, "
+                f"rgb_mean and rgb_std need 3 values each, with std above 0, "
                 f"got {self.rgb_mean} and {self.rgb_std}"
             )
 
@@ -46,7 +50,7 @@ def normalize_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×3×H×W to float B×3×h×w: bilinear, low-passed when it shrinks."""
+    """B×3×H×W to float B×3×h×w: bilinear, with antialiasing when shrinking."""
     if rgb.shape[-2:] == size:
         return rgb.float()
     return functional.interpolate(
@@ -55,21 +59,24 @@ def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_depth(depth_m: Tensor, size: tuple[int, int]) -> Tensor:
-    """B×1×H×W to B×1×h×w by nearest neighbor: a mean over an edge is a depth nobody measured."""
+    """B×1×H×W to B×1×h×w by nearest neighbor.
+
+    Interpolation across an edge would invent depths that no surface has.
+    """
     if depth_m.shape[-2:] == size:
         return depth_m
     return functional.interpolate(depth_m, size, mode="nearest-exact")
 
 
 def prepare_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
-    """B×3×H×W RGB in 0..255 of any size to the network's B×3×h×w."""
+    """B×3×H×W RGB in 0..255 of any size to the network's B×3×h×w input."""
     return normalize_rgb(resize_rgb(rgb, preprocess.size), preprocess)
 
 
 def resize_intrinsics(intrinsics: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Camera matrices (B×3×3) of the same pictures after a resize from ``old`` to ``new`` (h, w).
+    """Camera matrices (B×3×3) of images after a resize from ``old`` to ``new`` (h, w).
 
-    Pixel centers lie at whole numbers, so the half pixel moves too.
+    Pixel centers lie at integer coordinates, so the half-pixel offset is scaled as well.
     """
     resized = intrinsics.clone()
     for row, scale in ((0, new[1] / old[1]), (1, new[0] / old[0])):
@@ -85,14 +92,14 @@ def prepare_depth(
     gravity: Tensor | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """B×1×H×W meters (NaN invalid) of any size to the network's B×C×h×w.
+    """B×1×H×W meters (NaN invalid) of any size to the network's B×C×h×w input.
 
     Args:
         depth_m: meters.
-        preprocess: what the network expects.
-        intrinsics: B×3×3 of the picture as it comes, for an encoding that needs them.
-        gravity: B×3, pointing down in the optical frame, likewise.
-        size: h×w; that of ``preprocess`` by default.
+        preprocess: of the network.
+        intrinsics: B×3×3 for ``depth_m`` before the resize; HHA needs them.
+        gravity: B×3, pointing down in the optical frame; for HHA, which estimates it if None.
+        size: (h, w); that of ``preprocess`` by default.
 
     Raises:
         ValueError: the encoding needs intrinsics and got none.

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Colors for people."""
+"""Visualization of masks and depth."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rgbd_seg_ros.colorize import colorize, colorize_depth, legend, overlay
 from rgbd_seg_ros.labels import INDOOR16
 
 
-def test_ids_get_their_palette_color_and_unlabeled_is_black() -> None:
+def test_ids_get_their_palette_color_and_unlabeled_pixels_are_black() -> None:
     labels = np.array([[0, 15, 255]], dtype=np.uint8)
     assert colorize(labels, INDOOR16).tolist() == [
         [list(INDOOR16.palette[0]), list(INDOOR16.palette[15]), [0, 0, 0]]
     ]
 
 
-def test_overlay_mixes_and_leaves_unlabeled_pixels_as_they_are() -> None:
+def test_overlay_blends_and_leaves_unlabeled_pixels_unchanged() -> None:
     rgb = np.full((1, 2, 3), 100, dtype=np.uint8)
     mixed = overlay(rgb, np.array([[0, 255]], dtype=np.uint8), INDOOR16, opacity=0.5)
     np.testing.assert_allclose(mixed[0, 0], (100 + np.array(INDOOR16.palette[0])) / 2, atol=1)
@@ -27,7 +27,7 @@ def test_overlay_mixes_and_leaves_unlabeled_pixels_as_they_are() -> None:
         overlay(rgb, np.zeros((2, 2), np.uint8), INDOOR16)
 
 
-def test_depth_colors_order_near_to_far_and_black_invalid() -> None:
+def test_near_depth_is_warm_far_is_cold_and_invalid_is_black() -> None:
     colors = colorize_depth(np.array([[0.5, 5.5, np.nan]], dtype=np.float32))
     assert int(colors[0, 0, 0]) > int(colors[0, 0, 2]), "near is warm"
     assert int(colors[0, 1, 2]) > int(colors[0, 1, 0]), "far is cold"
@@ -35,6 +35,6 @@ def test_depth_colors_order_near_to_far_and_black_invalid() -> None:
 
 
 def test_legend_has_a_row_per_class() -> None:
-    picture = legend(INDOOR16, row_height=20, width=150)
-    assert picture.shape == (320, 150, 3)
-    assert picture[10, 10].tolist() == list(INDOOR16.palette[0])
+    image = legend(INDOOR16, row_height=20, width=150)
+    assert image.shape == (320, 150, 3)
+    assert image[10, 10].tolist() == list(INDOOR16.palette[0])

@@ -24,14 +24,14 @@ def test_ticks_become_meters_and_both_sentinels_are_invalid() -> None:
     np.testing.assert_allclose(to_meters(ticks, depth_scale=0.00025)[0, 2], 0.375)
 
 
-def test_float_meters_follow_rep_118_and_the_message_is_left_alone() -> None:
+def test_float_meters_follow_rep_118_and_the_message_is_unchanged() -> None:
     meters = np.array([[np.nan, np.inf, -np.inf, 0.0, -1.0, 2.5]], dtype=np.float32)
     before = meters.copy()
     np.testing.assert_array_equal(to_meters(meters), [[np.nan] * 5 + [2.5]])
     np.testing.assert_array_equal(meters, before)
 
 
-def test_beyond_max_depth_is_invalid() -> None:
+def test_depth_beyond_the_maximum_is_invalid() -> None:
     for array in (np.array([[3000, 3001]], np.uint16), np.array([[3.0, 3.001]], np.float32)):
         assert np.isnan(to_meters(array, max_depth_m=3.0)).tolist() == [[False, True]]
 
@@ -48,7 +48,7 @@ def test_other_types_are_refused(array: np.ndarray) -> None:
 def test_zscore_and_disparity_by_hand() -> None:
     depth = torch.tensor([[[[1.0, 4.0, 100.0, float("nan")]]]])
     zscore = encode(depth, DepthEncoding("zscore", mean=2.0, std=2.0, clip_m=(0.5, 8.0)))
-    assert zscore.flatten().tolist() == [-0.5, 1.0, 3.0, 0.0]  # 100 m clamps to 8 m
+    assert zscore.flatten().tolist() == [-0.5, 1.0, 3.0, 0.0]  # 100 m is clamped to 8 m
     disparity = encode(depth, DepthEncoding("disparity", mean=0.5, std=0.5, clip_m=(0.5, 8.0)))
     assert disparity.flatten().tolist() == [1.0, -0.5, -0.75, 0.0]
 
@@ -58,7 +58,7 @@ def encoding_of(kind: str) -> DepthEncoding:
 
 
 @pytest.mark.parametrize("kind", ENCODING_CHANNELS)
-def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> None:
+def test_every_encoding_has_its_channels_and_accepts_an_empty_image(kind: str) -> None:
     encoding = encoding_of(kind)
     intrinsics = torch.eye(3).expand(2, 3, 3) if encoding.needs_intrinsics else None
     encoded = encode(torch.full((2, 1, 5, 7), float("nan")), encoding, intrinsics)
@@ -72,7 +72,7 @@ def test_every_encoding_makes_its_channels_and_survives_no_depth(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ENCODING_CHANNELS)
-def test_padding_is_the_mean(kind: str) -> None:
+def test_padding_becomes_the_mean(kind: str) -> None:
     encoding = encoding_of(kind)
     padding = torch.full((1, encoding.channels, 2, 2), float("nan"))
     assert torch.count_nonzero(encoding.normalize(padding)) == 0

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Gravity: transforms before estimates, estimates smoothed, and one line about which."""
+"""Gravity: transforms take precedence, estimates are smoothed, and the source is logged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from rgbd_seg_ros.gravity import Gravity, TransformTree, rotation_matrix
 
-#: base_link (x forward, y left, z up) → optical (x right, y down, z forward), as every camera
-#: driver publishes it.
+#: base_link (x forward, y left, z up) → optical (x right, y down, z forward), as camera drivers
+#: publish it.
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 LATER_NS = 5_000_000_000
 
@@ -32,7 +32,7 @@ def message(*transforms: tuple[str, str, tuple[float, ...]]) -> Object:
 
 
 def pitch(degrees: float) -> tuple[float, ...]:
-    """Nose down by so many degrees: a rotation about y, which points left."""
+    """Quaternion that tilts the nose down: a rotation about y, which points left."""
     half = np.radians(degrees) / 2
     return (0.0, float(np.sin(half)), 0.0, float(np.cos(half)))
 
@@ -44,36 +44,36 @@ def test_a_level_camera_has_gravity_along_y() -> None:
     np.testing.assert_allclose(tree.down("base_link", "base_link"), [0, 0, -1], atol=1e-7)
 
 
-def test_a_camera_that_looks_down_sees_gravity_ahead() -> None:
+def test_a_camera_that_looks_down_has_gravity_partly_ahead() -> None:
     tree = TransformTree()
     tree.add(message(("mast", "head", pitch(30)), ("head", "optical", OPTICAL)))
     tree.add(message(("odom", "base_link", pitch(0)), ("/base_link", "/mast", (0, 0, 0.6, 0.8))))
     expected = [0, np.cos(np.pi / 6), np.sin(np.pi / 6)]
     for level in ("base_link", "odom", "/odom"):
         np.testing.assert_allclose(tree.down("optical", level), expected, atol=1e-7)
-    tree.add(message(("mast", "head", pitch(0))))  # the newest holds
+    tree.add(message(("mast", "head", pitch(0))))  # the newest transform wins
     np.testing.assert_allclose(tree.down("/optical", "odom"), [0, 1, 0], atol=1e-7)
 
 
-def test_level_frames_beside_the_camera_serve_too() -> None:
+def test_the_level_frame_may_be_on_another_branch() -> None:
     tree = TransformTree()
     tree.add(message(("root", "optical", OPTICAL), ("root", "imu", pitch(90))))
     np.testing.assert_allclose(tree.down("optical", "imu"), [0, 0, -1], atol=1e-7)
 
 
-def test_what_no_transforms_lead_to_is_unknown() -> None:
+def test_gravity_is_unknown_without_connecting_transforms() -> None:
     tree = TransformTree()
     assert tree.down("optical", "base_link") is None
     tree.add(message(("a", "optical", OPTICAL), ("b", "base_link", OPTICAL)))
     assert tree.down("optical", "base_link") is None
     tree.add(message(("optical", "a", OPTICAL)))  # a loop
     assert tree.down("optical", "base_link") is None
-    tree.add(message(("base_link", "camera", (0.0, 0.0, 0.0, 0.0))))  # no rotation
+    tree.add(message(("base_link", "camera", (0.0, 0.0, 0.0, 0.0))))  # not a rotation
     assert tree.down("camera", "base_link") is None
 
 
 def test_rotation_matrix_by_hand() -> None:
-    quarter = rotation_matrix(0, 0, 2.0, 2.0)  # 90° about z, twice too long
+    quarter = rotation_matrix(0, 0, 2.0, 2.0)  # 90° about z, not normalized
     assert quarter is not None
     np.testing.assert_allclose(quarter @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     assert rotation_matrix(float("nan"), 0, 0, 1) is None
@@ -84,23 +84,25 @@ def down(degrees: float) -> np.ndarray:
     return np.array([0, np.cos(angle), np.sin(angle)], np.float32)
 
 
-def test_transforms_are_taken_before_estimates_and_as_they_are() -> None:
+def test_transforms_take_precedence_and_are_not_smoothed() -> None:
     lines: list[str] = []
     gravity = Gravity("base_link", lines.append)
 
     def never() -> np.ndarray:
-        raise AssertionError("estimated in vain")
+        raise AssertionError("estimated although transforms are known")
 
     np.testing.assert_array_equal(gravity("optical", 0, lambda: down(9)), down(9))
     gravity.tree.add(message(("base_link", "optical", OPTICAL)))
     for stamp_ns in range(3):
         np.testing.assert_allclose(gravity("optical", stamp_ns, never), [0, 1, 0], atol=1e-7)
     assert len(lines) == 2
-    assert "estimated from depth, as no transforms lead to base_link" in lines[0]
-    assert "gravity by the transforms from base_link" in lines[1]
+    assert (
+        "estimated from depth, because no transforms connect this frame to base_link" in lines[0]
+    )
+    assert "gravity from the transforms to base_link" in lines[1]
 
 
-def test_without_a_level_frame_it_is_always_estimated() -> None:
+def test_without_a_level_frame_gravity_is_always_estimated() -> None:
     gravity = Gravity("")
     gravity.tree.add(message(("", "optical", OPTICAL)))
     np.testing.assert_array_equal(gravity("optical", 0, lambda: down(4)), down(4))
@@ -120,7 +122,7 @@ def test_estimates_are_smoothed_over_time() -> None:
 @pytest.mark.parametrize(
     ("camera", "stamp_ns"), [("other", 1), ("optical", -1), ("optical", LATER_NS)]
 )
-def test_smoothing_starts_anew(camera: str, stamp_ns: int) -> None:
+def test_smoothing_restarts(camera: str, stamp_ns: int) -> None:
     gravity = Gravity("")
     gravity("optical", 0, lambda: down(0))
     np.testing.assert_array_equal(gravity(camera, stamp_ns, lambda: down(30)), down(30))

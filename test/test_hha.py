@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""HHA against a literal float64 version, on known planes, and as a CUDA graph needs it."""
+"""HHA: equal to a literal float64 version, right on known planes, ready for CUDA graphs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SIZE = (120, 160)
 DOWN = np.array([0.0, 1.0, 0.0])
 
 
-# --- The literal version: every formula as it stands, in float64 --------------------------------
+# --- The literal version: every formula as published, in float64 -------------------------------
 
 
 def box(f: np.ndarray, radius: int) -> np.ndarray:
-    """Sums over (2·radius+1)² windows; outside the picture there is nothing."""
+    """Sums over (2·radius+1)² windows, with zeros outside the image."""
     c = np.pad(f, ((radius + 1, radius), (radius + 1, radius))).cumsum(0).cumsum(1)
     k = 2 * radius + 1
     return c[k:, k:] - c[:-k, k:] - c[k:, :-k] + c[:-k, :-k]
 
 
 def literal_normals(z: np.ndarray, k: np.ndarray, radius: int) -> np.ndarray:
-    """H×W×3: least squares of N·(X/Z, Y/Z, 1) = 1/Z by nine products; NaN where singular."""
+    """H×W×3: least-squares fit of N·(X/Z, Y/Z, 1) = 1/Z by nine products; NaN if singular."""
     valid = np.isfinite(z)
     v, u = np.indices(z.shape)
     rows = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones(z.shape)], -1)
@@ -69,7 +69,7 @@ def literal_gravity(z: np.ndarray, k: np.ndarray) -> np.ndarray:
 def literal_hha(
     z: np.ndarray, k: np.ndarray, gravity: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """3×H×W before rounding, and the pixels where all of it is defined."""
+    """3×H×W before rounding, and the mask of pixels where all channels are defined."""
     z, k = z.astype(np.float64), k.astype(np.float64)
     y = literal_gravity(z, k) if gravity is None else gravity.astype(np.float64)
     n = literal_normals(z, k, 3)
@@ -94,7 +94,7 @@ def check_against_literal(z: np.ndarray, k: np.ndarray, gravity: np.ndarray | No
     levels, defined = literal_hha(z, k, gravity)
     assert defined.mean() > 0.5
     off = np.abs(ours(z, k, gravity) - np.clip(levels, 0, 255))[:, defined]
-    # Ours are whole numbers, so rounding alone may be off by a half.
+    # Our values are integers, so rounding alone may cause an error of 0.5.
     assert ((off <= 1.0).mean(axis=1) >= 0.99).all(), np.percentile(off, 99, axis=1)
 
 
@@ -119,7 +119,7 @@ def test_real_frames_agree_with_the_literal_version(name: str, known: bool) -> N
     if name.startswith("realsense"):
         camera = json.loads((FRAMES / "realsense_boxes/cam_params_realsense.json").read_text())
         k = np.array(camera["intrinsic_matrix"]).reshape(3, 3).T
-    else:  # no intrinsics come with it: those of a common Kinect v2 serve as well
+    else:  # the recording has no intrinsics; use those of a typical Kinect v2
         k = np.array([[1060.0, 0, z.shape[1] / 2], [0, 1060.0, z.shape[0] / 2], [0, 0, 1]])
     check_against_literal(z, k, np.array([0.1, 0.95, 0.3]) / 1.0013 if known else None)
 
@@ -137,13 +137,13 @@ def plane(normal: np.ndarray, distance_m: float, far_m: float = 8.0) -> np.ndarr
 
 
 def tilted(degrees: float) -> np.ndarray:
-    """Gravity of a camera that looks down by so many degrees."""
+    """Gravity in the frame of a camera that is tilted down by ``degrees``."""
     tilt = np.radians(degrees)
     return np.array([0.0, np.cos(tilt), np.sin(tilt)])
 
 
 @pytest.mark.parametrize("degrees", [0.0, 5.0, -4.0])
-def test_floor_reads_38_wall_128_ceiling_218(degrees: float) -> None:
+def test_angle_is_38_on_floors_128_on_walls_218_on_ceilings(degrees: float) -> None:
     down = tilted(degrees)
     forward = np.array([0.0, -down[2], down[1]])
     inner = (slice(4, -4), slice(4, -4))
@@ -155,12 +155,12 @@ def test_floor_reads_38_wall_128_ceiling_218(degrees: float) -> None:
         z = z[inner][np.isfinite(z[inner])]
         np.testing.assert_array_equal(disparity, np.round(310 / np.maximum(z, 1)).clip(0, 255))
         if level == 38:
-            assert set(np.unique(height)) == {0}  # the floor seen is the lowest thing
+            assert set(np.unique(height)) == {0}  # the visible floor is the lowest surface
         if level == 218:
-            assert set(np.unique(height)) == {255}  # 1.30 m + 1.40 m, beyond the last level
+            assert set(np.unique(height)) == {255}  # 1.30 m + 1.40 m exceeds 255 cm
 
 
-def test_a_floor_that_is_not_seen_lies_130_cm_below() -> None:
+def test_an_invisible_floor_is_assumed_130_cm_below() -> None:
     z = plane(np.array([0.0, 0.0, 1.0]), 1.0)
     v = np.arange(SIZE[0])
     expected = np.round(130 - 100 * (v - K[1, 2]) / K[1, 1])
@@ -169,8 +169,8 @@ def test_a_floor_that_is_not_seen_lies_130_cm_below() -> None:
     )
 
 
-def test_gravity_of_a_tilted_corner_is_found() -> None:
-    for degrees in (0.0, 15.0, 35.0):  # the floor is in sight
+def test_gravity_of_a_tilted_corner_is_estimated() -> None:
+    for degrees in (0.0, 15.0, 35.0):  # the floor is visible
         down = tilted(degrees)
         ahead = np.array([0.6, -0.8 * down[2], 0.8 * down[1]])
         depths = [plane(down, 1.2, 9.0), plane(ahead, 3.0, 9.0)]
@@ -190,7 +190,7 @@ def room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return to_meters(sample.depth_mm), sample.intrinsics.matrix(), sample.gravity
 
 
-def test_a_batch_is_its_pictures(room: tuple[np.ndarray, ...]) -> None:
+def test_a_batch_equals_its_images(room: tuple[np.ndarray, ...]) -> None:
     z, k, _ = room
     depth = torch.from_numpy(np.stack([z, z[::-1].copy()]))[:, None]
     both = torch.from_numpy(np.stack([k, K.astype(np.float32)]))
@@ -210,7 +210,7 @@ def test_a_mirrored_room_has_mirrored_hha(room: tuple[np.ndarray, ...]) -> None:
     assert (np.abs(there - back) <= 1).mean() > 0.999
 
 
-def test_holes_as_the_reference_or_zero(room: tuple[np.ndarray, ...]) -> None:
+def test_holes_are_filled_as_in_the_reference_or_by_zero(room: tuple[np.ndarray, ...]) -> None:
     z, k, gravity = room
     hole = ~np.isfinite(z)
     assert hole.any()
@@ -229,13 +229,13 @@ def rays_of(k: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0])
-def test_no_depth_at_all(value: float) -> None:
+def test_an_image_without_depth(value: float) -> None:
     z = np.full(SIZE, value, np.float32)
     np.testing.assert_array_equal(ours(z, K)[:, 7, 9], [255, 130, 218])
     assert (ours(z, K, holes="zero") == 0).all()
 
 
-def test_pixels_too_few_for_a_plane_have_no_angle() -> None:
+def test_the_angle_is_128_where_no_plane_can_be_fitted() -> None:
     z = np.full(SIZE, np.nan, np.float32)
     z[50, 60:80] = 2.0  # one line
     z[90, 30] = 2.0
@@ -244,7 +244,7 @@ def test_pixels_too_few_for_a_plane_have_no_angle() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_gravity_that_is_no_direction_is_the_pictures_own_down(
+def test_gravity_that_is_not_a_direction_is_replaced(
     value: float, room: tuple[np.ndarray, ...]
 ) -> None:
     z, k, gravity = room
@@ -252,19 +252,21 @@ def test_gravity_that_is_no_direction_is_the_pictures_own_down(
     down = torch.from_numpy(np.stack([np.full(3, value, np.float32), 9.81 * gravity]))
     first, second = hha(depth, torch.from_numpy(k).repeat(2, 1, 1), down).numpy()
     np.testing.assert_array_equal(first, ours(z, k, DOWN))
-    np.testing.assert_allclose(second, ours(z, k, gravity), atol=1)  # no neighbor is touched
+    np.testing.assert_allclose(
+        second, ours(z, k, gravity), atol=1
+    )  # the other image is unaffected
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (7, 7), (20, 21)])
 @pytest.mark.parametrize("gravity", [None, DOWN], ids=["estimated", "given"])
-def test_pictures_smaller_than_a_window(size: tuple[int, int], gravity: np.ndarray | None) -> None:
+def test_images_smaller_than_a_window(size: tuple[int, int], gravity: np.ndarray | None) -> None:
     levels = ours(np.full(size, 2.0, np.float32), K, gravity)
     assert levels.shape == (3, *size)
     assert np.isfinite(levels).all()
     assert (levels[0] == 155).all()
 
 
-def test_half_precision_around_it_changes_nothing(room: tuple[np.ndarray, ...]) -> None:
+def test_autocast_of_the_caller_changes_nothing(room: tuple[np.ndarray, ...]) -> None:
     z, k, _ = room
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = ours(z, k)
@@ -281,7 +283,7 @@ def test_least_eigenvector() -> None:
     expected = np.linalg.eigh(a)[1][:, :, 0]
     expected *= np.sign((expected * near).sum(1, keepdims=True))
     np.testing.assert_allclose(found, expected, atol=1e-9)
-    for nothing in (np.zeros((1, 3, 3)), np.eye(3)[None]):  # no direction is the least
+    for nothing in (np.zeros((1, 3, 3)), np.eye(3)[None]):  # no unique direction
         back = least_eigenvector(torch.from_numpy(nothing), torch.from_numpy(near[:1]))
         np.testing.assert_array_equal(back.numpy(), near[:1])
 
@@ -300,11 +302,11 @@ def test_bad_arguments_are_refused(shapes, options, message) -> None:  # type: i
         hha(*(None if s is None else torch.ones(s) for s in shapes), **options)
 
 
-# --- Ready for a CUDA graph --------------------------------------------------------------------
+# --- Requirements of CUDA graphs ---------------------------------------------------------------
 
 
 class _NoWaiting(TorchDispatchMode):
-    """Fails on operations by which the host waits for the device or copies to it."""
+    """Fails on operations that make the host wait for the device or copy to it."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "_linalg", "masked_select", "unique",
                  "lift_fresh", "equal.default")  # fmt: skip
@@ -312,7 +314,9 @@ class _NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = str(func)
         assert not any(word in name for word in self.FORBIDDEN), name
-        if "index" in name:  # a boolean index asks the device how many it selects
+        if (
+            "index" in name
+        ):  # with a boolean index, the host waits for the number of selected elements
             indices = args[1] if isinstance(args[1], (list, tuple)) else args[1:2]
             assert not any(getattr(a, "dtype", None) == torch.bool for a in indices), name
         return func(*args, **(kwargs or {}))
@@ -320,7 +324,7 @@ class _NoWaiting(TorchDispatchMode):
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("holes", ["reference", "zero"])
-def test_nothing_waits_for_the_device(
+def test_no_operation_waits_for_the_device(
     room: tuple[np.ndarray, ...], known: bool, holes: str
 ) -> None:
     z, k, gravity = (torch.from_numpy(a)[None] for a in room)
@@ -328,7 +332,7 @@ def test_nothing_waits_for_the_device(
         hha(z[None], k, gravity if known else None, holes)
 
 
-def test_the_guard_against_waiting_works() -> None:
+def test_operations_that_wait_are_detected() -> None:
     x = torch.ones(3)
     for waiting in (lambda: x.sum().item(), lambda: x[x > 0], lambda: torch.tensor([1.0, 2.0])):
         with pytest.raises(AssertionError), _NoWaiting():
@@ -337,9 +341,7 @@ def test_the_guard_against_waiting_works() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("known", [True, False])
-def test_a_captured_graph_gives_what_the_cpu_gives(
-    room: tuple[np.ndarray, ...], known: bool
-) -> None:
+def test_a_captured_graph_equals_the_cpu(room: tuple[np.ndarray, ...], known: bool) -> None:
     z, k, gravity = (torch.from_numpy(a)[None] for a in room)
     down = gravity if known else None
     inputs = [t if t is None else t.cuda() for t in (z[None] * 0.5, k, down)]

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Confusion matrix and both conventions of mIoU, by hand."""
+"""Confusion matrix and both conventions of mIoU, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _matrix(num_classes: int = 4) -> ConfusionMatrix:
 
 def test_iou_and_both_means_by_hand() -> None:
     matrix = _matrix()
-    # class 0: 2 hit, union 3; class 1: 2 hit, union 3 true + 1 false alarm; 2 and 3: nowhere
+    # Class 0: 2 hits, union 3. Class 1: 2 hits, union 3 true + 1 false positive. 2, 3: absent.
     np.testing.assert_allclose(matrix.iou, [2 / 3, 2 / 4, np.nan, np.nan])
     assert matrix.miou == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert matrix.miou_all == pytest.approx((2 / 3 + 1 / 2) / 4)
@@ -29,11 +29,11 @@ def test_iou_and_both_means_by_hand() -> None:
     assert matrix.mean_accuracy == pytest.approx(2 / 3)
 
 
-def test_a_pixel_without_a_prediction_is_wrong_but_false_alarm_of_no_class() -> None:
+def test_a_pixel_without_a_prediction_is_an_error_but_no_false_positive() -> None:
     assert _matrix().counts[1].tolist() == [0, 2, 0, 0, 1]
 
 
-def test_a_class_only_predicted_counts_for_iou_but_not_for_miou() -> None:
+def test_a_class_that_is_only_predicted_counts_for_iou_but_not_for_miou() -> None:
     matrix = ConfusionMatrix(3)
     matrix.update(np.array([0, 0]), np.array([0, 2]))
     np.testing.assert_allclose(matrix.iou, [0.5, np.nan, 0.0])
@@ -41,7 +41,7 @@ def test_a_class_only_predicted_counts_for_iou_but_not_for_miou() -> None:
     assert matrix.miou_all == pytest.approx(0.5 / 3)
 
 
-def test_merge_equals_one_matrix_over_all() -> None:
+def test_merging_equals_one_matrix_for_all() -> None:
     merged = _matrix()
     merged.merge(_matrix())
     np.testing.assert_array_equal(merged.counts, 2 * _matrix().counts)
@@ -49,7 +49,7 @@ def test_merge_equals_one_matrix_over_all() -> None:
         merged.merge(ConfusionMatrix(5))
 
 
-def test_nothing_labeled_gives_nan_not_a_warning() -> None:
+def test_without_labels_metrics_are_nan_and_nothing_warns() -> None:
     matrix = ConfusionMatrix(2)
     matrix.update(np.full(3, 255), np.zeros(3, int))
     assert np.isnan([matrix.miou, matrix.pixel_accuracy, matrix.mean_accuracy]).all()
@@ -59,10 +59,10 @@ def test_nothing_labeled_gives_nan_not_a_warning() -> None:
 @pytest.mark.parametrize(
     ("truth", "guess", "message"),
     [
-        ([0, 2], [0, 1], "truth holds class id 2"),
-        ([0, 1], [0, 2], "prediction holds class id 2"),
-        ([0, 1], [0, 7], "prediction holds class id 7"),
-        ([0, 1], [0, -1], "prediction holds class id -1"),
+        ([0, 2], [0, 1], "truth contains class id 2"),
+        ([0, 1], [0, 2], "prediction contains class id 2"),
+        ([0, 1], [0, 7], "prediction contains class id 7"),
+        ([0, 1], [0, -1], "prediction contains class id -1"),
         ([0, 1], [0], "resize the prediction"),
     ],
 )

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one definition of resize and normalize."""
+"""Resizing and normalization."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rgbd_seg_ros.preprocess import (
 PREPROCESS = Preprocess(size=(32, 48))
 
 
-def test_rgb_is_normalized_by_imagenet_in_rgb_order() -> None:
+def test_rgb_is_normalized_by_imagenet_statistics_in_rgb_order() -> None:
     rgb = torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 64, 96)
     prepared = prepare_rgb(rgb, PREPROCESS)
     assert prepared.shape == (2, 3, 32, 48)
@@ -33,7 +33,7 @@ def test_rgb_is_normalized_by_imagenet_in_rgb_order() -> None:
     torch.testing.assert_close(prepared[0, :, 5, 5], expected)
 
 
-def test_depth_is_never_averaged_over_an_edge() -> None:
+def test_depth_is_never_averaged_across_an_edge() -> None:
     depth = torch.ones(1, 1, 64, 96)
     depth[..., 33:] = 5.0
     depth[..., 10, :] = float("nan")
@@ -41,20 +41,20 @@ def test_depth_is_never_averaged_over_an_edge() -> None:
     assert set(small[small.isfinite()].tolist()) == {1.0, 5.0}
 
 
-def test_no_depth_becomes_zeros() -> None:
+def test_missing_depth_becomes_zero() -> None:
     prepared = prepare_depth(torch.full((1, 1, 480, 640), float("nan")), PREPROCESS)
     assert prepared.shape == (1, 1, 32, 48)
     assert torch.count_nonzero(prepared) == 0
 
 
-def test_intrinsics_follow_the_picture() -> None:
+def test_intrinsics_are_resized_with_the_image() -> None:
     camera = Intrinsics(500, 510, 321.5, 237.25, 640, 480)
     resized = resize_intrinsics(torch.from_numpy(camera.matrix())[None], (480, 640), (120, 213))
     expected = torch.from_numpy(camera.resized(213, 120).matrix())
     torch.testing.assert_close(resized[0], expected)
 
 
-def test_hha_is_made_at_the_networks_size_with_the_resized_intrinsics() -> None:
+def test_hha_is_computed_at_the_networks_size_with_resized_intrinsics() -> None:
     hha = Preprocess((48, 64), depth=DepthEncoding.for_hha())
     camera = Intrinsics(300, 300, 95.5, 71.5, 192, 144)
     depth = torch.rand(1, 1, 144, 192) + 1.0
@@ -65,7 +65,7 @@ def test_hha_is_made_at_the_networks_size_with_the_resized_intrinsics() -> None:
     torch.testing.assert_close(prepared, expected)
 
 
-def test_same_size_passes_through_unresized() -> None:
+def test_an_image_of_the_same_size_is_not_resized() -> None:
     rgb = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
     back = prepare_rgb(rgb, Preprocess((32, 48), (0, 0, 0), (1, 1, 1))) * 255
     torch.testing.assert_close(back, rgb.float())

@@ -46,7 +46,7 @@ def test_gravity_is_estimated_until_transforms_arrive(make_rig: Callable[..., An
     rig.mode("RGBD")
     rig.until(lambda: gravity() is not None)
     np.testing.assert_allclose(gravity(), [0, 0.6, 0.8], atol=1e-6)
-    wait_for_log(rig, "no transforms lead to base_link")
+    wait_for_log(rig, "no transforms connect this frame to base_link")
 
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = rig.camera.create_publisher(TFMessage, "/tf_static", latched)
@@ -55,7 +55,7 @@ def test_gravity_is_estimated_until_transforms_arrive(make_rig: Callable[..., An
     mount.transform.rotation = Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5)
     publisher.publish(TFMessage(transforms=[mount]))
     rig.until(lambda: np.allclose(gravity(), [0, 1, 0], atol=1e-6))
-    wait_for_log(rig, "gravity by the transforms from base_link")
+    wait_for_log(rig, "gravity from the transforms to base_link")
 
 
 def test_other_networks_need_no_transforms(rig: Any) -> None:
