@@ -155,7 +155,7 @@ def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None
 
 def test_a_truth_topic_without_masks_is_refused(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     topic = "/camera/camera/color/image_raw"
-    with pytest.raises(BagError, match=r"truth topic .* is not usable: unknown mask encoding 'rgb8'"):
+    with pytest.raises(BagError, match=r"truth topic .* is not usable: unknown mask encoding"):
         run_replay(recording, topics={"truth": topic, "rgb": "none"})
 
 
