@@ -138,7 +138,7 @@ class Agreement:
         elif self.agreement < MIN_AGREEMENT:
             found.append(
                 f"{self.covered - self.same} of {total} masks were computed by another network in "
-                f"the live replay ({why}); at most {1 - MIN_AGREEMENT:.0%} may be"
+                f"the live replay ({why}); at most {1 - MIN_AGREEMENT:.0%} may differ"
             )
         if self.unexplained:
             found.append(
@@ -158,7 +158,7 @@ class Evidence:
     losses: dict[str, int] = field(default_factory=dict)
 
     def take_event(self, counters: Collection[str], live: bool, t_ns: int) -> str | None:
-        """Take the first event of these counters that a frame received at ``t_ns`` explains.
+        """Take the first event of these counters that can explain a frame received at ``t_ns``.
 
         The first by time, not by counter: differences are explained in order of time, so each
         gets its own event.
