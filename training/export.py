@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.export BUNDLE --to onnx`: networks for other runtimes, with parity."""
+"""`python -m training.export`: converts networks for other runtimes and compares the results."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ if TYPE_CHECKING:
 
     from rgbd_seg_ros.bundle import TrainedNetwork
 
-#: Parity holds if so many pixels get the same label …
+#: Parity requires that at least this fraction of pixels gets the same label …
 SAME_LABELS = 0.999
-#: … and no logit differs by more than this share of the largest one.
+#: … and that no logit differs by more than this fraction of the largest one.
 LOGIT_TOLERANCE = 1e-3
-#: Inputs compared per network.
+#: Number of inputs on which each network is compared.
 TRIALS = 3
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
-    parser.add_argument("bundle", type=Path, help="a bundle's folder or a .safetensors network")
-    parser.add_argument("--to", required=True, metavar="|".join(TARGETS), help="the runtime")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.export",
+        description="Convert networks for other runtimes and compare the results with PyTorch's.",
+    )
+    parser.add_argument("bundle", type=Path, help="a bundle's folder or a network's .safetensors")
+    parser.add_argument("--to", required=True, metavar="|".join(TARGETS), help="target runtime")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: a folder named like the target inside"
+        "--out", type=Path, metavar="DIR", help="output folder (default BUNDLE/TARGET)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
     parser.add_argument("--json", action="store_true", help="print the parity as JSON on stdout")
@@ -45,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, export each network, compare; 0 if all are at parity, else 1."""
+    """Export and compare each network; returns 0 if all are at parity, else 1."""
     args = make_parser().parse_args(argv)
     export = lookup("target", args.to, TARGETS)
     networks = load(args.bundle)
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     out: Path = args.out or base / args.to
     existing = [name for name in networks if (out / f"{name}.{args.to}").exists()]
     if existing and not args.overwrite:
-        raise UsageError(f"{out} already holds {', '.join(existing)}; add --overwrite")
+        raise UsageError(f"{out} already contains {', '.join(existing)}; add --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     report = {}
     for name, network in networks.items():
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         parity = export(network, out / f"{name}.{args.to}")
         report[name] = parity
         print(
-            f"{name}: labels equal {100 * parity['same_labels']:.3f} %, largest logit difference "
+            f"{name}: {100 * parity['same_labels']:.3f} % equal labels, largest logit difference "
             f"{parity['logit_difference']:.1e} of {parity['logit_range']:.1f}, "
             f"{parity['megabytes']:.1f} MB: {'parity' if parity['ok'] else 'NO PARITY'}",
             file=sys.stderr,
@@ -72,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load(path: Path) -> dict[str, TrainedNetwork]:
-    """The networks of a bundle, or one network, by modality."""
+    """Load the networks of a bundle, or a single network, by modality."""
     from rgbd_seg_ros.bundle import load_bundle, load_network
 
     if path.is_dir():
@@ -82,9 +85,10 @@ def load(path: Path) -> dict[str, TrainedNetwork]:
 
 
 def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:
-    """Names of a network's inputs and normalized pictures to try it on, 1×C×h×w each.
+    """Names of a network's inputs, and normalized test inputs, 1×C×h×w each.
 
-    Smooth noise: white noise is all ties between classes, which no picture is.
+    The inputs are smooth noise. On white noise most pixels would be ties between classes, which
+    does not happen on images.
     """
     import torch
 
@@ -104,7 +108,13 @@ def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torc
 
 
 def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any]:
-    """How close another runtime's logits (numpy) are to PyTorch's."""
+    """Compare the logits of another runtime with PyTorch's.
+
+    Args:
+        expected: PyTorch's logits, arrays of 1×K×h×w.
+        found: those of the other runtime.
+        size: of the exported file, in bytes.
+    """
     import numpy as np
 
     pairs = list(zip(expected, found, strict=True))
@@ -122,9 +132,12 @@ def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any
 
 
 def export_onnx(network: TrainedNetwork, path: Path) -> dict[str, Any]:
-    """ONNX with normalized inputs ``rgb``, ``depth`` (1×C×h×w) and output ``logits``.
+    """Export to ONNX with normalized inputs ``rgb``, ``depth`` (1×C×h×w) and output ``logits``.
 
-    The metadata ``weights_sha256`` says which weights it was made of.
+    The metadata entry ``weights_sha256`` identifies the exported weights.
+
+    Raises:
+        UsageError: a required package is missing or too old.
     """
     try:
         import onnx
@@ -169,7 +182,7 @@ def export_onnx(network: TrainedNetwork, path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Keep the exporter's own progress and warnings off the terminal."""
+    """Suppress progress and warnings of the exporter."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -256,14 +256,19 @@ def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSp
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.import_weights", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m training.import_weights",
+        description="Convert published weights into this project's format.",
     )
     parser.add_argument(
         "--from", dest="source", required=True,
         choices=("cmx", "primkd", "segformer", "torchvision"), help="publisher of the file",
     )  # fmt: skip
-    parser.add_argument("file", type=Path, metavar="FILE", help=".pth, .pt or .safetensors")
-    parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.safetensors")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="published .pth, .pt or .safetensors"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="F", help="file to write, F.safetensors"
+    )
     parser.add_argument(
         "--classes", type=Path, metavar="TXT",
         help="class names of a whole network, one per line (default class_0, class_1, …)",

@@ -13,6 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.progress import progress_bar
+from rgbd_seg_ros.text_table import text_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +26,7 @@ CONVENTION = (
     "only, as published for CMX and PrimKD; the last column adds the matrix products of "
     "attention. Norms, activations and resizing are not counted."
 )
+#: That of ``rgbd_seg_ros.models.network``, which imports torch.
 MIN_SIZE_PX = 32
 
 
@@ -171,12 +174,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument(
-        "--size",
-        type=_size,
-        default=(480, 640),
-        metavar="HxW",
+        "--size", type=_size, default=(480, 640), metavar="HxW",
         help="input size (default 480x640)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--classes", type=_classes, default=40, metavar="K", help="number of classes (default 40)"
     )
@@ -187,10 +187,9 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(unknown_name("network", name, rows))
     height, width = args.size
     networks = {}
-    if not args.json:
-        print(f"{height}×{width}, {args.classes} classes. {CONVENTION}\n")
-        print(f"{'network':<24}{'params M':>10}{'GMAC':>9}{'+attention':>12}")
-    for name in args.names or rows:
+    table = [["network", "params M", "GMAC", "+attention"]]
+    names = args.names or list(rows)
+    for name in progress_bar("measuring", len(names), "network", iterable=names):
         cost = rows[name]()
         gmac, with_attention = cost.macs / 1e9, cost.macs_with_attention / 1e9
         networks[name] = {
@@ -199,12 +198,11 @@ def main(argv: list[str] | None = None) -> int:
             "gmac_with_attention": round(with_attention, 3),
             "size": [height, width],
         }
-        if not args.json:
-            row = f"{name:<24}{cost.params / 1e6:>10.2f}{gmac:>9.1f}{with_attention:>12.1f}"
-            print(row, flush=True)
+        table.append([name, f"{cost.params / 1e6:.2f}", f"{gmac:.1f}", f"{with_attention:.1f}"])
     if args.json:
-        json.dump({"networks": networks}, sys.stdout, indent=2)
-        print()
+        print(json.dumps({"networks": networks}, indent=2))
+    else:
+        print(f"{height}×{width}, {args.classes} classes. {CONVENTION}\n\n{text_table(table)}")
     return 0
 
 
