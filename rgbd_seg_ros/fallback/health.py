@@ -74,14 +74,12 @@ class SensorHealth:
         self.stream = stream
         self.config = config
         self.state = State.WAITING
-        #: Why the stream is LOST; empty in every other state.
-        self.lost_reason = ""
-        #: Latest stamp of all frames with a valid format and stamp, usable or not.
-        self.last_stamp_ns: int | None = None
-        #: (height, width) of the frames; None before the first.
-        self.size: tuple[int, int] | None = None
         #: Median of the recent stamp intervals; None until 5 are known.
         self.period_ns: int | None = None
+        #: Why the stream is LOST; empty in every other state.
+        self._lost_reason = ""
+        #: Latest stamp of all frames with a valid format and stamp, usable or not.
+        self._last_stamp_ns: int | None = None
         self._last_arrival_ns: int | None = None
         self._last_usable_ns = 0
         #: End of the extra period that a late check has granted; 0 if none.
@@ -105,11 +103,11 @@ class SensorHealth:
     @property
     def reason(self) -> str:
         """``ok``, ``waiting``, or why the stream is lost."""
-        return self.lost_reason if self.state is State.LOST else self.state.value
+        return self._lost_reason if self.state is State.LOST else self.state.value
 
     @property
     def slow(self) -> bool:
-        """Whether the last 5 intervals exceed twice the learned period. Only a warning."""
+        """Whether the median of the last 5 intervals exceeds twice the period. Only a warning."""
         recent = list(self._intervals_ns)[-MIN_INTERVALS:]
         return self.period_ns is not None and _median(recent) > 2 * self.period_ns
 
@@ -155,7 +153,7 @@ class SensorHealth:
 
     def age_ns(self, now_ns: int) -> int | None:
         """Time since the newest frame's stamp; None before the first frame."""
-        stamp_ns = self.last_stamp_ns
+        stamp_ns = self._last_stamp_ns
         return None if stamp_ns is None else now_ns - stamp_ns
 
     # --- Events --------------------------------------------------------------------------------
@@ -244,7 +242,7 @@ class SensorHealth:
                 return "malformed"
             self._forget_period()
             self._sample, self._repeats, self._new_format_run = None, 0, 0
-        self._format, self.size = form, frame.size
+        self._format = form
         return None
 
     def _stamp_defect(self, frame: Frame, now_ns: int) -> str | None:
@@ -254,14 +252,14 @@ class SensorHealth:
             return "stale"
         if 0 < self.config.max_future_s < -age_s:
             return "future"
-        last = self.last_stamp_ns
+        last = self._last_stamp_ns
         if last is not None and frame.stamp_ns <= last:
             return "repeated_stamp" if self.config.check_repeated_stamp else None
         if last is not None:
             self._intervals_ns.append(frame.stamp_ns - last)
             if len(self._intervals_ns) >= MIN_INTERVALS:
                 self.period_ns = _median(self._intervals_ns)
-        self.last_stamp_ns = frame.stamp_ns
+        self._last_stamp_ns = frame.stamp_ns
         return None
 
     def _frozen_defect(self, sample: npt.NDArray[Any]) -> str | None:
@@ -279,7 +277,7 @@ class SensorHealth:
     def _count_unusable(self, reason: str, now_ns: int) -> None:
         self._unusable.append(True)
         if self.state is State.LOST:
-            self.lost_reason = reason
+            self._lost_reason = reason
             return
         recent = list(self._unusable)
         in_a_row = self.config.lost_after
@@ -297,7 +295,7 @@ class SensorHealth:
         )
 
     def _become_ok(self, now_ns: int) -> None:
-        self.state, self.lost_reason = State.OK, ""
+        self.state, self._lost_reason = State.OK, ""
         self._ok_since_ns = now_ns
         self._unusable.clear()
 
@@ -305,7 +303,7 @@ class SensorHealth:
         if now_ns - self._ok_since_ns >= self.config.quiet_s * NS_PER_S:
             self._losses = 0
         self._losses += 1
-        self.state, self.lost_reason = State.LOST, reason
+        self.state, self._lost_reason = State.LOST, reason
         self._usable_run = 0
         self._forget_period()
 

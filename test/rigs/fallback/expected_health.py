@@ -28,7 +28,6 @@ class ExpectedHealth:
         self.last_arrival: int | None = None
         self.last_usable = 0
         self.losses = 0
-        self.size: tuple[int, int] | None = None
         self._granted_until = 0
         self._last_stamp: int | None = None
         self._form: tuple[Any, ...] | None = None
@@ -57,7 +56,7 @@ class ExpectedHealth:
                 return "malformed"
             self._image, self._repeats = None, 0
             self._forget_period()
-        self._form, self._new_run, self.size = form, 0, item.size
+        self._form, self._new_run = form, 0
         if now - item.stamp_ns > self.config.max_age_s * S:
             return "stale"
         if item.stamp_ns - now > self.config.max_future_s * S:
