@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder",
         type=Path,
         metavar="DIR",
-        help=f"a folder with color images in {'|'.join(RGB_FOLDERS)} and/or depth images in depth; "
-        "equal names form a pair",
+        help=f"a folder with color images in {'|'.join(RGB_FOLDERS)} and/or depth images in "
+        "depth; equal names form a pair",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
