@@ -69,26 +69,9 @@ def recordings() -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle():  # type: ignore[no-untyped-def]
     """All three networks with random weights at 64×96, for tests of the code around them."""
-    import torch
+    from rigs.bundles import random_bundle
 
-    from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork
-    from rgbd_seg_ros.labels import INDOOR16
-    from rgbd_seg_ros.models import NetworkSpec, build
-    from rgbd_seg_ros.preprocess import Preprocess
-
-    torch.manual_seed(0)
-    networks = {}
-    for name, architecture in (
-        ("rgbd", "cmx"),
-        ("rgb", "deeplabv3plus"),
-        ("depth", "deeplabv3plus"),
-    ):
-        spec = NetworkSpec(
-            architecture=architecture, modality=name, encoder="mit_b0", num_classes=16, width=16
-        )
-        record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
-        networks[name] = TrainedNetwork(build(spec).eval(), record)
-    return Bundle(INDOOR16, networks)
+    return random_bundle()
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ class Architecture:
 
     #: The network of a spec with random weights. PyTorch is imported when this is called.
     build: Callable[[NetworkSpec], Network]
-    #: Inputs that its networks can have; the first is the default of the named networks.
+    #: Allowed values of ``NetworkSpec.modality``; named networks have the first.
     modalities: tuple[str, ...]
     #: Family of encoders that it needs; None if it takes every encoder.
     family: str | None = None
-    #: Whether it ends in the all-MLP head, whose default width depends on the encoder.
+    #: Whether it has the all-MLP head, whose default width depends on the encoder.
     mlp_head: bool = False
 
     @property

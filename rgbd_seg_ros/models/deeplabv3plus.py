@@ -139,7 +139,10 @@ class DeepLabV3Plus(Network):
     def decode(
         self, bottleneck: Tensor, low_level: Tensor, size: Iterable[int]
     ) -> tuple[Tensor, Tensor]:
-        """Logits B×K×H×W of ``size`` and prelogits; a method may pass a bottleneck it mixed."""
+        """Bottleneck and low-level map → logits B×K×H×W of ``size`` and prelogits at stride 4.
+
+        Training methods also pass bottlenecks in which they mixed one half.
+        """
         logits, prelogits = self.decoder(bottleneck, low_level, size)
         return logits, prelogits
 

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MiT-B0 … B5, the hierarchical transformer encoder of SegFormer (arXiv 2105.15203)."""
+"""Mix Transformer (MiT), the hierarchical encoder of SegFormer (arXiv 2105.15203)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def named_networks() -> dict[str, NetworkSpec]:
     for prefix, (name, split) in PREFIXES.items():
         architecture = ARCHITECTURES[name]
         for encoder in architecture.encoders:
-            # cmx_b0, not cmx_mit_b0: there is no other kind of encoder for it.
+            # cmx_b0 rather than cmx_mit_b0, since CMX takes no other family.
             short = ENCODERS[encoder].short.removeprefix(f"{architecture.family}_")
             networks[f"{prefix}_{short}"] = NetworkSpec(
                 architecture=name,

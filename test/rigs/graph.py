@@ -46,26 +46,6 @@ def install_overlay(prefix: Path) -> None:
     os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 
 
-def save_tiny_bundle(directory: Path) -> Path:
-    """Write a bundle of three small networks with random weights."""
-    import torch
-
-    from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork, save_bundle
-    from rgbd_seg_ros.labels import INDOOR16
-    from rgbd_seg_ros.models import NetworkSpec, build
-    from rgbd_seg_ros.preprocess import Preprocess
-
-    torch.manual_seed(0)
-    networks = {}
-    for name, architecture in (("rgbd", "cmx"), ("rgb", "segformer"), ("depth", "segformer")):
-        spec = NetworkSpec(
-            architecture=architecture, modality=name, encoder="mit_b0", num_classes=16, width=16
-        )
-        record = NetworkRecord(spec, Preprocess(size=(64, 96)), INDOOR16, {"method": "none"})
-        networks[name] = TrainedNetwork(build(spec).eval(), record)
-    return save_bundle(directory, Bundle(INDOOR16, networks))
-
-
 def until(condition: Callable[[], Any], step: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """Call ``step`` until ``condition`` holds, and return its value; fail after ``timeout_s``."""
     end = time.monotonic() + timeout_s

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rigs.graph import Client, Rig, install_overlay, save_tiny_bundle
+from rigs.bundles import save_tiny_bundle
+from rigs.graph import Client, Rig, install_overlay
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -25,7 +25,8 @@ from launch_ros.actions import PushRosNamespace
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
-from rigs.graph import Client, install_overlay, save_tiny_bundle
+from rigs.bundles import save_tiny_bundle
+from rigs.graph import Client, install_overlay
 from std_srvs.srv import SetBool
 
 import launch
