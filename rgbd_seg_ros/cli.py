@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
     # Mistakes of the user raise subclasses of ValueError whose message names the remedy. OSError
-    # is, for example, a full disk.
-    except (ValueError, OSError) as error:
+    # is, for example, a full disk, and ImportError a package that is not installed.
+    except (ValueError, OSError, ImportError) as error:
         if type(error) is ValueError:
             raise  # a bug in this package, so show the traceback
         print(f"rgbd_seg {args.command}: {' '.join(str(error).split())}", file=sys.stderr)

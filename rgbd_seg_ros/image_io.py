@@ -92,8 +92,12 @@ def encode_image(
     Raises:
         ImageFileError: OpenCV cannot encode such an array in this format.
     """
+    jpeg = suffix in (".jpg", ".jpeg")
+    # OpenCV converts other types to 8 bits without an error.
+    if image.dtype != np.uint8 and (jpeg or image.dtype != np.uint16):
+        raise ImageFileError(f"cannot write {image.dtype} {image.shape} as {suffix}")
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if suffix in (".jpg", ".jpeg") else []
+    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if jpeg else []
     if png_compression is not None:
         options = [cv2.IMWRITE_PNG_COMPRESSION, png_compression]
     done, data = cv2.imencode(suffix, bgr, options)

@@ -85,14 +85,14 @@ def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = 
         backend: ``auto`` or a name of :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
 
     Raises:
-        RuntimeError: PyTorch or safetensors is not installed.
+        ImportError: PyTorch or safetensors is not installed.
         ValueError: the bundle, the device or the backend is unusable.
     """
     try:
         from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
         from rgbd_seg_ros.engine import Segmenter
     except ImportError as error:
-        raise RuntimeError(
+        raise ImportError(
             f"{error}: PyTorch and safetensors are required; install the PyTorch build for this "
             "machine from https://pytorch.org/get-started, then run `rgbd_seg doctor`"
         ) from error

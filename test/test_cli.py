@@ -50,7 +50,12 @@ class _Mistake(ValueError):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(_Mistake("bad\n  value"), 2), (OSError(28, "No space left"), 2), (KeyboardInterrupt(), 130)],
+    [
+        (_Mistake("bad\n  value"), 2),
+        (OSError(28, "No space left"), 2),
+        (ModuleNotFoundError("No module named 'torch'"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
 )
 def test_errors_become_one_line_and_a_code(error, code: int, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     def fail(args: object) -> int:

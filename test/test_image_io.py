@@ -102,6 +102,14 @@ def test_unreadable_files_are_named(suffix: str, defect: str, tmp_path: Path) ->
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [(".png", np.float64), (".png", np.int32), (".jpg", np.uint16)]
+)
+def test_types_that_opencv_would_convert_silently_are_refused(suffix: str, dtype: type) -> None:
+    with pytest.raises(ImageFileError, match=f"cannot write {np.dtype(dtype)}"):
+        encode_image(suffix, np.zeros((4, 5), dtype))
+
+
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ def run_command(main: Callable[[], int]) -> int:
     """
     try:
         return main()
-    except (UsageError, OSError) as error:
+    except (UsageError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

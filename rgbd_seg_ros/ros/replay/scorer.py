@@ -299,7 +299,7 @@ def main(
         config = updated(CoreConfig(), parameters)
         result = score(LiveReplayPlan.load(args.plan), args.recorded, args.node, config, engine)
         args.out.write_text(json.dumps(result, indent=2) + "\n")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"replay_score: {error}", file=sys.stderr)
         return 2
     for failure in result["failures"]:
