@@ -1,12 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds for each depth encoding of one picture, on the CPU and in a CUDA graph.
+"""Benchmark of the depth encodings of one image, on the CPU and in a CUDA graph.
 
     python -m benchmarks.hha --size 480 640 [--threads 2] [--json]
 
-HHA runs with gravity given and with gravity estimated. Without transforms the node estimates
-gravity alone, smooths it over time and then gives it, at the sum of those two lines. Other load on
-the machine only ever adds time, so the least of many runs is printed beside the median.
+HHA runs with gravity given and with gravity estimated. Without transforms, the node estimates
+gravity, smooths it over time and passes it to HHA, which costs the sum of "gravity alone" and
+"gravity given". Other load on the machine only adds time, so the minimum is printed beside the
+median.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rgbd_seg_ros.depth import DepthEncoding, encode, to_meters
 from rgbd_seg_ros.hha import estimate_gravity
 
 
-def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def room_inputs(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Depth with holes, intrinsics and gravity of a synthetic room, as a batch of one."""
     from training.data.synthetic.renderer import RoomViews
 
@@ -36,7 +37,7 @@ def picture(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def times_ms(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Least and median time of a call."""
+    """Minimum and median time of a call, milliseconds."""
     run()
     spans = []
     for _ in range(repeats):
@@ -56,13 +57,13 @@ CASES = {
 
 
 def on_cpu(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Eager, as the engine calls it."""
+    """Time eager execution, as the engine runs it on a CPU."""
     with torch.inference_mode():
         return times_ms(run, repeats)
 
 
 def on_cuda(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Replays of a captured graph, the device's work included."""
+    """Time replays of a captured graph, including the work on the device."""
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -82,7 +83,7 @@ def on_cuda(run: Callable[[], object], repeats: int) -> dict[str, float]:
 def measure(
     inputs: tuple[Tensor, Tensor, Tensor], device: str, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Times of every case."""
+    """Times of all cases."""
     depth, intrinsics, gravity = (tensor.to(device) for tensor in inputs)
     timed = on_cuda if device == "cuda" else on_cpu
     runs = {
@@ -96,14 +97,16 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("H", "W"))
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--repeats", type=int, default=50, help="timed calls (default 50)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of text"
+    )
     args = parser.parse_args()
     if min(args.threads, args.repeats) < 1 or min(args.size) < 8:
-        parser.error("give --threads and --repeats of at least 1 and a --size of at least 8 8")
+        parser.error("--threads and --repeats must be at least 1, --size at least 8 8")
     torch.set_num_threads(args.threads)
-    inputs = picture((args.size[0], args.size[1]))
+    inputs = room_inputs((args.size[0], args.size[1]))
     rows = {f"cpu, {args.threads} thread(s)": measure(inputs, "cpu", args.repeats)}
     if torch.cuda.is_available():
         rows[torch.cuda.get_device_name()] = measure(inputs, "cuda", args.repeats)

@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second of the procedural rooms, alone and in parallel processes.
+"""Benchmark of the renderer: frames per second of one process and of several in parallel.
 
     python -m benchmarks.synthetic --size 120 160 --processes 2 [--json]
 
-Each process computes on one thread, as a loader's workers do.
+Each process uses one thread, like the workers of a loader.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-# Before numpy is imported here or in a worker.
+# This must precede the import of numpy here and in the workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def render(job: tuple[tuple[int, int], int, int]) -> tuple[float, float, float]:
-    """Render frames [begin, end); start and end by the system's clock and seconds of CPU used."""
+    """Render frames [begin, end); returns start and end (system clock) and CPU time, seconds."""
     from training.data.synthetic.renderer import RoomViews
 
     size, begin, end = job
-    source = RoomViews(size=size, split="test")
-    source[0]  # imports and tables
+    views = RoomViews(size=size, split="test")
+    views[0]  # loads modules and tables
     began, cpu_s = time.time(), time.process_time()
     for index in range(begin, end):
-        source[index]
+        views[index]
     return began, time.time(), time.process_time() - cpu_s
 
 
 def frames_per_second(size: tuple[int, int], frames: int, processes: int) -> tuple[float, float]:
-    """Rates of ``processes`` × ``frames`` frames, without the processes' start.
+    """Frames per second for ``frames`` frames in each process, start-up excluded.
 
-    By the wall clock, and per second of CPU, which other load on the machine changes little.
+    Returns:
+        Frames per second of wall time, and per second of CPU time, on which other load on the
+        machine has little influence.
     """
     jobs = [(size, i * frames, (i + 1) * frames) for i in range(processes)]
     if processes == 1:
@@ -53,11 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=[120, 160], metavar=("H", "W"))
     parser.add_argument("--frames", type=int, default=100, help="per process (default 100)")
-    parser.add_argument("--processes", type=int, default=2, help="besides the single one")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--processes", type=int, default=2, help="in the parallel run (default 2)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of text"
+    )
     args = parser.parse_args()
     if min(args.frames, args.processes) < 1 or min(args.size) < 8:
-        parser.error("give --frames and --processes of at least 1 and a --size of at least 8 8")
+        parser.error("--frames and --processes must be at least 1, --size at least 8 8")
     size = (args.size[0], args.size[1])
     rates = {
         str(n): dict(
@@ -75,7 +79,7 @@ def main() -> None:
     for n, rate in rates.items():
         print(
             f"{size[1]}×{size[0]}, {n} process(es): {rate['fps']} frames per second, "
-            f"{rate['fps_per_core']} per second of CPU"
+            f"{rate['fps_per_core']} per second of CPU time"
         )
 
 

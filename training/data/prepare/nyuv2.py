@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.labels import IGNORE_ID, NYU13, NYU40
+from rgbd_seg_ros.progress import say
 from training.data.prepare.base import (
     Entry,
     FrameData,
@@ -23,7 +24,6 @@ from training.data.prepare.base import (
     open_hdf5,
 )
 from training.data.prepare.index import sha256
-from training.data.prepare.write import say
 from training.options import UsageError, opt
 
 LABELED, SPLIT = "nyu_depth_v2_labeled.mat", "splits.mat"

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import numpy as np
 
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.image_io import encode_image
-from rgbd_seg_ros.progress import progress_bar
+from rgbd_seg_ros.progress import progress_bar, say
 from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
     FORMAT,
@@ -64,11 +63,6 @@ class PrepareOptions:
             raise UsageError(f"val-fraction must be between 0 and 1, got {self.val_fraction}")
         if self.workers < 1:
             raise UsageError(f"workers must be 1 or more, got {self.workers}")
-
-
-def say(text: str) -> None:
-    """Print one line on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions) -> Index | None:
