@@ -166,7 +166,10 @@ def scoring_loader(
 def to_batch(
     raw: dict[str, Tensor], preprocess: Preprocess, device: torch.device, channels_last: bool
 ) -> Batch:
-    """Move stacked views to the device and normalize them."""
+    """Move stacked views of :func:`training.data.transforms.augment` to the device, normalized.
+
+    Padding becomes 0, the mean of normalized values.
+    """
     moved = {k: v.to(device, non_blocking=True) for k, v in raw.items()}
     rgb = normalize_rgb(moved["rgb"], preprocess) * box_mask(moved["rgb_box"], moved["rgb"])
     depth = preprocess.depth.normalize(moved["depth"])

@@ -61,7 +61,7 @@ class Surface:
     footprint: Array = field(repr=False)
 
     def fade(self, w: Array, mean: float = 0.5) -> Array:
-        """Fade a repeating pattern to its mean where a pixel covers more than one repeat."""
+        """Fade a repeating pattern to its mean where pixels are too coarse for its repeats."""
         keep = np.clip(self.period / (2.5 * self.footprint + 1e-6), 0, 1)
         return np.asarray(mean + (w - mean) * keep, np.float32)
 

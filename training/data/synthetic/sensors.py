@@ -15,11 +15,11 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class DepthSensor:
-    """An active stereo camera similar to a RealSense D400; units and scenes differ."""
+    """An active stereo camera similar to a RealSense D400."""
 
-    #: Noise of 1/z in 1/m, which gives depth a standard deviation of k·z² meters.
+    #: Noise of 1/z in 1/m, which gives depth a std of k·z² meters.
     noise_k: float = 0.002
-    #: Share of the noise that neighbors have in common, as matching windows cause it.
+    #: Share of the noise that neighboring pixels have in common because of matching windows.
     smooth: float = 0.5
     #: Quantization step of 1/z in 1/m (subpixel disparity).
     disparity_step: float = 0.0008
@@ -162,9 +162,9 @@ class ColorCamera:
         )  # fmt: skip
 
     def automatic_gain(self, radiance: Array) -> float:
-        """Gain that brings the median and mean of H×W×3 light to the middle of the scale."""
+        """Exposure gain that brings the mean of H×W×3 linear light to 0.2."""
         light = radiance.mean(axis=2)
-        # Lamps and windows count little, as in a camera's own metering.
+        # Limited to four times the median: lamps and windows count little, as in real metering.
         level = float(np.mean(np.minimum(light, 4 * np.median(light) + 1e-4)))
         return 0.2 / max(level, 1e-4)
 

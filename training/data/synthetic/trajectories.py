@@ -12,8 +12,8 @@ from training.data.synthetic.primitives import CLASS, FIRST_WALL
 from training.data.synthetic.raycast import Pose
 from training.data.synthetic.scenes import Scene
 
-#: Least distance of single views and of a driving robot to walls and furniture, meters. The robot
-#: may lose up to 0.1 m of its distance by cutting corners.
+#: Minimum distance of single views and of a driving robot to walls and furniture, meters. Cutting
+#: corners may cost the robot up to 0.1 m of its distance.
 CLEARANCE_M, ROBOT_CLEARANCE_M = 0.3, 0.4
 #: Score that a view gains for each class in it; rare classes have higher weights.
 _WEIGHTS = {
