@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,25 @@ def frames_of(out: Path) -> Iterator[tuple[Record, Sample]]:
 def truncate(path: Path) -> None:
     """Cut a file in half, as an interrupted download does."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def assert_refused(
+    prepare: Callable[[Path, Path], int],
+    folder: Path,
+    defect: tuple[Callable[[Path], object], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A defect in the official files in ``folder/in`` is reported in one line with code 2.
+
+    Args:
+        prepare: prepares its first argument into its second.
+        folder: holds the official files in ``in``.
+        defect: changes the official files; the message that follows.
+        capsys: captures the message.
+    """
+    change, message = defect
+    change(folder / "in")
+    assert_one_error(prepare(folder / "in", folder / "out"), message, capsys)
 
 
 def assert_one_error(code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

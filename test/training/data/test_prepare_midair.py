@@ -171,14 +171,9 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_defects_are_one_line_and_code_2(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_defects_are_one_line_and_code_2(name: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     write_official(tmp_path / "in")
-    change, message = DEFECTS[name]
-    change(tmp_path / "in")
-    code = prepare(tmp_path / "in", tmp_path / "out")
-    prepared.assert_one_error(code, message, capsys)
+    prepared.assert_refused(prepare, tmp_path, DEFECTS[name], capsys)
 
 
 def test_a_missing_image_is_refused_without_partial(

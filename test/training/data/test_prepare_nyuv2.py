@@ -79,13 +79,13 @@ def write_official(root: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prepare(root: Path, out: Path, *flags: str) -> int:
-    return prepared.prepare("nyuv2", root, out, *flags)
+    return prepared.prepare("nyuv2", root, out, "--partial", *flags)
 
 
 @pytest.mark.parametrize("classes", ["40", "13"])
 def test_images_are_transposed_and_labels_mapped(tmp_path: Path, classes: str) -> None:
     values = write_official(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial", "--classes", classes) == 0
+    assert prepare(tmp_path / "in", tmp_path / "out", "--classes", classes) == 0
     index = read_index(tmp_path / "out")
     assert index.label_set == (NYU40 if classes == "40" else NYU13)
     frame = 4  # number 0005
@@ -107,7 +107,7 @@ def test_images_are_transposed_and_labels_mapped(tmp_path: Path, classes: str) -
 
 def test_splits_and_scenes(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial") == 0
+    assert prepare(tmp_path / "in", tmp_path / "out") == 0
     records = read_index(tmp_path / "out").records
     assert [r.name for r in records if r.split == "test"] == ["0001", "0002"]
     assert {r.name: r.group for r in records} == {f"{i + 1:04d}": s for i, s in enumerate(SCENES)}
@@ -118,7 +118,7 @@ def test_splits_and_scenes(tmp_path: Path) -> None:
 
 def test_raw_depth_keeps_its_holes(tmp_path: Path) -> None:
     write_official(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial", "--depth", "raw") == 0
+    assert prepare(tmp_path / "in", tmp_path / "out", "--depth", "raw") == 0
     ticks = cv2.imread(str(tmp_path / "out/depth/0003.png"), cv2.IMREAD_UNCHANGED)
     assert (ticks[:4] == 0).all()
     assert (ticks[4:] > 0).all()
@@ -165,14 +165,9 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_defects_are_one_line_and_code_2(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_defects_are_one_line_and_code_2(name: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     write_official(tmp_path / "in")
-    change, message = DEFECTS[name]
-    change(tmp_path / "in")
-    code = prepare(tmp_path / "in", tmp_path / "out", "--partial")
-    prepared.assert_one_error(code, message, capsys)
+    prepared.assert_refused(prepare, tmp_path, DEFECTS[name], capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -180,11 +175,11 @@ def test_depth_in_millimeters_is_noticed_and_can_be_corrected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = write_official(tmp_path / "in", depths=arrays()["depths"] * 1000)
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial") == 2
+    assert prepare(tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "outside 0.3..60 m: wrong unit? try --depth-unit 0.001" in error
     unit = ("--depth-unit", "0.001")
-    assert prepare(tmp_path / "in", tmp_path / "out", "--partial", *unit) == 0
+    assert prepare(tmp_path / "in", tmp_path / "out", *unit) == 0
     ticks = cv2.imread(str(tmp_path / "out/depth/0001.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(ticks, values["depths"][..., 0], atol=0.51)
 
@@ -193,7 +188,7 @@ def test_fewer_frames_than_published_are_refused_without_partial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_official(tmp_path / "in")
-    assert prepare(tmp_path / "in", tmp_path / "out") == 2
+    assert prepared.prepare("nyuv2", tmp_path / "in", tmp_path / "out") == 2
     assert (
         "holds 8 frames of 40×56; the published file holds 1449 of 480×640"
         in capsys.readouterr().err

@@ -230,14 +230,9 @@ def _drop_first(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_defects_are_one_line_and_code_2(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_defects_are_one_line_and_code_2(name: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     write_official(tmp_path / "in")
-    change, message = DEFECTS[name]
-    change(tmp_path / "in")
-    code = prepare(tmp_path / "in", tmp_path / "out")
-    prepared.assert_one_error(code, message, capsys)
+    prepared.assert_refused(prepare, tmp_path, DEFECTS[name], capsys)
 
 
 def test_depth_that_was_never_rotated_is_noticed(
