@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     out: Path = args.out or base / args.to
     existing = [name for name in networks if (out / f"{name}.{args.to}").exists()]
     if existing and not args.overwrite:
-        raise UsageError(f"{out} already contains {', '.join(existing)}; add --overwrite")
+        raise UsageError(f"{out} already holds {', '.join(existing)}; add --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     report = {}
     for name, network in networks.items():

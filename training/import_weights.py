@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -167,26 +168,27 @@ def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, Stat
     """
     if source == "torchvision":
         weights = {key: value for key, value in state.items() if not key.startswith("fc.")}
-        layers = [f"layer{number}." for number in range(1, 5)]
-        name = encoder_name("resnet", weights, layers, "layer4.0.downsample.1.weight")
+        name = encoder_name(
+            "resnet", weights, r"layer(\d)\.(\d+)\.", "layer4.0.downsample.1.weight"
+        )
         return name, weights, TORCHVISION_LICENSE
     weights = rename(state, MIT_RULES)
     return mit_name(weights, ""), weights, NVIDIA_LICENSE
 
 
 def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
-    """Name of the MiT whose weights stand in ``state`` under ``prefix``."""
-    stages = [f"{prefix}stages.{number}.blocks." for number in range(4)]
-    return encoder_name("mit", state, stages, f"{prefix}stages.3.norm.weight")
+    """Name of the MiT whose weights have the keys ``prefix``…."""
+    block = re.escape(prefix) + r"stages\.(\d)\.blocks\.(\d+)\."
+    return encoder_name("mit", state, block, f"{prefix}stages.3.norm.weight")
 
 
-def encoder_name(family: str, state: Mapping[str, Tensor], stages: list[str], last: str) -> str:
+def encoder_name(family: str, state: Mapping[str, Tensor], block: str, last: str) -> str:
     """The encoder of ``family`` with as many blocks and channels as ``state``.
 
     Args:
-        family: one that occurs in ``rgbd_seg_ros.models.ENCODERS``.
+        family: see ``rgbd_seg_ros.models.encoders.EncoderEntry``.
         state: weights of an encoder.
-        stages: what the keys of each stage's blocks start with, before the block's number.
+        block: pattern that a key within a block starts with; its groups are stage and block.
         last: key of a weight whose length is the number of channels of the last stage map.
 
     Raises:
@@ -194,11 +196,9 @@ def encoder_name(family: str, state: Mapping[str, Tensor], stages: list[str], la
     """
     from rgbd_seg_ros.models import ENCODERS
 
-    def count(stage: str) -> int:
-        pattern = re.compile(re.escape(stage) + r"(\d+)\.")
-        return len({match[1] for match in map(pattern.match, state) if match})
-
-    blocks = tuple(map(count, stages))
+    found = {match.groups() for match in map(re.compile(block).match, state) if match}
+    counts = Counter(stage for stage, _ in found)
+    blocks = tuple(counts[stage] for stage in sorted(counts))
     channels = len(state[last]) if last in state else 0
     known = {name: entry for name, entry in ENCODERS.items() if entry.family == family}
     for name, entry in known.items():
@@ -274,10 +274,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="class names of a whole network, one per line (default class_0, class_1, …)",
     )  # fmt: skip
     parser.add_argument(
-        "--size",
-        default="480,640",
-        metavar="H,W",
-        help="input size to record (default %(default)s)",
+        "--size", default="480,640", metavar="H,W", help="input size to record (%(default)s)"
     )
     parser.add_argument(
         "--depth-encoding", default="hha", metavar="KIND",

@@ -114,6 +114,9 @@ class Segmenter:
                 does not have, or missing inputs or intrinsics of the network.
         """
         started = time.perf_counter()
+        shown = depth if rgb is None else rgb
+        if shown is None:
+            raise EngineError("pass rgb, depth or both")
         _check_inputs(rgb, depth)
         name = network or _network_for(rgb, depth)
         if name not in self._networks:
@@ -122,9 +125,6 @@ class Segmenter:
             )
         if (name == "rgb" and rgb is None) or (name == "depth" and depth is None):
             raise EngineError(f"network {name!r} needs the input {name!r}, which was not given")
-        shown = rgb if rgb is not None else depth
-        if shown is None:
-            raise EngineError("give rgb, depth or both")
         backend, preprocess = self._networks[name]
         inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
         mask = backend(inputs, size or (shown.shape[0], shown.shape[1]))
@@ -163,7 +163,7 @@ def _inputs(
     intrinsics: Intrinsics | None,
     gravity: npt.NDArray[np.float32] | None,
 ) -> RawInputs:
-    """What the network uses of the given inputs; an empty image where it lacks one."""
+    """The inputs that the network uses. An image that a fused network lacks is empty."""
     if name == "rgb":
         return RawInputs(rgb)
     if name == "depth":
@@ -196,8 +196,6 @@ def _network_for(rgb: Any, depth: Any) -> NetworkName:
 
 
 def _check_inputs(rgb: Any, depth: Any) -> None:
-    if rgb is None and depth is None:
-        raise EngineError("give rgb, depth or both")
     if rgb is not None and (
         rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape
     ):

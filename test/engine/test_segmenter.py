@@ -81,7 +81,7 @@ def test_confidence_is_the_probability_of_the_chosen_class() -> None:
 @pytest.mark.parametrize(
     ("rgb", "depth", "network", "message"),
     [
-        (None, None, None, "give rgb, depth or both"),
+        (None, None, None, "pass rgb, depth or both"),
         (RGB[:, :, 0], None, None, "H×W×3 uint8"),
         (RGB.astype(np.float32), None, None, "H×W×3 uint8"),
         (None, DEPTH.astype(np.float64), None, "float32 meters"),
