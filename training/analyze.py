@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from training.command import run_command
+from training.command import require_empty, run_command
 from training.config import RunConfig
-from training.evaluate import DATA_KEYS, load_networks, recipe_of
-from training.options import UsageError, add_options, fill, parse_flags, read_yaml
+from training.evaluate import DATA_KEYS, data_config, load_networks, recipe_of
+from training.options import UsageError, add_options, parse_flags, read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,10 +44,21 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of a run, a .safetensors network, or a bundle",
     )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="recipe that chooses the data")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames to analyze")
-    parser.add_argument("--panels", type=int, default=6, metavar="N", help="mask panels in --out")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="tables and images")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test",
+                        help="split to analyze (default test)")  # fmt: skip
+    parser.add_argument(
+        "--frames", type=int, default=200, metavar="N", help="frames to analyze (default 200)"
+    )
+    parser.add_argument(
+        "--panels", type=int, default=6, metavar="N", help="mask panels (default 6)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write tables and images to",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
     parser.add_argument("--json", action="store_true", help="print the results on stdout")
     add_options(parser, "data", RunConfig, DATA_KEYS)
@@ -57,9 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Parse, analyze, write tables and images; return the exit code."""
     args = parse_flags(make_parser(), sys.argv[1:] if argv is None else argv)
-    out: Path = args["out"]
-    if out.exists() and any(out.iterdir()) and not args["overwrite"]:
-        raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
+    require_empty(args["out"], args["overwrite"])
     if args["frames"] < 1 or args["panels"] < 0:
         raise UsageError(
             f"--frames must be 1 or more and --panels 0 or more, got {args['frames']} and "
@@ -74,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
     with process_group(str(flags.get("device", "auto"))) as device:
         networks = load_named(named)
-        first = next(iter(networks.values()))
-        recipe = {"size": list(first.record.preprocess.size), **recipe}
-        config = fill(RunConfig, {k: v for k, v in {**recipe, **flags}.items() if k in DATA_KEYS})
+        config = data_config(networks, {**recipe, **flags})
         document = analyze(networks, config, args, device)
     print(to_text(document), file=sys.stderr)
     if args["json"]:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from training.command import run_command
+from training.command import require_empty, run_command
 from training.options import UsageError
 
 SLOTS = ("rgbd", "rgb", "depth")
@@ -16,13 +16,16 @@ SLOTS = ("rgbd", "rgb", "depth")
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, load each network, write the bundle and read it back; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.bundle", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.bundle",
+        description="Pack up to three trained networks into a deployable bundle.",
+    )
     for slot in SLOTS:
         parser.add_argument(
             f"--{slot}", type=Path, metavar="RUN|FILE",
             help=f"the {slot} network: folder of a run or a .safetensors file",
         )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--dtype", choices=("float16", "float32"), default="float16",
         help="type of stored matrices and kernels (default %(default)s, half the size)",
@@ -32,8 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {slot: getattr(args, slot) for slot in SLOTS if getattr(args, slot)}
     if not chosen:
         raise UsageError("nothing to pack: give at least one of --rgbd, --rgb and --depth")
-    if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
-        raise UsageError(f"{args.out} is not empty; choose another --out or add --overwrite")
+    require_empty(args.out, args.overwrite)
 
     import torch
 

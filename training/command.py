@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -37,6 +38,16 @@ def run_command(main: Callable[[], int]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def require_empty(folder: Path, overwrite: bool) -> None:
+    """Check that results may be written into a folder.
+
+    Raises:
+        UsageError: it is not empty, and ``overwrite`` is not set.
+    """
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise UsageError(f"{folder} is not empty; choose another --out or add --overwrite")
 
 
 class Interrupt:

@@ -316,15 +316,21 @@ def mean_std(values: list[float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, train the missing runs, write and print the table; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare",
+        description="Train the runs of a plan, equal in data, budget and seeds; print one table.",
+    )
     parser.add_argument(
         "plan", type=Path, help="YAML of rows, seeds and budget: config/compare/*.yaml"
     )
-    parser.add_argument("--out", type=Path, help="default runs/compare/NAME-OF-PLAN")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="folder of the runs (default runs/compare/NAME-OF-PLAN)")  # fmt: skip
     parser.add_argument(
         "--rows", nargs="+", metavar="ROW", help="only these rows and the runs they need"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings in parallel (default 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="trainings in parallel (default 1)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout")
     args = parser.parse_args(argv)

@@ -80,7 +80,7 @@ class RunConfig:
         1.5, "std of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"
     )
     depth_clip_m: tuple[float, float] = opt(
-        (0.2, 10.0), "depth is clamped to this range in meters; HHA is not"
+        (0.2, 10.0), "range in meters that depth is clamped to, except for HHA"
     )
     depth_holes: str = opt(
         "reference", "HHA of pixels without depth: reference (255, height, 218) or zero"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.command import run_command
+from training.command import require_empty, run_command
 from training.options import UsageError
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     size = _size(args.size)
     if not 5 <= args.rate <= 60:
         raise UsageError(f"--rate must be 5 to 60 Hz, got {args.rate:g}")
-    if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
-        raise UsageError(f"{args.out} is not empty; choose another --out or add --overwrite")
+    require_empty(args.out, args.overwrite)
     missing = [bag for bag in args.bag if not bag.exists()]
     if missing:
         raise UsageError(f"--bag {missing[0]} does not exist")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.command import out_of_memory, run_command
+from training.command import out_of_memory, require_empty, run_command
 from training.config import SAVED_RECIPE, RunConfig
 from training.options import UsageError, add_options, convert, fill, parse_flags, read_yaml
 
@@ -49,7 +49,9 @@ AVERAGES = {
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description=__doc__, allow_abbrev=False
+        prog="python -m training.evaluate",
+        allow_abbrev=False,
+        description="Score networks and bundles on one split, with and without each sensor.",
     )
     parser.add_argument(
         "networks", nargs="+", type=Path, metavar="CHECKPOINT",
@@ -57,8 +59,11 @@ def make_parser() -> argparse.ArgumentParser:
         "rgbd, rgb and depth also gives the sensor-drop table",
     )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="recipe that chooses the data")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    parser.add_argument("--multi-scale", metavar="X,X,…", default="1", help="scales to average")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test",
+                        help="split to score (default test)")  # fmt: skip
+    parser.add_argument(
+        "--multi-scale", metavar="X,X,…", default="1", help="average over these scales (default 1)"
+    )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument("--native", action="store_true", help="do not resize images first")
     parser.add_argument("--window", metavar="H,W", help="slide a window over full-size images")
@@ -67,11 +72,13 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         default=2 / 3,
         metavar="X",
-        help="step of the window, a share of it",
+        help="step of the window as a share of its size (default 2/3)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write tables and images here")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
-    parser.add_argument("--panels", type=int, default=8, metavar="N", help="mask panels in --out")
+    parser.add_argument(
+        "--panels", type=int, default=8, metavar="N", help="mask panels in --out (default 8)"
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON on stdout")
     add_options(parser, "data", RunConfig, DATA_KEYS)
     return parser
@@ -80,9 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Parse, score, print and write; return the exit code."""
     args = parse_flags(make_parser(), sys.argv[1:] if argv is None else argv)
-    out = args["out"]
-    if out and out.exists() and any(out.iterdir()) and not args["overwrite"]:
-        raise UsageError(f"{out} is not empty; choose another --out or add --overwrite")
+    if args["out"]:
+        require_empty(args["out"], args["overwrite"])
     recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(args["networks"])
     # A network that was trained and validated on full-size images is evaluated on them, too.
     args["native"] |= convert(recipe.get("native", False), bool, "native")
@@ -92,10 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
     with process_group(str(flags.get("device", "auto"))) as device:
         networks = load_networks(args["networks"])
-        first = next(iter(networks.values()))
-        recipe = {"size": list(first.record.preprocess.size), **recipe}
-        chosen = {k: v for k, v in {**recipe, **flags}.items() if k in DATA_KEYS}
-        report = evaluate(networks, fill(RunConfig, chosen), args, device)
+        report = evaluate(networks, data_config(networks, {**recipe, **flags}), args, device)
     if is_main():
         print(report["text"], file=sys.stderr)
         if args["json"]:
@@ -109,6 +112,20 @@ def recipe_of(paths: list[Path]) -> dict[str, Any]:
         if (path / SAVED_RECIPE).is_file():
             return read_yaml(path / SAVED_RECIPE)
     return {}
+
+
+def data_config(networks: Mapping[str, TrainedNetwork], values: Mapping[str, Any]) -> RunConfig:
+    """The configuration of the data, by default at the first network's input size.
+
+    Args:
+        networks: by name.
+        values: raw values of a recipe and flags; other keys than ``DATA_KEYS`` are ignored.
+
+    Raises:
+        UsageError: a value of the wrong type or out of range.
+    """
+    size = list(next(iter(networks.values())).record.preprocess.size)
+    return fill(RunConfig, {k: v for k, v in {"size": size, **values}.items() if k in DATA_KEYS})
 
 
 def load_networks(paths: list[Path]) -> dict[str, TrainedNetwork]:

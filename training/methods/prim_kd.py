@@ -40,7 +40,7 @@ class Config:
         "multi", "from student to teacher width: 1×1, 3×3, ReLU, 3×3 (paper), or a single 1×1"
     )
     kl_direction: Literal["teacher_student", "student_teacher"] = opt(
-        "teacher_student", "KL(teacher ‖ student), or the reverse (default of the authors' code)"
+        "teacher_student", "KL(teacher ‖ student), or the reverse (used by the authors' code)"
     )
     kl_pixels: Literal["all", "valid"] = opt("all", "pixels of L_pred: all, or labeled ones only")
 
