@@ -16,7 +16,7 @@ from training.options import UsageError, add_options, fill, lookup, parse_flags
 PROG = "python -m training.prepare"
 USAGE = f"""\
 usage: {PROG} DATASET --source DIR --out DIR [--key value ...]
-       {PROG} check DIR [--json]
+       {PROG} check DIR [--image FILE] [--json]
 
 DATASET is one of: {", ".join(RAW_DATASETS)}
 Options of a dataset: {PROG} DATASET --help; files and their pages: docs/data.md

@@ -154,6 +154,6 @@ def test_from_end_to_end(  # type: ignore[no-untyped-def]
         (["--bag", "nowhere.bag"], "--bag nowhere.bag does not exist"),
     ],
 )
-def test_bad_usage_is_refused(arguments: list[str], message: str) -> None:
+def test_bad_usage_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(demo.UsageError, match=message):
-        demo.main(arguments)
+        demo.main([*arguments, "--out", str(tmp_path)])
