@@ -338,8 +338,8 @@ class Run:
         except RuntimeError as error:
             own = [line for line in changes if line.split()[0] in vars(self.settings.options)]
             raise UsageError(
-                f"the checkpoint in {self.folder} does not fit the networks, with "
-                f"{', '.join(own) or 'other code'}: restore that or train into another --out"
+                f"the checkpoint in {self.folder} does not fit the networks "
+                f"({', '.join(own) or 'the code has changed'}): restore that or use another --out"
             ) from error
         optimizer = contents["optimizer"]
         # Only the moments of AdamW: rate, decay and betas follow the present recipe.

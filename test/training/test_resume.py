@@ -200,7 +200,7 @@ def test_resume_reports_changed_keys(settings: Make, tmp_path: Path) -> None:
 def test_resume_with_other_options(settings: Make, tmp_path: Path) -> None:
     """Options that may change take effect; others are rejected by name."""
     first = train(settings(epochs=1))
-    with pytest.raises(UsageError, match="does not fit the networks, with width 16 instead of 8"):
+    with pytest.raises(UsageError, match=r"does not fit the networks \(width 16 instead of 8\)"):
         Run(settings(width=16, resume=True), CPU).train()
     changed = Run(
         settings(weight_decay=0.5, betas=[0.5, 0.6], ema=0.9, amp="fp16", resume=True), CPU
