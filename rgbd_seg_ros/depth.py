@@ -15,9 +15,10 @@ from rgbd_seg_ros.names import unknown_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: ImageNet's mean and std. Published networks normalize HHA in 0..1 by them, as they do RGB.
-HHA_MEAN = (0.485, 0.456, 0.406)
-HHA_STD = (0.229, 0.224, 0.225)
+#: Mean and std of ImageNet's RGB values in 0..1, which all published encoders expect. Published
+#: networks normalize HHA in 0..1 by them as well.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: Depth encoding → number of channels.
 ENCODING_CHANNELS: dict[str, int] = {"zscore": 1, "disparity": 1, "hha": 3}
@@ -137,7 +138,7 @@ class DepthEncoding:
     @classmethod
     def for_hha(cls, holes: str = "reference") -> DepthEncoding:
         """HHA as published networks expect it, normalized by ImageNet's mean and std."""
-        return cls("hha", HHA_MEAN, HHA_STD, holes=holes)
+        return cls("hha", IMAGENET_MEAN, IMAGENET_STD, holes=holes)
 
     @property
     def channels(self) -> int:

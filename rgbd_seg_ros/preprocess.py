@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgbd_seg_ros.depth import DepthEncoding, encode
-
-#: Mean and std of ImageNet's RGB values in 0..1, which all published encoders expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from rgbd_seg_ros.depth import IMAGENET_MEAN, IMAGENET_STD, DepthEncoding, encode
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 
 from rgbd_seg_ros.depth import (
     ENCODING_CHANNELS,
-    HHA_MEAN,
-    HHA_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     DepthEncoding,
     encode,
     to_meters,
@@ -65,7 +65,7 @@ def test_every_encoding_has_its_channels_and_accepts_an_empty_image(kind: str) -
     assert encoded.shape == (2, encoding.channels, 5, 7)
     if kind == "hha":
         levels = torch.tensor([255.0, 130.0, 218.0]) / 255
-        expected = (levels - torch.tensor(HHA_MEAN)) / torch.tensor(HHA_STD)
+        expected = (levels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
         torch.testing.assert_close(encoded[1, :, 2, 3], expected)
     else:
         assert torch.count_nonzero(encoded) == 0

@@ -7,11 +7,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rgbd_seg_ros.depth import DepthEncoding, encode
+from rgbd_seg_ros.depth import IMAGENET_MEAN, IMAGENET_STD, DepthEncoding, encode
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.preprocess import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Preprocess,
     prepare_depth,
     prepare_rgb,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rgbd_seg_ros.depth import IMAGENET_MEAN, IMAGENET_STD
 from rgbd_seg_ros.names import did_you_mean
 from training.methods import options_of
 from training.options import (
@@ -70,8 +71,8 @@ class RunConfig:
     cache: str = opt("runs/cache", "folder for rendered frames and the results of file checks")
     workers: int = opt(-1, "loader processes per rank; 0: load in the main process; -1: automatic")
     # Normalization
-    rgb_mean: tuple[float, float, float] = opt((0.485, 0.456, 0.406), "mean of RGB in 0..1")
-    rgb_std: tuple[float, float, float] = opt((0.229, 0.224, 0.225), "std of RGB in 0..1")
+    rgb_mean: tuple[float, float, float] = opt(IMAGENET_MEAN, "mean of RGB in 0..1")
+    rgb_std: tuple[float, float, float] = opt(IMAGENET_STD, "std of RGB in 0..1")
     depth_encoding: str = opt("zscore", "zscore, disparity or hha")
     depth_mean: float = opt(
         2.5, "mean of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"

@@ -308,9 +308,10 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         UsageError: the class names or the weights do not fit the network.
     """
     from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
+    from rgbd_seg_ros.depth import IMAGENET_MEAN, IMAGENET_STD
     from rgbd_seg_ros.labels import LabelSet
     from rgbd_seg_ros.models import build
-    from rgbd_seg_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+    from rgbd_seg_ros.preprocess import Preprocess
 
     spec, weights = convert_network(args.source, state)
     mean, std = IMAGENET_MEAN, IMAGENET_STD

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from rgbd_seg_ros.depth import DepthEncoding
-from rgbd_seg_ros.preprocess import IMAGENET_MEAN, Preprocess, normalize_rgb
+from rgbd_seg_ros.depth import IMAGENET_MEAN, DepthEncoding
+from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training.config import RunConfig, preprocess_of
 from training.data.loader import box_mask, to_batch
 from training.data.sample import Sample
