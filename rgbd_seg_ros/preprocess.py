@@ -40,9 +40,15 @@ class Preprocess:
 
 def normalise_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
     """B×3×H×W RGB in 0..255 (uint8 or float) to normalised float32."""
-    mean = rgb.new_tensor(preprocess.rgb_mean, dtype=torch.float32).view(1, 3, 1, 1)
-    std = rgb.new_tensor(preprocess.rgb_std, dtype=torch.float32).view(1, 3, 1, 1)
-    return (rgb.float() / 255.0 - mean) / std
+    values = rgb.float() / 255.0
+    # Python numbers, no tensor made of a list: that would be a copy from the host.
+    planes = [
+        (plane - mean) / std
+        for plane, mean, std in zip(
+            values.unbind(1), preprocess.rgb_mean, preprocess.rgb_std, strict=True
+        )
+    ]
+    return torch.stack(planes, dim=1)
 
 
 def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
