@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rgbd_seg_ros.colorize import colorize, colorize_depth
-from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.engine.inputs import decide
 from rgbd_seg_ros.labels import LabelSet
 from training.data.sample import Sample
 from training.scoring import Predictor, stack

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.engine.inputs import decide
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import (
     Preprocess,

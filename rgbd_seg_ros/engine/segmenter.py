@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine.backends import (
@@ -21,11 +18,11 @@ from rgbd_seg_ros.engine.backends import (
     memory_mb,
     resolve_backend,
     resolve_device,
-    synchronise,
 )
+from rgbd_seg_ros.engine.inputs import Arrays, Stopwatch
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
-from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb, resize_depth
+from rgbd_seg_ros.preprocess import Preprocess, resize_depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +57,14 @@ class Segmenter:
     def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
         self.labels = bundle.labels
         self.device = resolve_device(device)
-        make = resolve_backend(backend)
+        make = resolve_backend(backend, self.device)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {
-            name: (make(network.module, self.device), network.record.preprocess)
+            name: (make(network, self.device), network.record.preprocess)
             for name, network in bundle.networks.items()
         }
+        #: Whether the first mask of pictures of another size takes longer than the later ones.
+        self.prepares_by_size = any(b.prepares_by_size for b, _ in self._networks.values())
+        self._seen: set[Any] = set()
         self._warm_up()
 
     @property
@@ -114,7 +114,7 @@ class Segmenter:
             EngineError: no input, inputs of a wrong type or shape, a network that the bundle lacks
                 or whose input or intrinsics are missing.
         """
-        started = time.perf_counter()
+        watch = Stopwatch()
         _check_inputs(rgb, depth)
         name = network or _network_for(rgb, depth)
         if name not in self._networks:
@@ -128,25 +128,34 @@ class Segmenter:
             raise EngineError("give rgb, depth or both")
         backend, preprocess = self._networks[name]
 
+        size = size or (shown.shape[0], shown.shape[1])
+        if self.prepares_by_size and rgb is not None and depth is not None:
+            self._prepare(rgb, depth, intrinsics, gravity, size)
+        arrays = self._arrays(name, preprocess, rgb, depth, intrinsics, gravity)
         with torch.inference_mode():
-            inputs = self._prepare(name, preprocess, rgb, depth, intrinsics, gravity)
-            synchronise(self.device)
-            prepared = time.perf_counter()
-            logits = backend(*inputs)
-            synchronise(self.device)
-            computed = time.perf_counter()
-            labels, confidence = decide(logits, size or (shown.shape[0], shown.shape[1]))
-            result = labels[0].cpu().numpy(), confidence[0].cpu().numpy()
-        ended = time.perf_counter()
-        timings_ms = {
-            "preprocess": (prepared - started) * 1e3,
-            "network": (computed - prepared) * 1e3,
-            "postprocess": (ended - computed) * 1e3,
-            "total": (ended - started) * 1e3,
-        }
-        return Segmentation(*result, name, timings_ms)
+            labels, confidence = backend(arrays, size, watch)
+        return Segmentation(labels, confidence, name, watch.spans_ms)
 
     def _prepare(
+        self,
+        rgb: npt.NDArray[np.uint8],
+        depth: npt.NDArray[np.float32],
+        intrinsics: Intrinsics | None,
+        gravity: npt.NDArray[np.float32] | None,
+        size: tuple[int, int],
+    ) -> None:
+        """Run every network once on pictures of a new size: a later switch waits for nothing."""
+        seen = (rgb.shape, depth.shape, intrinsics is None, gravity is None, size)
+        if seen in self._seen:
+            return
+        self._seen.add(seen)
+        for name, (backend, preprocess) in self._networks.items():
+            if intrinsics is not None or name not in self.need_intrinsics:
+                arrays = self._arrays(name, preprocess, rgb, depth, intrinsics, gravity)
+                with torch.inference_mode():
+                    backend(arrays, size, Stopwatch())
+
+    def _arrays(
         self,
         name: NetworkName,
         preprocess: Preprocess,
@@ -154,18 +163,15 @@ class Segmenter:
         depth: npt.NDArray[np.float32] | None,
         intrinsics: Intrinsics | None,
         gravity: npt.NDArray[np.float32] | None,
-    ) -> list[Tensor]:
-        inputs = []
+    ) -> Arrays:
+        pixels = metres = matrix = down = None
         if name in ("rgbd", "rgb"):
-            if rgb is None:
-                rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
-            pixels = self._tensor(rgb).permute(2, 0, 1)[None]
-            inputs.append(prepare_rgb(pixels, preprocess))
+            pixels = np.zeros((*preprocess.size, 3), np.uint8) if rgb is None else rgb
         if name in ("rgbd", "depth"):
             if depth is None:
                 depth = np.full(preprocess.size, np.nan, dtype=np.float32)
                 intrinsics = some_intrinsics(preprocess.size)  # nothing is seen through this lens
-            metres, matrix, down = self._tensor(depth)[None, None], None, None
+            metres = depth
             if preprocess.depth.needs_intrinsics:
                 if intrinsics is None:
                     raise EngineError(
@@ -173,11 +179,9 @@ class Segmenter:
                         "the camera's intrinsics, and got none: give its camera_info, or for "
                         "picture files --intrinsics"
                     )
-                matrix = self._matrix(intrinsics, depth)
-                if gravity is not None:
-                    down = self._tensor(gravity.astype(np.float32))[None]
-            inputs.append(prepare_depth(metres, preprocess, matrix, down))
-        return inputs
+                matrix = intrinsics.resized(preprocess.size[1], preprocess.size[0]).matrix()
+                down = None if gravity is None else gravity.astype(np.float32)
+        return Arrays(pixels, metres, matrix, down)
 
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
@@ -189,39 +193,18 @@ class Segmenter:
         """
         height, width = self._networks[self.need_intrinsics[0]][1].size
         with torch.inference_mode():
-            metres = resize_depth(self._tensor(depth)[None, None], (height, width))
-            matrix = self._tensor(intrinsics.resized(width, height).matrix())[None]
-            down: npt.NDArray[np.float32] = estimate_gravity(metres, matrix)[0].cpu().numpy()
+            metres = torch.from_numpy(np.array(depth))[None, None].to(self.device)
+            matrix = torch.from_numpy(intrinsics.resized(width, height).matrix())[None]
+            found = estimate_gravity(resize_depth(metres, (height, width)), matrix.to(self.device))
+            down: npt.NDArray[np.float32] = found[0].cpu().numpy()
         return down
-
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        # torch wants a writable, contiguous array; messages are often neither.
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
-
-    def _matrix(self, intrinsics: Intrinsics, depth: npt.NDArray[np.float32]) -> Tensor:
-        """1×3×3 for this picture, whichever size of it the intrinsics were given for."""
-        return self._tensor(intrinsics.resized(depth.shape[1], depth.shape[0]).matrix())[None]
 
     def _warm_up(self) -> None:
         for name, (_, preprocess) in self._networks.items():
             rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
             depth = np.ones(preprocess.size, dtype=np.float32)
-            for _ in range(2):
-                self(rgb, depth, some_intrinsics(preprocess.size), network=name)
-
-
-def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 of ``size``.
-
-    Probabilities, not ids, are interpolated, so a mask never holds a class that lies between two.
-    """
-    probabilities = logits.softmax(dim=1)
-    if probabilities.shape[-2:] != size:
-        probabilities = functional.interpolate(
-            probabilities, size, mode="bilinear", align_corners=False
-        )
-    confidence, labels = probabilities.max(dim=1)
-    return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
+            for gravity in (None, np.array([0, 1, 0], dtype=np.float32)):
+                self(rgb, depth, some_intrinsics(preprocess.size), gravity, network=name)
 
 
 def some_intrinsics(size: tuple[int, int]) -> Intrinsics:

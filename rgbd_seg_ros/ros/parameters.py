@@ -30,7 +30,10 @@ class NodeConfig:
         metadata={"doc": "`auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N`"},
     )
     backend: str = field(
-        default="auto", metadata={"doc": "what runs the networks: `auto` or `torch`"}
+        default="auto",
+        metadata={
+            "doc": "what runs the networks: `auto`, `torch`, `cuda_graph` or `cuda_compiled`"
+        },
     )
     rgb_transport: str = field(
         default="raw",

@@ -10,8 +10,13 @@ import torch
 
 from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine import Segmenter
-from rgbd_seg_ros.engine.backends import EngineError, resolve_backend, resolve_device
-from rgbd_seg_ros.engine.segmenter import decide
+from rgbd_seg_ros.engine.backends import (
+    BACKENDS,
+    EngineError,
+    resolve_backend,
+    resolve_device,
+)
+from rgbd_seg_ros.engine.inputs import decide
 from rgbd_seg_ros.frames import Intrinsics
 
 RNG = np.random.default_rng(0)
@@ -133,7 +138,7 @@ def test_unknown_device_and_backend_are_refused() -> None:
         with pytest.raises(EngineError, match="known: auto, cpu, cuda"):
             resolve_device(device)
     with pytest.raises(EngineError, match="known: auto, torch"):
-        resolve_backend("tensorflow")
+        resolve_backend("tensorflow", torch.device("cpu"))
 
 
 def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,28 +148,75 @@ def test_cuda_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda")
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("network", ["rgbd", "rgb", "depth"])
-def test_cuda_labels_equal_cpu_float32(tiny_bundle: Bundle, network: str) -> None:
-    rgb = None if network == "depth" else RGB
-    depth = None if network == "rgb" else DEPTH
-    on_cpu = Segmenter(tiny_bundle, device="cpu")(rgb, depth).labels
-    on_gpu = Segmenter(tiny_bundle, device="cuda")(rgb, depth).labels
-    assert (on_cpu == on_gpu).mean() >= 0.999
+@pytest.fixture(scope="module", params=[pytest.param(b, marks=pytest.mark.gpu) for b in BACKENDS])
+def on_gpu(request: pytest.FixtureRequest, hha_bundle: Bundle) -> Segmenter:
+    return Segmenter(hha_bundle, "cuda", request.param)
 
 
-@pytest.mark.gpu
-def test_a_thousand_switches_allocate_nothing(tiny_bundle: Bundle) -> None:
-    segmenter = Segmenter(tiny_bundle, device="cuda")
-    inputs = ((RGB, DEPTH), (RGB, None), (None, DEPTH))
-    for rgb, depth in inputs:
-        segmenter(rgb, depth)
+#: A floor that goes away to the right, seen from where gravity is.
+FLOOR = np.linspace(1.0, 4.0, 160, dtype=np.float32) * np.ones((120, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "depth", "gravity"),
+    [
+        (RGB, DEPTH, None),
+        (RGB, None, None),
+        (None, FLOOR, None),
+        (None, FLOOR, np.array([0.0, 0.9, 0.1])),
+    ],
+)
+def test_cuda_masks_equal_those_of_float32_on_the_cpu(
+    hha_segmenter: Segmenter,
+    on_gpu: Segmenter,
+    rgb: np.ndarray | None,
+    depth: np.ndarray | None,
+    gravity: np.ndarray | None,
+) -> None:
+    # Mirrored, then smaller: nothing of the first picture may be left in what is reused.
+    for view in (np.s_[:], np.s_[:, ::-1], np.s_[::2, ::2]):
+        inputs = [None if x is None else x[view] for x in (rgb, depth)]
+        expected = hha_segmenter(*inputs, CAMERA, gravity, size=(90, 120))
+        found = on_gpu(*inputs, CAMERA, gravity, size=(90, 120))
+        assert (found.labels == expected.labels).mean() >= 0.99
+        off = np.abs(found.confidence.astype(int) - expected.confidence)
+        assert off.mean() < 1
+
+
+def test_cuda_estimates_gravity_as_the_cpu_does(
+    hha_segmenter: Segmenter, on_gpu: Segmenter
+) -> None:
+    found, expected = (s.estimate_gravity(FLOOR, CAMERA) for s in (on_gpu, hha_segmenter))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_gpu_leaves_the_bundle_as_it_is(hha_bundle: Bundle, on_gpu: Segmenter) -> None:
+    for network in hha_bundle.networks.values():
+        for weight in network.module.parameters():
+            assert (weight.device.type, weight.dtype) == ("cpu", torch.float32)
+
+
+def test_a_mask_stays_what_it_is_when_the_next_is_made(on_gpu: Segmenter) -> None:
+    first = on_gpu(RGB, DEPTH)
+    labels = first.labels.copy()
+    on_gpu(255 - RGB, DEPTH)
+    np.testing.assert_array_equal(first.labels, labels)
+
+
+def test_a_thousand_switches_allocate_nothing(on_gpu: Segmenter) -> None:
+    on_gpu(RGB, DEPTH, CAMERA)  # from the first fused mask on, all networks know the sizes
 
     def footprint() -> tuple[int, int]:
         stats = torch.cuda.memory_stats()
         return stats["segment.all.allocated"], stats["allocated_bytes.all.current"]
 
+    inputs = ((RGB, DEPTH), (RGB, None), (None, DEPTH))
     before = footprint()
     for i in range(1000):
-        segmenter(*inputs[i % 3])
+        on_gpu(*inputs[i % 3], CAMERA)
     assert footprint() == before
+
+
+def test_a_graph_without_a_gpu_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="needs device cuda; use backend: auto"):
+        Segmenter(tiny_bundle, "cpu", "cuda_graph")
