@@ -61,7 +61,7 @@ class TorchBackend:
             logits: Tensor = self._module(*inputs).logits
         synchronise(self._device)
         watch.lap("network")
-        mask: Mask = torch.cat(decide(logits.float(), size)).cpu().numpy()
+        mask: Mask = torch.cat(decide(logits, size)).cpu().numpy()
         watch.lap("postprocess")
         return mask
 
@@ -101,10 +101,14 @@ class CudaGraphBackend:
         self._preprocess = network.record.preprocess
         self._module = on_device(network.module, device)
         self._module.to(torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in self._module.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.float()  # cuDNN takes float16 pictures and float32 statistics in one kernel
-        self._logits = torch.compile(self._eager, dynamic=False) if compiled else self._eager
+        self._encode = encode
+        if compiled:
+            compiler = functools.partial(torch.compile, dynamic=False)
+            # Several networks share their classes' code, and each is a case of its own.
+            torch._dynamo.config.cache_size_limit = 64
+            parts: Any = self._module
+            parts.compile_parts(compiler)
+            self._encode = compiler(encode)
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(self, arrays: Arrays, size: tuple[int, int], watch: Stopwatch) -> Mask:
@@ -125,13 +129,13 @@ class CudaGraphBackend:
         watch.lap("postprocess")
         return mask
 
-    def _eager(self, resized: Pictures) -> Tensor:
+    def _logits(self, resized: Pictures) -> Tensor:
         inputs = [
             x.to(torch.float16, memory_format=torch.channels_last)
-            for x in encode(resized, self._preprocess)
+            for x in self._encode(resized, self._preprocess)
         ]
         logits: Tensor = self._module(*inputs).logits
-        return logits.float()
+        return logits
 
     def _capture(self, arrays: Arrays, size: tuple[int, int]) -> Graph:
         pinned = [None if a is None else torch.from_numpy(a.copy()).pin_memory() for a in arrays]
@@ -140,7 +144,7 @@ class CudaGraphBackend:
         def run() -> None:
             sent = (None if x is None else x.to(self._device, non_blocking=True) for x in pinned)
             resized = resize(Pictures(*sent), self._preprocess)
-            # One memory layout whatever the camera's size: else it would be compiled anew.
+            # One memory layout whatever the camera's size, or it would be compiled anew.
             resized = Pictures(*(None if x is None else x.contiguous() for x in resized))
             logits = self._logits(resized)
             mask.copy_(torch.cat(decide(logits, size)), non_blocking=True)

@@ -70,7 +70,7 @@ def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
     Probabilities, not ids, are interpolated, so a mask never holds a class that lies between two.
     """
-    probabilities = logits.softmax(dim=1)
+    probabilities = logits.softmax(dim=1, dtype=torch.float32)
     if probabilities.shape[-2:] != size:
         probabilities = functional.interpolate(
             probabilities, size, mode="bilinear", align_corners=False

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from .mit import HEADS, MiT, init_mit, to_map, to_tokens
-from .network import Network, Output, repeat_depth, resize
+from .network import Branch, Network, Output, repeat_depth, resize
 from .segformer import AllMLPHead
 from .spec import NetworkSpec
 
@@ -118,12 +121,31 @@ class CMX(Network):
         """Normalised B×3×H×W and B×depth_channels×H×W."""
         self._check(rgb, depth)
         x1, x2 = rgb, repeat_depth(depth)
+        encoding, fusing = Branch(rgb), Branch(rgb)
         fused = []
         for stage1, stage2, rectify, fuse in zip(
             self.rgb.stages, self.depth.stages, self.rectify, self.fuse, strict=True
         ):
-            x1, x2 = rectify(stage1(x1), stage2(x2))
-            fused.append(fuse(x1, x2))
+            x2 = encoding(stage2, x2)
+            x1 = stage1(x1)
+            encoding.join()
+            x1, x2 = rectify(x1, x2)
+            fused.append(fusing(fuse, x1, x2))
+        fusing.join()
         features = tuple(fused)
+        logits, prelogits = self.decode(features, rgb.shape[2:])
+        return Output(logits, features, prelogits)
+
+    def decode(self, features: tuple[Tensor, ...], size: Iterable[int]) -> tuple[Tensor, Tensor]:
+        """Fused maps → logits B×K×size, prelogits at stride 4."""
         logits, prelogits = self.head(features)
-        return Output(resize(logits, rgb.shape[2:]), features, prelogits)
+        return resize(logits, size), prelogits
+
+    def compile_parts(self, compiler: Callable[[Any], Any]) -> None:
+        """Part by part: whole, its branches would be one, and blocks are alike."""
+        parts: list[nn.Module] = [*self.rectify, *self.fuse]
+        for stage in (*self.rgb.stages, *self.depth.stages):
+            parts += [stage.patch_embed, *stage.blocks]
+        for part in parts:
+            part.forward = compiler(part.forward)
+        self.decode = compiler(self.decode)  # type: ignore[method-assign]

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,6 +69,10 @@ class Network(nn.Module):
             if isinstance(module, Encoder):
                 module.load_weights(state)
 
+    def compile_parts(self, compiler: Callable[[Any], Any]) -> None:
+        """Puts what ``compiler`` makes of each function that it should be given in its place."""
+        self.forward = compiler(self.forward)
+
     def _check(self, *inputs: Tensor) -> None:
         """Refuses inputs of other channels or sizes than the network was built for."""
         for x, channels in zip(inputs, self.spec.in_channels, strict=True):
@@ -82,6 +87,37 @@ class Network(nn.Module):
                     "rgb and depth must agree in batch and size, got "
                     + " and ".join("×".join(map(str, i.shape)) for i in inputs)
                 )
+
+
+class Branch:
+    """Work beside the main work: on a stream of its own while a CUDA graph is captured.
+
+    A small map keeps a small part of a GPU busy, so that two such branches take little longer than
+    one. Anywhere else each call runs as if there were no branch.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self._stream: torch.cuda.Stream | None = None
+        eager = not torch.compiler.is_compiling()
+        if eager and x.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._stream = torch.cuda.Stream(x.device)
+        #: What the branch reads must not be freed, and its memory used anew, before it has.
+        self._read: list[tuple[Tensor, ...]] = []
+
+    def __call__(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """The result, which may be used after :meth:`join`; inputs are what the main work made."""
+        if self._stream is None:
+            return function(*inputs)
+        self._read.append(inputs)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            return function(*inputs)
+
+    def join(self) -> None:
+        """Let the main work wait for the branch."""
+        if self._stream is not None:
+            torch.cuda.current_stream().wait_stream(self._stream)
+        self._read.clear()
 
 
 def resize(x: Tensor, size: Iterable[int]) -> Tensor:
