@@ -101,14 +101,11 @@ class CudaGraphBackend:
         self._preprocess = network.record.preprocess
         self._module = on_device(network.module, device)
         self._module.to(torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encode = encode
+        self._logits = self._eager
         if compiled:
-            compiler = functools.partial(torch.compile, dynamic=False)
             # Several networks share their classes' code, and each is a case of its own.
             torch._dynamo.config.cache_size_limit = 64
-            parts: Any = self._module
-            parts.compile_parts(compiler)
-            self._encode = compiler(encode)
+            self._logits = torch.compile(self._eager, dynamic=False)
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(self, arrays: Arrays, size: tuple[int, int], watch: Stopwatch) -> Mask:
@@ -129,10 +126,10 @@ class CudaGraphBackend:
         watch.lap("postprocess")
         return mask
 
-    def _logits(self, resized: Pictures) -> Tensor:
+    def _eager(self, resized: Pictures) -> Tensor:
         inputs = [
             x.to(torch.float16, memory_format=torch.channels_last)
-            for x in self._encode(resized, self._preprocess)
+            for x in encode(resized, self._preprocess)
         ]
         logits: Tensor = self._module(*inputs).logits
         return logits

@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -133,19 +130,5 @@ class CMX(Network):
             fused.append(fusing(fuse, x1, x2))
         fusing.join()
         features = tuple(fused)
-        logits, prelogits = self.decode(features, rgb.shape[2:])
-        return Output(logits, features, prelogits)
-
-    def decode(self, features: tuple[Tensor, ...], size: Iterable[int]) -> tuple[Tensor, Tensor]:
-        """Fused maps → logits B×K×size, prelogits at stride 4."""
         logits, prelogits = self.head(features)
-        return resize(logits, size), prelogits
-
-    def compile_parts(self, compiler: Callable[[Any], Any]) -> None:
-        """Part by part: whole, its branches would be one, and blocks are alike."""
-        parts: list[nn.Module] = [*self.rectify, *self.fuse]
-        for stage in (*self.rgb.stages, *self.depth.stages):
-            parts += [stage.patch_embed, *stage.blocks]
-        for part in parts:
-            part.forward = compiler(part.forward)
-        self.decode = compiler(self.decode)  # type: ignore[method-assign]
+        return Output(resize(logits, rgb.shape[2:]), features, prelogits)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,10 +69,6 @@ class Network(nn.Module):
             if isinstance(module, Encoder):
                 module.load_weights(state)
 
-    def compile_parts(self, compiler: Callable[[Any], Any]) -> None:
-        """Puts what ``compiler`` makes of each function that it should be given in its place."""
-        self.forward = compiler(self.forward)
-
     def _check(self, *inputs: Tensor) -> None:
         """Refuses inputs of other channels or sizes than the network was built for."""
         for x, channels in zip(inputs, self.spec.in_channels, strict=True):
@@ -93,7 +89,7 @@ class Branch:
     """Work beside the main work: on a stream of its own while a CUDA graph is captured.
 
     A small map keeps a small part of a GPU busy, so that two such branches take little longer than
-    one. Anywhere else each call runs as if there were no branch.
+    one. Anywhere else, in compiled code too, each call runs as if there were no branch.
     """
 
     def __init__(self, x: Tensor) -> None:

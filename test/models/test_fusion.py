@@ -140,20 +140,3 @@ def test_acnet_merges_at_the_stem_and_after_every_layer() -> None:
         d = getattr(net.depth, f"layer{k}")(d)
         m = getattr(net.merge, f"layer{k}")(m) + net.attend_rgb[k](r) + net.attend_depth[k](d)
         torch.testing.assert_close(net(rgb, depth).features[k - 1], m)
-
-
-@torch.no_grad()
-def test_compiled_part_by_part_it_computes_the_same() -> None:
-    cmx = build(network_spec("cmx_b0", num_classes=5)).eval()
-    inputs = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
-    expected = cmx(*inputs).logits
-    given, called = [], []
-
-    def compiler(function):  # type: ignore[no-untyped-def]
-        given.append(function)
-        return lambda *arguments: (called.append(function), function(*arguments))[1]
-
-    cmx.compile_parts(compiler)
-    torch.testing.assert_close(cmx(*inputs).logits, expected)
-    assert sorted(map(id, called)) == sorted(map(id, given))
-    assert len(given) == 2 * (4 + 8) + 4 + 4 + 1  # two encoders, rectified, fused, decoded
