@@ -4,9 +4,10 @@
 
     python -m benchmarks.gpu --out runs/gpu
 
-Each part runs in a process of its own and leaves PART.json and PART.log in the folder. A part
-whose JSON is there is not measured again, so a run that was cut short is taken up by the same
-command. Needs CUDA and no network; the networks of the latency tables have random weights.
+Each part runs in a process of its own and leaves PART.json and PART.log in the folder. One whose
+JSON is there is not measured again, so the same command takes up what was cut short. All but the
+last two parts take five minutes on an H100; those wait for a compiler, which may outlast their
+limits the first time but remembers what it has done. The latency tables' weights are random.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ NETWORKS = {
     "cmx_b0": "hha", "cmx_b2": "hha", "cmx_b4": "hha", "acnet_r50": "zscore",
     "segformer_b2": "", "deeplabv3plus_r50": "", "crodino_r50": "",
 }  # fmt: skip
-#: Masks timed of each network: by a graph, and by eager backends, which are slow and vary less.
+#: Masks timed of each network: of a graph, of an eager backend.
 MASKS, EAGER_MASKS = 300, 60
 
 
@@ -102,7 +103,7 @@ def agreement(one: Any, other: Any, **options: Any) -> float:
     return round(float(np.mean([a == b for a, b in pairs])), 5)
 
 
-def latency_of(name: str, backend: str, built: Any, alone: Any) -> tuple[str, dict[str, Any]]:
+def latency_of(name: str, backend: str, built: Any, alone: Any) -> dict[str, Any]:
     """One network's row. All are built side by side, then measured one at a time."""
     make_backend("float32")
     try:
@@ -124,7 +125,7 @@ def latency_of(name: str, backend: str, built: Any, alone: Any) -> tuple[str, di
         if NETWORKS[name] == "hha":
             row["gravity_estimated"] = percentiles(segmenter, gravity=False, network=modality)
         row["same_as_float32"] = agreement(segmenter, reference, network=modality)
-    return name, row
+    return row
 
 
 def latency(backend: str) -> dict[str, Any]:
@@ -133,14 +134,13 @@ def latency(backend: str) -> dict[str, Any]:
     from multiprocessing import get_context
 
     spawn = get_context("spawn")
-    rows: dict[str, Any] = {}
     with spawn.Manager() as manager, ProcessPoolExecutor(len(NETWORKS), spawn) as pool:
         built, alone = manager.Barrier(len(NETWORKS)), manager.Lock()
         jobs = {n: pool.submit(latency_of, n, backend, built, alone) for n in NETWORKS}
-        for name, job in jobs.items():
-            error = job.exception()
-            rows[name] = {"error": repr(error)[:300]} if error else job.result()[1]
-    return rows
+        return {
+            name: {"error": repr(job.exception())[:300]} if job.exception() else job.result()
+            for name, job in jobs.items()
+        }
 
 
 def tests() -> dict[str, Any]:
@@ -181,16 +181,15 @@ def resident() -> dict[str, Any]:
         reference = Segmenter(load_bundle(DEFAULT_BUNDLE), "cuda", "float32")
         segmenter = Segmenter(load_bundle(DEFAULT_BUNDLE), "cuda", backend)
         for network in segmenter.available:
-            row[network] = percentiles(segmenter, network=network)
             same = agreement(segmenter, reference, network=network)
-            row[network]["same_as_float32"] = same
+            row[network] = percentiles(segmenter, network=network) | {"same_as_float32": same}
         rows[backend] = row
         del segmenter, reference
     return rows
 
 
 def replay(instants: int = 300) -> dict[str, Any]:
-    """Masks per second of a bag through the whole core, decoding included, without ROS."""
+    """Masks per second of a bag through the core, decoding included, without ROS."""
     from rgbd_seg_ros.bag.command import load_engine
     from rgbd_seg_ros.bag.session import Options, replay_bag
     from rgbd_seg_ros.bag.writer import BagWriter
@@ -209,13 +208,11 @@ def replay(instants: int = 300) -> dict[str, Any]:
                     writer.camera_info(info, stamp, sample.intrinsics, stamp, FRAME_ID)
         engine = load_engine(None, "cuda")
         begin = time.perf_counter()
-        outcome = replay_bag(Options(bag=bag), lambda: engine)
-        took = time.perf_counter() - begin
-    made = outcome.summary["masks"]
-    return {"masks": made, "instants": instants, "masks_per_s": round(made / took, 1)}
+        masks = replay_bag(Options(bag=bag), lambda: engine).summary["masks"]
+        return {"masks": masks, "masks_per_s": round(masks / (time.perf_counter() - begin), 1)}
 
 
-def training(amp: str, compiled: bool = False) -> dict[str, Any]:
+def training(amp: str) -> dict[str, Any]:
     """Seconds of a step of CMX-B2 in batches of 8, see :mod:`benchmarks.training`."""
     from benchmarks.training import step_times
     from training.config import resolve
@@ -227,7 +224,7 @@ def training(amp: str, compiled: bool = False) -> dict[str, Any]:
         recipe = "config/train/nyuv2_cmx_b4_rgbd.yaml"
         words = f"""--config {recipe} --network cmx_b2 --pretrained none --data synthetic
             --train-frames 16 --val-frames 1 --workers 8 --amp {amp} --tensorboard false
-            --cache {tempfile.gettempdir()}/rgbd_seg_gpu --compile {compiled} --out {out}"""
+            --cache {tempfile.gettempdir()}/rgbd_seg_gpu --out {out}"""
         settings = resolve("supervised", words.split())
         with process_group("cuda") as device:
             run = Run(settings, device)
@@ -237,25 +234,23 @@ def training(amp: str, compiled: bool = False) -> dict[str, Any]:
 
 #: Name → (what measures it, seconds after which it is given up).
 PARTS: dict[str, tuple[Callable[[], dict[str, Any]], int]] = {
-    "tests": (tests, 240),
-    "hha": (hha, 60),
-    "latency_float32": (functools.partial(latency, "float32"), 100),
-    "latency_torch": (functools.partial(latency, "torch"), 100),
-    "latency_cuda_graph": (functools.partial(latency, "cuda_graph"), 100),
-    "latency_cuda_compiled": (functools.partial(latency, "cuda_compiled"), 300),
+    "hha": (hha, 40),
+    "latency_cuda_graph": (functools.partial(latency, "cuda_graph"), 70),
+    "latency_float32": (functools.partial(latency, "float32"), 90),
+    "latency_torch": (functools.partial(latency, "torch"), 90),
     "resident": (resident, 60),
     "replay": (replay, 60),
     "training_float32": (functools.partial(training, "off"), 60),
     "training_bf16": (functools.partial(training, "bf16"), 60),
-    "training_bf16_compiled": (functools.partial(training, "bf16", True), 150),
+    "latency_cuda_compiled": (functools.partial(latency, "cuda_compiled"), 300),
+    "tests": (tests, 240),
 }
 
 
 def run_part(name: str, out: Path) -> None:
-    """Measure a part in a process of its own unless its JSON is there; say how it went."""
+    """Measure a part in a process of its own, unless its JSON is there; say how it went."""
     path, limit_s = out / f"{name}.json", PARTS[name][1]
     if path.exists():
-        print(f"{name}: already measured", file=sys.stderr)
         return
     command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), "--part", name]
     begin = time.monotonic()
@@ -288,11 +283,8 @@ def main() -> int:
         parser.error("there is no CUDA device; see `rgbd_seg doctor`")
     for name in args.parts:
         run_part(name, args.out)
-    found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "date": f"{datetime.date.today()}",
-    }
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    found["date"] = str(datetime.date.today())
     for name in PARTS:
         path = args.out / f"{name}.json"
         found[name] = json.loads(path.read_text()) if path.exists() else None

@@ -51,8 +51,8 @@ def tables(found: dict[str, Any], networks: list[str], command: str) -> str:
 def others(found: dict[str, Any]) -> dict[str, str]:
     """Everything but the latency tables."""
     rows: dict[str, str] = {}
-    for case in found.get("hha") or {"depth encodings": None}:
-        rows[f"{case}, in a graph"] = ms((found.get("hha") or {}).get(case), "median_ms") + " ms"
+    for case, span in (found.get("hha") or {"depth encodings": None}).items():
+        rows[f"{case}, in a graph, ms"] = ms(span, "median_ms")
     for backend, row in (found.get("resident") or {"": {}}).items():
         rows[f"CMX-B2 and two DeepLabV3+ resident, {backend}"] = (
             f"{row['reserved_mib']} MiB" if row else NEVER
@@ -63,7 +63,7 @@ def others(found: dict[str, Any]) -> dict[str, str]:
             rows[f"shipped bundle, {network}, {backend}"] = text
     bag = found.get("replay")
     rows["replay of a bag, shipped bundle"] = f"{bag['masks_per_s']} masks/s" if bag else NEVER
-    for name in ("training_float32", "training_bf16", "training_bf16_compiled"):
+    for name in ("training_float32", "training_bf16"):
         step = found.get(name)
         rows[f"step of {name.replace('_', ' ')}, CMX-B2, batch 8"] = (
             f"{step['step_s'] * 1e3:.0f} ms, {step['peak_mb']} MB at the peak" if step else NEVER
