@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
         raise PredictError(f"{args.out} is not empty; choose another --out or add --overwrite")
 
-    engine = load_engine(args.bundle, args.device)
+    # Not cuda_graph, which would capture one graph for each size of the images.
+    engine = load_engine(args.bundle, args.device, "torch")
     args.out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}

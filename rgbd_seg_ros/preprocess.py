@@ -40,9 +40,14 @@ class Preprocess:
 
 def normalize_rgb(rgb: Tensor, preprocess: Preprocess) -> Tensor:
     """B×3×H×W RGB in 0..255 (uint8 or float) to normalized float32."""
-    mean = rgb.new_tensor(preprocess.rgb_mean, dtype=torch.float32).view(1, 3, 1, 1)
-    std = rgb.new_tensor(preprocess.rgb_std, dtype=torch.float32).view(1, 3, 1, 1)
-    return (rgb.float() / 255.0 - mean) / std
+    # Python numbers rather than a tensor from a list, which would be a copy to the device.
+    planes = [
+        (plane - mean) / std
+        for plane, mean, std in zip(
+            (rgb.float() / 255.0).unbind(1), preprocess.rgb_mean, preprocess.rgb_std, strict=True
+        )
+    ]
+    return torch.stack(planes, dim=1)
 
 
 def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from rigs.no_waiting import NoWaiting
 
 from rgbd_seg_ros.depth import hha, to_meters
 from rgbd_seg_ros.hha import ROUNDS, estimate_gravity, least_eigenvector
@@ -305,37 +305,20 @@ def test_bad_arguments_are_refused(shapes, options, message) -> None:  # type: i
 # --- Requirements of CUDA graphs ---------------------------------------------------------------
 
 
-class _NoWaiting(TorchDispatchMode):
-    """Fails on operations that make the host wait for the device or copy to it."""
-
-    FORBIDDEN = ("_local_scalar_dense", "nonzero", "_linalg", "masked_select", "unique",
-                 "lift_fresh", "equal.default")  # fmt: skip
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        name = str(func)
-        assert not any(word in name for word in self.FORBIDDEN), name
-        if (
-            "index" in name
-        ):  # with a boolean index, the host waits for the number of selected elements
-            indices = args[1] if isinstance(args[1], (list, tuple)) else args[1:2]
-            assert not any(getattr(a, "dtype", None) == torch.bool for a in indices), name
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("holes", ["reference", "zero"])
 def test_no_operation_waits_for_the_device(
     room: tuple[np.ndarray, ...], known: bool, holes: str
 ) -> None:
     z, k, gravity = (torch.from_numpy(a)[None] for a in room)
-    with _NoWaiting():
+    with NoWaiting():
         hha(z[None], k, gravity if known else None, holes)
 
 
 def test_operations_that_wait_are_detected() -> None:
     x = torch.ones(3)
     for waiting in (lambda: x.sum().item(), lambda: x[x > 0], lambda: torch.tensor([1.0, 2.0])):
-        with pytest.raises(AssertionError), _NoWaiting():
+        with pytest.raises(AssertionError), NoWaiting():
             waiting()
 
 

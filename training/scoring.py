@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rgbd_seg_ros.colorize import colorize, colorize_depth
-from rgbd_seg_ros.engine.backends import decide
+from rgbd_seg_ros.engine.stages import decide
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.preprocess import (

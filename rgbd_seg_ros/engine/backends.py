@@ -4,49 +4,30 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rgbd_seg_ros.bundle import TrainedNetwork
-from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.engine.cuda_graph import CudaGraphBackend
+from rgbd_seg_ros.engine.stages import (
+    RawInputs,
+    RawMask,
+    decide,
+    host_arrays,
+    network_inputs,
+    to_tensor,
+)
 from rgbd_seg_ros.names import unknown_name
-from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
+from rgbd_seg_ros.preprocess import Preprocess
 
 
 class EngineError(ValueError):
     """A device, backend or input that cannot be used; the message names it and the remedy."""
-
-
-class RawInputs(NamedTuple):
-    """The checked inputs of one call, in main memory. None where the network has no such input."""
-
-    #: H×W×3 uint8, RGB.
-    rgb: npt.NDArray[np.uint8] | None = None
-    #: H×W float32 meters, NaN invalid, aligned to ``rgb``; its size may differ.
-    depth: npt.NDArray[np.float32] | None = None
-    #: Of the camera that ``depth`` is aligned to, for any size of its image. Always given if the
-    #: network's depth encoding needs them, else None; likewise ``gravity``, if it is known.
-    intrinsics: Intrinsics | None = None
-    #: Unit vector (3) pointing down in the optical frame; None: estimate it from ``depth``.
-    gravity: npt.NDArray[np.float32] | None = None
-
-
-class RawMask(NamedTuple):
-    """The result of one call, in main memory."""
-
-    #: H×W uint8 class ids.
-    labels: npt.NDArray[np.uint8]
-    #: H×W uint8, softmax probability of the chosen class, 0..255 for 0..1.
-    confidence: npt.NDArray[np.uint8]
-    #: Milliseconds in ``preprocess``, ``network`` and ``postprocess``.
-    timings_ms: dict[str, float]
 
 
 class Backend(Protocol):
@@ -64,6 +45,18 @@ class Backend(Protocol):
 
     def __call__(self, inputs: RawInputs, size: tuple[int, int]) -> RawMask:
         """The mask of one frame or frame pair, at ``size`` (height, width)."""
+
+
+@runtime_checkable
+class PreparableBackend(Backend, Protocol):
+    """A backend whose first mask for images of a new size takes longer than the later ones."""
+
+    def prepare(self, inputs: RawInputs, size: tuple[int, int]) -> None:
+        """Do the one-time work for these sizes, unless it is done already.
+
+        The Segmenter calls it for all networks with every frame pair, so that a later switch of
+        networks waits for nothing.
+        """
 
 
 class StagedBackend:
@@ -85,7 +78,9 @@ class StagedBackend:
     def __call__(self, inputs: RawInputs, size: tuple[int, int]) -> RawMask:
         started = time.perf_counter()
         with torch.inference_mode():
-            tensors = self._prepare(inputs)
+            arrays = host_arrays(inputs)
+            sent = [None if array is None else to_tensor(array, self._device) for array in arrays]
+            tensors = network_inputs(sent, self._preprocess)
             synchronize(self._device)
             prepared = time.perf_counter()
             logits = self._run(*tensors)
@@ -100,52 +95,48 @@ class StagedBackend:
         }
         return RawMask(*result, timings_ms)
 
-    def _prepare(self, inputs: RawInputs) -> list[Tensor]:
-        tensors = []
-        if inputs.rgb is not None:
-            pixels = to_tensor(inputs.rgb, self._device).permute(2, 0, 1)[None]
-            tensors.append(prepare_rgb(pixels, self._preprocess))
-        if inputs.depth is not None:
-            meters, matrix, down = to_tensor(inputs.depth, self._device)[None, None], None, None
-            if inputs.intrinsics is not None:
-                height, width = inputs.depth.shape
-                camera = inputs.intrinsics.resized(width, height)
-                matrix = to_tensor(camera.matrix(), self._device)[None]
-            if inputs.gravity is not None:
-                down = to_tensor(inputs.gravity.astype(np.float32), self._device)[None]
-            tensors.append(prepare_depth(meters, self._preprocess, matrix, down))
-        return tensors
-
 
 def torch_backend(network: TrainedNetwork, device: torch.device) -> Backend:
     """Eager PyTorch: float32 on the CPU, half precision by autocast on CUDA."""
     half = device.type == "cuda"
-    module = network.module.to(device).eval()
-    if half:
-        module = module.to(memory_format=torch.channels_last)
+    module = network.module.eval()
+    if half:  # a copy, because the bundle's own stays on the CPU for other Segmenters
+        module = copy.deepcopy(module).to(device).to(memory_format=torch.channels_last)
 
     def run(*inputs: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.float16, enabled=half):
             logits: Tensor = module(*inputs).logits
-        return logits.float()
+        return logits
 
     return StagedBackend(network.record.preprocess, device, run)
+
+
+def cuda_graph_backend(network: TrainedNetwork, device: torch.device) -> Backend:
+    """Half precision in captured CUDA graphs.
+
+    Raises:
+        EngineError: the device is not a CUDA device.
+    """
+    if device.type != "cuda":
+        raise EngineError("backend 'cuda_graph' needs device cuda; use backend: auto")
+    return CudaGraphBackend(network, device)
 
 
 #: Loads a network onto a device. It may ignore ``TrainedNetwork.module`` and open a built
 #: artifact beside ``TrainedNetwork.file`` instead, such as a file made by ``training.export``.
 BackendFactory = Callable[[TrainedNetwork, torch.device], Backend]
 
-BACKENDS: dict[str, BackendFactory] = {"torch": torch_backend}
+BACKENDS: dict[str, BackendFactory] = {"torch": torch_backend, "cuda_graph": cuda_graph_backend}
 
 
-def resolve_backend(backend: str) -> BackendFactory:
-    """A backend by name; ``auto`` is the fastest one that runs everywhere.
+def resolve_backend(backend: str, device: torch.device) -> BackendFactory:
+    """A backend by name; ``auto`` is ``cuda_graph`` on CUDA and ``torch`` on the CPU.
 
     Raises:
         EngineError: an unknown name.
     """
-    name = "torch" if backend == "auto" else backend
+    fastest = "cuda_graph" if device.type == "cuda" else "torch"
+    name = fastest if backend == "auto" else backend
     if name not in BACKENDS:
         raise EngineError(unknown_name("backend", backend, ("auto", *BACKENDS)))
     return BACKENDS[name]
@@ -176,28 +167,6 @@ def resolve_device(device: str) -> torch.device:
                 f"device {device!r} does not exist: the last of {count} GPU(s) is cuda:{count - 1}"
             )
     return torch.device(device)
-
-
-def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 at ``size``.
-
-    Probabilities are interpolated, not ids: between classes 2 and 4 there is no class 3.
-    """
-    probabilities = logits.softmax(dim=1)
-    if probabilities.shape[-2:] != size:
-        probabilities = functional.interpolate(
-            probabilities, size, mode="bilinear", align_corners=False
-        )
-    confidence, labels = probabilities.max(dim=1)
-    return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
-
-
-def to_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array on the device. It is copied first if it is read-only or not contiguous.
-
-    PyTorch needs writable, contiguous arrays, which those of messages often are not.
-    """
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
 def synchronize(device: torch.device) -> None:

@@ -16,12 +16,12 @@ from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine.backends import (
     Backend,
     EngineError,
-    RawInputs,
+    PreparableBackend,
     memory_mb,
     resolve_backend,
     resolve_device,
-    to_tensor,
 )
+from rgbd_seg_ros.engine.stages import RawInputs, to_tensor
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
 from rgbd_seg_ros.preprocess import Preprocess, resize_depth
@@ -44,8 +44,9 @@ class Segmentation:
 class Segmenter:
     """Runs the networks of one bundle, up to three, all loaded and warm.
 
-    The constructor loads every network onto the device and runs each twice, so that switching
-    networks later loads nothing. Call one Segmenter from one thread only.
+    The constructor loads every network onto the device and runs each twice, without and with
+    gravity, so that switching networks later loads nothing. Call one Segmenter from one thread
+    only.
 
     Args:
         bundle: the networks, see :func:`rgbd_seg_ros.bundle.load_bundle`.
@@ -59,10 +60,15 @@ class Segmenter:
     def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
         self.labels = bundle.labels
         self.device = resolve_device(device)
-        make = resolve_backend(backend)
+        make = resolve_backend(backend, self.device)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {
             name: (make(network, self.device), network.record.preprocess)
             for name, network in bundle.networks.items()
+        }
+        self._preparable: dict[NetworkName, PreparableBackend] = {
+            name: loaded
+            for name, (loaded, _) in self._networks.items()
+            if isinstance(loaded, PreparableBackend)
         }
         self._warm_up()
 
@@ -127,7 +133,10 @@ class Segmenter:
             raise EngineError(f"network {name!r} needs the input {name!r}, which was not given")
         backend, preprocess = self._networks[name]
         inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
-        mask = backend(inputs, size or (shown.shape[0], shown.shape[1]))
+        size = size or (shown.shape[0], shown.shape[1])
+        if rgb is not None and depth is not None:
+            self._prepare(rgb, depth, intrinsics, gravity, size)
+        mask = backend(inputs, size)
         total_ms = (time.perf_counter() - started) * 1e3
         timings_ms = {**mask.timings_ms, "total": total_ms}
         return Segmentation(mask.labels, mask.confidence, name, timings_ms)
@@ -147,12 +156,27 @@ class Segmenter:
             down: npt.NDArray[np.float32] = estimate_gravity(meters, matrix)[0].cpu().numpy()
         return down
 
+    def _prepare(
+        self,
+        rgb: npt.NDArray[np.uint8],
+        depth: npt.NDArray[np.float32],
+        intrinsics: Intrinsics | None,
+        gravity: npt.NDArray[np.float32] | None,
+        size: tuple[int, int],
+    ) -> None:
+        """Prepare all networks for the sizes of a frame pair: a later switch waits for nothing."""
+        for name, backend in self._preparable.items():
+            if intrinsics is not None or name not in self.need_intrinsics:
+                preprocess = self._networks[name][1]
+                inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
+                backend.prepare(inputs, size)
+
     def _warm_up(self) -> None:
         for name, (_, preprocess) in self._networks.items():
             rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
             depth = np.ones(preprocess.size, dtype=np.float32)
-            for _ in range(2):
-                self(rgb, depth, some_intrinsics(preprocess.size), network=name)
+            for gravity in (None, np.array([0, 1, 0], dtype=np.float32)):
+                self(rgb, depth, some_intrinsics(preprocess.size), gravity, network=name)
 
 
 def _inputs(

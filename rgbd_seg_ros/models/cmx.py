@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -103,6 +104,42 @@ class FeatureFusion(nn.Module):
         return fused
 
 
+class SideStream:
+    """Runs functions beside the current CUDA stream while a CUDA graph is captured.
+
+    At stride 16, one encoder's kernels occupy about a quarter of an H100, so that two encoders
+    side by side take little longer than one. Outside of a capture, each call simply runs.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self._stream = torch.cuda.Stream(x.device) if is_capturing(x) else None
+        #: Keeps inputs until :meth:`join`: once freed, the current stream could reuse their memory
+        #: while this stream still reads them.
+        self._inputs: list[tuple[Tensor, ...]] = []
+
+    def __call__(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Run ``function``; its result may be used after :meth:`join` only."""
+        if self._stream is None:
+            return function(*inputs)
+        self._inputs.append(inputs)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            return function(*inputs)
+
+    def join(self) -> None:
+        """Let the current stream wait for this one."""
+        if self._stream is not None:
+            torch.cuda.current_stream().wait_stream(self._stream)
+        self._inputs.clear()
+
+
+def is_capturing(x: Tensor) -> bool:
+    """Whether a CUDA graph is being captured; never in compiled or exported code."""
+    if torch.compiler.is_compiling() or not x.is_cuda:
+        return False
+    return torch.cuda.is_current_stream_capturing()
+
+
 class CMX(Network):
     """A fused network; PrimKD's student. ``features`` are the FFMs' fused maps."""
 
@@ -123,12 +160,17 @@ class CMX(Network):
         """Normalized B×3×H×W and B×depth_channels×H×W."""
         self._check(rgb, depth)
         x1, x2 = rgb, repeat_depth(depth)
+        depth_encoder, fusion = SideStream(rgb), SideStream(rgb)
         fused = []
         for stage1, stage2, rectify, fuse in zip(
             self.rgb.stages, self.depth.stages, self.rectify, self.fuse, strict=True
         ):
-            x1, x2 = rectify(stage1(x1), stage2(x2))
-            fused.append(fuse(x1, x2))
+            x2 = depth_encoder(stage2, x2)
+            x1 = stage1(x1)
+            depth_encoder.join()
+            x1, x2 = rectify(x1, x2)
+            fused.append(fusion(fuse, x1, x2))
+        fusion.join()
         features = tuple(fused)
         logits, prelogits = self.head(features)
         return Output(resize(logits, rgb.shape[2:]), features, prelogits)

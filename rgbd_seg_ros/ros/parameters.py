@@ -29,7 +29,13 @@ class NodeConfig:
         default="auto",
         metadata={"doc": "`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`"},
     )
-    backend: str = field(default="auto", metadata={"doc": "inference backend: `auto` or `torch`"})
+    backend: str = field(
+        default="auto",
+        metadata={
+            "doc": "inference backend: `auto` (`cuda_graph` on CUDA, else `torch`), `torch` or "
+            "`cuda_graph`"
+        },
+    )
     rgb_transport: str = field(
         default="raw",
         metadata={

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: choice of network, refused inputs, backends, and what must hold on CUDA."""
+"""The engine: choice of network, refused inputs, backends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rgbd_seg_ros.engine.backends import (
     BACKENDS,
     Backend,
     EngineError,
-    RawInputs,
-    RawMask,
     StagedBackend,
-    decide,
+    cuda_graph_backend,
     resolve_backend,
     resolve_device,
+    torch_backend,
 )
+from rgbd_seg_ros.engine.stages import RawInputs, RawMask, decide
 from rgbd_seg_ros.frames import Intrinsics
 
 RNG = np.random.default_rng(0)
@@ -144,7 +144,13 @@ def test_unknown_device_and_backend_are_refused() -> None:
         with pytest.raises(EngineError, match="known: auto, cpu, cuda"):
             resolve_device(device)
     with pytest.raises(EngineError, match="known: auto, torch"):
-        resolve_backend("tensorflow")
+        resolve_backend("tensorflow", torch.device("cpu"))
+
+
+def test_the_fastest_backend_is_chosen_for_each_device() -> None:
+    assert resolve_backend("auto", torch.device("cpu")) is torch_backend
+    assert resolve_backend("auto", torch.device("cuda", 1)) is cuda_graph_backend
+    assert resolve_backend("torch", torch.device("cuda")) is torch_backend
 
 
 def test_one_entry_adds_a_backend_that_computes_the_whole_mask(
@@ -197,28 +203,55 @@ def test_cuda_is_refused_where_it_is_not_available(monkeypatch: pytest.MonkeyPat
         resolve_device("cuda")
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("network", ["rgbd", "rgb", "depth"])
-def test_cuda_labels_equal_cpu_float32(tiny_bundle: Bundle, network: str) -> None:
-    rgb = None if network == "depth" else RGB
-    depth = None if network == "rgb" else DEPTH
-    on_cpu = Segmenter(tiny_bundle, device="cpu")(rgb, depth).labels
-    on_gpu = Segmenter(tiny_bundle, device="cuda")(rgb, depth).labels
-    assert (on_cpu == on_gpu).mean() >= 0.999
+class SlowAtFirst:
+    """A backend that counts its masks and the sizes that it was prepared for."""
+
+    def __init__(self) -> None:
+        self.masks = 0
+        self.prepared: list[tuple[RawInputs, tuple[int, int]]] = []
+
+    def prepare(self, inputs: RawInputs, size: tuple[int, int]) -> None:
+        self.prepared.append((inputs, size))
+
+    def __call__(self, inputs: RawInputs, size: tuple[int, int]) -> RawMask:
+        self.masks += 1
+        return RawMask(np.zeros(size, np.uint8), np.zeros(size, np.uint8), {})
 
 
-@pytest.mark.gpu
-def test_a_thousand_switches_allocate_nothing(tiny_bundle: Bundle) -> None:
-    segmenter = Segmenter(tiny_bundle, device="cuda")
-    inputs = ((RGB, DEPTH), (RGB, None), (None, DEPTH))
-    for rgb, depth in inputs:
-        segmenter(rgb, depth)
+def test_a_frame_pair_prepares_all_networks_for_its_sizes(
+    hha_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the first mask after a switch takes no longer than the others."""
+    backends: dict[str, SlowAtFirst] = {}
 
-    def footprint() -> tuple[int, int]:
-        stats = torch.cuda.memory_stats()
-        return stats["segment.all.allocated"], stats["allocated_bytes.all.current"]
+    def build(network: TrainedNetwork, device: torch.device) -> Backend:
+        return backends.setdefault(network.record.spec.modality, SlowAtFirst())
 
-    before = footprint()
-    for i in range(1000):
-        segmenter(*inputs[i % 3])
-    assert footprint() == before
+    monkeypatch.setitem(BACKENDS, "toy", build)
+    segmenter = Segmenter(hha_bundle, "cpu", "toy")
+    for backend in backends.values():
+        known = {inputs.gravity is None for inputs, _ in backend.prepared}
+        assert backend.masks == 2  # the warm-up
+        assert known == ({True, False} if backend is backends["depth"] else {True})
+        backend.prepared.clear()
+    down = np.array([0.0, 1.0, 0.0], np.float32)
+
+    segmenter(RGB, DEPTH, CAMERA, down, size=(90, 120))
+    assert {name: backend.masks for name, backend in backends.items()} == {
+        "rgbd": 3, "rgb": 2, "depth": 2
+    }  # fmt: skip
+    for name, expected in (
+        ("rgbd", RawInputs(RGB, DEPTH)),
+        ("rgb", RawInputs(RGB)),
+        ("depth", RawInputs(None, DEPTH, CAMERA, down)),
+    ):
+        ((inputs, size),) = backends[name].prepared
+        assert all(found is given for found, given in zip(inputs, expected, strict=True))
+        assert size == (90, 120)
+        backends[name].prepared.clear()
+
+    segmenter(RGB, DEPTH)  # depth as HHA cannot be prepared without intrinsics
+    assert [len(backends[name].prepared) for name in ("rgbd", "rgb", "depth")] == [1, 1, 0]
+    segmenter(RGB)
+    segmenter(None, DEPTH, CAMERA)  # a single frame prepares nothing
+    assert [len(backends[name].prepared) for name in ("rgbd", "rgb", "depth")] == [1, 1, 0]

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 
-from rgbd_seg_ros.models import build, network_spec
+from rgbd_seg_ros.models import build, cmx, network_spec
 from rgbd_seg_ros.models.acnet import ChannelAttention
 from rgbd_seg_ros.models.cmx import CMX, CrossPath, FeatureFusion, FeatureRectify
 
@@ -95,6 +97,38 @@ def test_rectified_maps_go_to_the_next_stage_and_fused_maps_to_the_head() -> Non
         net.head.classifier(prelogits), scale_factor=4, mode="bilinear"
     )
     torch.testing.assert_close(out.logits, logits, atol=1e-5, rtol=1e-4)
+
+
+class FakeStream:
+    """A CUDA stream that records who waits for whom."""
+
+    def __init__(self, name: str, waits: list[tuple[str, str]]) -> None:
+        self.name = name
+        self.waits = waits
+
+    def wait_stream(self, other: FakeStream) -> None:
+        self.waits.append((self.name, other.name))
+
+
+@torch.no_grad()
+def test_side_streams_wait_for_what_they_read_and_leave_the_result_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    net = build(network_spec("cmx_b0", num_classes=5, width=16)).eval()
+    inputs = torch.randn(1, 3, 64, 64), torch.randn(1, 1, 64, 64)
+    expected = net(*inputs)
+    waits: list[tuple[str, str]] = []
+    names = iter(("encoder", "fusion"))
+    main = FakeStream("main", waits)
+    monkeypatch.setattr(cmx, "is_capturing", lambda x: True)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(next(names), waits))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    out = net(*inputs)
+    torch.testing.assert_close(out.logits, expected.logits, rtol=0, atol=0)
+    stage = [("encoder", "main"), ("main", "encoder"), ("fusion", "main")]
+    assert waits == [*stage * 4, ("main", "fusion")]
 
 
 @pytest.mark.parametrize("name", ["cmx_b0", "segformer_b0"])
