@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +16,20 @@ import torch
 from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine.backends import (
     Backend,
+    BackendFactory,
     EngineError,
     PreparableBackend,
     memory_mb,
     resolve_backend,
     resolve_device,
+    torch_backend,
 )
 from rgbd_seg_ros.engine.stages import RawInputs, to_tensor
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
 from rgbd_seg_ros.preprocess import Preprocess, resize_depth
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,8 @@ class Segmenter:
     Args:
         bundle: the networks, see :func:`rgbd_seg_ros.bundle.load_bundle`.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
-        backend: ``auto`` or a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
+        backend: a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`, or ``auto``: the fastest
+            one, replaced by ``torch`` with a warning if it fails while loading.
 
     Raises:
         EngineError: the device or backend is unknown or not available.
@@ -60,17 +66,18 @@ class Segmenter:
     def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
         self.labels = bundle.labels
         self.device = resolve_device(device)
-        make = resolve_backend(backend, self.device)
-        self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {
-            name: (make(network, self.device), network.record.preprocess)
-            for name, network in bundle.networks.items()
-        }
-        self._preparable: dict[NetworkName, PreparableBackend] = {
-            name: loaded
-            for name, (loaded, _) in self._networks.items()
-            if isinstance(loaded, PreparableBackend)
-        }
-        self._warm_up()
+        self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {}
+        self._preparable: dict[NetworkName, PreparableBackend] = {}
+        factory = resolve_backend(backend, self.device)
+        try:
+            self._load(bundle, factory)
+        # Of a driver, a library or the device's memory.
+        except RuntimeError as error:
+            if backend != "auto" or factory is torch_backend:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            LOG.warning("the fast backend failed (%s): using backend torch instead", reason)
+            self._load(bundle, torch_backend)
 
     @property
     def available(self) -> tuple[NetworkName, ...]:
@@ -171,7 +178,15 @@ class Segmenter:
                 inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
                 backend.prepare(inputs, size)
 
-    def _warm_up(self) -> None:
+    def _load(self, bundle: Bundle, factory: BackendFactory) -> None:
+        """Load every network and run it twice."""
+        self._networks.clear()
+        self._preparable.clear()
+        for name, network in bundle.networks.items():
+            loaded = factory(network, self.device)
+            self._networks[name] = loaded, network.record.preprocess
+            if isinstance(loaded, PreparableBackend):
+                self._preparable[name] = loaded
         for name, (_, preprocess) in self._networks.items():
             rgb = np.zeros((*preprocess.size, 3), dtype=np.uint8)
             depth = np.ones(preprocess.size, dtype=np.float32)

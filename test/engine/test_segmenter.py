@@ -196,6 +196,32 @@ def test_one_entry_adds_a_backend_that_only_runs_the_network(
     np.testing.assert_array_equal(result.labels, segmenter(RGB, DEPTH).labels)
 
 
+@pytest.mark.parametrize("fails_in_call", [False, True])
+def test_auto_falls_back_to_torch_if_the_fast_backend_fails(
+    tiny_bundle: Bundle,
+    segmenter: Segmenter,
+    fails_in_call: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> RawMask:
+        raise RuntimeError("CUDA error: out of memory\nadvice in more lines")
+
+    def build(network: TrainedNetwork, device: torch.device) -> Backend:
+        return fail if fails_in_call else fail()  # type: ignore[return-value]
+
+    monkeypatch.setitem(BACKENDS, "fast", build)
+    monkeypatch.setattr("rgbd_seg_ros.engine.segmenter.resolve_backend", lambda *_: build)
+    safe = Segmenter(tiny_bundle, device="cpu")
+    assert (safe(RGB, DEPTH).labels == segmenter(RGB, DEPTH).labels).all()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "the fast backend failed (CUDA error: out of memory): using backend torch instead"
+    )
+    with pytest.raises(RuntimeError, match="out of memory"):  # named, so not replaced
+        Segmenter(tiny_bundle, device="cpu", backend="fast")
+
+
 def test_cuda_is_refused_where_it_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto").type == "cpu"
