@@ -27,7 +27,7 @@ from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import NETWORKS, NetworkName
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.models import NetworkSpec, build
+from rgbd_seg_ros.models import NetworkSpec, build, complete
 from rgbd_seg_ros.names import unknown_name
 from rgbd_seg_ros.preprocess import Preprocess
 
@@ -55,6 +55,7 @@ class NetworkRecord:
     license: str = "Apache-2.0"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", complete(self.spec))
         if self.spec.num_classes != len(self.labels):
             raise BundleError(
                 f"the network has {self.spec.num_classes} classes but label set "

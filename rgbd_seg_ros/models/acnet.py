@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from .deeplabv3plus import Decoder
-from .network import Network, Output, init_convs
-from .resnet import ResNetEncoder, ResNetLayers
+from rgbd_seg_ros.models.deeplabv3plus import Decoder
+from rgbd_seg_ros.models.network import Network, Output, init_convs
+from rgbd_seg_ros.models.resnet import ResNetEncoder, ResNetLayers
 
 if TYPE_CHECKING:
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 
 class ChannelAttention(nn.Module):

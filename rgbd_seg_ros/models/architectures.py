@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .encoders import ENCODERS
+from rgbd_seg_ros.models.encoders import ENCODERS
 
 if TYPE_CHECKING:
-    from .network import Network
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.network import Network
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +35,25 @@ class Architecture:
 
 
 def _deeplabv3plus(spec: NetworkSpec) -> Network:
-    from .deeplabv3plus import DeepLabV3Plus
+    from rgbd_seg_ros.models.deeplabv3plus import DeepLabV3Plus
 
     return DeepLabV3Plus(spec)
 
 
 def _segformer(spec: NetworkSpec) -> Network:
-    from .segformer import SegFormer
+    from rgbd_seg_ros.models.segformer import SegFormer
 
     return SegFormer(spec)
 
 
 def _cmx(spec: NetworkSpec) -> Network:
-    from .cmx import CMX
+    from rgbd_seg_ros.models.cmx import CMX
 
     return CMX(spec)
 
 
 def _acnet(spec: NetworkSpec) -> Network:
-    from .acnet import ACNet
+    from rgbd_seg_ros.models.acnet import ACNet
 
     return ACNet(spec)
 

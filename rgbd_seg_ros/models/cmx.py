@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from .encoders import build_encoder
-from .mit import HEADS, MiT, init_mit, to_map, to_tokens
-from .network import Network, Output, repeat_depth, resize
-from .segformer import AllMLPHead
+from rgbd_seg_ros.models.encoders import build_encoder
+from rgbd_seg_ros.models.mit import HEADS, MiT, init_mit, to_map, to_tokens
+from rgbd_seg_ros.models.network import Network, Output, repeat_depth, resize
+from rgbd_seg_ros.models.segformer import AllMLPHead
 
 if TYPE_CHECKING:
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 
 class FeatureRectify(nn.Module):

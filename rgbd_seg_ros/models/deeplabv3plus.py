@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .encoders import ENCODERS, build_encoder
-from .network import ConvBNReLU, Network, Output, init_convs, resize
+from rgbd_seg_ros.models.encoders import ENCODERS, build_encoder
+from rgbd_seg_ros.models.network import ConvBNReLU, Network, Output, init_convs, resize
 
 if TYPE_CHECKING:
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 #: Channels to which the low-level skip is reduced.
 LOW_LEVEL_WIDTH = 48

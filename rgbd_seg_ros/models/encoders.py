@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .network import Encoder
+    from rgbd_seg_ros.models.network import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def _resnet(name: str, blocks: tuple[int, ...], channels: tuple[int, ...]) -> En
     """A ResNet, built from the layers that torchvision has under the same name."""
 
     def build(in_channels: int, output_stride: int) -> Encoder:
-        from .resnet import ResNetEncoder
+        from rgbd_seg_ros.models.resnet import ResNetEncoder
 
         return ResNetEncoder(name, in_channels, output_stride)
 
@@ -65,7 +65,7 @@ def _mit(
     """A Mix Transformer (MiT), the encoder of SegFormer."""
 
     def build(_in_channels: int, _output_stride: int) -> Encoder:
-        from .mit import MiT
+        from rgbd_seg_ros.models.mit import MiT
 
         return MiT(blocks, channels)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import Encoder, repeat_depth
+from rgbd_seg_ros.models.network import Encoder, repeat_depth
 
 STRIDES = (4, 8, 16, 32)
 HEADS = (1, 2, 5, 8)

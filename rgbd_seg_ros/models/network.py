@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 #: Smallest height and width of an input: below it, MiT's coarsest maps are smaller than its
 #: kernels.

@@ -1,20 +1,19 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The named networks, and ``build``, which builds any network from its spec."""
+"""The named networks, and ``complete`` and ``build``, which check and build any spec."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from rgbd_seg_ros.models.architectures import ARCHITECTURES
+from rgbd_seg_ros.models.encoders import ENCODERS
+from rgbd_seg_ros.models.spec import NetworkSpec
 from rgbd_seg_ros.names import unknown_name
 
-from .architectures import ARCHITECTURES
-from .encoders import ENCODERS
-from .spec import NetworkSpec
-
 if TYPE_CHECKING:
-    from .network import Network
+    from rgbd_seg_ros.models.network import Network
 
 
 #: Prefix of a name → (architecture, split). ``crodino_*`` is DeepLabV3+ with projection and split.
@@ -27,6 +26,42 @@ PREFIXES: dict[str, tuple[str, bool]] = {
 }
 
 
+def complete(spec: NetworkSpec) -> NetworkSpec:
+    """The spec with its defaults filled in.
+
+    Raises:
+        ValueError: an unknown architecture or encoder, or fields that do not go together.
+    """
+    if spec.architecture not in ARCHITECTURES:
+        raise ValueError(unknown_name("architecture", spec.architecture, ARCHITECTURES))
+    architecture = ARCHITECTURES[spec.architecture]
+    if spec.modality not in architecture.modalities:
+        raise ValueError(
+            f"modality of {spec.architecture} must be {' or '.join(architecture.modalities)}, "
+            f"got {spec.modality!r}: choose a network whose input is {spec.modality}"
+        )
+    if spec.encoder not in architecture.encoders:
+        what = f"encoder of {spec.architecture}"
+        raise ValueError(unknown_name(what, spec.encoder, architecture.encoders))
+    encoder = ENCODERS[spec.encoder]
+    if spec.output_stride not in (0, *encoder.strides):
+        raise ValueError(
+            f"output_stride of {spec.encoder} must be one of {encoder.strides}, "
+            f"got {spec.output_stride}"
+        )
+    if spec.split and spec.architecture != "deeplabv3plus":
+        raise ValueError(
+            f"split is defined for deeplabv3plus only, got {spec.architecture}: "
+            "use a crodino_* network, or do not set split"
+        )
+    width = encoder.mlp_width if architecture.mlp_head else 256
+    return dataclasses.replace(
+        spec,
+        output_stride=spec.output_stride or encoder.strides[0],
+        width=spec.width or width,
+    )
+
+
 def named_networks() -> dict[str, NetworkSpec]:
     """cmx_b0 … acnet_r50: each prefix on each encoder, with 40 classes and published widths."""
     networks = {}
@@ -35,12 +70,14 @@ def named_networks() -> dict[str, NetworkSpec]:
         for encoder in architecture.encoders:
             # cmx_b0 rather than cmx_mit_b0, since CMX takes no other family.
             short = ENCODERS[encoder].short.removeprefix(f"{architecture.family}_")
-            networks[f"{prefix}_{short}"] = NetworkSpec(
-                architecture=name,
-                modality=architecture.modalities[0],
-                encoder=encoder,
-                num_classes=40,
-                split=split,
+            networks[f"{prefix}_{short}"] = complete(
+                NetworkSpec(
+                    architecture=name,
+                    modality=architecture.modalities[0],
+                    encoder=encoder,
+                    num_classes=40,
+                    split=split,
+                )
             )
     return networks
 
@@ -64,7 +101,7 @@ def network_spec(name: str, **changes: Any) -> NetworkSpec:
     spec = NETWORKS[name]
     if "encoder" in changes or "architecture" in changes:  # stride and width may depend on them
         changes = {"output_stride": 0, "width": 0, **changes}
-    return dataclasses.replace(spec, **changes)
+    return complete(dataclasses.replace(spec, **changes))
 
 
 def build(spec: NetworkSpec) -> Network:
@@ -72,5 +109,9 @@ def build(spec: NetworkSpec) -> Network:
 
     Under ``with torch.device("meta"):`` it is built without memory or initialization, which is
     enough to count parameters or to load weights with ``load_state_dict(state, assign=True)``.
+
+    Raises:
+        ValueError: see :func:`complete`.
     """
+    spec = complete(spec)
     return ARCHITECTURES[spec.architecture].build(spec)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .network import Encoder
+from rgbd_seg_ros.models.network import Encoder
 
 
 def _torchvision_resnet(name: str) -> Any:

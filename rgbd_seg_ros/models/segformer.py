@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .encoders import build_encoder
-from .mit import to_map, to_tokens
-from .network import Network, Output, init_convs, resize
+from rgbd_seg_ros.models.encoders import build_encoder
+from rgbd_seg_ros.models.mit import to_map, to_tokens
+from rgbd_seg_ros.models.network import Network, Output, init_convs, resize
 
 if TYPE_CHECKING:
-    from .spec import NetworkSpec
+    from rgbd_seg_ros.models.spec import NetworkSpec
 
 
 class AllMLPHead(nn.Module):

@@ -10,16 +10,15 @@ from typing import Any
 
 from rgbd_seg_ros.names import unknown_name
 
-from .architectures import ARCHITECTURES
-from .encoders import ENCODERS
-
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
     """A complete description of a network. 0 as ``output_stride`` or ``width`` means the default.
 
+    :func:`rgbd_seg_ros.models.complete` fills in the defaults and checks the names.
+
     Raises:
-        ValueError: a value of the wrong type, out of range, or that the architecture lacks.
+        ValueError: a value of the wrong type or out of range.
     """
 
     #: A key of ``ARCHITECTURES``.
@@ -44,40 +43,12 @@ class NetworkSpec:
             value = getattr(self, field.name)
             if type(value).__name__ != field.type:
                 raise ValueError(f"network spec: {field.name} must be {field.type}, got {value!r}")
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(unknown_name("architecture", self.architecture, ARCHITECTURES))
-        architecture = ARCHITECTURES[self.architecture]
-        if self.modality not in architecture.modalities:
-            raise ValueError(
-                f"modality of {self.architecture} must be "
-                f"{' or '.join(architecture.modalities)}, got {self.modality!r}: choose a network "
-                f"whose input is {self.modality}"
-            )
-        if self.encoder not in architecture.encoders:
-            what = f"encoder of {self.architecture}"
-            raise ValueError(unknown_name(what, self.encoder, architecture.encoders))
-        encoder = ENCODERS[self.encoder]
-        if self.output_stride == 0:
-            object.__setattr__(self, "output_stride", encoder.strides[0])
-        if self.width == 0:
-            width = encoder.mlp_width if architecture.mlp_head else 256
-            object.__setattr__(self, "width", width)
-        if self.output_stride not in encoder.strides:
-            raise ValueError(
-                f"output_stride of {self.encoder} must be one of {encoder.strides}, "
-                f"got {self.output_stride}"
-            )
         if self.depth_channels not in (1, 3):
             raise ValueError(f"depth_channels must be 1 or 3 (HHA), got {self.depth_channels}")
         if not 1 <= self.num_classes <= 255:
             raise ValueError(f"num_classes must be 1 to 255, got {self.num_classes}")
-        if not 1 <= self.width <= 4096:
+        if not 0 <= self.width <= 4096:
             raise ValueError(f"width must be 1 to 4096 channels, got {self.width}")
-        if self.split and self.architecture != "deeplabv3plus":
-            raise ValueError(
-                f"split is defined for deeplabv3plus only, got {self.architecture}: "
-                "use a crodino_* network, or do not set split"
-            )
 
     @property
     def in_channels(self) -> tuple[int, ...]:
@@ -94,7 +65,7 @@ class NetworkSpec:
         """The spec from :meth:`to_json`'s output.
 
         Raises:
-            ValueError: unknown or missing keys, or values that make no valid spec.
+            ValueError: unknown or missing keys, or a value of the wrong type or out of range.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"network spec must be a JSON object, got {data!r}")

@@ -79,7 +79,7 @@ def test_one_entry_adds_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert {"deeplabv3plus_toy", "crodino_toy"} <= set(registry.named_networks())
     with pytest.raises(ValueError, match=r"unknown encoder of cmx 'toy' \(known: mit_b0"):
-        NetworkSpec(architecture="cmx", modality="rgbd", encoder="toy", num_classes=3)
+        build(NetworkSpec(architecture="cmx", modality="rgbd", encoder="toy", num_classes=3))
 
 
 def test_imagenet_weights_are_refused_if_the_entry_has_none(

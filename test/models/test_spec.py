@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rgbd_seg_ros.models import NETWORKS, NetworkSpec, network_spec
+from rgbd_seg_ros.models import NETWORKS, NetworkSpec, build, complete, network_spec
 
 GIVEN = {"architecture": "cmx", "modality": "rgbd", "encoder": "mit_b2", "num_classes": 40}
 
@@ -24,10 +24,11 @@ def test_json_round_trip(name: str) -> None:
 
 
 def test_json_contains_the_defaults_that_were_filled_in() -> None:
-    data = NetworkSpec(**GIVEN).to_json()  # type: ignore[arg-type]
+    data = complete(NetworkSpec(**GIVEN)).to_json()  # type: ignore[arg-type]
     assert data["width"] == 512
     assert data["output_stride"] == 32
-    assert NetworkSpec.from_json(GIVEN).to_json() == data
+    assert complete(NetworkSpec.from_json(GIVEN)).to_json() == data
+    assert complete(NetworkSpec.from_json(data)).to_json() == data
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_json_contains_the_defaults_that_were_filled_in() -> None:
 )
 def test_a_bad_field_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        NetworkSpec.from_json({**GIVEN, **change})
+        build(NetworkSpec.from_json({**GIVEN, **change}))
 
 
 @pytest.mark.parametrize("key", GIVEN)
