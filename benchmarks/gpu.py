@@ -213,10 +213,10 @@ def replay(pairs: int = 300) -> dict[str, Any]:
 def training(amp: str) -> dict[str, Any]:
     """Seconds of a step of CMX-B2 in batches of 8, see :mod:`benchmarks.training`."""
     from benchmarks.training import step_times
-    from training.config import resolve
     from training.distributed import process_group
     from training.loop import Run
     from training.results import peak_memory_mb
+    from training.settings import resolve
 
     with tempfile.TemporaryDirectory() as out:
         words = f"""--config config/train/nyuv2_cmx_b4_rgbd.yaml --network cmx_b2

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.command import run_command
-from training.config import Settings, resolve
 from training.options import UsageError, read_yaml
+from training.settings import Settings, resolve
 
 if TYPE_CHECKING:
     from training.loop import Run

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.command import require_empty, run_command
-from training.config import RunConfig
-from training.evaluate import DATA_KEYS, data_config, load_networks, recipe_of
+from training.config import DATA_KEYS, RunConfig, data_config, recipe_of
+from training.networks import open_all
 from training.options import UsageError, add_options, parse_flags, read_yaml
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
 
     with process_group(str(flags.get("device", "auto"))) as device:
         networks = load_named(named)
-        config = data_config(networks, {**recipe, **flags})
+        size = next(iter(networks.values())).record.preprocess.size
+        config = data_config({"size": list(size), **recipe, **flags})
         document = analyze(networks, config, args, device)
     print(to_text(document), file=sys.stderr)
     if args["json"]:
@@ -99,7 +100,7 @@ def load_named(named: list[tuple[str, str]]) -> dict[str, TrainedNetwork]:
     """
     networks: dict[str, TrainedNetwork] = {}
     for name, path in named:
-        loaded = load_networks([Path(path)])
+        loaded = open_all([Path(path)])
         for own, network in loaded.items():
             key = own if not name else name if len(loaded) == 1 else f"{name}/{own}"
             if key in networks:

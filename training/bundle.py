@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from training.command import require_empty, run_command
+from training.networks import open_network
 from training.options import UsageError
 
 SLOTS = ("rgbd", "rgb", "depth")
@@ -22,8 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     for slot in SLOTS:
         parser.add_argument(
-            f"--{slot}", type=Path, metavar="RUN|FILE",
-            help=f"the {slot} network: folder of a run or a .safetensors file",
+            f"--{slot}", type=Path, metavar="PATH",
+            help=f"the {slot} network: folder of a run or bundle, or a .safetensors file",
         )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -39,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from rgbd_seg_ros.bundle import Bundle, load_bundle, load_network, save_bundle
+    from rgbd_seg_ros.bundle import Bundle, load_bundle, save_bundle
 
-    networks = {slot: load_network(network_file(path, slot)) for slot, path in chosen.items()}
+    networks = {slot: open_network(path, slot) for slot, path in chosen.items()}
     labels = next(iter(networks.values())).record.labels
     save_bundle(args.out, Bundle(labels, networks), getattr(torch, args.dtype))  # type: ignore[arg-type]
     load_bundle(args.out)  # check that it can be read
@@ -53,22 +54,6 @@ def main(argv: list[str] | None = None) -> int:
             f"without {', '.join(missing)}: no mask when only that input is left", file=sys.stderr
         )
     return 0
-
-
-def network_file(path: Path, slot: str) -> Path:
-    """A network's file, from its own path or the folder of the run that trained it.
-
-    Raises:
-        UsageError: the run has no network for that slot.
-    """
-    if path.is_file():
-        return path
-    inside = path / "best" / f"{slot}.safetensors"
-    if not inside.is_file():
-        kept = sorted(p.stem for p in (path / "best").glob("*.safetensors"))
-        has = f"it has {', '.join(kept)}" if kept else "it has no finished validation"
-        raise UsageError(f"{path} has no network {slot!r}: {has}")
-    return inside
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.labels import LabelSet
-from training.config import Settings
 from training.options import UsageError
+from training.settings import Settings
 
 #: Number of checkpoints kept; if the newest is damaged, the one before it is used.
 KEEP = 2

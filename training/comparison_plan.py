@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rgbd_seg_ros.names import unknown_name
-from training.config import from_dict
 from training.options import UsageError, convert, read_yaml
+from training.settings import from_dict
 
 #: Keys that the plan sets for every run, so that rows must not.
 OWN = ("seed", "lr", "teacher", "out", "resume", "overwrite")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.command import out_of_memory, require_empty, run_command
-from training.config import SAVED_RECIPE, RunConfig
-from training.options import UsageError, add_options, convert, fill, parse_flags, read_yaml
+from training.config import DATA_KEYS, RunConfig, data_config, recipe_of
+from training.networks import open_all
+from training.options import UsageError, add_options, convert, parse_flags, read_yaml
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.bundle import TrainedNetwork
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from training.data.sample import Samples
     from training.scoring import Predictor, Protocol
 
-#: Keys of a recipe that choose the data.
-DATA_KEYS = (
-    *("data", "root", "size", "val_fraction", "strict", "train_frames", "val_frames"),
-    *("test_frames", "scene_seed", "cache", "workers", "eval_batch", "device"),
-)
 #: Row of the sensor-drop table → (title, cases in order of preference; the first present is used).
 DROP_ROWS = {
     "both": ("both sensors", ("rgbd", "rgb", "depth")),
@@ -97,67 +93,15 @@ def main(argv: list[str] | None = None) -> int:
     from training.distributed import is_main, process_group
 
     with process_group(str(flags.get("device", "auto"))) as device:
-        networks = load_networks(args["networks"])
-        report = evaluate(networks, data_config(networks, {**recipe, **flags}), args, device)
+        networks = open_all(args["networks"])
+        size = next(iter(networks.values())).record.preprocess.size
+        config = data_config({"size": list(size), **recipe, **flags})
+        report = evaluate(networks, config, args, device)
     if is_main():
         print(report["text"], file=sys.stderr)
         if args["json"]:
             print(json.dumps(report["json"]))
     return 0
-
-
-def recipe_of(paths: list[Path]) -> dict[str, Any]:
-    """The recipe of the first run among the paths, which names the data it was trained on."""
-    for path in paths:
-        if (path / SAVED_RECIPE).is_file():
-            return read_yaml(path / SAVED_RECIPE)
-    return {}
-
-
-def data_config(networks: Mapping[str, TrainedNetwork], values: Mapping[str, Any]) -> RunConfig:
-    """The configuration of the data, by default at the first network's input size.
-
-    Args:
-        networks: by name.
-        values: raw values of a recipe and flags; other keys than ``DATA_KEYS`` are ignored.
-
-    Raises:
-        UsageError: a value of the wrong type or out of range.
-    """
-    size = list(next(iter(networks.values())).record.preprocess.size)
-    return fill(RunConfig, {k: v for k, v in {"size": size, **values}.items() if k in DATA_KEYS})
-
-
-def load_networks(paths: list[Path]) -> dict[str, TrainedNetwork]:
-    """Every network under the paths, named by modality if that is unique, else by path.
-
-    Raises:
-        UsageError: a folder without networks, or networks with different label sets.
-        BundleError: a file that is not a valid network.
-    """
-    from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
-
-    found: list[tuple[str, str, TrainedNetwork]] = []
-    for path in paths:
-        if (path / BUNDLE_JSON).is_file():
-            found += [(n, f"{path}/{n}", net) for n, net in load_bundle(path).networks.items()]
-        elif path.is_dir():
-            files = sorted((path / "best").glob("*.safetensors"))
-            if not files:
-                raise UsageError(
-                    f"{path} is neither a bundle nor a run with a finished validation"
-                )
-            found += [(f.stem, str(f), load_network(f)) for f in files]
-        else:
-            network = load_network(path)
-            found.append((network.record.spec.modality, str(path), network))
-    modalities = [modality for modality, _, _ in found]
-    unique = len(set(modalities)) == len(modalities)
-    labels = {network.record.labels for _, _, network in found}
-    if len(labels) > 1:
-        names = ", ".join(sorted(label_set.name for label_set in labels))
-        raise UsageError(f"the networks have different label sets: {names}")
-    return {modality if unique else path: network for modality, path, network in found}
 
 
 def make_cases(

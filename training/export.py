@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.command import run_command
+from training.networks import open_networks
 from training.options import UsageError, lookup
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     """Export and compare each network; returns 0 if all are at parity, else 1."""
     args = make_parser().parse_args(argv)
     export = lookup("target", args.to, TARGETS)
-    networks = load(args.bundle)
+    networks = open_networks(args.bundle)
     base = args.bundle if args.bundle.is_dir() else args.bundle.parent
     out: Path = args.out or base / args.to
     existing = [name for name in networks if (out / f"{name}.{args.to}").exists()]
@@ -72,16 +73,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         print(json.dumps(report))
     return 0 if all(parity["ok"] for parity in report.values()) else 1
-
-
-def load(path: Path) -> dict[str, TrainedNetwork]:
-    """Load the networks of a bundle, or a single network, by modality."""
-    from rgbd_seg_ros.bundle import load_bundle, load_network
-
-    if path.is_dir():
-        return dict(load_bundle(path).networks)  # type: ignore[arg-type]
-    network = load_network(path)
-    return {network.record.spec.modality: network}
 
 
 def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:

@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.import_weights`: converts published weights into this project's format.
 
-Every key of the file must be converted or known to be unneeded, every weight of the network must
-be filled, and nothing is unpickled. The authors of CMX and PrimKD read images as BGR but normalize
-them by a mean and std in RGB order, while networks of this project take RGB. Therefore the input
-channels of the first convolutions are reversed, and so are mean and std in the network's record:
-the same numbers reach the same weights.
+Every weight of the network must be filled, and what was written is read back. The authors of CMX
+and PrimKD read images as BGR but normalize them by a mean and std in RGB order, while networks of
+this project take RGB. Therefore the input channels of the first convolutions are reversed, and so
+are mean and std in the network's record: the same numbers reach the same weights.
 """
 
 from __future__ import annotations
@@ -14,243 +13,26 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rgbd_seg_ros.files import write_atomically
 from training.command import run_command
-from training.options import UsageError, convert, lookup
+from training.options import UsageError, convert
+from training.published_weights import (
+    ENCODER_FORMAT,
+    NVIDIA_LICENSE,
+    convert_encoder,
+    convert_network,
+    depth_encoding,
+    read_state,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from rgbd_seg_ros.depth import DepthEncoding
-    from rgbd_seg_ros.models import NetworkSpec
-
-    State = dict[str, Tensor]
-
-ENCODER_FORMAT = "rgbd_seg_encoder"
-NVIDIA_LICENSE = (
-    "contains MiT weights by NVIDIA (NVIDIA Source Code License for SegFormer): "
-    "research and evaluation only, no commercial use"
-)
-TORCHVISION_LICENSE = "BSD-3-Clause (torchvision), trained on ImageNet"
-
-#: Published name → name in this project, tried in order; None for a known but unneeded weight.
-Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
-
-
-def _stage(prefix: str, target: str) -> Rules:
-    """Rules for MiT: the numbered patch_embed1, block1, norm1 … become stages.0 …"""
-
-    def rename(tail: str) -> Callable[[re.Match[str]], str]:
-        return lambda m: f"{target}stages.{int(m[1]) - 1}.{tail.format(*m.groups())}"
-
-    return [
-        (rf"{prefix}patch_embed(\d)\.(.+)", rename("patch_embed.{1}")),
-        (
-            rf"{prefix}block(\d)\.(\d+)\.mlp\.dwconv\.dwconv\.(.+)",
-            rename("blocks.{1}.mlp.dwconv.{2}"),
-        ),
-        (rf"{prefix}block(\d)\.(\d+)\.(.+)", rename("blocks.{1}.{2}")),
-        (rf"{prefix}norm(\d)\.(.+)", rename("norm.{1}")),
-    ]
-
-
-def _numbered(pattern: str, target: str) -> tuple[str, Callable[[re.Match[str]], str]]:
-    """A rule whose second group counts from 1 in the published name and from 0 in ours."""
-    return pattern, lambda m: target.format(m[1], int(m[2]) - 1, *m.groups()[2:])
-
-
-#: ``head`` is the classifier of an ImageNet file.
-MIT_RULES: Rules = [*_stage("", ""), (r"head\.(weight|bias)", None)]
-HEAD_RULES: Rules = [
-    (r"decode_head\.linear_c(\d)\.proj\.(.+)", lambda m: f"head.linears.{int(m[1]) - 1}.{m[2]}"),
-    (r"decode_head\.linear_fuse\.(?:0|conv)\.(.+)", r"head.fuse.\1"),
-    (r"decode_head\.linear_fuse\.(?:1|bn)\.(.+)", r"head.norm.\1"),
-    (r"decode_head\.linear_pred\.(.+)", r"head.classifier.\1"),
-    (r"decode_head\.conv_seg\.(.+)", None),  # created by mmseg's base class, unused by SegFormer
-    (r"decode_head\.(align_|conv_|generation)\w*\.(.+)", None),  # PrimKD's aligners
-]
-SEGFORMER_RULES: Rules = [*_stage(r"backbone\.", "encoder."), *HEAD_RULES]
-CMX_RULES: Rules = [
-    *_stage(r"backbone\.extra_", "depth."),
-    *_stage(r"backbone\.", "rgb."),
-    (r"backbone\.FRMs\.(\d)\.(channel|spatial)_weights\.mlp\.(.+)", r"rectify.\1.\2.\3"),
-    _numbered(r"backbone\.FFMs\.(\d)\.cross\.channel_proj(\d)\.(.+)", "fuse.{}.cross.proj.{}.{}"),
-    _numbered(r"backbone\.FFMs\.(\d)\.cross\.cross_attn\.kv(\d)\.(.+)", "fuse.{}.cross.kv.{}.{}"),
-    _numbered(r"backbone\.FFMs\.(\d)\.cross\.end_proj(\d)\.(.+)", "fuse.{}.cross.end_proj.{}.{}"),
-    _numbered(r"backbone\.FFMs\.(\d)\.cross\.norm(\d)\.(.+)", "fuse.{}.cross.norm.{}.{}"),
-    (r"backbone\.FFMs\.(\d)\.channel_emb\.channel_embed\.(.+)", r"fuse.\1.embed.\2"),
-    (r"backbone\.FFMs\.(\d)\.channel_emb\.(residual|norm)\.(.+)", r"fuse.\1.\2.\3"),
-    *HEAD_RULES,
-]
-
-
-def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
-    """Apply the rules to every key.
-
-    Raises:
-        UsageError: no rule matches a key.
-    """
-    renamed: State = {}
-    unknown = []
-    for key, tensor in state.items():
-        for pattern, target in rules:
-            match = re.fullmatch(pattern, key)
-            if match:
-                if target is not None:
-                    renamed[match.expand(target) if isinstance(target, str) else target(match)] = (
-                        tensor
-                    )
-                break
-        else:
-            unknown.append(key)
-    if unknown:
-        raise UsageError(
-            f"{len(unknown)} of {len(state)} keys are unknown, for example {unknown[0]!r}; "
-            "check --from"
-        )
-    return renamed
-
-
-def read_state(path: Path) -> State:
-    """The tensors of a .pth, .pt or .safetensors file, unwrapped and without ``module.`` prefixes.
-
-    Raises:
-        UsageError: the file is missing, has no tensors, or needs arbitrary objects unpickled.
-    """
-    import torch
-
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist or is not a file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each library raises its own classes
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"{path} is not a plain weights file ({first[:120]}); if you trust it, save it again "
-            "with torch.save(model.state_dict(), …)"
-        ) from error
-    for wrapper in ("model", "state_dict", "module"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    state = {
-        str(key).removeprefix("module."): value
-        for key, value in dict(content).items()
-        if isinstance(value, torch.Tensor)
-    }
-    if not state:
-        raise UsageError(f"{path} contains no tensors")
-    return state
-
-
-def reverse_channels(state: State, stems: tuple[str, ...]) -> None:
-    """Make first convolutions that were trained on BGR accept RGB, in place."""
-    for stem in stems:
-        state[stem] = state[stem].flip(1)
-
-
-def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, State, str]:
-    """Convert an ImageNet file to (encoder name, weights named as in our encoder, license).
-
-    Raises:
-        UsageError: no encoder matches the weights.
-    """
-    if source == "torchvision":
-        weights = {key: value for key, value in state.items() if not key.startswith("fc.")}
-        name = encoder_name(
-            "resnet", weights, r"layer(\d)\.(\d+)\.", "layer4.0.downsample.1.weight"
-        )
-        return name, weights, TORCHVISION_LICENSE
-    weights = rename(state, MIT_RULES)
-    return mit_name(weights, ""), weights, NVIDIA_LICENSE
-
-
-def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
-    """Name of the MiT whose weights have the keys ``prefix``…."""
-    block = re.escape(prefix) + r"stages\.(\d)\.blocks\.(\d+)\."
-    return encoder_name("mit", state, block, f"{prefix}stages.3.norm.weight")
-
-
-def encoder_name(family: str, state: Mapping[str, Tensor], block: str, last: str) -> str:
-    """The encoder of ``family`` with as many blocks and channels as ``state``.
-
-    Args:
-        family: see ``rgbd_seg_ros.models.encoders.EncoderEntry``.
-        state: weights of an encoder.
-        block: pattern that a key within a block starts with; its groups are stage and block.
-        last: key of a weight whose length is the number of channels of the last stage map.
-
-    Raises:
-        UsageError: there is no such encoder.
-    """
-    from rgbd_seg_ros.models import ENCODERS
-
-    found = {match.groups() for match in map(re.compile(block).match, state) if match}
-    counts = Counter(stage for stage, _ in found)
-    blocks = tuple(counts[stage] for stage in sorted(counts))
-    channels = len(state[last]) if last in state else 0
-    known = {name: entry for name, entry in ENCODERS.items() if entry.family == family}
-    for name, entry in known.items():
-        if (entry.blocks, entry.channels[-1]) == (blocks, channels):
-            return name
-    raise UsageError(
-        f"none of {', '.join(known)} has {blocks} blocks per stage and {channels} channels in the "
-        "last; check the file and --from"
-    )
-
-
-def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSpec, State]:
-    """Convert a whole segmentation network to (spec, weights named as in our network).
-
-    A published SegFormer becomes an ``rgb`` network, and so does PrimKD's teacher.
-
-    Raises:
-        UsageError: the file is not from ``source``, or a part is missing or unknown.
-    """
-    import torch
-
-    from rgbd_seg_ros.models import NetworkSpec
-
-    fused = any(key.startswith("backbone.extra_") for key in state)
-    if source == "cmx" and not fused:
-        raise UsageError(
-            "this file has no second branch (backbone.extra_…); pass --from segformer if it is a "
-            "SegFormer"
-        )
-    converted = rename(state, CMX_RULES if fused else SEGFORMER_RULES)
-    branch = "rgb." if fused else "encoder."
-    if "head.classifier.weight" not in converted:
-        raise UsageError("the file has no segmentation head (decode_head.linear_pred)")
-    classes, width = converted["head.classifier.weight"].shape[:2]
-    if "head.fuse.bias" not in converted:  # mmseg has no bias before a norm, and eps 1e-5
-        converted["head.fuse.bias"] = torch.zeros(width)
-        variance = converted["head.norm.running_var"]
-        # Our head has eps 1e-3. This factor makes both the same function.
-        factor = ((variance + 1e-3) / (variance + 1e-5)).sqrt()
-        converted["head.norm.weight"] = converted["head.norm.weight"] * factor
-    if source in ("cmx", "primkd"):
-        stem = "stages.0.patch_embed.proj.weight"
-        stems = (f"rgb.{stem}", f"depth.{stem}") if fused else (f"encoder.{stem}",)
-        reverse_channels(converted, stems)
-    spec = NetworkSpec(
-        architecture="cmx" if fused else "segformer",
-        modality="rgbd" if fused else "rgb",
-        encoder=mit_name(converted, branch),
-        num_classes=classes,
-        width=width,
-    )
-    return spec, converted
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -337,7 +119,8 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the file does not match the network: {reason}") from error
-    facts = {"method": f"imported from {args.source}", "source_sha256": sha256(args.file)}
+    digest = hashlib.sha256(args.file.read_bytes()).hexdigest()
+    facts = {"method": f"imported from {args.source}", "source_sha256": digest}
     record = NetworkRecord(
         spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENSE
     )
@@ -345,26 +128,7 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
     return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENSE}"
 
 
-def depth_encoding(kind: str) -> DepthEncoding:
-    """The depth encoding to record for a fused network.
-
-    The channels of HHA are disparity, height and angle, and published files store them as RGB.
-    The authors read them as BGR, so their order is reversed like that of color, and with it the
-    order of mean and std.
-
-    Raises:
-        UsageError: an unknown encoding.
-    """
-    from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
-
-    lookup("depth encoding", kind, ENCODING_CHANNELS)
-    if kind != "hha":  # only useful for further training: published networks take HHA
-        return DepthEncoding(kind)
-    rgb = DepthEncoding.for_hha()
-    return replace(rgb, mean=rgb.mean[::-1], std=rgb.std[::-1])  # type: ignore[index]
-
-
-def save_encoder(path: Path, name: str, weights: State, license: str) -> None:
+def save_encoder(path: Path, name: str, weights: Mapping[str, Tensor], license: str) -> None:
     """Write an encoder's weights and its JSON after loading them once.
 
     Raises:
@@ -387,13 +151,8 @@ def save_encoder(path: Path, name: str, weights: State, license: str) -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    write_atomically(path, data)  # first, because the JSON names their hash
+    write_atomically(path.with_suffix(".json"), json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

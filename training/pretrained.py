@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from training import distributed
-from training.import_weights import (
+from training.networks import open_network
+from training.options import UsageError
+from training.published_weights import (
     ENCODER_FORMAT,
     TORCHVISION_LICENSE,
     convert_encoder,
     read_state,
 )
-from training.options import UsageError
 
 if TYPE_CHECKING:
-    from rgbd_seg_ros.bundle import TrainedNetwork
     from rgbd_seg_ros.models import NetworkSpec
     from rgbd_seg_ros.models.network import Network
     from rgbd_seg_ros.preprocess import Preprocess
@@ -118,7 +118,7 @@ def _from_torchvision(network: Network, source: str) -> str:
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
-    trained = load_trained(path, network.spec.modality)
+    trained = open_network(path, network.spec.modality)
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
         _say(f"only encoder weights from {path}")
@@ -155,29 +155,6 @@ def _say_normalization(trained: Preprocess, preprocess: Preprocess) -> None:
         theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:
             _say(f"the network was trained with {key} {theirs}, but this run uses {ours}")
-
-
-def load_trained(path: Path, modality: str) -> TrainedNetwork:
-    """Load a network's file, or the network of ``modality`` in a run's or bundle's folder.
-
-    Raises:
-        UsageError: the folder has no network of this modality.
-    """
-    from rgbd_seg_ros.bundle import BUNDLE_JSON, load_bundle, load_network
-
-    if path.is_file():
-        return load_network(path)
-    if (path / BUNDLE_JSON).is_file():
-        networks = load_bundle(path).networks
-        if modality not in networks:
-            raise UsageError(
-                f"bundle {path} has no network {modality!r}, only {', '.join(networks)}"
-            )
-        return networks[modality]
-    kept = path / "best" / f"{modality}.safetensors"
-    if not kept.is_file():
-        raise UsageError(f"{path} is neither a bundle nor a run that trained {modality!r}")
-    return load_network(kept)
 
 
 def _say(text: str) -> None:

@@ -17,12 +17,14 @@ import torch
 from torch import nn
 
 from rgbd_seg_ros.bundle import NetworkRecord, TrainedNetwork, load_network, save_network
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.text_table import text_table
 from training import distributed
-from training.config import Settings
 from training.methods.base import Frozen, Method, Task
+from training.networks import student_file
 from training.runlog import duration
+from training.settings import Settings
 
 
 def scores(matrix: ConfusionMatrix) -> dict[str, float]:
@@ -33,11 +35,6 @@ def scores(matrix: ConfusionMatrix) -> dict[str, float]:
         "pixel_accuracy": round(matrix.pixel_accuracy, 5),
         "mean_accuracy": round(matrix.mean_accuracy, 5),
     }
-
-
-def student_file(folder: Path, name: str) -> Path:
-    """File of a run's best student ``rgb``, ``depth`` or ``rgbd``."""
-    return folder / "best" / f"{name}.safetensors"
 
 
 def save_students(
@@ -118,7 +115,7 @@ def parameters(method: Method) -> dict[str, Any]:
 def write(folder: Path, document: Mapping[str, Any]) -> None:
     """Write ``results.json``."""
     if distributed.is_main():
-        (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+        write_atomically(folder / "results.json", json.dumps(document, indent=1) + "\n")
 
 
 def summary(document: Mapping[str, Any], folder: Path) -> str:

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from training.command import run_command
-from training.config import SAVED_RECIPE, Settings, has_checkpoint, resolve, to_yaml
+from training.config import SAVED_RECIPE, has_checkpoint
 from training.methods import METHODS
 from training.options import UsageError, lookup
+from training.settings import Settings, resolve, to_yaml
 
 USAGE = """\
 usage: python -m training.train METHOD [--config RECIPE.yaml] [--key value ...]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import Settings, from_dict
+from training.settings import Settings, from_dict
 
 CLASSES = ("floor", "wall", "thing")
 HEIGHT, WIDTH = 48, 64

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import pytest
 
-from training.config import SAVED_RECIPE, RunConfig, resolve, to_yaml
+from training.config import SAVED_RECIPE, RunConfig
 from training.methods import METHODS, options_of
 from training.options import UsageError, convert, field_types
+from training.settings import resolve, to_yaml
 from training.train import main, prepare_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,10 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
 from training import distributed
-from training.config import Settings
 from training.loop import Run
 from training.methods import method_class, options_of
 from training.methods.base import Batch, Task
+from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ import importlib.util, json, sys, torch
 spec = importlib.util.spec_from_file_location("checks", sys.argv[1])
 checks = importlib.util.module_from_spec(spec); spec.loader.exec_module(checks)
 from training import distributed
-from training.config import from_dict
+from training.settings import from_dict
 values = json.loads(sys.argv[2])
 torch.set_num_threads(1)
 with distributed.process_group("cpu") as device:
@@ -192,7 +192,7 @@ def test_gathers_batch_norm_and_methods_have_the_global_gradient(
 
 
 def test_two_processes_train_as_one(ranks: list[dict[str, Any]], values: dict[str, Any]) -> None:
-    from training.config import from_dict
+    from training.settings import from_dict
 
     one = steps(from_dict("supervised", values, "the test"))
     assert one["sizes"] == [[5], [5], [3]]
@@ -206,7 +206,7 @@ def test_two_processes_train_as_one(ranks: list[dict[str, Any]], values: dict[st
 def test_scores_cover_every_sample_once(
     ranks: list[dict[str, Any]], values: dict[str, Any]
 ) -> None:
-    from training.config import from_dict
+    from training.settings import from_dict
 
     one = steps(from_dict("supervised", values, "the test"))
     for rank in ranks:

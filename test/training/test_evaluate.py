@@ -19,9 +19,9 @@ import torch
 from rgbd_seg_ros.bundle import BundleError, load_bundle, load_network, save_network
 from rgbd_seg_ros.labels import LabelSet
 from training import bundle, evaluate
-from training.config import from_dict, to_yaml
 from training.loop import Run
 from training.options import UsageError
+from training.settings import from_dict, to_yaml
 from training.train import prepare_folder
 
 CLASSES = ["floor", "wall", "thing"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rgbd_seg_ros.bundle import load_network
 from rgbd_seg_ros.models import NetworkSpec, build
-from training import import_weights
+from training import import_weights, published_weights
 from training.options import UsageError
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
@@ -215,7 +215,7 @@ def test_missing_and_unknown_keys_are_refused(
 def test_a_file_that_needs_unpickling_is_refused(tmp_path: Path) -> None:
     torch.save({"model": Path("x")}, tmp_path / "evil.pth")
     with pytest.raises(UsageError, match="not a plain weights file"):
-        import_weights.read_state(tmp_path / "evil.pth")
+        published_weights.read_state(tmp_path / "evil.pth")
 
 
 def test_a_wrong_source_is_refused(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import torch
 from rgbd_seg_ros.bundle import load_network
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import loop
-from training.config import Settings
 from training.loop import Run, TrainingStopped
 from training.options import UsageError
+from training.settings import Settings
 
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from rgbd_seg_ros.labels import MIDAIR13, NYU40, POTSDAM6, SUNRGBD37
-from training.config import preprocess_of, resolve
+from training.config import preprocess_of
 from training.methods import method_class
 from training.methods.base import Task
 from training.options import read_yaml
+from training.settings import resolve
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "train"
 LABELS = {"nyuv2": NYU40, "sunrgbd": SUNRGBD37, "potsdam": POTSDAM6, "midair": MIDAIR13}

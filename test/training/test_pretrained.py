@@ -147,7 +147,7 @@ def test_from_a_bundle_or_run_the_network_of_the_same_modality_is_loaded(
     packed = tiny_bundle.networks["rgb"]
     save_network(tmp_path / "run" / "best" / "rgb.safetensors", packed.module, packed.record)
     load_pretrained(fresh("rgb"), str(tmp_path / "run"), PREPROCESS)
-    with pytest.raises(UsageError, match="neither a bundle nor a run that trained 'depth'"):
+    with pytest.raises(UsageError, match="has no network 'depth': it has rgb"):
         load_pretrained(fresh("depth"), str(tmp_path / "run"), PREPROCESS)
 
 

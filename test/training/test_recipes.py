@@ -16,12 +16,13 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from training import loop
-from training.config import Settings, preprocess_of, resolve
+from training.config import preprocess_of
 from training.data.sample import Sample
 from training.loop import Run
 from training.methods import options_of
 from training.methods.base import Task
 from training.options import field_types, read_yaml
+from training.settings import Settings, resolve
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
 #: Parts of network names → replacements that name the smallest encoder.

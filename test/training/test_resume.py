@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from training import checkpoint
-from training.config import Settings
 from training.loop import Run, TrainingStopped
 from training.options import UsageError
+from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 KILLED = """
 import json, os, signal, sys, torch
 from training import checkpoint
-from training.config import from_dict
+from training.settings import from_dict
 from training.loop import Run
 torch.set_num_threads(int(sys.argv[2]))
 write = checkpoint.write_atomically

@@ -16,8 +16,9 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.network import Network
 from rgbd_seg_ros.preprocess import Preprocess
+from training.networks import open_network
 from training.options import UsageError
-from training.pretrained import load_pretrained, load_trained
+from training.pretrained import load_pretrained
 
 Views = Literal["shared", "decoupled"]
 
@@ -58,7 +59,7 @@ class Task:
         Raises:
             UsageError: no network of that modality, other classes, or another normalization.
         """
-        network = load_trained(Path(source), modality)
+        network = open_network(Path(source), modality)
         record = network.record
         if record.spec.modality != modality:
             raise UsageError(

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from training.config import Settings, preprocess_of
+from training.config import preprocess_of
 from training.data.datasets import open_split
 from training.data.loader import BatchPlan, BatchPlanSampler, training_loader
 from training.options import UsageError
+from training.settings import Settings
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
