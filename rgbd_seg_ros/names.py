@@ -9,9 +9,13 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` with the most similar known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """``; did you mean 'x'?`` with the most similar known name, or an empty string.
+
+    The dashes of options do not count, so that they do not make short names similar.
+    """
+    bare = {other.lstrip("-"): other for other in known}
+    near = difflib.get_close_matches(name.lstrip("-"), bare, n=1)
+    return f"; did you mean {bare[near[0]]!r}?" if near else ""
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> str:

@@ -141,14 +141,14 @@ def add_options(
             continue
         kind = hints[field.name]
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-        default = as_text(field.default) or "none"
+        default = as_text(field.default)
         doc = field.metadata["help"].replace("%", "%%")
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
             default=argparse.SUPPRESS,
             metavar="|".join(choices) or _METAVARS.get(kind, "V"),
-            help=f"{doc} (default {default})",
+            help=f"{doc} (default {default})" if default else doc,
             **({"nargs": "?", "const": True} if kind is bool else {}),
         )
 

@@ -41,7 +41,7 @@ def prepare(name: str, argv: list[str]) -> int:
 
     cls = raw_dataset_class(name)
     parser = argparse.ArgumentParser(
-        prog=f"{PROG} {name}", allow_abbrev=False, description=f"{cls.__doc__} From {cls.page}."
+        prog=f"{PROG} {name}", allow_abbrev=False, description=f"{cls.__doc__} See {cls.page}."
     )
     add_options(parser, f"options of {name}", cls.options_class)
     add_options(parser, "options of every dataset", write.PrepareOptions)
@@ -49,7 +49,7 @@ def prepare(name: str, argv: list[str]) -> int:
     common, options = fill(write.PrepareOptions, flags), fill(cls.options_class, flags)
     for key in ("source", "out"):
         if not getattr(common, key):
-            raise UsageError(f"--{key} is missing; get the files from {cls.page}")
+            raise UsageError(f"--{key} is missing; see {cls.page}")
     import cv2
 
     # OpenCV warns about every GeoTIFF tag, and about defects that our own errors name.

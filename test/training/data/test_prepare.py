@@ -507,8 +507,8 @@ def test_help_needs_no_torch(argv: list[str]) -> None:
     [
         (["nyu2"], "unknown dataset 'nyu2'; did you mean 'nyuv2'?"),
         (["midair", "--sorce", "x"], "unknown option '--sorce'; did you mean '--source'?"),
-        (["potsdam", "--source", "x"], "--out is missing; get the files from ISPRS"),
-        (["sunrgbd", "--out", "x"], "--source is missing; get the files from SUN RGB-D"),
+        (["potsdam", "--source", "x"], "--out is missing; see ISPRS"),
+        (["sunrgbd", "--out", "x"], "--source is missing; see SUN RGB-D"),
         (["nyuv2", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
         (["midair", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
         (["potsdam", "--source", "nowhere", "--out", "x"], "nowhere is not a folder"),
