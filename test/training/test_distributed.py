@@ -22,9 +22,10 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
 from training import distributed
+from training.batch import Batch
 from training.loop import Run
 from training.methods import method_class, options_of
-from training.methods.base import Batch, Task
+from training.methods.base import Task
 from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

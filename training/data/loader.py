@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training import distributed
+from training.batch import Batch, Views
 from training.config import RunConfig
 from training.data.sample import Sample, Samples, Subset
 from training.data.transforms import augment
-from training.methods.base import Batch, Views
 from training.options import UsageError
 
 

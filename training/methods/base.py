@@ -1,13 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Base of every training method: task, batch, students, and the wrapper of a frozen teacher."""
+"""Base of every training method: task, students, and the wrapper of a frozen teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,10 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.network import Network
 from rgbd_seg_ros.preprocess import Preprocess
+from training.batch import Batch, Views
 from training.networks import open_network
 from training.options import UsageError
 from training.pretrained import load_pretrained
-
-Views = Literal["shared", "decoupled"]
 
 
 @dataclass(frozen=True)
@@ -80,28 +79,6 @@ class Task:
                     "make them equal"
                 )
         return Frozen(network.module)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Normalized images on the device."""
-
-    #: B×3×H×W; padding is 0.
-    rgb: Tensor
-    #: B×C×H×W; invalid depth and padding are 0.
-    depth: Tensor
-    #: ``rgb`` and ``depth`` → B×H×W int64 class ids of that view, 255 unlabeled. With shared
-    #: views, both are the same tensor, which is also under ``rgbd``.
-    labels: Mapping[str, Tensor]
-
-    def inputs(self, modality: str) -> tuple[Tensor, ...]:
-        """The inputs of a network of that modality."""
-        return {"rgb": (self.rgb,), "depth": (self.depth,), "rgbd": (self.rgb, self.depth)}[
-            modality
-        ]
-
-    def __len__(self) -> int:
-        return self.rgb.shape[0]
 
 
 class Method(nn.Module):

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
 from training import distributed
-from training.methods.base import Batch, Method, Task
+from training.batch import Batch
+from training.methods.base import Method, Task
 from training.methods.losses import cross_entropy, global_mean
 from training.options import UsageError, opt
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.methods.base import Batch, Method, Task
+from training.batch import Batch
+from training.methods.base import Method, Task
 from training.methods.losses import cross_entropy, kl_divergence
 from training.options import UsageError, opt
 

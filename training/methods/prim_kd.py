@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from training import distributed
-from training.methods.base import Batch, Method, Task
+from training.batch import Batch
+from training.methods.base import Method, Task
 from training.methods.losses import cross_entropy, global_mean, kl_divergence
 from training.options import UsageError, opt
 

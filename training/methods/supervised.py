@@ -9,7 +9,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from training.methods.base import Batch, Method, Task
+from training.batch import Batch
+from training.methods.base import Method, Task
 from training.methods.losses import cross_entropy
 from training.options import opt
 

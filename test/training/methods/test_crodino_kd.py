@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.preprocess import Preprocess
-from training.methods.base import Batch, Task
+from training.batch import Batch
+from training.methods.base import Task
 from training.methods.crodino_kd import Config, CroDiNoKD, contrastive, embedding, orthogonality
 from training.options import UsageError
 from training.schedule import parameter_groups

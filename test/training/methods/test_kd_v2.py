@@ -13,7 +13,8 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from rgbd_seg_ros.preprocess import Preprocess
-from training.methods.base import Batch, Task
+from training.batch import Batch
+from training.methods.base import Task
 from training.methods.kd_v2 import Config, KDv2
 from training.methods.losses import cross_entropy, kl_divergence
 from training.options import UsageError

@@ -19,11 +19,12 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
 from training import bundle
+from training.batch import Batch
 from training.config import RunConfig
 from training.data.folder import open_folder
 from training.loop import Run
 from training.methods import method_class, options_of
-from training.methods.base import Batch, Frozen, Method, Task
+from training.methods.base import Frozen, Method, Task
 from training.methods.losses import cross_entropy
 from training.options import UsageError
 from training.schedule import parameter_groups

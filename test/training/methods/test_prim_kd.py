@@ -18,8 +18,9 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build as build_network
 from rgbd_seg_ros.models import network_spec
 from rgbd_seg_ros.preprocess import Preprocess
+from training.batch import Batch
 from training.methods import prim_kd
-from training.methods.base import Batch, Task
+from training.methods.base import Task
 from training.methods.losses import kl_divergence
 from training.methods.prim_kd import Config, PrimKD, aligner, select_stage, stage_error
 from training.options import UsageError
