@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rgbd_seg_ros.names import unknown_name
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
+from training.command import run_command
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,8 +27,6 @@ CONVENTION = (
     "only, as published for CMX and PrimKD; the last column adds the matrix products of "
     "attention. Norms, activations and resizing are not counted."
 )
-#: That of ``rgbd_seg_ros.models.network``, which imports torch.
-MIN_SIZE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,8 @@ def costs(size: tuple[int, int], classes: int) -> dict[str, Callable[[], Cost]]:
 
 
 def _size(text: str) -> tuple[int, int]:
+    from rgbd_seg_ros.models.network import MIN_SIZE_PX
+
     height, _, width = text.partition("x")
     if (
         not (height.isdecimal() and width.isdecimal())
@@ -207,4 +208,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))
