@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.files import write_atomically
 from training.command import require_empty, run_command
 from training.config import DATA_KEYS, RunConfig, data_config, recipe_of
 from training.networks import open_all
@@ -285,7 +287,7 @@ def analyze(
             for stage, by_network in histograms.items()
         },
     }
-    (out / "analysis.json").write_text(json.dumps(document) + "\n")
+    write_atomically(out / "analysis.json", json.dumps(document) + "\n")
     return document
 
 
@@ -308,7 +310,9 @@ def draw_histograms(path: Path, histograms: Mapping[str, Mapping[str, Histogram]
         axes.set_yscale("log")
     figure.axes[0].set_ylabel("density")
     figure.axes[0].legend()
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    write_atomically(path, image.getvalue())
 
 
 def to_text(document: Mapping[str, Any]) -> str:

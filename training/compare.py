@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.text_table import text_table
 from training.command import Interrupt, run_command
 from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
@@ -79,8 +80,8 @@ class PlannedRun:
         """Write the recipe and the hashes of the sources into the run's folder."""
         import yaml
 
-        (self.folder / RECIPE).write_text(yaml.safe_dump(self.recipe(), sort_keys=False))
-        (self.folder / SOURCES).write_text(json.dumps(self.sources()) + "\n")
+        write_atomically(self.folder / RECIPE, yaml.safe_dump(self.recipe(), sort_keys=False))
+        write_atomically(self.folder / SOURCES, json.dumps(self.sources()) + "\n")
 
     def check(self) -> None:
         """Check that the folder's run, finished or not, matches the present plan.
@@ -356,7 +357,7 @@ def main(argv: list[str] | None = None) -> int:
     if interrupt.asked:
         raise KeyboardInterrupt
     document = collect(plan, out)
-    (out / "compare.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_atomically(out / "compare.json", json.dumps(document, indent=1) + "\n")
     print(to_text(document), file=sys.stderr)
     if args.json:
         print(json.dumps(document))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rgbd_seg_ros.files import write_atomically
 from training.command import out_of_memory, require_empty, run_command
 from training.config import DATA_KEYS, RunConfig, data_config, recipe_of
 from training.networks import open_all
@@ -242,7 +244,7 @@ def write_report(
     from training.scoring import panel
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_atomically(folder / "scores.json", json.dumps(document, indent=1) + "\n")
     classes = samples.label_set.classes
     for name, matrix in matrices.items():
         stem = "confusion_" + re.sub(r"[^\w.-]+", "_", name)
@@ -257,11 +259,12 @@ def write_report(
 
 def write_csv(path: Path, matrix: ConfusionMatrix, classes: tuple[str, ...]) -> None:
     """Write pixel counts: one row per true class, one column per predicted class."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["truth \\ predicted", *classes, "none"])
-        for name, row in zip(classes, matrix.counts.tolist(), strict=True):
-            writer.writerow([name, *row])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["truth \\ predicted", *classes, "none"])
+    for name, row in zip(classes, matrix.counts.tolist(), strict=True):
+        writer.writerow([name, *row])
+    write_atomically(path, text.getvalue())
 
 
 def draw_confusion(
@@ -294,7 +297,9 @@ def draw_confusion(
                 axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center",
                           color=color, fontsize=7)  # fmt: skip
     figure.colorbar(image, label="share of the true class's pixels", shrink=0.8)
-    figure.savefig(path, dpi=110)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    write_atomically(path, png.getvalue())
 
 
 if __name__ == "__main__":

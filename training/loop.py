@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import checkpoint, distributed, results
 from training.command import Interrupt, out_of_memory
-from training.config import SAVED_RECIPE, RunConfig, preprocess_of
+from training.config import RunConfig, preprocess_of
 from training.data.datasets import open_split
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
 from training.methods import method_class
@@ -29,7 +29,7 @@ from training.options import UsageError
 from training.runlog import Clock, RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
 from training.scoring import Predictor, Protocol, make_predictor, panel, score
-from training.settings import Settings, to_yaml
+from training.settings import Settings, save_recipe
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Validation images sent to TensorBoard at each validation.
@@ -119,7 +119,7 @@ class Run:
             self._resume()
         self._sanity_check()
         if distributed.is_main():  # only now, so that a rejected start or resume changes nothing
-            (self.folder / SAVED_RECIPE).write_text(to_yaml(self.settings), encoding="utf-8")
+            save_recipe(self.settings)
         with Interrupt() as interrupt:
             # Start at the epoch of the last step: its validation may be missing.
             for epoch in range(max(0, self.step - 1) // self.plan.steps, self.config.epochs):

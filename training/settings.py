@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.names import did_you_mean
 from training.config import SAVED_RECIPE, RunConfig
 from training.methods import options_of
@@ -101,3 +102,8 @@ def to_yaml(settings: Settings) -> str:
     import yaml
 
     return yaml.safe_dump(settings.to_dict(), sort_keys=False, default_flow_style=None, width=95)
+
+
+def save_recipe(settings: Settings) -> None:
+    """Write the resolved configuration into the run's folder."""
+    write_atomically(Path(settings.run.out) / SAVED_RECIPE, to_yaml(settings))
