@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
@@ -15,18 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.command import require_empty, run_command
+from training.demo_strip import StripColumn, draw_strip
 from training.options import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from rgbd_seg_ros.inference import Engine
-    from rgbd_seg_ros.labels import LabelSet
     from rgbd_seg_ros.replay.faults import FaultSchedule
     from rgbd_seg_ros.replay.session import Outcome
-
-    Image = npt.NDArray[np.uint8]
 
 #: Topics and timing of a RealSense camera with depth aligned to color.
 COLOR = "/camera/camera/color/image_raw"
@@ -61,7 +55,6 @@ STRIP = (
     ("both lost", 20.0),
     ("both back", 24.0),
 )
-NETWORK_TITLES = {"rgbd": "fused network", "rgb": "RGB network", "depth": "depth network"}
 
 
 @dataclass(frozen=True)
@@ -124,9 +117,11 @@ def main(argv: list[str] | None = None) -> int:
         runs.append((f"Recording: {bag.stem}", extra.summary, extra.snapshots))
     report, strip = args.out / "report.html", args.out / "strip.jpg"
     write_atomically(report, render(runs, outcome.labels))
-    write_image(
-        strip, draw_strip(args.out / "drive", args.out / "drive_out", pairs, outcome.labels)
+    topics = {"rgb": COLOR, "depth": DEPTH}
+    image = draw_strip(
+        columns(pairs), args.out / "drive", topics, args.out / "drive_out", outcome.labels
     )
+    write_image(strip, image)
 
     print(table(outcome.summary))
     for title, summary, _ in runs[1:]:
@@ -235,6 +230,20 @@ def _lost(stream: str, received_ns: int) -> bool:
     return any(stream in streams and a <= t_s < b for a, b, streams in LOSSES)
 
 
+def columns(pairs: Sequence[PairTimes]) -> list[StripColumn]:
+    """The frame pairs at the times of :data:`STRIP`, without the lost frames."""
+    shown = [pairs[min(len(pairs) - 1, round(t / DURATION_S * len(pairs)))] for _, t in STRIP]
+    return [
+        StripColumn(
+            caption,
+            time_s,
+            None if _lost("rgb", pair.color_received_ns) else pair.color_ns,
+            None if _lost("depth", pair.depth_received_ns) else pair.depth_ns,
+        )
+        for (caption, time_s), pair in zip(STRIP, shown, strict=True)
+    ]
+
+
 def table(summary: dict[str, Any]) -> str:
     """Scores, switch latencies and counts as text."""
     from rgbd_seg_ros.text_table import text_table
@@ -265,109 +274,6 @@ def table(summary: dict[str, Any]) -> str:
             f"{summary['determinism_sha256']}",
         ]
     )
-
-
-# --- Strip ---------------------------------------------------------------------------------------
-
-
-def draw_strip(bag: Path, out: Path, pairs: Sequence[PairTimes], labels: LabelSet) -> Image:
-    """Draw input images and masks at the times of :data:`STRIP` side by side, 1200 px wide.
-
-    Args:
-        bag: the recorded drive.
-        out: folder of its replay.
-        pairs: frame pairs of the drive.
-        labels: names and colors of the classes.
-    """
-    import cv2
-    import numpy as np
-
-    from rgbd_seg_ros.colorize import colorize_depth, overlay
-    from rgbd_seg_ros.depth import to_meters
-    from rgbd_seg_ros.image_io import read_image
-    from rgbd_seg_ros.replay.report import MODE_COLORS
-
-    shown = [pairs[min(len(pairs) - 1, round(t / DURATION_S * len(pairs)))] for _, t in STRIP]
-    images = _read_images(bag, {ns for pair in shown for ns in (pair.color_ns, pair.depth_ns)})
-    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
-    by_stamp = {line["stamp_ns"]: line for line in lines}
-    canvas = np.full((358, 1200, 3), 255, np.uint8)
-    texts: list[tuple[float, float, str, dict[str, Any]]] = []
-    width, small, large = 228, (111, 83), (228, 171)
-
-    def panel(image: Image | None, x: int, y: int, size: tuple[int, int], missing: str) -> None:
-        area = canvas[y : y + size[1], x : x + size[0]]
-        if image is None:
-            area[:] = (38, 43, 51)
-            style = {"color": "#aeb6c2", "size": 10}
-            texts.append((x + size[0] / 2, y + size[1] / 2, missing, style))
-        else:
-            area[:] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-    for x, (caption, t_s), pair in zip(range(8, 1200, width + 11), STRIP, shown, strict=False):
-        rgb = None if _lost("rgb", pair.color_received_ns) else images[pair.color_ns]
-        depth = gray = None
-        if not _lost("depth", pair.depth_received_ns):
-            meters = to_meters(images[pair.depth_ns])
-            depth = colorize_depth(meters)
-            nearness = 230 - 25 * np.nan_to_num(meters, nan=8.0).clip(0, 8)
-            gray = np.repeat(nearness[..., None].astype(np.uint8), 3, axis=2)
-        line = by_stamp.get(pair.color_ns) or by_stamp.get(pair.depth_ns)
-        mode, mask = "NO_INPUT", None
-        if line:
-            mode, ids = line["mode"], read_image(out / line["mask"])
-            mask = overlay(gray if rgb is None else rgb, ids, labels, 0.6)
-        canvas[8:36, x : x + width] = [int(MODE_COLORS[mode][k : k + 2], 16) for k in (1, 3, 5)]
-        texts.append((x + 9, 22, mode, {"ha": "left", "weight": "bold"}))
-        texts.append((x + width - 9, 22, f"{t_s:g} s", {"ha": "right"}))
-        texts.append((x + width / 2, 48, caption, {}))
-        panel(rgb, x, 62, small, "no color")
-        panel(depth, x + width - small[0], 62, small, "no depth")
-        panel(mask, x, 151, large, "no mask is published")
-        if line:
-            canvas[302:322, x : x + width] //= 3
-            style = {"ha": "left", "size": 9, "color": "white"}
-            texts.append((x + 7, 312, f"mask of the {NETWORK_TITLES[line['network']]}", style))
-    widths = [17 + 7 * len(name) for name in labels.classes]
-    space, left = (1184 - sum(widths)) / max(1, len(widths) - 1), 8.0
-    for name, color, item in zip(labels.classes, labels.palette, widths, strict=True):
-        canvas[334:346, round(left) : round(left) + 12] = color
-        texts.append((left + 17, 340, name, {"ha": "left", "size": 9}))
-        left += item + space
-    return _write_texts(canvas, texts)
-
-
-def _read_images(bag: Path, stamps_ns: set[int]) -> dict[int, Any]:
-    """Stamp → array of the color and depth images with these stamps."""
-    from rgbd_seg_ros.bag.reader import BagReader
-    from rgbd_seg_ros.images import stamp_ns, to_frame
-
-    found = {}
-    with BagReader(bag) as reader:
-        for item in reader.messages([COLOR, DEPTH]):
-            if (stamp := stamp_ns(item.message.header)) in stamps_ns:
-                frame = to_frame(item.message, "rgb" if item.topic == COLOR else "depth")
-                found[stamp] = frame.array
-    return found
-
-
-def _write_texts(
-    canvas: Image, texts: Sequence[tuple[float, float, str, dict[str, Any]]]
-) -> Image:
-    """Write texts (x, y in pixels, text, options of matplotlib) on an H×W×3 image."""
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width = canvas.shape[:2]
-    figure = Figure((width / 100, height / 100), dpi=100)
-    agg = FigureCanvasAgg(figure)
-    figure.figimage(canvas, origin="upper")
-    for x, y, text, options in texts:
-        style = {"ha": "center", "va": "center", "size": 11, "color": "#14181e", **options}
-        figure.text(x / width, 1 - y / height, text, **style)
-    agg.draw()
-    return np.asarray(agg.buffer_rgba())[..., :3].copy()
 
 
 def _size(text: str) -> tuple[int, int]:
