@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from training.command import run_command
-from training.data.prepare.index import SPLITS, Record, open_prepared
-from training.data.sample import Sample
+from training.data.prepare.index import Record, open_prepared
+from training.data.sample import SPLITS, Sample
 from training.prepare import main
 
 

@@ -12,7 +12,6 @@ from training.data.sample import Samples, Subset
 from training.options import UsageError, lookup
 
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def _synthetic(config: RunConfig, split: Split) -> Samples:

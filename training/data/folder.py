@@ -29,11 +29,8 @@ from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.names import did_you_mean
 from rgbd_seg_ros.progress import progress_bar
 from training import distributed
-from training.data.sample import Sample, hold_out
+from training.data.sample import FOLDERS, SPLITS, Sample, hold_out
 from training.options import UsageError, read_yaml
-
-FOLDERS = ("rgb", "depth", "labels")
-SPLIT_FILES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def split_names(root: Path, held_out: float) -> dict[str, list[str]]:
             f"{' and no '.join(lacking)}"
         )
     listed: dict[str, list[str]] = {}
-    for split in SPLIT_FILES:
+    for split in SPLITS:
         path = root / f"{split}.txt"
         if path.is_file():
             listed[split] = path.read_text(encoding="utf-8").split()

@@ -13,6 +13,11 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.labels import LabelSet
 
+#: Folders of a dataset's images, of which each sample has one.
+FOLDERS = ("rgb", "depth", "labels")
+#: Splits of every dataset.
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:

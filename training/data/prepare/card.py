@@ -18,10 +18,13 @@ from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, write_image
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
-from training.data.prepare.index import SPLITS, STREAMS, Index, Record, read_index, sha256
+from training.data.prepare.index import Index, Record, read_index, sha256
+from training.data.sample import FOLDERS, SPLITS
 
-#: Default name of the image with sample frames, and their number.
-CARD_IMAGE, SAMPLE_FRAMES = "card.png", 12
+#: Default name of the image with sample frames.
+CARD_IMAGE = "card.png"
+#: Frames drawn on the card, and the height of each of their images in pixels.
+SAMPLE_FRAMES, SAMPLE_HEIGHT = 12, 150
 #: Depth percentiles in the card.
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -62,7 +65,7 @@ def check(root: Path, image: Path | None = None) -> dict[str, Any]:
             if images:
                 count(statistics[record.split], images, record, index, problems)
     names = {record.name for record in index.records}
-    unlisted = [p for s in STREAMS for p in sorted((root / s).glob("*")) if p.stem not in names]
+    unlisted = [p for f in FOLDERS for p in sorted((root / f).glob("*")) if p.stem not in names]
     if unlisted:
         problems.append(f"{len(unlisted)} files are not in the index, such as {unlisted[0]}")
     path = image or root / CARD_IMAGE
@@ -73,13 +76,13 @@ def check(root: Path, image: Path | None = None) -> dict[str, Any]:
 def load(root: Path, record: Record, problems: list[str]) -> dict[str, npt.NDArray[Any]] | None:
     """Read the three images of a frame; on a defect, add it to ``problems`` and return None."""
     images = {}
-    for stream in STREAMS:
-        path = root / stream / f"{record.name}.png"
+    for folder in FOLDERS:
+        path = root / folder / f"{record.name}.png"
         try:
-            if sha256(path.read_bytes()) != record.sha256[stream]:
+            if sha256(path.read_bytes()) != record.sha256[folder]:
                 problems.append(f"{path}: changed since it was prepared (sha256)")
                 return None
-            images[stream] = read_rgb(path) if stream == "rgb" else read_image(path)
+            images[folder] = read_rgb(path) if folder == "rgb" else read_image(path)
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
             return None
@@ -220,12 +223,12 @@ def to_text(card: dict[str, Any]) -> str:
     return "\n\n".join(lines[:8]) + "".join(f"\n{line}" for line in lines[8:])
 
 
-def write_samples(path: Path, root: Path, index: Index, height: int = 150) -> None:
+def write_samples(path: Path, root: Path, index: Index) -> None:
     """Draw twelve frames as color, depth and labels side by side, two frames per row."""
     chosen = sorted(index.records, key=lambda r: sha256(r.name.encode()))[:SAMPLE_FRAMES]
     strips = []
     for record in sorted(chosen, key=lambda r: (r.split, r.name)):
-        strip = draw(root, record, index, height)
+        strip = draw(root, record, index)
         if strip is not None:
             strips.append(strip)
     if not strips:
@@ -237,7 +240,7 @@ def write_samples(path: Path, root: Path, index: Index, height: int = 150) -> No
     write_image(path, np.vstack(rows))
 
 
-def draw(root: Path, record: Record, index: Index, height: int) -> npt.NDArray[np.uint8] | None:
+def draw(root: Path, record: Record, index: Index) -> npt.NDArray[np.uint8] | None:
     """One frame's strip of three images, or None if the frame cannot be read."""
     images = load(root, record, [])
     if images is None:
@@ -246,8 +249,8 @@ def draw(root: Path, record: Record, index: Index, height: int) -> npt.NDArray[n
     depth = to_meters(images["depth"], index.depth_scale)
     far = float(np.nanpercentile(depth, 95)) if np.isfinite(depth).any() else 1.0
     panels = [rgb, colorize_depth(depth, far), overlay(rgb, images["labels"], index.label_set)]
-    width = max(1, round(height * record.size[1] / record.size[0]))
-    small = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in panels]
+    width = max(1, round(SAMPLE_HEIGHT * record.size[1] / record.size[0]))
+    small = [cv2.resize(p, (width, SAMPLE_HEIGHT), interpolation=cv2.INTER_AREA) for p in panels]
     strip: npt.NDArray[np.uint8] = np.hstack(small).astype(np.uint8)
     text = f"{record.split} {record.name}"
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):

@@ -15,6 +15,7 @@ import numpy as np
 from rgbd_seg_ros.image_io import read_image, read_rgb, read_single_channel
 from rgbd_seg_ros.labels import LabelSet
 from training.data.prepare.base import Entry, FrameData, RawDataset, need
+from training.data.sample import FOLDERS
 from training.options import UsageError, opt
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class OwnFolder(RawDataset):
     """Own images, as --data folder reads them."""
 
     name: ClassVar[str] = "folder"
-    page: ClassVar[str] = "docs/data.md, own images"
+    page: ClassVar[str] = "docs/data.md"
 
     options_class: ClassVar[type] = FolderOptions
 
@@ -75,7 +76,7 @@ class OwnFolder(RawDataset):
 
     def entries(self) -> list[Entry]:
         """All frames by name; lists such as ``train.txt`` in the folder decide their splits."""
-        from training.data.folder import FOLDERS, image_files, split_names
+        from training.data.folder import image_files, split_names
 
         split_names(self.root, 0.1)  # raises on incomplete samples and wrong lists
         files = {folder: image_files(self.root / folder) for folder in FOLDERS}

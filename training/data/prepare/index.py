@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.labels import LabelSet
-from training.data.sample import Sample, hold_out
+from training.data.sample import FOLDERS, Sample, hold_out
 from training.options import UsageError
 
 INDEX = "index.json"
 FORMAT = 1
-STREAMS = ("rgb", "depth", "labels")
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,9 @@ class Record:
     split: str
     #: (height, width).
     size: tuple[int, int]
-    #: Stream → size of its file in bytes.
+    #: Folder → size of its file in bytes.
     bytes: dict[str, int]
-    #: Stream → sha256 of its file.
+    #: Folder → sha256 of its file.
     sha256: dict[str, str]
     #: fx, fy, cx, cy in pixels.
     intrinsics: tuple[float, float, float, float] | None = None
@@ -186,15 +184,17 @@ class PreparedSamples:
         index = read_index(root)
         self.records = [r for r in index.records if r.split == split]
         self.label_set = index.label_set
-        for stream in STREAMS:
-            sizes = {p.stem: p.stat().st_size for p in (root / stream).glob("*.png")}
-            wrong = [r.name for r in self.records if sizes.get(r.name) != r.bytes[stream]]
+        for folder in FOLDERS:
+            sizes = {p.stem: p.stat().st_size for p in (root / folder).glob("*.png")}
+            wrong = [r.name for r in self.records if sizes.get(r.name) != r.bytes[folder]]
             if wrong:
                 raise UsageError(
-                    f"{root}/{stream}: {len(wrong)} of {len(self.records)} files are missing or "
+                    f"{root}/{folder}: {len(wrong)} of {len(self.records)} files are missing or "
                     f"changed, the first {wrong[0]}.png; run training.prepare again"
                 )
-        description = Description(index.label_set.classes, index.label_set.name, index.depth_scale)
+        description = Description(
+            index.label_set.classes, index.label_set.name, depth_scale=index.depth_scale
+        )
         self._folder = FolderSamples(root, description, [r.name for r in self.records])
 
     def __len__(self) -> int:

@@ -23,8 +23,6 @@ from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
     FORMAT,
     INDEX,
-    SPLITS,
-    STREAMS,
     Index,
     Record,
     assign_splits,
@@ -32,6 +30,7 @@ from training.data.prepare.index import (
     sha256,
     to_record,
 )
+from training.data.sample import FOLDERS, SPLITS
 from training.options import UsageError, opt
 
 #: Records of the frames written so far, while a preparation is incomplete.
@@ -206,7 +205,7 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
 
 def remove(out: Path) -> None:
     """Delete the files of a preparation and nothing else."""
-    for name in (*STREAMS, INDEX, JOURNAL, "dataset.yaml", *(f"{s}.txt" for s in SPLITS)):
+    for name in (*FOLDERS, INDEX, JOURNAL, "dataset.yaml", *(f"{s}.txt" for s in SPLITS)):
         path = out / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -216,14 +215,14 @@ def remove(out: Path) -> None:
 
 def is_outdated(dataset: RawDataset, entry: Entry, out: Path) -> bool:
     """Whether an official file of the frame is newer than its prepared images."""
-    written = min((out / s / f"{entry.name}.png").stat().st_mtime_ns for s in STREAMS)
+    written = min((out / folder / f"{entry.name}.png").stat().st_mtime_ns for folder in FOLDERS)
     return any(path.stat().st_mtime_ns > written for path in dataset.edited(entry))
 
 
 def _is_complete(out: Path, record: Record) -> bool:
-    for stream in STREAMS:
-        path = out / stream / f"{record.name}.png"
-        if not path.is_file() or path.stat().st_size != record.bytes[stream]:
+    for folder in FOLDERS:
+        path = out / folder / f"{record.name}.png"
+        if not path.is_file() or path.stat().st_size != record.bytes[folder]:
             return False
     return True
 
@@ -273,7 +272,7 @@ def check_plausible(dataset: RawDataset, frames: Sequence[FrameData]) -> None:
 
 
 def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
-    """Stream → PNG file.
+    """Folder → PNG file.
 
     Raises:
         UsageError: depth beyond the last tick, 65534.
@@ -292,7 +291,9 @@ def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
         "depth": np.where(valid, ticks, 0).astype(np.uint16),
         "labels": frame.labels,
     }
-    return {s: encode_image(".png", image, png_compression=3) for s, image in images.items()}
+    return {
+        folder: encode_image(".png", image, png_compression=3) for folder, image in images.items()
+    }
 
 
 # --- Writing -------------------------------------------------------------------------------------
@@ -318,8 +319,8 @@ def write_frames(
     with (out / JOURNAL).open("a", encoding="utf-8", buffering=1) as journal, bar:
         if new:
             journal.write(json.dumps({"fingerprint": fingerprint}) + "\n")
-        for stream in STREAMS:
-            (out / stream).mkdir(exist_ok=True)
+        for folder in FOLDERS:
+            (out / folder).mkdir(exist_ok=True)
         for record in bar:
             written[record.name] = record
             journal.write(json.dumps(asdict(record)) + "\n")
@@ -347,13 +348,13 @@ def read_checked(dataset: RawDataset, entry: Entry) -> FrameData:
 def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -> Record:
     """Write the three images of a frame and return its record."""
     data = encode(frame, depth_scale)
-    for stream, content in data.items():
-        write_atomically(out / stream / f"{entry.name}.png", content)
+    for folder, content in data.items():
+        write_atomically(out / folder / f"{entry.name}.png", content)
     height, width = frame.labels.shape
     return Record(
         entry.name, entry.group, entry.split or "train", (height, width),
-        {stream: len(content) for stream, content in data.items()},
-        {stream: sha256(content) for stream, content in data.items()},
+        {folder: len(content) for folder, content in data.items()},
+        {folder: sha256(content) for folder, content in data.items()},
         frame.intrinsics, frame.gravity,
     )  # fmt: skip
 

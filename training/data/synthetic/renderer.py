@@ -24,7 +24,7 @@ from training.data.synthetic.shading import shade
 from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive_poses
 
 #: Number that enters the random seed, so that no two splits share a room.
-SPLITS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}
+SPLIT_NUMBERS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,39 +48,29 @@ class RoomSample:
 
 
 class RoomViews:
-    """Views of random rooms, one room per index: ``views[i] → RoomSample``.
+    """Endless views of random rooms, one room per index: ``views[i] → RoomSample``.
 
     Args:
         size: (height, width) in pixels.
         seed: any integer ≥ 0; another seed gives other rooms.
         split: train, val or test; no two share a room.
-        length: what ``len`` returns; the supply of views is endless.
 
     Raises:
-        ValueError: a size below 8 pixels, a negative seed, no length, or an unknown split.
+        ValueError: a size below 8 pixels, a negative seed or index, or an unknown split.
     """
 
     def __init__(
-        self,
-        size: tuple[int, int] = (120, 160),
-        seed: int = 0,
-        split: str = "train",
-        length: int = 100_000,
+        self, size: tuple[int, int] = (120, 160), seed: int = 0, split: str = "train"
     ) -> None:
         if min(size) < 8:
             raise ValueError(f"size is (height, width) of at least 8 pixels each, got {size}")
-        if seed < 0 or length < 1:
-            raise ValueError(f"need seed ≥ 0 and length ≥ 1, got seed {seed} and length {length}")
-        if split not in SPLITS:
-            raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-        self.size, self.seed, self.split, self.length = size, seed, split, length
-
-    def __len__(self) -> int:
-        return self.length
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        if split not in SPLIT_NUMBERS:
+            raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLIT_NUMBERS)}")
+        self.size, self.seed, self.split = size, seed, split
 
     def __getitem__(self, index: int) -> RoomSample:
-        if not 0 <= index < self.length:
-            raise IndexError(f"index {index} is outside 0..{self.length - 1}")
         rng = _generator(self.seed, self.split, index)
         scene = build_scene(rng)
         intrinsics = draw_intrinsics(rng, self.size)
@@ -176,5 +166,5 @@ def _roomiest(scenes: list[Scene]) -> Scene:
 
 def _generator(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence([SPLITS[split], seed, index]))
+        np.random.PCG64(np.random.SeedSequence([SPLIT_NUMBERS[split], seed, index]))
     )
