@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         check_torch(),
         check_cuda(),
         *(check_module(name, package) for name, package in NEEDED.items()),
-        _import_finding("rosbags", "warn", "to replay bags: pip install rosbags"),
+        *(_import_finding(name, "warn", remedy) for name, remedy in FOR_REPLAY.items()),
         check_ros(),
         check_cv_bridge(),
         check_receive_buffer(),
@@ -63,6 +63,15 @@ NEEDED = {
     "cv2": "opencv-python-headless",
     "yaml": "pyyaml",
     "safetensors": "safetensors",
+}
+
+
+#: Modules that only `rgbd_seg replay` and the live replay need, and their remedies.
+FOR_REPLAY = {
+    "rosbags": "to replay bags: pip install rosbags",
+    "mcap": "to replay MCAP bags that were cut off: pip install mcap",
+    "tqdm": "to replay bags: pip install tqdm",
+    "jinja2": "for the report of `rgbd_seg replay --out`: pip install jinja2",
 }
 
 

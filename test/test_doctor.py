@@ -69,11 +69,15 @@ def test_a_module_built_for_another_numpy_is_reported_in_one_line(
     )
 
 
+@pytest.mark.parametrize("module", ["rosbags", "mcap", "tqdm", "jinja2"])
 def test_a_missing_module_of_one_command_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    module: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _without(monkeypatch, "rosbags", ImportError("No module named 'rosbags'"))
+    _without(monkeypatch, module, ImportError(f"No module named '{module}'"))
     _run("--bundle", tmp_path / "nowhere", "--json")
     findings = {f["subject"]: f for f in json.loads(capsys.readouterr().out)}
-    assert findings["rosbags"]["level"] == "warn"
-    assert "pip install rosbags" in findings["rosbags"]["text"]
+    assert findings[module]["level"] == "warn"
+    assert f"pip install {module}" in findings[module]["text"]

@@ -32,8 +32,8 @@ class NodeConfig:
     backend: str = field(
         default="auto",
         metadata={
-            "doc": "inference backend: `auto` (`cuda_graph` on CUDA, else `torch`), `torch` or "
-            "`cuda_graph`"
+            "doc": "`auto` or the name of an inference backend; an unknown name is refused with "
+            "the list"
         },
     )
     rgb_transport: str = field(
