@@ -38,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m training.export",
         description="Convert networks for other runtimes and compare the results with PyTorch's.",
     )
-    parser.add_argument("bundle", type=Path, help="a bundle's folder or a network's .safetensors")
+    parser.add_argument(
+        "bundle", type=Path, help="folder of a bundle or run, or a .safetensors network"
+    )
     parser.add_argument("--to", required=True, metavar="|".join(TARGETS), help="target runtime")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default BUNDLE/TARGET)"

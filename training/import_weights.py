@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.import_weights`: converts published weights into this project's format.
 
-Every weight of the network must be filled, and what was written is read back. The authors of CMX
-and PrimKD read images as BGR but normalize them by a mean and std in RGB order, while networks of
-this project take RGB. Therefore the input channels of the first convolutions are reversed, and so
-are mean and std in the network's record: the same numbers reach the same weights.
+Every weight of the network must be filled. The authors of CMX and PrimKD read images as BGR but
+normalize them by a mean and std in RGB order, while networks of this project take RGB. Therefore
+the input channels of the first convolutions are reversed, and so are mean and std in the network's
+record: the same numbers reach the same weights.
 """
 
 from __future__ import annotations
