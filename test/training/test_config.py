@@ -63,7 +63,7 @@ def test_resume_uses_the_saved_recipe(tmp_path: Path) -> None:
     [
         (["--learnin-rate", "1"], "unknown option '--learnin-rate'"),
         (["--epoch", "3"], "did you mean '--epochs'"),
-        (["--colour", "1"], r"unknown option '--colour' \(all"),
+        (["--colour", "1"], "unknown option '--colour' (all"),
         (["--networc", "x"], "did you mean '--network'"),
         (["5"], "unknown option '5'; options start with --"),
         (["--epochs", "many"], "epochs: 'many' is not a whole number"),
