@@ -48,9 +48,10 @@ def colorize_depth(depth_m: npt.NDArray[np.floating[Any]], far_m: float = 6.0) -
     return rgb
 
 
-def legend(label_set: LabelSet, row_height: int = 22, width: int = 180) -> Image:
-    """A column of color swatches with class names, (K·row_height)×width×3 RGB."""
-    image = np.full((row_height * len(label_set), width, 3), 255, dtype=np.uint8)
+def legend(label_set: LabelSet) -> Image:
+    """A column of color swatches with class names, 22·K×180×3 RGB."""
+    row_height = 22
+    image = np.full((row_height * len(label_set), 180, 3), 255, dtype=np.uint8)
     for class_id, (name, color) in enumerate(
         zip(label_set.classes, label_set.palette, strict=True)
     ):

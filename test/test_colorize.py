@@ -35,6 +35,6 @@ def test_near_depth_is_warm_far_is_cold_and_invalid_is_black() -> None:
 
 
 def test_legend_has_a_row_per_class() -> None:
-    image = legend(INDOOR16, row_height=20, width=150)
-    assert image.shape == (320, 150, 3)
+    image = legend(INDOOR16)
+    assert image.shape == (352, 180, 3)
     assert image[10, 10].tolist() == list(INDOOR16.palette[0])

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Own images: a folder with rgb/, depth/ and labels/ of equal names, and dataset.yaml.
 
-``dataset.yaml`` lists ``classes`` (names, id 0 first) and, if the defaults do not fit, ``name``,
-``depth_scale`` (meters per tick of 16-bit depth), ``first_id`` (label value of the first class; 1
-if 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in pixels). ``train.txt``, ``val.txt`` and
+``dataset.yaml`` has ``classes`` (names, id 0 first, or the name of a label set) and, if the
+defaults do not fit, ``name``, ``depth_scale`` (meters per tick of 16-bit depth), ``first_id``
+(label value of the first class; 1 if 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in
+pixels). ``train.txt``, ``val.txt`` and
 ``test.txt`` beside it list the names of each split; a split without a list is held out of the
 remaining samples.
 """
@@ -25,12 +26,12 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_image, read_rgb
-from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
+from rgbd_seg_ros.labels import IGNORE_ID, LABEL_SETS, LabelSet
 from rgbd_seg_ros.names import did_you_mean
 from rgbd_seg_ros.progress import progress_bar
 from training import distributed
 from training.data.sample import FOLDERS, SPLITS, Sample, hold_out
-from training.options import UsageError, read_yaml
+from training.options import UsageError, lookup, read_yaml
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Description:
 
     classes: tuple[str, ...]
     name: str
+    #: Colors of the classes; if empty, the default palette.
+    palette: tuple[tuple[int, int, int], ...] = ()
     #: Meters per tick of 16-bit depth; float depth is in meters.
     depth_scale: float = 0.001
     #: Label value of class 0; 1 if the files use 0 for unlabeled pixels.
@@ -52,7 +55,7 @@ class FolderSamples:
 
     def __init__(self, root: Path, description: Description, names: list[str]) -> None:
         self.root, self.description, self.names = root, description, names
-        self.label_set = LabelSet(description.name, description.classes)
+        self.label_set = LabelSet(description.name, description.classes, description.palette)
         self.files = {folder: image_files(root / folder) for folder in FOLDERS}
 
     def __len__(self) -> int:
@@ -152,9 +155,12 @@ def read_description(root: Path) -> Description:
             raise UsageError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
     try:
         camera = values.pop("intrinsics", None)
-        values["classes"] = tuple(str(name) for name in values["classes"])
-        description = Description(**{"name": root.resolve().name, **values})
-        LabelSet(description.name, description.classes)
+        if isinstance(values["classes"], str):
+            labels = lookup("label set", values["classes"], LABEL_SETS)
+        else:
+            labels = LabelSet(root.resolve().name, tuple(map(str, values["classes"])))
+        defaults = {"name": labels.name, "palette": labels.palette}
+        description = Description(**{**defaults, **values, "classes": labels.classes})
         if camera is None:
             return description
         height, width = read_rgb(next(iter(image_files(root / "rgb").values()))).shape[:2]

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rgbd_seg_ros.labels import LABEL_SETS, LabelSet
 from training.config import RunConfig
 from training.data.datasets import open_split
 from training.data.folder import open_folder
@@ -82,12 +83,25 @@ def _other_size(own: Path) -> None:
     cv2.imwrite(str(own / "labels" / "frame_004.png"), np.zeros((24, 32), np.uint8))
 
 
+def test_the_classes_may_be_those_of_a_named_label_set(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = LabelSet("mine", ("floor", "wall", "cup"), ((9, 9, 9), (8, 8, 8), (7, 7, 7)))
+    monkeypatch.setitem(LABEL_SETS, "mine", mine)
+    (own / "dataset.yaml").write_text("classes: mine\n")
+    assert open_folder(str(own), "train", 0.1, False).label_set == mine
+
+
 def _no_depth(own: Path) -> None:
     (own / "depth" / "frame_004.png").unlink()
 
 
 def _no_classes(own: Path) -> None:
     (own / "dataset.yaml").write_text("clases: [a]\n")
+
+
+def _unknown_label_set(own: Path) -> None:
+    (own / "dataset.yaml").write_text("classes: nyu44\n")
 
 
 def _no_description(own: Path) -> None:
@@ -111,6 +125,7 @@ def _unknown_name(own: Path) -> None:
         (_other_size, r"'frame_004': sizes differ \(rgb 64×48, depth 64×48, labels 32×24\)"),
         (_no_depth, "1 samples are incomplete; 'frame_004' has no depth"),
         (_no_classes, "unknown key 'clases'; did you mean 'classes'"),
+        (_unknown_label_set, "dataset.yaml: unknown label set 'nyu44'; did you mean 'nyu40'"),
         (_no_description, "dataset.yaml is missing; it lists the classes"),
         (_twice, "'frame_001' is in both train.txt and test.txt"),
         (_unknown_name, "no sample 'frame_0001' in .*did you mean 'frame_001'"),
