@@ -89,10 +89,13 @@ def hha(
     """
     from rgbd_seg_ros.hha import hha as compute  # only here, since importing torch is slow
 
+    _check_holes(holes)
+    return compute(depth_m, intrinsics, gravity, holes)
+
+
+def _check_holes(holes: str) -> None:
     if holes not in HOLES:
         raise ValueError(unknown_name("value of holes", holes, HOLES))
-
-    return compute(depth_m, intrinsics, gravity, holes)
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,7 @@ class DepthEncoding:
             raise ValueError(f"depth std must be above 0, got {self.std}")
         if len(self.clip_m) != 2 or not 0 < self.clip_m[0] < self.clip_m[1]:
             raise ValueError(f"depth clip_m needs 0 < near < far in meters, got {self.clip_m}")
-        if self.holes not in ("reference", "zero"):
-            raise ValueError(unknown_name("value of holes", self.holes, HOLES))
+        _check_holes(self.holes)
 
     @classmethod
     def for_hha(cls, holes: str = "reference") -> DepthEncoding:

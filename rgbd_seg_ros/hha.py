@@ -18,10 +18,8 @@ from torch.nn import functional
 
 #: Radius in pixels of the windows in which the angle channel's normals are fitted.
 R_ANGLE = 3
-#: The same for the normals that gravity is estimated from. Such a window consists of small
-#: windows, three by three: 21 = 3·7.
-R_GRAVITY = 10
-#: Distance between the centers of neighboring small windows.
+#: Distance between the centers of neighboring windows. Three by three of them make one of the
+#: (3·STEP)² windows for the normals that gravity is estimated from.
 STEP = 2 * R_ANGLE + 1
 #: Thresholds in degrees and number of iterations of the search for gravity.
 ROUNDS = ((45.0, 5), (15.0, 5))
@@ -126,7 +124,7 @@ def _moments(f: Tensor, dim: int, order: int) -> list[Tensor]:
 
 
 def wider(m: Sums, b: Sums, stride: int) -> tuple[Sums, Sums]:
-    """The same sums over (2·R_GRAVITY+1)² windows, at every ``stride``-th pixel.
+    """The same sums over (3·STEP)² windows, at every ``stride``-th pixel.
 
     Args:
         m: sums of the mask from :func:`window_sums` with a margin of STEP.

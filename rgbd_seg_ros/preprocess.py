@@ -91,7 +91,6 @@ def prepare_depth(
     preprocess: Preprocess,
     intrinsics: Tensor | None = None,
     gravity: Tensor | None = None,
-    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """B×1×H×W meters (NaN invalid) of any size to the network's B×C×h×w input.
 
@@ -100,12 +99,11 @@ def prepare_depth(
         preprocess: of the network.
         intrinsics: B×3×3 for ``depth_m`` before the resize; HHA needs them.
         gravity: B×3, pointing down in the optical frame; for HHA, which estimates it if None.
-        size: (h, w); that of ``preprocess`` by default.
 
     Raises:
         ValueError: the encoding needs intrinsics and got none.
     """
-    old, new = (depth_m.shape[-2], depth_m.shape[-1]), size or preprocess.size
+    old, new = (depth_m.shape[-2], depth_m.shape[-1]), preprocess.size
     if intrinsics is not None and preprocess.depth.needs_intrinsics:
         intrinsics = resize_intrinsics(intrinsics, old, new)
     meters = resize_depth(depth_m, new).float()
