@@ -95,7 +95,7 @@ class ConfusionMatrix:
 
     @property
     def miou_all(self) -> float:
-        """Mean IoU over all K classes, where absent ones count as 0, as in the code of CMX."""
+        """Mean IoU over all K classes, where absent ones count as 0; CMX leaves them out."""
         return float(np.nan_to_num(self.iou, nan=0.0).mean())
 
     @property
