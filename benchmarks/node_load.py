@@ -51,6 +51,10 @@ class ConstantTime:
         time.sleep(max(0.0, end - time.perf_counter()))
         return Segmentation(mask, mask, network, {"total": self._seconds * 1e3})
 
+    def estimate_gravity(self, *_: Any) -> Any:
+        """Never called, because ``need_intrinsics`` is empty."""
+        raise NotImplementedError
+
 
 def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
     """Publish both streams, depth first, each image stamped when it is published."""
