@@ -31,7 +31,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from rgbd_seg_ros.ros.launch_arguments import check_bundle, parse_bool
+from rgbd_seg_ros.ros.launch_arguments import check_bundle_argument, parse_bool
 
 PREFIX = Path(get_package_prefix("rgbd_seg_ros"))
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
@@ -65,7 +65,7 @@ def check_arguments(value: dict[str, str]) -> dict[str, Any]:
     if not 0 < rate < math.inf:
         raise RuntimeError(f"rate:={value['rate']} must be a positive number, such as 0.5")
     parse_bool("rviz", value["rviz"])
-    check_bundle(value["bundle"])
+    check_bundle_argument(value["bundle"])
     try:
         given = yaml.safe_load(Path(value["params_file"]).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

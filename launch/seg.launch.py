@@ -18,7 +18,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from launch import LaunchContext, LaunchDescription
-from rgbd_seg_ros.ros.launch_arguments import check_bundle, parse_bool
+from rgbd_seg_ros.ros.launch_arguments import check_bundle_argument, parse_bool
 
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config" / "camera").glob("*.yaml"))}
@@ -86,7 +86,7 @@ def nodes(context: LaunchContext) -> list[Any]:
     remappings, camera_parameters = camera_profile(value["camera"], value["camera_prefix"])
     if not Path(value["params_file"]).is_file():
         raise RuntimeError(f"params_file:={value['params_file']} is not a file")
-    check_bundle(value["bundle"])
+    check_bundle_argument(value["bundle"])
     parameters: list[Any] = [value["params_file"], camera_parameters]
     parameters.append({name: on[name] for name in ("use_sim_time", "autostart")})
     for name in ("bundle", "device"):

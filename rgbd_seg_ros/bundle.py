@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rgbd_seg_ros.depth import DepthEncoding
 from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.frames import NETWORKS, NetworkName
+from rgbd_seg_ros.frames import NETWORK_NAMES, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, complete
 from rgbd_seg_ros.names import unknown_name
@@ -91,10 +91,10 @@ class Bundle:
 
     def __post_init__(self) -> None:
         if not self.networks:
-            raise BundleError(f"a bundle needs at least one network of {', '.join(NETWORKS)}")
+            raise BundleError(f"a bundle needs at least one network of {', '.join(NETWORK_NAMES)}")
         for name, network in self.networks.items():
-            if name not in NETWORKS:
-                raise BundleError(unknown_name("network", name, NETWORKS))
+            if name not in NETWORK_NAMES:
+                raise BundleError(unknown_name("network", name, NETWORK_NAMES))
             if network.record.spec.modality != name:
                 raise BundleError(
                     f"network {name!r} contains weights for {network.record.spec.modality!r}"

@@ -1,12 +1,28 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writing of files."""
+"""Writing of files: atomically, and only into folders that may be written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from pathlib import Path
+
+
+class OutputError(ValueError):
+    """An output folder that must not be written; the message names the remedy."""
+
+
+def check_output_folder(path: Path, overwrite: bool) -> None:
+    """Check the folder of ``--out``.
+
+    Raises:
+        OutputError: the path is a file, or the folder is not empty and ``overwrite`` is not set.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"--out {path} is a file; give a folder")
+    if path.exists() and any(path.iterdir()) and not overwrite:
+        raise OutputError(f"{path} is not empty; choose another --out or add --overwrite")
 
 
 def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> None:

@@ -16,7 +16,7 @@ Stream = Literal["rgb", "depth", "depth_raw"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 #: The network that computes one mask.
 NetworkName = Literal["rgbd", "rgb", "depth"]
-NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000

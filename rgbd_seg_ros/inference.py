@@ -34,6 +34,9 @@ MODE_LEVELS: dict[Mode, int] = {
     Mode.NO_INPUT: 2,
 }
 
+#: Help of an option that chooses the backend.
+BACKEND_HELP = "auto or the name of an inference backend (default %(default)s)"
+
 
 class Engine(Protocol):
     """Computes masks. :class:`rgbd_seg_ros.engine.Segmenter` implements it."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
-from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.frames import NETWORKS, Intrinsics, NetworkName
+from rgbd_seg_ros.files import check_output_folder, write_atomically
+from rgbd_seg_ros.frames import NETWORK_NAMES, Intrinsics, NetworkName
 from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb, write_image
-from rgbd_seg_ros.inference import Engine, load_engine
+from rgbd_seg_ros.inference import BACKEND_HELP, Engine, load_engine
 
 #: Names of the folders in ``--folder`` that hold each stream.
 RGB_FOLDERS = ("rgb", "color", "image", "images")
@@ -67,9 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="intrinsics of the images in pixels; only networks that read HHA need them",
     )
     parser.add_argument(
-        "--network", choices=NETWORKS, help="default: the network that uses all inputs given"
+        "--network", choices=NETWORK_NAMES, help="default: the network that uses all inputs given"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    # Not auto, since cuda_graph would capture one graph for each size of the images.
+    parser.add_argument("--backend", default="torch", metavar="NAME", help=BACKEND_HELP)
     parser.add_argument(
         "--overwrite", action="store_true", help="write into --out even if it is not empty"
     )
@@ -87,11 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
         raise PredictError(f"--intrinsics: FX and FY must be above 0, got {args.intrinsics[:2]}")
     items = _items(args)
-    if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
-        raise PredictError(f"{args.out} is not empty; choose another --out or add --overwrite")
+    check_output_folder(args.out, args.overwrite)
 
-    # Not cuda_graph, which would capture one graph for each size of the images.
-    engine = load_engine(args.bundle, args.device, "torch")
+    engine = load_engine(args.bundle, args.device, args.backend)
     args.out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}

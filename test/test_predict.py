@@ -14,6 +14,7 @@ import pytest
 
 from rgbd_seg_ros import predict
 from rgbd_seg_ros.bundle import Bundle, save_bundle
+from rgbd_seg_ros.files import OutputError
 from rgbd_seg_ros.predict import PredictError
 
 
@@ -55,7 +56,7 @@ def test_each_item_of_a_folder_runs_its_network(folder: Path, bundle: Path, caps
         assert mask.shape == (60, 80)
         assert mask.max() < 16
         assert cv2.imread(str(out / f"{name}_overlay.png")).shape == (60, 80, 3)
-    with pytest.raises(PredictError, match="--overwrite"):
+    with pytest.raises(OutputError, match="--overwrite"):
         _run("--folder", folder, "--bundle", bundle, "--out", out)
     assert _run("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite") == 0
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The core of the fallback: takes messages and time, hands out jobs.
 
-The four calls :meth:`Core.offer`, :meth:`Core.tick`, :meth:`Core.next_deadline` and
-:meth:`Core.next_job` are all that a caller needs. Health judges a message, pairing decides which
+Four calls drive it: :meth:`Core.offer`, :meth:`Core.tick`, :meth:`Core.next_deadline` and
+:meth:`Core.next_job`. What happened is in its counters, its health and the mode changes and
+warnings that the ``drain_*`` calls return. Health judges a message, pairing decides which
 frames form a pair, and the newest pair waits as the job for the engine.
 """
 
@@ -21,7 +22,7 @@ from rgbd_seg_ros.fallback.modes import Mode, ModeChange
 from rgbd_seg_ros.fallback.pairing import FramePair, PairedStream, Pairer, StreamStatus
 from rgbd_seg_ros.fallback.streams import Streams
 from rgbd_seg_ros.frames import (
-    NETWORKS,
+    NETWORK_NAMES,
     NS_PER_MS,
     NS_PER_S,
     STREAMS,
@@ -52,7 +53,7 @@ class Core:
     def __init__(
         self,
         config: CoreConfig | None = None,
-        networks: Collection[NetworkName] = NETWORKS,
+        networks: Collection[NetworkName] = NETWORK_NAMES,
         need_intrinsics: Collection[NetworkName] = (),
     ) -> None:
         self._config = config or CoreConfig()

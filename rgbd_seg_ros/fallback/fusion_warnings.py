@@ -10,7 +10,7 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
 from rgbd_seg_ros.frames import NS_PER_MS
 
-#: Warn if more than this share of the last 30 instants missed their partner.
+#: Warn if more than this share of the last 30 frame pairs is incomplete.
 MISSED_WARNING = 0.1
 
 
@@ -57,7 +57,7 @@ def fusion_problems(
     if delivering and pairer.missed_fraction > MISSED_WARNING:
         yield (
             "missed",
-            f"{pairer.missed_fraction:.0%} of the last 30 instants missed their partner (depth "
+            f"{pairer.missed_fraction:.0%} of the last 30 frame pairs are incomplete (depth "
             f"lags color by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
             f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise max_wait_ms or "
             "max_skew_ms, or find out where frames are lost (`ros2 topic hz` on both topics)",

@@ -21,7 +21,7 @@ the defaults of :class:`CoreConfig`:
 - after 3 unusable frames in a row, or 5 among the last 10.
 
 It is OK again after 3 usable frames in a row and a hold of 1 s, which doubles up to 8 s while the
-stream flaps. Until then its frames are ``recovering``: health sees them, but no job uses them.
+stream flaps. Until then its frames are ``recovering``: health judges them, but no job uses them.
 If no other stream can serve, its first usable frame makes it OK at once.
 """
 

@@ -30,3 +30,6 @@ class ModeChange:
     to_mode: Mode
     #: For the log, for example ``depth silent`` or ``recovered``.
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.from_mode.value} -> {self.to_mode.value}: {self.reason}"

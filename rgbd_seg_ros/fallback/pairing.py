@@ -20,7 +20,7 @@ A partner is due at every instant, unless its period is more than 1.5 times the 
 is due one period after its last frame. A wait ends when the partner's frame or a later one
 arrives, and after *max_wait* at the latest: the 95th percentile of the last 30 lags (the partner's
 arrival minus this stream's at the same instant; negative means no wait) + 5 ms, capped at 100 ms.
-Late frames teach the lag too, so the wait follows a growing lag.
+The lags of late frames count too, so the wait follows a growing lag.
 """
 
 from __future__ import annotations

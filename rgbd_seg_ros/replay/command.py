@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.topics import NONE
 from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
-from rgbd_seg_ros.inference import load_engine
+from rgbd_seg_ros.inference import BACKEND_HELP, load_engine
 from rgbd_seg_ros.names import did_you_mean
 from rgbd_seg_ros.progress import say
+from rgbd_seg_ros.replay.runner import ReplayError
 
 #: Options that name a topic: field of ``Topics`` to the help text.
 TOPICS = {
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("bag", type=Path, metavar="BAG", help="a ROS 2 bag (db3, mcap, zstd) or a ROS 1 .bag file")
     add("--bundle", type=Path, metavar="DIR", help="trained networks (default: shipped bundle)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
+    add("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     add("--out", type=Path, metavar="DIR", help="folder for masks, overlays, summary and report")
     add("--record", type=Path, metavar="OUTBAG", help="bag for the topics that the node publishes")
     add("--overwrite", action="store_true", help="replace existing --out and --record outputs")
@@ -112,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         faults=load_faults(args.faults) if args.faults else FaultSchedule(),
         config=core_config(args.set, args.assume_aligned),
         engine_latency_ms=args.engine_latency,
-        compare=args.without_fallback,
+        without_fallback=args.without_fallback,
         gravity_frame=args.gravity_frame,
         out=args.out,
         record=args.record,
@@ -120,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
     )
     with interruptible() as caught:
         outcome = replay_bag(
-            options, lambda: load_engine(args.bundle, args.device), lambda: caught() != 0
+            options,
+            lambda: load_engine(args.bundle, args.device, args.backend),
+            lambda: caught() != 0,
         )
         signal_number = caught()
     summary = outcome.summary
@@ -141,7 +144,7 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
     """The parameters of the core from ``NAME=VALUE`` settings.
 
     Raises:
-        BagError: a name is unknown, or a value is invalid.
+        ReplayError: a name is unknown, or a value is invalid.
     """
     import yaml
 
@@ -151,15 +154,15 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
         name, separator, text = setting.partition("=")
         if not separator or name not in fields:
             hint = did_you_mean(name, fields) or f"; known parameters: {', '.join(fields)}"
-            raise BagError(f"--set {setting}: expected NAME=VALUE with a core parameter{hint}")
+            raise ReplayError(f"--set {setting}: expected NAME=VALUE with a core parameter{hint}")
         try:
             values[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise BagError(f"--set {setting}: {text!r} is not a YAML value") from error
+            raise ReplayError(f"--set {setting}: {text!r} is not a YAML value") from error
     try:
         return CoreConfig(**values)
     except ValueError as error:
-        raise BagError(f"--set: {error}") from error
+        raise ReplayError(f"--set: {error}") from error
 
 
 @contextmanager

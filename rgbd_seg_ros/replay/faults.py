@@ -45,8 +45,6 @@ class ReceivedItem:
 class FaultContext:
     """What a fault may depend on besides the received item."""
 
-    #: Seconds since the fault began.
-    since_s: float
     #: The last frame of this stream before the fault began; if there was none, the first one
     #: during the fault.
     held: Frame | None
@@ -210,7 +208,7 @@ class FaultSchedule:
                 self._held[key] = current.item
             if fault.active(t_s):
                 self.hits[index] += 1
-                context = FaultContext(t_s - fault.from_s, self._held.get(key), fault.value)
+                context = FaultContext(self._held.get(key), fault.value)
                 current = FAULTS[fault.fault].apply(current, context)
         return current
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.colorize import overlay
 from rgbd_seg_ros.fallback import CoreConfig
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import check_output_folder, write_atomically
 from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.inference import mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
@@ -32,12 +31,12 @@ class OutputFolder:
         overwrite: replace the files of an earlier replay; other files are never touched.
 
     Raises:
-        BagError: the path is a file, or the folder is not empty and ``overwrite`` is not set.
+        OutputError: see :func:`rgbd_seg_ros.files.check_output_folder`.
     """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         self.path = path
-        check_folder(path, overwrite)
+        check_output_folder(path, overwrite)
         for name in (MASKS, OVERLAYS):
             shutil.rmtree(path / name, ignore_errors=True)
             (path / name).mkdir(parents=True)
@@ -84,11 +83,3 @@ class OutputFolder:
     def close(self) -> None:
         """Close the file of lines."""
         self._lines.close()
-
-
-def check_folder(path: Path, overwrite: bool) -> None:
-    """Raise BagError unless a replay may write into this folder."""
-    if path.exists() and not path.is_dir():
-        raise BagError(f"--out {path} is a file; give a folder")
-    if path.exists() and any(path.iterdir()) and not overwrite:
-        raise BagError(f"{path} is not empty; choose another --out or add --overwrite")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.replay.runner import ReplayError
 from rgbd_seg_ros.replay.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ MODE_COLORS = {
 }
 NETWORK_COLORS = {"rgbd": "#43b58c", "rgb": "#6db3e8", "depth": "#eea13c"}
 FAULT_COLOR = "#c9cfd8"
-NETWORK_NAMES = {"rgbd": "fused", "rgb": "color only", "depth": "depth only"}
-STREAM_NAMES = {"rgb": "rgb", "depth": "depth", "depth_raw": "raw depth", "truth": "ground truth"}
+NETWORK_TITLES = {"rgbd": "fused", "rgb": "color only", "depth": "depth only"}
+STREAM_TITLES = {"rgb": "rgb", "depth": "depth", "depth_raw": "raw depth", "truth": "ground truth"}
 #: Captions of a snapshot's images. The first three are always shown.
-IMAGE_NAMES = {
+IMAGE_TITLES = {
     "color": "color",
     "depth": "depth",
     "mask": "mask",
     "truth": "ground truth",
-    "fused": "fused, blank image",
+    "without_fallback": "fused, blank image",
 }
 #: More mode switches than this are left to summary.json.
 MAX_SWITCHES = 40
@@ -64,7 +64,7 @@ def render(runs: Sequence[tuple[str, Summary, Sequence[Snapshot]]], labels: Labe
         labels: names and colors of the classes.
 
     Raises:
-        BagError: jinja2 is not installed.
+        ReplayError: jinja2 is not installed.
     """
     return load_template().render(
         runs=[_run(title, summary, snapshots) for title, summary, snapshots in runs],
@@ -76,12 +76,12 @@ def load_template() -> jinja2.Template:
     """The template of the report.
 
     Raises:
-        BagError: jinja2 is not installed.
+        ReplayError: jinja2 is not installed.
     """
     try:
         import jinja2
     except ImportError as error:
-        raise BagError(
+        raise ReplayError(
             f"the report of --out needs jinja2 ({error}); install it with: pip install jinja2"
         ) from error
     environment = jinja2.Environment(
@@ -97,9 +97,9 @@ def load_template() -> jinja2.Template:
         globals={
             "mode_colors": MODE_COLORS,
             "network_colors": NETWORK_COLORS,
-            "network_names": NETWORK_NAMES,
-            "stream_names": STREAM_NAMES,
-            "image_names": IMAGE_NAMES,
+            "network_names": NETWORK_TITLES,
+            "stream_names": STREAM_TITLES,
+            "image_names": IMAGE_TITLES,
             "max_switches": MAX_SWITCHES,
         },
     )
@@ -116,7 +116,7 @@ def _run(title: str, summary: Summary, snapshots: Sequence[Snapshot]) -> dict[st
         "timeline": _timeline(summary),
         "shown_images": [
             name
-            for name in IMAGE_NAMES
+            for name in IMAGE_TITLES
             if name in ("color", "depth", "mask")
             or any(s.images.get(name) is not None for s in snapshots)
         ],
@@ -126,7 +126,7 @@ def _run(title: str, summary: Summary, snapshots: Sequence[Snapshot]) -> dict[st
                 "phase": snapshot.phase,
                 "network": snapshot.network,
                 "images": {
-                    name: _data_url(name, snapshot.images.get(name)) for name in IMAGE_NAMES
+                    name: _data_url(name, snapshot.images.get(name)) for name in IMAGE_TITLES
                 },
             }
             for snapshot in snapshots
@@ -184,7 +184,7 @@ def _fault_spans(summary: Summary, duration_s: float) -> list[tuple[str, list[Sp
     faults = summary["faults"]
     return [
         (
-            f"{STREAM_NAMES[stream]} fault",
+            f"{STREAM_TITLES[stream]} fault",
             [
                 (f["from"], min(f["to"] or duration_s, duration_s), f["fault"], FAULT_COLOR)
                 for f in faults
@@ -203,7 +203,7 @@ def _network_spans(summary: Summary) -> list[Span]:
     for i, (from_s, to_s, name) in enumerate(runs):
         next_s = runs[i + 1][0] if i + 1 < len(runs) else summary["duration_s"]
         end_s = max(min(to_s + step_s, next_s), to_s)
-        spans.append((from_s, end_s, NETWORK_NAMES[name], NETWORK_COLORS[name]))
+        spans.append((from_s, end_s, NETWORK_TITLES[name], NETWORK_COLORS[name]))
     return spans
 
 

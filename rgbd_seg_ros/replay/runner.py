@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import NS_PER_MS, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 REMEMBERED_FRAMES = 256
 
 
+class ReplayError(ValueError):
+    """Options of a replay that cannot be used; the message names the remedy."""
+
+
 @dataclass(frozen=True, eq=False)
 class ReplayResult:
     """One mask, with its job and its times."""
@@ -33,8 +36,7 @@ class ReplayResult:
     ready_ns: int
     #: Bag time at which each frame of the job arrived, nanoseconds.
     arrived_ns: dict[Stream, int]
-    #: The fused network's mask of the same job with the missing image left blank; None if it was
-    #: not requested or no image is missing.
+    #: Mask of the fused network with a blank image; None if not requested or no image is missing.
     without_fallback: Segmentation | None = None
 
     @property
@@ -50,7 +52,8 @@ class Replay:
         core: a new core.
         engine: computes the masks.
         engine_latency_ms: bag time that a mask takes; 0 for an engine that is always free.
-        compare: also run the fused network wherever one stream is missing.
+        without_fallback: also run the fused network with a blank image wherever one stream is
+            missing.
         gravity: finds the direction of gravity for networks whose input is HHA; estimated from
             depth by default.
     """
@@ -60,15 +63,15 @@ class Replay:
         core: Core,
         engine: Engine,
         engine_latency_ms: float = 0.0,
-        compare: bool = False,
+        without_fallback: bool = False,
         gravity: Gravity | None = None,
     ) -> None:
         if not 0 <= engine_latency_ms < math.inf:
-            raise BagError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
+            raise ReplayError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
         self.core = core
         self._engine = engine
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
-        self._compare = compare and "rgbd" in engine.available
+        self._without_fallback = without_fallback and "rgbd" in engine.available
         self._gravity = gravity or Gravity("")
         self._now_ns = 0
         #: Time at which the engine becomes free; None while it is free.
@@ -133,7 +136,7 @@ class Replay:
         segmentation = run_job(self._engine, job, config, self._gravity)
         without_fallback = None
         can_fuse = job.intrinsics is not None or "rgbd" not in self._engine.need_intrinsics
-        if self._compare and can_fuse and job.network != "rgbd":
+        if self._without_fallback and can_fuse and job.network != "rgbd":
             without_fallback = run_job(self._engine, job, config, self._gravity, network="rgbd")
         arrived_ns = self._arrival_times.of(job, lambda frame: frame.stamp_ns)
         return ReplayResult(job, segmentation, ready_ns, arrived_ns, without_fallback)

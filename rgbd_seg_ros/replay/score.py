@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError
-from rgbd_seg_ros.frames import NETWORKS, Frame, NetworkName
+from rgbd_seg_ros.frames import NETWORK_NAMES, Frame, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Phase
@@ -37,11 +37,13 @@ class PhaseScore:
     phase: Phase
     #: All masks of the phase.
     score: ConfusionMatrix
-    #: The fused network with the missing image left blank, for masks of a fallback network.
+    #: The fused network with a blank image, for masks of a fallback network.
     without_fallback: ConfusionMatrix
     #: The fallback network, for the same masks.
     fallback: ConfusionMatrix
-    networks: dict[NetworkName, int] = field(default_factory=lambda: dict.fromkeys(NETWORKS, 0))
+    networks: dict[NetworkName, int] = field(
+        default_factory=lambda: dict.fromkeys(NETWORK_NAMES, 0)
+    )
     masks: int = 0
 
     def summary(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Scorer:
             return ConfusionMatrix(len(labels))
 
         self.total = new()
-        self.by_network = {name: new() for name in NETWORKS}
+        self.by_network = {name: new() for name in NETWORK_NAMES}
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
         #: Number of masks without ground truth.
         self.unscored = 0

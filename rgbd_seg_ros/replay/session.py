@@ -11,20 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rgbd_seg_ros.bag.reader import BagError, BagReader
+from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter, check_output
 from rgbd_seg_ros.fallback import Core, CoreConfig
+from rgbd_seg_ros.files import check_output_folder
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.faults import FaultSchedule
-from rgbd_seg_ros.replay.output_folder import OutputFolder, check_folder
+from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.report import load_template, render
-from rgbd_seg_ros.replay.runner import Replay, ReplayResult
+from rgbd_seg_ros.replay.runner import Replay, ReplayError, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource, Stamps, choose_stamps
@@ -47,7 +48,7 @@ class ReplayOptions:
     #: Bag time that one mask takes; 0 for an engine that is always free.
     engine_latency_ms: float = 0.0
     #: Also score the fused network with a blank image wherever one stream is missing.
-    compare: bool = False
+    without_fallback: bool = False
     #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
     gravity_frame: str = DEFAULT_FRAME
     #: Folder for masks, overlays, summary and report; None to write none.
@@ -57,16 +58,16 @@ class ReplayOptions:
     overwrite: bool = False
 
     def check_outputs(self) -> None:
-        """Raise BagError if an output cannot be written, before anything slow is done."""
+        """Raise a ValueError for an unusable output, before anything slow is done."""
         if self.out is not None:
-            check_folder(self.out, self.overwrite)
+            check_output_folder(self.out, self.overwrite)
             load_template()
         if self.record is not None:
             bag = self.bag.resolve()
             if self.record.resolve() in (bag, *bag.parents):
-                raise BagError(f"--record {self.record} would replace the bag that is replayed")
+                raise ReplayError(f"--record {self.record} would replace the bag that is replayed")
             if self.out is not None and self.record.resolve() == self.out.resolve():
-                raise BagError(f"--record and --out are both {self.out}; give them two folders")
+                raise ReplayError(f"--record and --out are both {self.out}; give them two folders")
             check_output(self.record, self.overwrite)
 
 
@@ -96,7 +97,8 @@ def replay_bag(
             when it returns True.
 
     Raises:
-        BagError: a bag, topic or output is unusable.
+        BagError: a bag or topic is unusable.
+        OutputError, ReplayError: an output or option is unusable.
     """
     options.check_outputs()
     with ExitStack() as stack:
@@ -108,7 +110,7 @@ def replay_bag(
         transforms = gravity.tree if engine.need_intrinsics else None
         source = BagSource(reader, topics, options.faults, stamps, transforms)
         core = Core(options.config, engine.available, engine.need_intrinsics)
-        replay = Replay(core, engine, options.engine_latency_ms, options.compare, gravity)
+        replay = Replay(core, engine, options.engine_latency_ms, options.without_fallback, gravity)
 
         session = _Session(options, reader, topics, core, engine.labels, stack)
         for name in ("rgb", "depth"):
@@ -253,10 +255,10 @@ class _Session:
         self.statistics.fetch_from_core()
         self._print_warnings()
         for switch in self.statistics.switches[known:]:
-            modes = f"{switch.from_mode.value} -> {switch.to_mode.value}"
-            say(f"{self.statistics.seconds(switch.t_ns):8.3f} s  {modes}: {switch.reason}")
+            change = switch.change
+            say(f"{self.statistics.seconds(change.t_ns):8.3f} s  {change}")
             if self.recorder is not None:
-                self.recorder.mode(switch.to_mode, switch.t_ns)
+                self.recorder.mode(change.to_mode, change.t_ns)
 
     def _print_warnings(self) -> None:
         for text in self.statistics.warnings[self._printed_warnings :]:

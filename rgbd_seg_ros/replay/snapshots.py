@@ -34,8 +34,8 @@ class Snapshot:
     phase: str
     #: Network of the mask; empty if there is no mask.
     network: str = ""
-    #: ``color``, ``depth``, ``mask``, ``truth`` and ``fused`` (the fused network with the missing
-    #: image left blank), each H×W×3 RGB; None if missing.
+    #: ``color``, ``depth``, ``mask``, ``truth`` and ``without_fallback`` (the mask
+    #: of the fused network with a blank image), each H×W×3 RGB; None if missing.
     images: dict[str, Image | None] = field(default_factory=dict)
 
 
@@ -90,13 +90,13 @@ class SnapshotCollector:
     def _snapshot(
         self, result: ReplayResult, truth: Image | None, t_s: float, phase: Phase
     ) -> Snapshot:
-        job, fused = result.job, result.without_fallback
+        job, other = result.job, result.without_fallback
         images = {
             "color": None if job.rgb is None else job.rgb.array,
             "depth": depth_image(job, self._config),
             "mask": colorize(result.segmentation.labels, self._labels),
             "truth": None if truth is None else colorize(truth, self._labels),
-            "fused": None if fused is None else colorize(fused.labels, self._labels),
+            "without_fallback": None if other is None else colorize(other.labels, self._labels),
         }
         reduced = {
             name: None if image is None else _reduce(image) for name, image in images.items()

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rgbd_seg_ros.fallback import Core, Mode
-from rgbd_seg_ros.frames import NETWORKS, STREAMS, NetworkName, Stream
+from rgbd_seg_ros.fallback import Core, Mode, ModeChange
+from rgbd_seg_ros.frames import NETWORK_NAMES, STREAMS, NetworkName, Stream
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: The streams that a mode uses. Raw depth counts as depth.
@@ -28,12 +28,9 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass
 class Switch:
-    """One switch from a mode to another."""
+    """A change of mode and its latency."""
 
-    t_ns: int
-    from_mode: Mode
-    to_mode: Mode
-    reason: str
+    change: ModeChange
     #: From the arrival of the last used frame of the lost stream to the first mask without it;
     #: None if no stream was lost or no mask followed.
     latency_ms: float | None = None
@@ -106,7 +103,7 @@ class ReplayStatistics:
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:
                 continue  # streams are always silent after the last message
-            switch = Switch(change.t_ns, change.from_mode, change.to_mode, change.reason)
+            switch = Switch(change)
             self.switches.append(switch)
             before, after = (MODE_STREAMS.get(m, ()) for m in (change.from_mode, change.to_mode))
             for stream in before:
@@ -129,8 +126,8 @@ class ReplayStatistics:
     @property
     def timeline(self) -> list[tuple[float, float, str]]:
         """(from s, to s, mode) over the whole bag."""
-        times = [self._start_ns, *(s.t_ns for s in self.switches), self.end_ns]
-        modes = [Mode.STARTING, *(s.to_mode for s in self.switches)]
+        times = [self._start_ns, *(s.change.t_ns for s in self.switches), self.end_ns]
+        modes = [Mode.STARTING, *(s.change.to_mode for s in self.switches)]
         return [
             (self.seconds(a), self.seconds(b), mode.value)
             for (a, b), mode in zip(itertools.pairwise(times), modes, strict=True)
@@ -164,14 +161,14 @@ class ReplayStatistics:
                 }
                 for stream in streams
             },
-            "networks": {name: self.networks[name] for name in NETWORKS},
+            "networks": {name: self.networks[name] for name in NETWORK_NAMES},
             "modes": {mode: round(seconds, 3) for mode, seconds in modes.items()},
             "switches": [
                 {
-                    "t": round(self.seconds(s.t_ns), 3),
-                    "from": s.from_mode.value,
-                    "to": s.to_mode.value,
-                    "reason": s.reason,
+                    "t": round(self.seconds(s.change.t_ns), 3),
+                    "from": s.change.from_mode.value,
+                    "to": s.change.to_mode.value,
+                    "reason": s.change.reason,
                 }
                 for s in self.switches
             ],

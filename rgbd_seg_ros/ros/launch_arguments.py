@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def check_bundle(directory: str) -> None:
+def check_bundle_argument(directory: str) -> None:
     """Check the argument ``bundle``; empty for the shipped bundle.
 
     The node makes the same check, but only after it has imported PyTorch, seconds later.

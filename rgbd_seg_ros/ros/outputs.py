@@ -104,8 +104,7 @@ class Outputs:
         """Publish the mode if it changed, and log mode changes and warnings of the core."""
         for change in core.drain_mode_changes():
             if core.enabled:
-                modes = f"{change.from_mode.value} -> {change.to_mode.value}"
-                self._node.get_logger().info(f"{modes}: {change.reason}")
+                self._node.get_logger().info(str(change))
         for text in core.drain_warnings():
             self._node.get_logger().warning(text)
             self._measurements.add_warning(text)

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros import cli
-from rgbd_seg_ros.bag.reader import BagError, BagReader
+from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.bundle import Bundle, save_bundle
 from rgbd_seg_ros.replay import command
 from rgbd_seg_ros.replay.command import core_config, interruptible
 from rgbd_seg_ros.replay.faults import FAULTS
+from rgbd_seg_ros.replay.runner import ReplayError
 
 #: The keys that other tools rely on.
 KEYS = {
@@ -33,7 +34,7 @@ KEYS = {
 @pytest.fixture
 def replay(monkeypatch, engine, capsys):  # type: ignore[no-untyped-def]
     """Run `rgbd_seg replay` with the stand-in; returns (exit code, stdout, stderr)."""
-    monkeypatch.setattr(command, "load_engine", lambda bundle, device: engine)
+    monkeypatch.setattr(command, "load_engine", lambda bundle, device, backend: engine)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = cli.main(["replay", *map(str, arguments)])
@@ -260,11 +261,18 @@ def test_missing_jinja2_is_reported_before_the_replay(  # type: ignore[no-untype
     assert not engine.calls
 
 
+def test_the_backend_reaches_the_engine(recording, replay, engine, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    chosen = []
+    monkeypatch.setattr(command, "load_engine", lambda *args: chosen.append(args) or engine)
+    assert replay(recording, "--backend", "torch")[0] == 0
+    assert chosen == [(None, "auto", "torch")]
+
+
 def test_parameters_of_the_core() -> None:
     config = core_config(["max_wait_ms=50", "unpaired=single", "frozen_after=0"], True)
     assert (config.max_wait_ms, config.unpaired, config.frozen_after) == (50, "single", 0)
     assert config.assume_aligned
-    with pytest.raises(BagError, match="unpaired must be one of"):
+    with pytest.raises(ReplayError, match="unpaired must be one of"):
         core_config(["unpaired=maybe"])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.fallback import Mode
-from rgbd_seg_ros.frames import NETWORKS
+from rgbd_seg_ros.frames import NETWORK_NAMES
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.report import render
 from rgbd_seg_ros.replay.session import Outcome
@@ -59,7 +59,10 @@ def outcome(recording: Path, run_replay) -> Outcome:  # type: ignore[no-untyped-
         Fault("color_driver", None, 3.5),
     ]
     return run_replay(  # type: ignore[no-any-return]
-        recording, faults=FaultSchedule(faults), topics={"truth": "/truth/mask"}, compare=True
+        recording,
+        faults=FaultSchedule(faults),
+        topics={"truth": "/truth/mask"},
+        without_fallback=True,
     )
 
 
@@ -110,7 +113,7 @@ def test_it_shows_the_images_of_the_snapshots(outcome: Outcome) -> None:
         assert decoded.shape == (24, 32, 3)
         assert kind in ("png", "jpeg")
     lost = snapshots["depth drop"].images
-    mask, fused = lost["mask"], lost["fused"]
+    mask, fused = lost["mask"], lost["without_fallback"]
     assert mask is not None
     assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the stand-in's class without depth
     assert lost["depth"] is None
@@ -143,10 +146,10 @@ def test_a_flapping_stream_keeps_the_report_small(outcome: Outcome) -> None:
 
 
 def test_every_mode_and_network_has_a_color() -> None:
-    from rgbd_seg_ros.replay.report import MODE_COLORS, NETWORK_COLORS, NETWORK_NAMES
+    from rgbd_seg_ros.replay.report import MODE_COLORS, NETWORK_COLORS, NETWORK_TITLES
 
     assert MODE_COLORS.keys() == {mode.value for mode in Mode}
-    assert NETWORK_COLORS.keys() == NETWORK_NAMES.keys() == set(NETWORKS)
+    assert NETWORK_COLORS.keys() == NETWORK_TITLES.keys() == set(NETWORK_NAMES)
 
 
 def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.frames import Defect, Frame
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
-from rgbd_seg_ros.replay.runner import Replay
+from rgbd_seg_ros.replay.runner import Replay, ReplayError
 from rgbd_seg_ros.replay.source import Arrival
 
 MS = 1_000_000
@@ -127,7 +126,7 @@ def test_jobs_that_wait_at_the_end_of_the_bag_are_run(engine) -> None:  # type: 
 
 
 def test_the_fused_network_runs_too_if_a_stream_is_missing(engine) -> None:  # type: ignore[no-untyped-def]
-    _, results = _run(engine, [*_pairs(20, 33), ("rgb", 20 * 33)], compare=True)
+    _, results = _run(engine, [*_pairs(20, 33), ("rgb", 20 * 33)], without_fallback=True)
     assert [m.without_fallback is not None for m in results] == [False] * 20 + [True]
     other = results[-1].without_fallback
     assert other is not None
@@ -137,7 +136,7 @@ def test_the_fused_network_runs_too_if_a_stream_is_missing(engine) -> None:  # t
 
 @pytest.mark.parametrize("latency_ms", [-1.0, float("nan"), float("inf")])
 def test_engine_latency_is_checked(engine, latency_ms: float) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(BagError, match="engine latency must be 0 ms or more"):
+    with pytest.raises(ReplayError, match="engine latency must be 0 ms or more"):
         Replay(Core(), engine, latency_ms)
 
 

@@ -134,7 +134,7 @@ def test_scores_for_json() -> None:
 def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("drop", "depth", 2.0)])
     summary = run_replay(
-        recording, faults=faults, topics={"truth": TRUTH_TOPIC}, compare=True
+        recording, faults=faults, topics={"truth": TRUTH_TOPIC}, without_fallback=True
     ).summary
     # The stand-in predicts 0 when fused and 1 otherwise; the ground truth is half 0, half 1.
     assert summary["miou_by_network"] == {"rgbd": 0.25, "rgb": 0.25}

@@ -12,6 +12,7 @@ from pathlib import Path
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import IMAGE, Topics, choose_topics
 from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.replay.faults import Fault, FaultError, load_faults
@@ -45,7 +46,7 @@ class LiveReplayPlan:
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
-        path.write_text(json.dumps(asdict(self)) + "\n")
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> LiveReplayPlan:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import NONE, choose_topics
 from rgbd_seg_ros.fallback import Core, CoreConfig
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import STREAMS, NetworkName
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.inference import Engine, load_engine, run_job
@@ -298,7 +299,7 @@ def main(
         engine = load(node.bundle, node.device, node.backend)
         config = updated(CoreConfig(), parameters)
         result = score(LiveReplayPlan.load(args.plan), args.recorded, args.node, config, engine)
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_atomically(args.out, json.dumps(result, indent=2) + "\n")
     except (ValueError, OSError, ImportError) as error:
         print(f"replay_score: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.fallback.health import Verdict, strided_sample
 from rgbd_seg_ros.fallback.pairing import FramePair, Pairer, StreamStatus
 from rgbd_seg_ros.fallback.streams import Streams
-from rgbd_seg_ros.frames import NETWORKS, Frame
+from rgbd_seg_ros.frames import NETWORK_NAMES, Frame
 from rgbd_seg_ros.frames import NS_PER_MS as MS
 from rgbd_seg_ros.frames import NS_PER_S as S
 
@@ -287,7 +287,7 @@ def force_network_is_ignored(real: Any, self: Streams, config: CoreConfig) -> No
 def networks_that_the_bundle_lacks_are_used(
     real: Any, self: Core, config: CoreConfig, networks: Any, need_intrinsics: Any
 ) -> None:
-    real(self, config, NETWORKS, need_intrinsics)
+    real(self, config, NETWORK_NAMES, need_intrinsics)
 
 
 @bug(Core, "__init__")
