@@ -179,7 +179,7 @@ def _replay(bag: Path, folder: Path, name: str, engine: Engine) -> Outcome:
         bag=bag,
         topics={"truth": TRUTH} if drive else {},
         faults=schedule() if drive else FaultSchedule(),
-        compare=drive,
+        without_fallback=drive,
         out=folder / f"{name}_out",
         record=folder / f"{name}_segmented",
         overwrite=True,
