@@ -21,8 +21,8 @@ help:
 test: lint tests
 
 $(READY): setup.py pyproject.toml Makefile
-	@echo "Installing into $(VENV) (PyTorch is several GB; once) ..."
-# Debian's Python may lack ensurepip; then this interpreter's pip installs one.
+	@echo "Installing into $(VENV) (PyTorch is several GB; only the first time) ..."
+# Debian's Python may lack ensurepip; in that case, this interpreter's pip installs pip into the venv.
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --without-pip $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install -q pip
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
@@ -44,7 +44,7 @@ demo: $(READY)
 	$(BIN)/python -m training.demo --out out/demo --overwrite
 
 test-py:
-	@test -n "$(PY)" || { echo "name the interpreter: make test-py PY=3.12"; exit 2; }
+	@test -n "$(PY)" || { echo "specify the interpreter: make test-py PY=3.12"; exit 2; }
 	@command -v python$(PY) >/dev/null || { echo "python$(PY) is not installed"; exit 2; }
 	$(MAKE) tests PYTHON=python$(PY) VENV=.venv-$(PY)
 

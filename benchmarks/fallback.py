@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmark of the fallback: CPU time of one offered message and of one tick.
+"""Benchmark of the fallback: CPU time per offered message and per tick.
 
     python -m benchmarks.fallback [--frames 2000] [--json]
 
@@ -21,7 +21,7 @@ from rgbd_seg_ros.frames import NS_PER_MS as MS
 from rgbd_seg_ros.frames import Frame, Stream
 
 SIZES = ((480, 640), (720, 1280))
-#: Number of different images, so that no stream looks frozen.
+#: Number of different images, so that no stream appears frozen.
 IMAGES = 8
 
 
@@ -37,14 +37,14 @@ def images(size: tuple[int, int]) -> dict[str, list[Any]]:
 
 
 def measure(size: tuple[int, int], encoding: str, frames: int) -> dict[str, list[float]]:
-    """CPU time of every call in microseconds, by kind; hardly affected by other load."""
+    """CPU time of every call in microseconds, by kind; other load hardly affects it."""
     arrays = images(size)
     core = Core()
     cost: dict[str, list[float]] = {"rgb": [], encoding: [], "tick": []}
 
     def offer(stream: Stream, kind: str, index: int, stamp: int, now: int) -> None:
         array = arrays[kind][index % IMAGES]
-        # A copy, so that caches are as cold as for a message from another process.
+        # Use a copy, so that caches are as cold as for a message from another process.
         frame = Frame(array.copy(), stamp, "camera", kind)
         begin = time.thread_time_ns()
         core.offer(stream, frame, now)
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     args = parser.parse_args()
     if args.frames < 10:
-        parser.error("give --frames of at least 10")
+        parser.error("--frames must be at least 10")
     rows = []
     for size in SIZES:
         for encoding in ("16UC1", "32FC1"):

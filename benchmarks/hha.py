@@ -4,7 +4,7 @@
 
     python -m benchmarks.hha --size 480 640 [--threads 2] [--json]
 
-HHA runs with gravity given and with gravity estimated. Without transforms, the node estimates
+HHA is timed with gravity given and with gravity estimated. Without transforms, the node estimates
 gravity, smooths it over time and passes it to HHA, which costs the sum of "gravity alone" and
 "gravity given". Other load on the machine only adds time, so the minimum is printed beside the
 median.

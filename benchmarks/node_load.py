@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Load of the node: added latency, CPU time and lost masks, with an engine of constant time.
+"""Load benchmark of the node: added latency, CPU time and lost masks, with a constant-time engine.
 
 Runs three processes, as on a robot: a camera that publishes both streams, the node with an engine
 that takes a constant time, and a subscriber to the masks. Needs a sourced ROS 2.
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Number of different images that are published in turn, so that no stream is judged frozen.
+#: Number of different images that are published in turn, so that no stream appears frozen.
 IMAGES = 16
 
 
@@ -90,7 +90,7 @@ def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
             publishers[name].publish(message)
     took = time.monotonic() - start
     print(json.dumps({"published": dict.fromkeys(messages, count), "seconds": took}))
-    # Let the last images be sent before the process exits.
+    # Wait until the last images have been sent before the process exits.
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
         rclpy.spin_once(node, timeout_sec=0.1)
@@ -98,7 +98,7 @@ def camera(size: tuple[int, int], rate: float, seconds: float) -> None:
 
 
 def serve(network_ms: float) -> int:
-    """Run the node with the engine of constant time."""
+    """Run the node with the constant-time engine."""
     from rgbd_seg_ros.ros.main import main as node_main
 
     arguments = [sys.argv[0], "--ros-args", "-p", "autostart:=true"]
@@ -106,7 +106,7 @@ def serve(network_ms: float) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used so far."""
+    """User and system CPU time that a process has used so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -169,7 +169,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     counters = {k: int(v) for k, v in diagnostics.items() if k.startswith(("rgb_", "depth_"))}
     offered = counters["rgb_offered"] + counters["depth_offered"]
     published = sum(sent["published"].values())
-    # Without the first second, in which the node learns the periods of the streams.
+    # Skip the first second, in which the node learns the periods of the streams.
     added = np.array(latencies_ms[int(args.rate) :]) - args.network_ms
     percentiles = dict(zip(("p50", "p95", "p99"), np.percentile(added, (50, 95, 99)), strict=True))
     published_masks = int(diagnostics["masks"])
@@ -200,9 +200,9 @@ def main() -> int:
         "--size", default="480x640", help="HEIGHTxWIDTH in pixels (default %(default)s)"
     )
     parser.add_argument("--rate", type=float, default=30.0, help="frame rate of each stream in Hz")
-    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the measurement")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration in seconds")
     parser.add_argument(
-        "--network-ms", type=float, default=10.0, help="time per mask of the engine"
+        "--network-ms", type=float, default=10.0, help="time that the engine takes per mask, in ms"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--role", choices=("camera", "node"), help=argparse.SUPPRESS)

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-# This must precede the import of numpy here and in the workers.
+# This must be set before numpy is imported, here and in the workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -34,7 +34,7 @@ def render(job: tuple[tuple[int, int], int, int]) -> tuple[float, float, float]:
 
 
 def frames_per_second(size: tuple[int, int], frames: int, processes: int) -> tuple[float, float]:
-    """Frames per second for ``frames`` frames in each process, start-up excluded.
+    """Frames per second for ``frames`` frames in each process, excluding startup.
 
     Returns:
         Frames per second of wall time, and per second of CPU time, on which other load on the
@@ -54,7 +54,7 @@ def frames_per_second(size: tuple[int, int], frames: int, processes: int) -> tup
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=[120, 160], metavar=("H", "W"))
-    parser.add_argument("--frames", type=int, default=100, help="per process (default 100)")
+    parser.add_argument("--frames", type=int, default=100, help="frames per process (default 100)")
     parser.add_argument("--processes", type=int, default=2, help="in the parallel run (default 2)")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object instead of text"

@@ -55,7 +55,7 @@ def loader_rate(run: Run, epochs: int = 3) -> dict[str, float]:
 
 
 def step_times(run: Run) -> dict[str, float]:
-    """Seconds of one optimizer step, including normalization on the device."""
+    """Seconds per optimizer step, including normalization on the device."""
     import torch
 
     run.method.train()

@@ -38,7 +38,7 @@ SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
 SCORE = PREFIX / "lib" / "rgbd_seg_ros" / "replay_score"
 NODE = "/segmenter"
 OUTPUTS = ("mask", "confidence", "label_info", "mode", "status")
-#: Period of the node's diagnostics, whose counters explain differences, in bag time.
+#: Period of the node's diagnostics in bag time. Their counters explain differences.
 DIAGNOSTICS_PERIOD_S = 0.1
 ARGUMENTS = {
     "bag": (None, "ROS 2 bag to play"),
@@ -47,7 +47,7 @@ ARGUMENTS = {
     "out": ("", "directory for the recording and the score; empty for a temporary one"),
     "bundle": ("", "directory of the bundle; empty for the shipped one"),
     "device": ("", "auto, cpu, cuda or cuda:N; empty to use params_file"),
-    "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
+    "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameter file of the node"),
     "rviz": ("false", "true to show the overlay during the playback"),
 }
 
@@ -118,7 +118,7 @@ def processes(context: LaunchContext) -> list[Any]:
             *("--clock", "250", "--rate", value["rate"]),
             *("--start-paused", "--disable-keyboard-controls"),
             *("--qos-profile-overrides-path", str(out / "player_qos.yaml")),
-            # Only these, because the bag may contain /clock or the outputs of another node.
+            # Play only these topics, because the bag may contain /clock or another node's outputs.
             *("--topics", *dict.fromkeys([*plan["inputs"].values(), "/tf", "/tf_static"])),
             *("--remap", *(f"{topic}:={plan['prefix']}{topic}" for topic in topics)),
         ],
@@ -178,7 +178,7 @@ def follow(
 
     Args:
         event: the process that ended, with its exit code.
-        context: tells whether the launch is shutting down already.
+        context: shows whether the launch is already shutting down.
         stages: for each process that may end: actions, error message and allowed exit codes.
     """
     if context.is_shutdown or event.process_name.startswith("rviz"):

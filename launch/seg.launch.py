@@ -28,13 +28,13 @@ ARGUMENTS = {
     "device": ("", "auto, cpu, cuda or cuda:N; empty to use params_file"),
     "camera": (
         "",
-        f"camera profile: {', '.join(CAMERAS)}, or the path of a YAML file as in config/camera; "
+        f"camera profile: {', '.join(CAMERAS)}, or a YAML file like those in config/camera; "
         "empty for the topics rgb/image_raw and depth/image_raw in the namespace",
     ),
-    "camera_prefix": ("", "prefix of the camera topics; empty for that of the profile"),
+    "camera_prefix": ("", "prefix of the camera topics; empty to use the profile's"),
     "namespace": ("", "namespace of the node"),
     "name": ("segmenter", "name of the node"),
-    "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameters of the node"),
+    "params_file": (str(SHARE / "config" / "segmenter.yaml"), "parameter file of the node"),
     "use_sim_time": ("false", "true for simulation and for bags played with --clock"),
     "rviz": ("false", "true to start RViz with the camera image and the overlay"),
     "log_level": ("info", "debug, info, warn or error"),
@@ -48,7 +48,7 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
 
     Args:
         camera: name of a profile or path of a YAML file; empty for none.
-        prefix: prefix of the camera topics; empty for that of the profile.
+        prefix: prefix of the camera topics; empty to use the profile's.
 
     Raises:
         RuntimeError: the name is unknown, or the file is not a camera profile.

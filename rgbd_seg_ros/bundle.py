@@ -4,7 +4,7 @@
 
 A network is ``NAME.safetensors`` beside ``NAME.json``. A bundle is a directory of up to three
 networks, ``rgbd``, ``rgb`` and ``depth``, described by one ``bundle.json``. The JSON describes the
-weights completely, so that no command line has to repeat it, and nothing in either file is ever
+weights completely, so no command line has to repeat any of it. Nothing in either file is ever
 executed.
 """
 
@@ -39,7 +39,7 @@ DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
 
 class BundleError(ValueError):
-    """A network or bundle that is defective or unusable; the message gives reason and remedy."""
+    """An invalid or unusable network or bundle; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class NetworkRecord:
     labels: LabelSet
     #: How it was trained: method, dataset, seed, commit, scores.
     training: Mapping[str, Any] = field(default_factory=dict)
-    #: SPDX identifier, or a sentence if the weights have terms of their own.
+    #: SPDX identifier, or a sentence if the weights have their own terms.
     license: str = "Apache-2.0"
 
     def __post_init__(self) -> None:
@@ -77,8 +77,8 @@ class TrainedNetwork:
     record: NetworkRecord
     #: SHA-256 of the weights file.
     sha256: str = ""
-    #: The weights file; None for a network that was not loaded. Files that were built from the
-    #: weights, such as an exported graph, lie in its folder.
+    #: The weights file; None if the network was not loaded from a file. Files built from the
+    #: weights, such as an exported graph, are in the same folder.
     file: Path | None = None
 
 
@@ -101,7 +101,7 @@ class Bundle:
                 )
             if network.record.labels != self.labels:
                 raise BundleError(
-                    f"network {name!r} was trained on label set {network.record.labels.name!r}, "
+                    f"network {name!r} was trained with label set {network.record.labels.name!r}, "
                     f"but the bundle's is {self.labels.name!r}; all networks must share one"
                 )
 
@@ -288,7 +288,7 @@ def _preprocess_from_json(value: Mapping[str, Any]) -> Preprocess:
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    # Unpacking raises a TypeError for anything that is not an object.
+    # Unpacking raises a TypeError for any JSON value that is not an object.
     return {key: tuple(v) if isinstance(v, list) else v for key, v in {**value}.items()}
 
 

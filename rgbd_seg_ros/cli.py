@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The command `rgbd_seg`: runs replay, predict or doctor, and imports only what that one needs."""
+"""The command `rgbd_seg`: runs replay, predict or doctor, importing only what each one needs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
-        if words[:1] == [name]:  # import only the chosen one
+        if words[:1] == [name]:  # import only the chosen command
             importlib.import_module(module).add_arguments(command)
     args = parser.parse_args(words)
     try:
         code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
-    # Mistakes of the user raise subclasses of ValueError whose message names the remedy. OSError
-    # is, for example, a full disk, and ImportError a package that is not installed.
+    # User mistakes raise subclasses of ValueError whose message names the remedy. OSError
+    # means, for example, a full disk, and ImportError a package that is not installed.
     except (ValueError, OSError, ImportError) as error:
         if type(error) is ValueError:
             raise  # a bug in this package, so show the traceback

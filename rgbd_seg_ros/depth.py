@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Mean and std of ImageNet's RGB values in 0..1, which all published encoders expect. Published
-#: networks normalize HHA in 0..1 by them as well.
+#: networks also use them to normalize HHA in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: Depth encoding → number of channels.
 ENCODING_CHANNELS: dict[str, int] = {"zscore": 1, "disparity": 1, "hha": 3}
 
-#: Values of HHA's invalid pixels, see :func:`hha`.
+#: How HHA fills invalid pixels, see :func:`hha`.
 HOLES = ("reference", "zero")
 
 
@@ -113,11 +113,11 @@ class DepthEncoding:
     #: A key of ``ENCODING_CHANNELS``.
     kind: str = "zscore"
     #: Mean and std of the encoded values over the training set, in m, or in 1/m for disparity.
-    #: HHA has one per channel, by convention those of ImageNet.
+    #: HHA has one value per channel, by convention ImageNet's.
     mean: float | tuple[float, ...] = 2.5
     std: float | tuple[float, ...] = 1.5
     #: Range (near, far) to which meters are clamped first, so that a few far pixels do not
-    #: dominate. HHA has limits of its own and is not clamped.
+    #: dominate. HHA has its own limits and is not clamped.
     clip_m: tuple[float, float] = (0.2, 10.0)
     #: For HHA only, the value of its invalid pixels: ``reference`` or ``zero``.
     holes: str = "reference"
@@ -139,12 +139,12 @@ class DepthEncoding:
 
     @classmethod
     def for_hha(cls, holes: str = "reference") -> DepthEncoding:
-        """HHA as published networks expect it, normalized by ImageNet's mean and std."""
+        """HHA as published networks expect it, normalized with ImageNet's mean and std."""
         return cls("hha", IMAGENET_MEAN, IMAGENET_STD, holes=holes)
 
     @property
     def channels(self) -> int:
-        """Channels of the network's depth input."""
+        """Number of channels of the network's depth input."""
         return ENCODING_CHANNELS[self.kind]
 
     @property
@@ -165,7 +165,7 @@ class DepthEncoding:
         import torch
 
         scale = 255.0 if self.kind == "hha" else 1.0
-        # Python numbers rather than a tensor from a list, which would be a copy to the device.
+        # Python numbers, because a tensor made from a list would need a copy to the device.
         planes = [
             (plane - scale * mean) / (scale * std)
             for plane, mean, std in zip(values.unbind(1), self._means, self._stds, strict=True)
@@ -181,7 +181,7 @@ def measure(
 ) -> Tensor:
     """Meters (B×1×H×W, NaN invalid) to encoded values (B×C×H×W) that are not yet normalized.
 
-    The values are clamped meters, 1/m, or HHA in 0..255. A pixel keeps its value when the result
+    The values are clamped meters, 1/m, or HHA in 0..255. Pixels keep their values when the result
     is mirrored, cropped or resized by nearest neighbor afterwards.
 
     Args:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 OLDEST_TORCH = (2, 4)
-#: CycloneDDS and Fast DDS drop large images if the kernel's receive buffer is smaller.
+#: CycloneDDS and Fast DDS drop large images if the kernel's receive buffer is smaller than this.
 RECEIVE_BUFFER_BYTES = 4 * 2**20
 
 
@@ -76,7 +76,7 @@ FOR_REPLAY = {
 
 
 def check_torch() -> Finding:
-    """PyTorch can be imported and is recent enough."""
+    """Check that PyTorch can be imported and is recent enough."""
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
@@ -93,7 +93,7 @@ def check_torch() -> Finding:
 
 
 def check_cuda() -> Finding:
-    """PyTorch can use a GPU."""
+    """Check that PyTorch can use a GPU."""
     try:
         torch = importlib.import_module("torch")
     except ImportError:
@@ -110,12 +110,12 @@ def check_cuda() -> Finding:
 
 
 def check_module(name: str, package: str) -> Finding:
-    """A required module can be imported."""
+    """Check that a required module can be imported."""
     return _import_finding(name, "fail", f"pip install {package}")
 
 
 def check_ros() -> Finding:
-    """rclpy can be imported; only the node needs it."""
+    """Check that rclpy, which only the node needs, can be imported."""
     if importlib.util.find_spec("rclpy") is None:
         return Finding(
             "warn", "ros", "no rclpy; to run the node: source /opt/ros/<distro>/setup.bash"
@@ -128,7 +128,7 @@ def check_ros() -> Finding:
 
 
 def check_cv_bridge() -> Finding:
-    """cv_bridge can be imported. Its apt package is built for numpy 1 and fails with numpy 2."""
+    """Check that cv_bridge can be imported. Its apt build for numpy 1 fails with numpy 2."""
     if importlib.util.find_spec("cv_bridge") is None:
         return Finding("ok", "cv_bridge", "not installed; only unusual encodings need it")
     finding = _import_finding("cv_bridge.boost.cv_bridge_boost", "warn", "pip install 'numpy<2'")
@@ -136,7 +136,7 @@ def check_cv_bridge() -> Finding:
 
 
 def check_receive_buffer() -> Finding:
-    """The kernel's receive buffer is large enough for camera images over DDS."""
+    """Check that the kernel's receive buffer is large enough for camera images over DDS."""
     path = Path("/proc/sys/net/core/rmem_max")
     if not path.exists():
         return Finding("ok", "network", "not a Linux kernel; nothing to check")
@@ -152,7 +152,7 @@ def check_receive_buffer() -> Finding:
 
 
 def check_bundle(directory: Path | None) -> Finding:
-    """The bundle can be loaded and its hashes match."""
+    """Check that the bundle can be loaded and that its hashes match."""
     try:
         bundle_module = importlib.import_module("rgbd_seg_ros.bundle")
     except ImportError as error:

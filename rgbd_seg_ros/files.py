@@ -26,7 +26,7 @@ def check_output_folder(path: Path, overwrite: bool) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str, *, fsync: bool = False) -> None:
-    """Write a file such that a crash or a full disk leaves the old file complete.
+    """Write a file such that a crash or a full disk leaves the old file intact.
 
     Args:
         path: the file.

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sensor frames: one image with its stamp (Frame), or the Defect that took its place."""
+"""Sensor frames: one image with its stamp (Frame), or the Defect that replaces it."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image of one stream, in sensor units: depth is converted to meters only for a job."""
+    """One image of one stream in sensor units; depth is converted to meters only for a job."""
 
     #: ``rgb``: H×W×3 uint8 in RGB order. ``depth``: H×W, uint16 ticks or float32 meters.
     array: npt.NDArray[Any]
     #: Time of exposure in nanoseconds, from the message's header.
     stamp_ns: int
     frame_id: str = ""
-    #: Encoding of the message (``rgb8``, ``16UC1``, …). Health treats a change as a fresh start.
+    #: Encoding of the message (``rgb8``, ``16UC1``, …). A change resets the health of the stream.
     encoding: str = ""
     intrinsics: Intrinsics | None = None
 
@@ -76,9 +76,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Defect:
-    """A message that could not be decoded into a Frame. The health of its stream counts it."""
+    """A message that could not be decoded into a Frame. It counts in its stream's health."""
 
-    #: One of the reasons of the health table, normally ``malformed``.
+    #: One of the frame tests of :mod:`rgbd_seg_ros.fallback.health`, normally ``malformed``.
     reason: str
     #: One line for the log: the value seen and what to do.
     detail: str

@@ -15,7 +15,7 @@ Vector = npt.NDArray[np.float32]
 
 #: The base frame of most robots. Its z axis points up (REP 103).
 DEFAULT_FRAME = "base_link"
-#: Time constant for smoothing estimates: they jitter faster than a camera tilts.
+#: Time constant for smoothing estimates, which jitter faster than a camera tilts.
 SMOOTHING_S = 0.5
 #: Estimates older than this are not used for smoothing.
 MEMORY_S = 5.0
@@ -86,8 +86,8 @@ def rotation_matrix(x: float, y: float, z: float, w: float) -> npt.NDArray[np.fl
 class Gravity:
     """Direction of gravity in the camera's frame for each image.
 
-    Transforms are exact and are used as they are. Estimates jitter, so they are smoothed over
-    time. Smoothing restarts if the camera changes, time jumps back, or no estimate came for
+    Transforms are exact and are used unchanged. Estimates jitter, so they are smoothed over
+    time. Smoothing restarts if the camera changes, time jumps back, or no estimate arrived for
     ``MEMORY_S``.
 
     Args:
@@ -111,8 +111,8 @@ class Gravity:
 
         Args:
             camera_frame: frame_id of the depth image.
-            stamp_ns: its time.
-            estimate: estimates gravity from the image; called only if no transforms give it.
+            stamp_ns: its stamp.
+            estimate: estimates gravity from the image; called only if no transforms are known.
         """
         known = self.tree.down(camera_frame, self._level_frame) if self._level_frame else None
         if self._logged != (camera_frame, known is not None):

@@ -37,7 +37,7 @@ Sums = list[list[Tensor]]
 def hha(
     depth_m: Tensor, intrinsics: Tensor, gravity: Tensor | None = None, holes: str = "reference"
 ) -> Tensor:
-    """HHA of a batch. Arguments and result are those of :func:`rgbd_seg_ros.depth.hha`."""
+    """HHA of a batch. See :func:`rgbd_seg_ros.depth.hha` for arguments and result."""
     if depth_m.ndim != 4 or depth_m.shape[1] != 1:
         raise ValueError(f"HHA needs depth B×1×H×W in meters, got {tuple(depth_m.shape)}")
     batch = depth_m.shape[0]
@@ -185,7 +185,7 @@ def normals(m: Sums, b: Sums, rays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor,
     normal_x, normal_y = alpha * fx, beta * fy
     normal_z = gamma - normal_x * x - normal_y * y
     length = (normal_x * normal_x + normal_y * normal_y + normal_z * normal_z).sqrt_()
-    # N·ray is γ, so the sign of γ tells to which side the normal points.
+    # N·ray is γ, so the sign of γ shows to which side the normal points.
     unit = gamma.sign() * fine.float() / length.clamp_(min=1e-30)
     return normal_x * unit, normal_y * unit, normal_z * unit
 

@@ -66,7 +66,7 @@ def read_depth(path: Path, depth_scale: float) -> npt.NDArray[np.float32]:
 
 
 def read_single_channel(path: Path) -> npt.NDArray[Any]:
-    """Read depth or labels as H×W; three equal channels count as one.
+    """Read depth or labels as H×W; three identical channels are read as one.
 
     Raises:
         ImageFileError: the file is missing, truncated, not an image, or a color image.
@@ -85,7 +85,7 @@ def encode_image(
     """Encode an image as the bytes of a ``.png`` or ``.jpg`` file.
 
     Args:
-        suffix: of the file.
+        suffix: file name suffix, ``.png`` or ``.jpg``.
         image: H×W (uint8 or uint16) or H×W×3 RGB.
         png_compression: 0 (fast) to 9 (small); None for OpenCV's default.
 
@@ -107,7 +107,7 @@ def encode_image(
 
 
 def write_image(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write H×W or H×W×3 RGB atomically, in the format that the file's suffix names."""
+    """Write H×W or H×W×3 RGB atomically, in the format given by the file's suffix."""
     write_atomically(path, encode_image(path.suffix, image))
 
 

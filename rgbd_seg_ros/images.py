@@ -3,8 +3,8 @@
 """Decodes image messages into frames: raw, JPEG/PNG and compressedDepth, without importing ROS.
 
 Works on any object with the fields of ``sensor_msgs`` ``Image``, ``CompressedImage`` or
-``CameraInfo``, from a bag reader or a live subscription alike, so the same message gives the same
-pixels offline and live. Bad data never raises; it becomes a Defect.
+``CameraInfo``, from a bag reader or a live subscription, so the same message gives the same
+pixels offline and live. Invalid data never raises an exception; it becomes a Defect.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def to_frame(message: Any, stream: Stream, intrinsics: Intrinsics | None = None)
     """Decode an ``Image`` or ``CompressedImage`` of one stream.
 
     Raw rgb8 and native-endian depth are views of the message's data that skip the padding of its
-    rows. Every other encoding takes one OpenCV pass; a reversed view instead would cost 30 times
-    as much when it is first used.
+    rows. Every other encoding takes one OpenCV pass; a reversed view would cost 30 times
+    as much at its first use.
 
     Returns:
         A Frame, or ``Defect("malformed", …)`` for an unknown encoding, a size of zero, fewer bytes
@@ -97,7 +97,7 @@ def to_mask(message: Any) -> Frame | Defect:
 
 
 def to_intrinsics(message: Any) -> Intrinsics | None:
-    """Intrinsics of the image as published, that is after region of interest and binning.
+    """Intrinsics of the image as published, that is, after region of interest and binning.
 
     Returns:
         None for an uncalibrated camera (K all zeros) or a size of zero.
@@ -206,7 +206,7 @@ def _color(data: npt.NDArray[np.uint8], kind: _Format) -> npt.NDArray[np.uint8]:
     if image is None:
         raise _Malformed(f"OpenCV cannot decode these {data.size} bytes of {kind.codec!r}")
     # compressed_image_transport writes "compressed bgr8" if it converted to OpenCV's channel order
-    # before it encoded. For a color encoding without that, imdecode returns RGB as it is.
+    # before encoding. Without that, imdecode returns a color encoding as RGB already.
     is_rgb = kind.encoding.startswith(("rgb", "bgr")) and "compressed bgr" not in kind.codec
     if is_rgb:
         return np.asarray(image, dtype=np.uint8)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Inference: runs one job of the core on the engine; what the node and the replay share."""
+"""Inference: runs one job of the core on the engine; shared by the node and the replay."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Engine(Protocol):
     def estimate_gravity(
         self, depth: npt.NDArray[np.float32], intrinsics: Intrinsics
     ) -> npt.NDArray[np.float32]:
-        """Unit vector (3) that points down in the optical frame, from H×W depth in meters."""
+        """Unit vector (3) pointing down in the optical frame, from H×W meters (NaN invalid)."""
 
 
 def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = "auto") -> Engine:
@@ -153,7 +153,7 @@ class ArrivalTimes:
             self._times_ns.popitem(last=False)
 
     def of(self, job: Job, default_ns: Callable[[Frame], int]) -> dict[Stream, int]:
-        """Arrival time of each frame of a job; ``default_ns`` of a frame no longer remembered."""
+        """Arrival time of each frame of a job; ``default_ns`` for a frame no longer remembered."""
         return {
             stream: self._times_ns.get((stream, frame.stamp_ns), default_ns(frame))
             for stream, frame in job_frames(job).items()

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Label sets: class names, palettes and the ignore id. A new one is an entry in ``LABEL_SETS``."""
+"""Label sets: class names, palettes, ignore id. Add one by adding an entry to ``LABEL_SETS``."""
 
 from __future__ import annotations
 

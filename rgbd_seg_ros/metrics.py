@@ -16,7 +16,7 @@ class ConfusionMatrix:
     """Counts of (true class, predicted class) over all labeled pixels.
 
     A prediction of ``ignore`` on a labeled pixel is an error. It is counted in an extra column:
-    it lowers IoU and accuracy of the true class and is a false positive of no class.
+    it lowers IoU and accuracy of the true class but is not a false positive of any class.
     """
 
     def __init__(self, num_classes: int, ignore: int = IGNORE_ID) -> None:
@@ -27,7 +27,7 @@ class ConfusionMatrix:
         self._counts = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
     def update(self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> None:
-        """Add ground truth and prediction, arrays of integer class ids of equal shape.
+        """Add a ground truth and a prediction, integer arrays of class ids of equal shape.
 
         Pixels where ``truth`` is ``ignore`` are not counted.
 
@@ -57,7 +57,7 @@ class ConfusionMatrix:
         )
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add the counts of another matrix, such as that of another rank.
+        """Add the counts of another matrix, for example from another rank.
 
         Raises:
             ValueError: the numbers of classes differ.
@@ -88,7 +88,7 @@ class ConfusionMatrix:
     def miou(self) -> float:
         """Mean IoU over the classes present in the ground truth; NaN without labeled pixels.
 
-        A class that is only predicted still counts: its pixels are false negatives of others.
+        A class that is only predicted still lowers it: its pixels are false negatives of others.
         """
         present = self._counts.sum(axis=1) > 0
         return float(self.iou[present].mean()) if present.any() else float("nan")

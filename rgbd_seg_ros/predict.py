@@ -19,7 +19,7 @@ from rgbd_seg_ros.frames import NETWORK_NAMES, Intrinsics, NetworkName
 from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb, write_image
 from rgbd_seg_ros.inference import BACKEND_HELP, Engine, load_engine
 
-#: Names of the folders in ``--folder`` that hold each stream.
+#: Names of the folders in ``--folder`` that contain each stream.
 RGB_FOLDERS = ("rgb", "color", "image", "images")
 DEPTH_FOLDERS = ("depth",)
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help=f"a folder with color images in {'|'.join(RGB_FOLDERS)} and/or depth images in "
-        "depth; equal names form a pair",
+        "depth; files with the same name form a pair",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="intrinsics of the images in pixels; only networks that read HHA need them",
     )
     parser.add_argument(
-        "--network", choices=NETWORK_NAMES, help="default: the network that uses all inputs given"
+        "--network", choices=NETWORK_NAMES, help="default: the network that uses all given inputs"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     # Not auto, since cuda_graph would capture one graph for each size of the images.
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every image or image pair; 0, or 1 if one had to be skipped.
+    """Segment every frame or frame pair; returns 0, or 1 if any had to be skipped.
 
     Raises:
         ValueError: bad usage or input.
@@ -114,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
 def _items(args: argparse.Namespace) -> list[ImageFiles]:
     if args.folder is not None:
         if args.rgb or args.depth:
-            raise PredictError("give either --folder or --rgb/--depth, not both")
+            raise PredictError("pass either --folder or --rgb/--depth, not both")
         return list(_folder_items(args.folder))
     if args.rgb is None and args.depth is None:
-        raise PredictError("no input; give --rgb, --depth or --folder")
+        raise PredictError("no input; pass --rgb, --depth or --folder")
     for path in (args.rgb, args.depth):
         if path is not None and not path.is_file():
             raise PredictError(f"no such file: {path}")
@@ -141,7 +141,7 @@ def _folder_items(folder: Path) -> Iterator[ImageFiles]:
     if not names:
         raise PredictError(
             f"no images in {folder}; expected {'|'.join(RGB_FOLDERS)}/NAME.png and/or "
-            "depth/NAME.png in it, or give single files with --rgb and --depth"
+            "depth/NAME.png in it, or pass single files with --rgb and --depth"
         )
     for name in names:
         yield ImageFiles(name, streams["rgb"].get(name), streams["depth"].get(name))
@@ -157,7 +157,7 @@ def _predict(item: ImageFiles, engine: Engine, args: argparse.Namespace) -> dict
         if abs(aspects[0] - aspects[1]) > 0.01 * aspects[0]:
             raise PredictError(
                 f"color is {rgb.shape[1]}×{rgb.shape[0]} but depth {depth.shape[1]}×"
-                f"{depth.shape[0]}: depth is not aligned to color; give only one of them"
+                f"{depth.shape[0]}: depth is not aligned to color; pass only one of them"
             )
     if rgb is not None:
         background = rgb

@@ -21,7 +21,7 @@ class Preprocess:
         ValueError: a value out of range.
     """
 
-    #: (height, width) to which inputs are resized, whatever their aspect ratio.
+    #: (height, width) to which inputs are resized, regardless of their aspect ratio.
     size: tuple[int, int]
     #: One value per channel in RGB order, for values in 0..1.
     rgb_mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -62,7 +62,7 @@ def resize_rgb(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 def resize_depth(depth_m: Tensor, size: tuple[int, int]) -> Tensor:
     """B×1×H×W to B×1×h×w by nearest neighbor.
 
-    Interpolation across an edge would invent depths that no surface has.
+    Interpolation across an edge would create depths at which there is no surface.
     """
     if depth_m.shape[-2:] == size:
         return depth_m
@@ -96,7 +96,7 @@ def prepare_depth(
 
     Args:
         depth_m: meters.
-        preprocess: of the network.
+        preprocess: input size and depth encoding of the network.
         intrinsics: B×3×3 for ``depth_m`` before the resize; HHA needs them.
         gravity: B×3, pointing down in the optical frame; for HHA, which estimates it if None.
 

@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
-    """Restrict the plugin of launch_testing, active if ROS is sourced, to the launch tests.
+    """Restrict launch_testing's plugin, which is active if ROS is sourced, to the launch tests.
 
     It would import each test file a second time under its bare name, and two files with the same
     name would be an error.

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: a round trip, and every defect is refused with its reason."""
+"""Bundles: a round trip, and every defect is rejected with its reason."""
 
 from __future__ import annotations
 

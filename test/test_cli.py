@@ -45,7 +45,7 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys) -> None:  # type
 
 
 class _Mistake(ValueError):
-    """Like BagError and other errors of the user."""
+    """Stands for BagError and other user errors."""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg doctor`: its findings on a machine that lacks something."""
+"""`rgbd_seg doctor`: its findings on machines with missing requirements."""
 
 from __future__ import annotations
 

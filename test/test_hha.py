@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""HHA: equal to a literal float64 version, right on known planes, ready for CUDA graphs."""
+"""HHA: equal to a float64 reference, correct on known planes, ready for CUDA graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = (120, 160)
 DOWN = np.array([0.0, 1.0, 0.0])
 
 
-# --- The literal version: every formula as published, in float64 -------------------------------
+# --- The reference: every formula as published, in float64 -------------------------------------
 
 
 def box(f: np.ndarray, radius: int) -> np.ndarray:
@@ -94,7 +94,7 @@ def check_against_literal(z: np.ndarray, k: np.ndarray, gravity: np.ndarray | No
     levels, defined = literal_hha(z, k, gravity)
     assert defined.mean() > 0.5
     off = np.abs(ours(z, k, gravity) - np.clip(levels, 0, 255))[:, defined]
-    # Our values are integers, so rounding alone may cause an error of 0.5.
+    # Our values are integers, so rounding alone can cause an error of 0.5.
     assert ((off <= 1.0).mean(axis=1) >= 0.99).all(), np.percentile(off, 99, axis=1)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""House rules of the source tree: who may import whom, unique names, licenses, sizes, the map."""
+"""Rules of the source tree: allowed imports, unique names, licenses, file sizes, module map."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _layer(module: str) -> tuple[int, str] | None:
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=_name)
-def test_imports_point_down_only(path: Path) -> None:
+def test_packages_import_only_lower_layers(path: Path) -> None:
     own = _layer(_module(path))
     if own is None:
         assert path == ROOT / "rgbd_seg_ros" / "__init__.py", "give the module a layer"
@@ -120,7 +120,7 @@ def test_no_two_modules_import_each_other() -> None:
         name: {i for i in _imports(path) if i in modules and i != name}
         for name, path in modules.items()
     }
-    list(TopologicalSorter(graph).static_order())  # raises CycleError and names the circle
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
 
 
 def test_no_two_classes_share_a_name() -> None:

@@ -53,7 +53,7 @@ def _mosaic(pattern: str) -> np.ndarray:
 
 
 def _plain(encoding: str) -> np.ndarray:
-    """An image of one color, or of the nearest that this encoding has, as a camera sends it."""
+    """An image of one color, or of the nearest color in this encoding, as a camera sends it."""
     if encoding.startswith("bayer"):
         return _mosaic(encoding[6:10])
     tuples = {

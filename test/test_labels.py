@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Label sets: names, colors, refused values, and adding one."""
+"""Label sets: names, colors, rejected values, and adding a set."""
 
 from __future__ import annotations
 

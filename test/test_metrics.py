@@ -29,7 +29,7 @@ def test_iou_and_both_means_by_hand() -> None:
     assert matrix.mean_accuracy == pytest.approx(2 / 3)
 
 
-def test_a_pixel_without_a_prediction_is_an_error_but_no_false_positive() -> None:
+def test_a_pixel_without_a_prediction_is_an_error_but_not_a_false_positive() -> None:
     assert _matrix().counts[1].tolist() == [0, 2, 0, 0, 1]
 
 

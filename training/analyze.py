@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.analyze`: what networks have in common per stage (CKA), and their masks."""
+"""`python -m training.analyze`: compares networks stage by stage (CKA), and their masks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from rgbd_seg_ros.bundle import TrainedNetwork
     from training.scoring import Images
 
-#: Number of first frames that set the range of the histograms, whatever the batch size.
+#: Number of leading frames that set the range of the histograms, regardless of the batch size.
 RANGE_FRAMES = 8
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.analyze",
         allow_abbrev=False,
-        description="Linear CKA between every two networks per stage, histograms of their stage "
-        "maps' values, and panels of every network's mask (PrimKD, figure 4 and table 8).",
+        description="Compute linear CKA per stage for each pair of networks, histograms of stage-"
+        "map values, and panels of every network's mask (PrimKD, figure 4 and table 8).",
     )
     parser.add_argument(
         "networks", nargs="+", metavar="[NAME=]CHECKPOINT",
@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder to write tables and images to",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the contents of --out")
     parser.add_argument("--json", action="store_true", help="print the results on stdout")
     add_options(parser, "data", RunConfig, DATA_KEYS)
     return parser
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load_named(named: list[tuple[str, str]]) -> dict[str, TrainedNetwork]:
-    """Networks of (name, path) pairs; an empty name stands for the network's own.
+    """Load the networks of (name, path) pairs; an empty name means the network's own name.
 
     Raises:
         UsageError: two networks with one name, or networks with different label sets.
@@ -175,7 +175,7 @@ class LinearCKA:
 
 
 def value_ranges(seen: Iterable[Mapping[str, Tensor]]) -> dict[str, tuple[float, float]]:
-    """Range of each map by name: the lowest 0.1 % and the highest 99.9 % quantile of any map."""
+    """Range of each map by name: lowest 0.1 % to highest 99.9 % quantile over all networks."""
     ranges: dict[str, tuple[float, float]] = {}
     for maps in seen:
         for name, values in maps.items():
@@ -186,7 +186,7 @@ def value_ranges(seen: Iterable[Mapping[str, Tensor]]) -> dict[str, tuple[float,
 
 
 class Histogram:
-    """Counts of a map's values between two bounds, below and above them."""
+    """Histogram of a map's values between two bounds, with counts of those below and above."""
 
     def __init__(self, low: float, high: float, bins: int = 100) -> None:
         self.edges = np.linspace(low, max(high, low + 1e-6), bins + 1)
@@ -194,12 +194,12 @@ class Histogram:
         self.below = self.above = 0
 
     def update(self, values: Tensor) -> None:
-        """Count every value once."""
+        """Add every value of a map."""
         array = values.flatten().double().cpu().numpy()
         low, high = self.edges[0], self.edges[-1]
         self.below += int((array < low).sum())
         self.above += int((array > high).sum())
-        # A range instead of edges: with edges, NumPy would search the bin of every value.
+        # A range, because with bin edges NumPy would search for the bin of every value.
         self.counts += np.histogram(array, len(self.counts), (low, high))[0]
 
     @property
@@ -236,7 +236,7 @@ def analyze(
 
     samples = open_split(config, args["split"])
     if samples.label_set.classes != next(iter(networks.values())).record.labels.classes:
-        raise UsageError("the networks' classes are not those of the dataset")
+        raise UsageError("the networks and the dataset have different classes")
     frames = Subset(samples, list(range(min(args["frames"], len(samples)))))
     pairs = {pair: defaultdict(LinearCKA) for pair in itertools.combinations(networks, 2)}
     for network in networks.values():
@@ -299,7 +299,7 @@ def draw_histograms(path: Path, histograms: Mapping[str, Mapping[str, Histogram]
         raise UsageError("drawing histograms needs matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(3.5 * len(histograms), 3.4), layout="constrained")
     columns = figure.subplots(1, len(histograms))
-    networks = list(next(iter(histograms.values())))  # every network has a first stage
+    networks = list(next(iter(histograms.values())))  # every network has the first stage
     for axes, (stage, by_network) in zip(columns, histograms.items(), strict=True):
         for name, histogram in by_network.items():
             edges = histogram.edges
@@ -316,7 +316,7 @@ def draw_histograms(path: Path, histograms: Mapping[str, Mapping[str, Histogram]
 
 
 def to_text(document: Mapping[str, Any]) -> str:
-    """The table of CKA."""
+    """The CKA table as text."""
     from rgbd_seg_ros.text_table import text_table
 
     stages = list(document["histograms"])

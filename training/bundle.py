@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.bundle`: pack up to three trained networks into a deployable bundle."""
+"""`python -m training.bundle`: packs up to three trained networks into a deployable bundle."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def main(argv: list[str] | None = None) -> int:
         "--dtype", choices=("float16", "float32"), default="float16",
         help="type of stored matrices and kernels (default %(default)s, half the size)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the contents of --out")
     args = parser.parse_args(argv)
     chosen = {slot: getattr(args, slot) for slot in SLOTS if getattr(args, slot)}
     if not chosen:
-        raise UsageError("nothing to pack: give at least one of --rgbd, --rgb and --depth")
+        raise UsageError("nothing to pack: pass at least one of --rgbd, --rgb and --depth")
     require_empty(args.out, args.overwrite)
 
     import torch
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{', '.join(networks)} in {args.out}, {megabytes:.1f} MB", file=sys.stderr)
     if missing:
         print(
-            f"without {', '.join(missing)}: no mask when only that input is left", file=sys.stderr
+            f"no {', '.join(missing)} network: no mask if only that input is left", file=sys.stderr
         )
     return 0
 

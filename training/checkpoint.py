@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: everything an exact resume needs, written atomically; the last two are kept.
 
-``RUN/checkpoints/step_00000123/`` holds ``weights.safetensors`` (students and training-only
-parts), ``averaged.safetensors`` (with ``ema``), ``optimizer.pt`` (tensors and numbers, loaded
-with ``weights_only``) and ``state.json``, which holds the SHA-256 of the others. Random states are
+``RUN/checkpoints/step_00000123/`` contains ``weights.safetensors`` (students and training-only
+parts), ``averaged.safetensors`` (if ``ema`` is set), ``optimizer.pt`` (tensors and numbers, loaded
+with ``weights_only``) and ``state.json``, which has the SHA-256 of the others. Random states are
 not saved: order, augmentation and dropout are functions of the seed and the step.
 """
 
@@ -99,15 +99,15 @@ def load_latest(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 def compare(
     state: Mapping[str, Any], settings: Settings, labels: LabelSet, steps_per_epoch: int
 ) -> list[str]:
-    """What the new settings change in the old run, one line per key.
+    """List what the new settings change in the old run, one line per key.
 
     Raises:
-        UsageError: another method, label set or number of steps per epoch, which cannot change.
+        UsageError: method, label set or number of steps per epoch differ; these cannot change.
     """
     old = state["settings"]
     if old["method"] != settings.method:
         raise UsageError(
-            f"the checkpoint is of method {old['method']!r}, not {settings.method!r}: "
+            f"the checkpoint was made with method {old['method']!r}, not {settings.method!r}: "
             "resume with that method or train into another --out"
         )
     if state["classes"] != list(labels.classes):

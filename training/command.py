@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How a command runs: one-line errors, exit codes, stopping on Ctrl-C, running out of memory."""
+"""Shared by all commands: one-line errors, exit codes, stopping on Ctrl-C, out of memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_command(main: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except ValueError as error:
-        if type(error) is ValueError:  # a bug; BundleError and the like are subclasses
+        if type(error) is ValueError:  # a bug, because BundleError and similar ones are subclasses
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -54,7 +54,7 @@ def require_empty(folder: Path, overwrite: bool) -> None:
 
 
 class Interrupt:
-    """Turns Ctrl-C and SIGTERM into a request to stop; a second signal stops at once.
+    """Turns Ctrl-C and SIGTERM into a request to stop; a second signal stops immediately.
 
     Within the block, the first signal sets :attr:`asked`. On exit, the previous handlers are
     restored.
@@ -94,7 +94,7 @@ def out_of_memory(advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # PyTorch has an exception class for the GPU only; the CPU allocator differs in its text.
+        # PyTorch has an exception class only for the GPU; CPU errors differ in their text.
         text = str(error).lower()
         if (
             isinstance(error, MemoryError)

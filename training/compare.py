@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.compare PLAN`: train methods on equal data, budget and seeds; one table."""
+"""`python -m training.compare PLAN`: trains methods with equal data, budget and seeds."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from training.runlog import duration
 
 #: Seconds between two polls of the running processes.
 POLL_S = 0.5
-#: Files in a run's folder: the keys it was started with, hashes of the weights it started from.
+#: Files in a run's folder: its keys, and hashes of the weights that it started from.
 RECIPE, SOURCES = "recipe.yaml", "sources.json"
 #: Inputs of students, in the order of the table.
 MODALITIES = ("rgb", "depth", "rgbd")
 #: Scalars of a training report that are not losses.
 NOT_LOSSES = ("lr", "samples_per_s", "data_share")
-#: Number of last reports whose mean is a run's final training loss.
+#: A run's final training loss is the mean over this many of its last reports.
 LAST_REPORTS = 10
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training of the plan: its folder, its keys, and the runs that must finish first."""
+    """One training run of the plan: its folder, its keys, and the runs that must finish first."""
 
     folder: Path
     member: Member
     seed: int
     teacher: Path | None
-    #: Learning rate → folder of the tuning run whose validation score speaks for it. A single
+    #: Learning rate → folder of the tuning run that determines its validation score. A single
     #: rate is used without a tuning run.
     candidates: Mapping[float, Path]
     #: Learning rate and epochs of a tuning run, which has no candidates.
@@ -56,12 +56,12 @@ class PlannedRun:
 
     @property
     def needs(self) -> list[Path]:
-        """Folders that must hold results before this run can start."""
+        """Folders that must contain results before this run can start."""
         tuning = self.candidates.values() if len(self.candidates) > 1 else []
         return [*tuning, *([self.teacher] if self.teacher else [])]
 
     def recipe(self) -> dict[str, Any]:
-        """The run's recipe; what the run needs must have finished."""
+        """The run's recipe; the runs in :attr:`needs` must have finished."""
         keys = {**self.member.keys, "seed": self.seed, "lr": self.lr or best_rate(self.candidates)}
         if self.teacher:
             keys["teacher"] = str(self.teacher)
@@ -70,7 +70,7 @@ class PlannedRun:
         return keys
 
     def sources(self) -> dict[str, str]:
-        """SHA-256 of the present weights that the run starts from and of its teacher's."""
+        """SHA-256 of the current initial weights of the run and of its teacher's weights."""
         folders = {"pretrained": Path(self.member.resolved()["pretrained"])}
         if self.teacher:
             folders["teacher"] = self.teacher / "best"
@@ -84,7 +84,7 @@ class PlannedRun:
         write_atomically(self.folder / SOURCES, json.dumps(self.sources()) + "\n")
 
     def check(self) -> None:
-        """Check that the folder's run, finished or not, matches the present plan.
+        """Check that the folder's run, finished or not, matches the current plan.
 
         Raises:
             UsageError: it was trained with other keys or from other weights, so its scores belong
@@ -114,7 +114,7 @@ class PlannedRun:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file or of all networks in a folder; of no bytes if the path does not exist."""
+    """SHA-256 of a file or of all networks in a folder; of zero bytes if the path is missing."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] * path.is_file()
     return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
 
@@ -126,7 +126,7 @@ def read_results(folder: Path) -> dict[str, Any] | None:
 
 
 def best_rate(candidates: Mapping[float, Path]) -> float:
-    """The learning rate with the best validation mIoU, averaged over the tuning run's students.
+    """The learning rate with the best validation mIoU, averaged over a tuning run's students.
 
     A single candidate needs no tuning run.
     """
@@ -143,7 +143,7 @@ def best_rate(candidates: Mapping[float, Path]) -> float:
 
 
 def planned_runs(plan: ComparisonPlan, out: Path) -> Iterator[PlannedRun]:
-    """Every run of the plan in order, tuning runs before the runs that need them."""
+    """All runs of the plan in order; tuning runs precede the runs that need them."""
 
     def folder(name: str, seed: int) -> Path:
         return out / "runs" / name / f"seed_{seed}"
@@ -174,7 +174,7 @@ class Runner:
         self.failed: list[Path] = []
 
     def train(self, todo: list[PlannedRun]) -> None:
-        """Train until every run has finished or cannot start; an interrupt lets runs save."""
+        """Train until every run has finished or cannot start; on an interrupt, runs save first."""
         total, began, finished = len(todo), time.monotonic(), 0
         waiting = [run for run in todo if read_results(run.folder) is None]
         print(f"{total} runs, {total - len(waiting)} already done", file=sys.stderr)
@@ -207,7 +207,7 @@ class Runner:
         run.check()
         resume = ["--resume"] if has_checkpoint(run.folder) else []
         if not resume and (run.folder / SAVED_RECIPE).exists():
-            shutil.rmtree(run.folder)  # it ended before its first checkpoint
+            shutil.rmtree(run.folder)  # the run ended before its first checkpoint
         run.folder.mkdir(parents=True, exist_ok=True)
         run.record()
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
@@ -229,7 +229,7 @@ class Runner:
 
 
 def collect(plan: ComparisonPlan, out: Path) -> dict[str, dict[str, Any]]:
-    """Row → its scores and costs, for rows whose every run has finished."""
+    """Row → its scores and costs, for rows all of whose runs have finished."""
     document: dict[str, dict[str, Any]] = {}
     compared = [run for run in planned_runs(plan, out) if run.lr is None]
     chosen = {(run.member.name, run.seed): run for run in compared}
@@ -244,10 +244,10 @@ def collect(plan: ComparisonPlan, out: Path) -> dict[str, dict[str, Any]]:
 
 
 def summarize(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> dict[str, Any]:
-    """Scores and costs of one row; test scores are those of the epoch best on validation.
+    """Scores and costs of one row; test scores are from the epoch with the best validation.
 
     Args:
-        row: of the plan.
+        row: a row of the plan.
         runs: per seed, the runs of the row's members.
         found: their results, in the same order.
     """
@@ -279,7 +279,7 @@ def summarize(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) ->
 
 
 def last_losses(folder: Path) -> dict[str, float]:
-    """Loss → its mean over the last reports of a run, so that noise does not hide differences."""
+    """Loss → its mean over a run's last reports, which reduces noise."""
     events = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
     last = [event["scalars"] for event in events if event["event"] == "train"][-LAST_REPORTS:]
     return {
@@ -319,10 +319,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, train the missing runs, write and print the table; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.compare",
-        description="Train the runs of a plan, equal in data, budget and seeds; print one table.",
+        description="Train the runs of a plan with equal data, budget and seeds; print one table.",
     )
     parser.add_argument(
-        "plan", type=Path, help="YAML of rows, seeds and budget: config/compare/*.yaml"
+        "plan", type=Path, help="YAML file of rows, seeds and budget, see config/compare/"
     )
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="folder of the runs (default runs/compare/NAME-OF-PLAN)")  # fmt: skip
@@ -330,7 +330,7 @@ def main(argv: list[str] | None = None) -> int:
         "--rows", nargs="+", metavar="ROW", help="only these rows and the runs they need"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="trainings in parallel (default 1)"
+        "--jobs", type=int, default=1, metavar="N", help="runs to train in parallel (default 1)"
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout")

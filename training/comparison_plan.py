@@ -22,9 +22,9 @@ NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 
 @dataclass(frozen=True)
 class Tuning:
-    """Candidate learning rates, and the budget with which validation chooses one for each row.
+    """Candidate learning rates, and the budget of the runs that choose one for each row.
 
-    With a single rate, nothing is tuned.
+    With a single rate, tuning is skipped.
     """
 
     lr: tuple[float, ...]
@@ -35,12 +35,12 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Member:
-    """One training of a row. A row that compares a pair of single-modality networks has two."""
+    """One training run of a row; a row with a pair of single-modality networks has two."""
 
     name: str
     #: Keys of the run, as in a recipe, without seed, learning rate and teacher.
     keys: Mapping[str, Any]
-    #: Member whose tuned learning rate it uses: itself, or one of the row it is a variant of.
+    #: Member whose tuned learning rate it uses: itself, or a member of the row it derives from.
     tuned_as: str
 
     def resolved(self, **changes: Any) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _row(
     if "method" not in keys:
         raise UsageError(f"{where}: a row needs a method")
     if own := [key for key in OWN if key in keys]:
-        raise UsageError(f"{where}: {own[0]} is not a key of a row; the plan sets it for each "
+        raise UsageError(f"{where}: {own[0]} is not a key of a row; the plan sets it for every "
                          "run (seeds, tune.lr, teacher_row)")  # fmt: skip
     seeds = convert(seeds, tuple[int, ...], f"{where}: seeds")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -157,7 +157,7 @@ def _inherited(raw: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     base = dict(raw[like])
     base.pop("seeds", None)
     if "like" in base:
-        raise UsageError(f"{where}: {like} is itself like {base['like']}; name that row instead")
+        raise UsageError(f"{where}: {like} is itself a variant of {base['like']}; use that row")
     return {**base, **own}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: File of the resolved configuration in a run's folder.
 SAVED_RECIPE = "config.yaml"
 
-#: Keys of a recipe that choose the data.
+#: Keys of a recipe that select the data.
 DATA_KEYS = (
     *("data", "root", "size", "val_fraction", "strict", "train_frames", "val_frames"),
     *("test_frames", "scene_seed", "cache", "workers", "eval_batch", "device"),
@@ -50,7 +50,7 @@ class RunConfig:
     size: tuple[int, int] = opt((120, 160), "height and width of the network input")
     native: bool = opt(
         False,
-        "crop `size` from full-size images (papers) instead of resizing them (robots)",
+        "crop `size` from full-size images, as in papers; false: resize them, as on a robot",
     )
     val_fraction: float = opt(
         0.1, "share of the training data held out if the dataset has no validation split"
@@ -67,16 +67,16 @@ class RunConfig:
     rgb_std: tuple[float, float, float] = opt(IMAGENET_STD, "std of RGB in 0..1")
     depth_encoding: str = opt("zscore", "zscore, disparity or hha")
     depth_mean: float = opt(
-        2.5, "mean of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"
+        2.5, "mean of the encoded depth over the training set, in m or 1/m; HHA uses ImageNet's"
     )
     depth_std: float = opt(
-        1.5, "std of the encoded depth in the training set, m or 1/m; HHA uses ImageNet's"
+        1.5, "std of the encoded depth over the training set, in m or 1/m; HHA uses ImageNet's"
     )
     depth_clip_m: tuple[float, float] = opt(
         (0.2, 10.0), "range in meters that depth is clamped to, except for HHA"
     )
     depth_holes: str = opt(
-        "reference", "HHA of pixels without depth: reference (255, height, 218) or zero"
+        "reference", "HHA of pixels without depth: reference (255, camera height, 218) or zero"
     )
     # Augmentation
     flip: float = opt(0.5, "probability of mirroring a view")
@@ -140,7 +140,7 @@ class RunConfig:
         check(0 <= self.ema < 1, "ema", "at least 0 and below 1, for example 0.999")
         check(0 < self.val_fraction < 1, "val_fraction", "between 0 and 1")
         check(self.workers >= -1, "workers", "-1, 0 or more")
-        check(not (self.resume and self.overwrite), "resume", "given without overwrite")
+        check(not (self.resume and self.overwrite), "resume", "used without overwrite")
 
 
 def data_config(values: Mapping[str, Any]) -> RunConfig:
@@ -153,7 +153,7 @@ def data_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def recipe_of(paths: list[Path]) -> dict[str, Any]:
-    """The recipe of the first run among the paths, which names the data it was trained on."""
+    """The recipe of the first run among the paths, which specifies its training data."""
     for path in paths:
         if (path / SAVED_RECIPE).is_file():
             return read_yaml(path / SAVED_RECIPE)
@@ -169,7 +169,7 @@ def preprocess_of(config: RunConfig) -> Preprocess:
     """The input size, normalization and depth encoding of a configuration.
 
     Raises:
-        UsageError: values that do not go together.
+        UsageError: values that are not compatible.
     """
     from rgbd_seg_ros.depth import DepthEncoding
     from rgbd_seg_ros.preprocess import Preprocess

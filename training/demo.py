@@ -40,8 +40,8 @@ LOSSES: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (19.0, 21.0, ("rgb", "depth")),
 )
 DURATION_S = 25.0
-#: Of the first 16 rooms, the one whose drive shows the most classes throughout (by the labels
-#: alone), so that each phase tests nearly all of them. Passing here says little about other rooms:
+#: Of the first 16 rooms, the one whose drive shows the most classes throughout (judged by labels
+#: only), so that each phase tests nearly all of them. A pass says little about other rooms:
 #: with the shipped weights at 120×160, the color network beats the fused one without depth in all
 #: of the rooms 0 to 4 and 10, but the depth network beats the fused one on black color only in
 #: rooms 0, 4 and 10.
@@ -67,14 +67,14 @@ class PairTimes:
     depth_received_ns: int
 
     def arrives(self) -> bool:
-        """Whether at least one of the two frames is not lost."""
+        """Whether at least one of the two frames arrives."""
         return not (
             _lost("rgb", self.color_received_ns) and _lost("depth", self.depth_received_ns)
         )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; returns 1 if a mask is missing or the fallback scores no gain."""
+    """Run the demo; returns 1 if a mask is missing or the fallback does not improve the scores."""
     parser = argparse.ArgumentParser(prog="python -m training.demo", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default %(default)s")
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     engine = load_engine(args.bundle, args.device)
     pairs = record_drive(args.out / "drive", args.seed, size, args.rate)
     outcome = _replay(args.out / "drive", args.out, "drive", engine)
-    title = "A drive through a room, each sensor lost in turn"
+    title = "A drive through a room in which each sensor is lost in turn"
     runs = [(title, outcome.summary, outcome.snapshots)]
     for number, bag in enumerate(args.bag, start=1):
         extra = _replay(bag, args.out, f"recording{number}", engine)
@@ -170,7 +170,7 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
 
 
 def _replay(bag: Path, folder: Path, name: str, engine: Engine) -> Outcome:
-    """Replay the drive with its losses, or another recording without."""
+    """Replay the drive with its sensor losses, or another recording without losses."""
     from rgbd_seg_ros.replay.faults import FaultSchedule
     from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
 
@@ -188,7 +188,7 @@ def _replay(bag: Path, folder: Path, name: str, engine: Engine) -> Outcome:
 
 
 def schedule() -> FaultSchedule:
-    """The losses as a fault schedule."""
+    """The sensor losses as a fault schedule."""
     from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
     return FaultSchedule(
@@ -218,8 +218,8 @@ def failed_checks(outcome: Outcome, pairs: Sequence[PairTimes]) -> list[str]:
         fallback, fused = phase["miou_fallback"], phase["miou_without_fallback"]
         if fallback is None or fused is None or not fallback > fused:
             failures.append(
-                f"{phase['name']}: the fallback scores {fallback}, the fused network with a "
-                f"blank image {fused}"
+                f"{phase['name']}: the fallback scores {fallback}, but the fused network with a "
+                f"blank image scores {fused}"
             )
     return failures
 

@@ -19,7 +19,7 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 
 
 def rank() -> int:
-    """Number of this process; 0 is the main one."""
+    """Rank of this process; 0 is the main process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -112,7 +112,7 @@ class _Gather(Function):
         dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
         counts = [int(n) for n in sizes]
         ctx.start, ctx.count = sum(counts[: rank()]), len(rows)
-        # Collectives need equal shapes, and last batches differ: pad, then cut.
+        # Collectives need equal shapes, but the last batches differ in size: pad, then cut.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
@@ -195,5 +195,5 @@ def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
-            child.__class__ = GlooBatchNorm2d  # the same parameters with another forward
+            child.__class__ = GlooBatchNorm2d  # same parameters, different forward
     return module

@@ -45,7 +45,7 @@ AVERAGES = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
         allow_abbrev=False,
@@ -53,8 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "networks", nargs="+", type=Path, metavar="CHECKPOINT",
-        help="folder of a run, a .safetensors network, or a bundle; at most one network each for "
-        "rgbd, rgb and depth also gives the sensor-drop table",
+        help="a run's folder, a .safetensors network, or a bundle; with at most one network "
+        "each for rgbd, rgb and depth, the sensor-drop table is also printed",
     )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="recipe that chooses the data")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test",
@@ -73,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="step of the window as a share of its size (default 2/3)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write tables and images here")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the contents of --out")
     parser.add_argument(
         "--panels", type=int, default=8, metavar="N", help="mask panels in --out (default 8)"
     )
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     if args["out"]:
         require_empty(args["out"], args["overwrite"])
     recipe = read_yaml(Path(args["config"])) if args["config"] else recipe_of(args["networks"])
-    # A network that was trained and validated on full-size images is evaluated on them, too.
+    # A network that was trained and validated on full-size images is also evaluated on them.
     args["native"] |= convert(recipe.get("native", False), bool, "native")
     flags = {key: args[key] for key in DATA_KEYS if key in args}
 
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
 def make_cases(
     networks: Mapping[str, TrainedNetwork], args: Mapping[str, Any], device: Any
 ) -> tuple[dict[str, Predictor], Protocol]:
-    """Predictors by case name: each network, and the fused one with either input empty."""
+    """Predictors by case name: each network, and the fused one with each input left empty."""
     import torch
 
     from training.scoring import Protocol, make_predictor
@@ -177,7 +177,7 @@ def evaluate(
 def to_json(
     matrices: Mapping[str, ConfusionMatrix], names: list[str], classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The documented keys; the scores at the top level are the fused or else first network's."""
+    """The documented keys; top-level scores are the fused network's, or else the first one's."""
     from training.results import scores
 
     networks: dict[str, Any] = {}
@@ -250,7 +250,7 @@ def write_report(
         stem = "confusion_" + re.sub(r"[^\w.-]+", "_", name)
         write_csv(folder / f"{stem}.csv", matrix, classes)
         draw_confusion(folder / f"{stem}.png", matrix, classes, name)
-    # Evenly over the split: its first frames may all show one room.
+    # Spread evenly over the split, because its first frames may all show one room.
     for index in np.linspace(0, len(samples) - 1, min(panels, len(samples))).round().astype(int):
         image = panel(samples[int(index)], cases, samples.label_set, device)
         write_image(folder / f"panel_{index:06d}.png", image)
@@ -290,7 +290,7 @@ def draw_confusion(
     axes.set_xlabel("predicted")
     axes.set_ylabel("ground truth")
     axes.set_title(title)
-    if len(classes) <= 20:  # numbers of more classes would be unreadable
+    if len(classes) <= 20:  # with more classes, the numbers would be unreadable
         for (row, column), value in np.ndenumerate(share):
             if value >= 0.005:
                 color = "black" if value > 0.6 else "white"

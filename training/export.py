@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from rgbd_seg_ros.bundle import TrainedNetwork
 
-#: Parity requires that at least this fraction of pixels gets the same label …
+#: Parity requires that at least this share of the pixels gets the same label.
 SAME_LABELS = 0.999
-#: … and that no logit differs by more than this fraction of the largest one.
+#: Parity also requires that no logit differs by more than this share of the largest one.
 LOGIT_TOLERANCE = 1e-3
 #: Number of inputs on which each network is compared.
 TRIALS = 3
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     out: Path = args.out or base / args.to
     existing = [name for name in networks if (out / f"{name}.{args.to}").exists()]
     if existing and not args.overwrite:
-        raise UsageError(f"{out} already holds {', '.join(existing)}; add --overwrite")
+        raise UsageError(f"{out} already contains {', '.join(existing)}; add --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     report = {}
     for name, network in networks.items():
@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
 def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:
     """Names of a network's inputs, and normalized test inputs, 1×C×h×w each.
 
-    The inputs are smooth noise. On white noise most pixels would be ties between classes, which
-    does not happen on images.
+    The inputs are smooth noise. On white noise, most pixels would be ties between classes, which
+    does not happen with real images.
     """
     import torch
 
@@ -105,8 +105,8 @@ def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any
 
     Args:
         expected: PyTorch's logits, arrays of 1×K×h×w.
-        found: those of the other runtime.
-        size: of the exported file, in bytes.
+        found: the other runtime's logits.
+        size: size of the exported file in bytes.
     """
     import numpy as np
 

@@ -5,7 +5,7 @@
 Every weight of the network must be filled. The authors of CMX and PrimKD read images as BGR but
 normalize them by a mean and std in RGB order, while networks of this project take RGB. Therefore
 the input channels of the first convolutions are reversed, and so are mean and std in the network's
-record: the same numbers reach the same weights.
+record: that the same numbers reach the same weights.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
         spec = replace(spec, depth_channels=depth.channels)
     network = build(spec)
     try:
-        network.load_state_dict(weights)  # strict: every weight must be filled
+        network.load_state_dict(weights)  # strict: every weight must be present
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the file does not match the network: {reason}") from error
@@ -129,7 +129,7 @@ def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: P
 
 
 def save_encoder(path: Path, name: str, weights: Mapping[str, Tensor], license: str) -> None:
-    """Write an encoder's weights and its JSON after loading them once.
+    """Write an encoder's weights and JSON, after checking that the weights can be loaded.
 
     Raises:
         UsageError: the weights do not fit the encoder.

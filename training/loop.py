@@ -51,7 +51,7 @@ class Run:
         self.settings, self.config, self.device = settings, settings.run, device
         self.folder = Path(settings.run.out)
         config = self.config
-        results.commit()  # cached now, because the checkout may change while the run trains
+        results.commit()  # cache it now, because the checkout may change during the run
         set_determinism(config, device)
         torch.manual_seed(config.seed)
         train, val = open_split(config, "train"), open_split(config, "val")
@@ -65,7 +65,7 @@ class Run:
         world = distributed.world_size()
         if config.sync_bn:
             distributed.sync_batch_norm(self.method, device)
-        # Synchronized batch norm sees the parts of all ranks as one.
+        # Synchronized batch norm treats the parts of all ranks as one.
         together = world if config.sync_bn else 1
         smallest = -(-self.method.min_batch // together)
         self.plan = BatchPlan(
@@ -88,7 +88,7 @@ class Run:
         #: The best validation, and the number of validations since then.
         self.best: dict[str, Any] = {}
         self.stale = 0
-        #: Start of the run as if it had never been interrupted.
+        #: Start time of the run, shifted so that interruptions do not count.
         self.began = time.monotonic()
         self.log = RunLog(self.folder, distributed.is_main(), config.tensorboard)
         self.forward = self._wrap()
@@ -121,7 +121,7 @@ class Run:
         if distributed.is_main():  # only now, so that a rejected start or resume changes nothing
             save_recipe(self.settings)
         with Interrupt() as interrupt:
-            # Start at the epoch of the last step: its validation may be missing.
+            # Start at the epoch of the last step, because its validation may be missing.
             for epoch in range(max(0, self.step - 1) // self.plan.steps, self.config.epochs):
                 if self.config.early_stop and self.stale >= self.config.early_stop:
                     self.log.say(
@@ -142,7 +142,7 @@ class Run:
         self.sampler.epoch, self.sampler.start = epoch, self.step - epoch * steps
         parts = iter(self.loader)
         clock = Clock()
-        # `step` counts over the whole run; after a resume, the sampler skips the parts done.
+        # `step` counts over the whole run; after a resume, the sampler skips the completed parts.
         while self.step < (epoch + 1) * steps:
             shares = self.plan.shares(epoch, self.step - epoch * steps)
             raws = [next(parts) for _ in shares]
@@ -183,7 +183,7 @@ class Run:
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with out_of_memory(
             f"with batch {config.batch} in {config.accumulate} parts at "
-            f"{config.size[0]}×{config.size[1]}: raise accumulate (same result), "
+            f"{config.size[0]}×{config.size[1]}: raise accumulate (gives the same result), "
             "lower batch or size, or use amp bf16"
         ):
             for number, (raw, share) in enumerate(zip(raws, shares, strict=True)):
@@ -213,7 +213,7 @@ class Run:
 
     @contextmanager
     def scoring(self) -> Iterator[dict[str, Predictor]]:
-        """The students as predictors, in eval mode, with the averaged weights if there are any.
+        """The students as predictors in eval mode, with averaged weights if ``ema`` is set.
 
         They run in full precision, so that validation, test and evaluation agree.
         """
@@ -231,7 +231,7 @@ class Run:
         }
 
     def _sanity_check(self) -> None:
-        """Run a few validation batches, so that a fault shows before the first epoch."""
+        """Run a few validation batches, so that errors appear before the first epoch."""
         with self.scoring() as cases:
             self.score(cases, self.val_loader, limit=self.config.sanity_batches)
 
@@ -340,10 +340,10 @@ class Run:
             own = [line for line in changes if line.split()[0] in vars(self.settings.options)]
             raise UsageError(
                 f"the checkpoint in {self.folder} does not fit the networks "
-                f"({', '.join(own) or 'the code has changed'}): restore that or use another --out"
+                f"({', '.join(own) or 'the code has changed'}): undo that or use another --out"
             ) from error
         optimizer = contents["optimizer"]
-        # Only the moments of AdamW: rate, decay and betas follow the present recipe.
+        # Only AdamW's moments are restored; rate, decay and betas follow the current recipe.
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({**optimizer["adamw"], "param_groups": groups})
         if self.scaler.is_enabled() and optimizer["scaler"]:
@@ -387,13 +387,13 @@ class Run:
         values = {name: float(value) for name, value in losses.items()}
         torch.save({"parts": raws, "losses": values, "step": self.step}, path)
         return TrainingStopped(
-            f"a loss is not finite at step {self.step}: {values}; the batch is in {path}; "
+            f"a loss is not finite at step {self.step}: {values}; the batch was saved to {path}; "
             "lower lr, set clip_norm, or use amp bf16 instead of fp16"
         )
 
 
 def set_determinism(config: RunConfig, device: torch.device) -> None:
-    """Choose bit-identical runs, or the fastest cuDNN kernels."""
+    """Set up bit-identical runs, or else the fastest cuDNN kernels."""
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)

@@ -31,7 +31,7 @@ CONVENTION = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a network. The sum of two costs is that of both networks."""
+    """Cost of a network. Costs can be added to give the cost of both networks."""
 
     #: Learnable parameters.
     params: int
@@ -49,7 +49,7 @@ class Cost:
 
 
 def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
-    """Cost of ``module(*inputs)`` for a batch of one. The meta device is enough."""
+    """Cost of ``module(*inputs)`` for a batch of one; works on the meta device."""
     import torch
     from torch import nn
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog=CONVENTION,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NETWORK", help="names of networks (default all)"
+        "names", nargs="*", metavar="NETWORK", help="names of networks (default: all)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument(

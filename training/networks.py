@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def student_file(run: Path, name: str) -> Path:
-    """File of a run's best student ``rgb``, ``depth`` or ``rgbd``."""
+    """File of a run's best student; ``name`` is ``rgb``, ``depth`` or ``rgbd``."""
     return run / "best" / f"{name}.safetensors"
 
 

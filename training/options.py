@@ -16,11 +16,11 @@ from rgbd_seg_ros.names import did_you_mean, unknown_name
 
 
 class UsageError(ValueError):
-    """A mistake that the user can fix; one line that names the value and the remedy."""
+    """A mistake that the user can fix; the one-line message names the value and the remedy."""
 
 
 def opt(default: Any, help: str) -> Any:
-    """A dataclass field with a default and a description for ``--help``."""
+    """Define a dataclass field with a default and a description for ``--help``."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
@@ -39,7 +39,7 @@ def lookup(what: str, name: str, registry: Mapping[str, Any]) -> Any:
 
 
 def convert(value: Any, kind: Any, key: str) -> Any:
-    """A YAML value or a command-line string as ``kind``.
+    """Convert a YAML value or a command-line string to ``kind``.
 
     Args:
         value: the raw value.
@@ -133,7 +133,7 @@ def as_text(value: Any) -> str:
 def add_options(
     parser: argparse.ArgumentParser, title: str, cls: type, only: Iterable[str] | None = None
 ) -> None:
-    """Add one ``--flag`` per field (in ``only``); flags that are not given have no value."""
+    """Add one ``--flag`` per field (in ``only``); flags that are not passed have no value."""
     group = parser.add_argument_group(title)
     hints = field_types(cls)
     for field in dataclasses.fields(cls):
@@ -157,7 +157,7 @@ _METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: list[str]) -> dict[str, Any]:
-    """The given flags as ``{key: text}``; ``--weight_decay`` means ``--weight-decay``.
+    """The passed flags as ``{key: text}``; ``--weight_decay`` is accepted for ``--weight-decay``.
 
     Raises:
         UsageError: an unknown flag; the message suggests the nearest known one.
@@ -180,10 +180,10 @@ def _dashed(arg: str) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
-        UsageError: the file cannot be read, is not YAML, or does not hold a mapping.
+        UsageError: the file cannot be read, is not YAML, or does not contain a mapping.
     """
     import yaml
 
@@ -194,7 +194,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
-        raise UsageError(f"{path} must hold `key: value` lines, got {type(document).__name__}")
+        raise UsageError(f"{path} must contain `key: value` lines, got {type(document).__name__}")
     return document
 
 

@@ -19,7 +19,7 @@ usage: {PROG} DATASET --source DIR --out DIR [--key value ...]
        {PROG} check DIR [--image FILE] [--json]
 
 DATASET is one of: {", ".join(RAW_DATASETS)}
-Options of a dataset: {PROG} DATASET --help; files and their pages: docs/data.md
+Options of a dataset: {PROG} DATASET --help. Source files and official pages: docs/data.md
 """
 
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare(name: str, argv: list[str]) -> int:
-    """Convert one dataset into the layout."""
+    """Convert one dataset into the prepared layout."""
     from training.data.prepare import write
 
     cls = raw_dataset_class(name)
@@ -52,7 +52,7 @@ def prepare(name: str, argv: list[str]) -> int:
             raise UsageError(f"--{key} is missing; see {cls.page}")
     import cv2
 
-    # OpenCV warns about every GeoTIFF tag, and about defects that our own errors name.
+    # OpenCV warns about every GeoTIFF tag, and about defects that our own errors report.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     dataset = cls(Path(common.source), options, common.partial)
     chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(options).items()}

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> str:
-    """Initialize ``network`` in place; returns the license that its weights then have.
+    """Initialize ``network`` in place; returns the license of its new weights.
 
     Args:
-        network: to initialize.
+        network: the network to initialize.
         source: one of
 
             - ``none``;
@@ -42,9 +42,9 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
             - an encoder's file, written by ``training.import_weights`` or published for MiT or
               ResNet;
             - a network trained or imported here: its file, or the folder of its run or bundle.
-              A classifier for other classes is left out. If more than that differs, only the
+              A classifier for other classes is omitted. If anything else differs, only the
               encoder's weights are loaded, into every encoder of ``network``.
-        preprocess: of ``network``. Differences from a trained network's are printed.
+        preprocess: that of ``network``. Differences from a trained network's are printed.
 
     Raises:
         UsageError: an unknown file or name, weights of another network, or a failed download.

@@ -31,7 +31,7 @@ NVIDIA_LICENSE = (
 )
 TORCHVISION_LICENSE = "BSD-3-Clause (torchvision), trained on ImageNet"
 
-#: Published name → name in this project, tried in order; None for a known but unneeded weight.
+#: Published name → name in this project, tried in order; None for a known but unused weight.
 Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
 
 
@@ -126,7 +126,7 @@ def read_state(path: Path) -> State:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each library raises its own classes
+    except Exception as error:  # each library raises its own exception classes
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
             f"{path} is not a plain weights file ({first[:120]}); if you trust it, save it again "
@@ -174,7 +174,7 @@ def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:
 
 
 def encoder_name(family: str, state: Mapping[str, Tensor], block: str, last: str) -> str:
-    """The encoder of ``family`` with as many blocks and channels as ``state``.
+    """The encoder of ``family`` with the same number of blocks and channels as ``state``.
 
     Args:
         family: see ``rgbd_seg_ros.models.encoders.EncoderEntry``.
@@ -227,7 +227,7 @@ def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSp
     if "head.fuse.bias" not in converted:  # mmseg has no bias before a norm, and eps 1e-5
         converted["head.fuse.bias"] = torch.zeros(width)
         variance = converted["head.norm.running_var"]
-        # Our head has eps 1e-3. This factor makes both the same function.
+        # Our head has eps 1e-3. This factor makes the two functions equal.
         factor = ((variance + 1e-3) / (variance + 1e-5)).sqrt()
         converted["head.norm.weight"] = converted["head.norm.weight"] * factor
     if source in ("cmx", "primkd"):
@@ -248,7 +248,7 @@ def depth_encoding(kind: str) -> DepthEncoding:
     """The depth encoding to record for a fused network.
 
     The channels of HHA are disparity, height and angle, and published files store them as RGB.
-    The authors read them as BGR, so their order is reversed like that of color, and with it the
+    The authors read them as BGR, so their order is reversed like that of color, and so is the
     order of mean and std.
 
     Raises:
@@ -257,7 +257,7 @@ def depth_encoding(kind: str) -> DepthEncoding:
     from rgbd_seg_ros.depth import ENCODING_CHANNELS, DepthEncoding
 
     lookup("depth encoding", kind, ENCODING_CHANNELS)
-    if kind != "hha":  # only useful for further training: published networks take HHA
+    if kind != "hha":  # only useful for further training, because published networks take HHA
         return DepthEncoding(kind)
     rgb = DepthEncoding.for_hha()
     return replace(rgb, mean=rgb.mean[::-1], std=rgb.std[::-1])  # type: ignore[index]

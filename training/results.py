@@ -48,8 +48,8 @@ def save_students(
     """Save the students as the best ones so far, each with its record.
 
     Args:
-        folder: of the run.
-        settings: of the run; the record names method, dataset, seed and initial weights.
+        folder: folder of the run.
+        settings: settings of the run; the record names method, dataset, seed and initial weights.
         task: classes and normalization.
         students: networks by name.
         epoch: 1-based epoch of the validation.
@@ -102,7 +102,7 @@ def save_test_scores(
 
 
 def parameters(method: Method) -> dict[str, Any]:
-    """Parameters of each student, of the parts that only training needs, and of the teacher."""
+    """Number of parameters of each student, of the training-only parts, and of the teacher."""
     return {
         "parameters": {name: count(student) for name, student in method.students.items()},
         "parameters_training_only": count(method) - count(method.students),
@@ -155,7 +155,7 @@ def peak_memory_mb(device: torch.device) -> int:
 
 @cache
 def commit() -> str:
-    """Git commit of the checkout at the first call; ``+`` marks changed files.
+    """Git commit of the checkout at the first call, with ``+`` if files have changed.
 
     ``unknown`` without git.
     """

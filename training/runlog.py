@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Log of a run: progress lines on stderr, JSON lines, and TensorBoard where it is installed."""
+"""Log of a run: progress lines on stderr, JSON lines, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunLog:
 
     @property
     def wants_images(self) -> bool:
-        """Whether images are logged at all, that is, whether TensorBoard is on."""
+        """Whether images are logged, that is, whether TensorBoard is on."""
         return self._board is not None
 
     def image(self, name: str, image: npt.NDArray[np.uint8], step: int) -> None:
@@ -68,7 +68,7 @@ class RunLog:
 
 
 class Clock:
-    """Throughput, and the share of time spent waiting for data, since the last reading."""
+    """Measures throughput and the share of time spent waiting for data, since the last reading."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter()

@@ -38,8 +38,8 @@ def learning_rate(config: RunConfig, step: int, total: int, per_epoch: int) -> f
     example, lr·(1 − step/total)^power.
 
     Args:
-        config: of the run.
-        step: 0-based.
+        config: configuration of the run.
+        step: 0-based index of the step.
         total: steps of the whole run.
         per_epoch: steps of an epoch.
     """
@@ -68,7 +68,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Add the module's present weights to the average."""
+        """Add the module's current weights to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averaged: list[Tensor] = []
@@ -83,7 +83,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
-        """Give the module the averaged weights within the block, and its own afterward."""
+        """Give the module the averaged weights within the block, and its own weights afterward."""
         own = {k: v.detach().clone() for k, v in module.state_dict().items()}
         module.load_state_dict(self.state)
         try:

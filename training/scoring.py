@@ -30,13 +30,13 @@ from training import distributed
 from training.data.sample import Sample
 from training.options import UsageError, as_text
 
-#: Narrower tiles of a panel are enlarged until their titles fit, in pixels.
+#: Minimum width of a panel's tile in pixels; narrower ones are enlarged so that titles fit.
 MIN_TILE_WIDTH = 240
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is applied to an image. The default is what the robot does: one full pass."""
+    """How a network is applied to an image; by default in one full pass, as on the robot."""
 
     #: Scale factors whose probabilities are averaged.
     scales: tuple[float, ...] = (1.0,)
@@ -84,7 +84,7 @@ Predictor = Callable[[Images], Tensor]
 def make_predictor(
     network: nn.Module, modality: str, preprocess: Preprocess, protocol: Protocol | None = None
 ) -> Predictor:
-    """A network applied by a protocol; None for the default :class:`Protocol`."""
+    """A predictor that applies a network by a protocol; None for the default :class:`Protocol`."""
     protocol = protocol or Protocol()
 
     def logits(*inputs: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def make_predictor(
                 else:
                     p = slide(logits, view, protocol.window, protocol.stride)
                 views.append(resize_rgb(p.flip(-1) if mirrored else p, (height, width)))
-        # The logarithm, so that a softmax returns the mean probabilities.
+        # Return the logarithm, so that a softmax gives the mean probabilities.
         return torch.stack(views).mean(dim=0).clamp(min=1e-12).log()
 
     return predict
@@ -158,7 +158,7 @@ def slide(
 
 
 def offsets(length: int, window: int, stride: float) -> list[int]:
-    """First pixels of windows that cover ``length``; the last window ends with it."""
+    """First pixels of windows that cover ``length``; the last window ends at ``length``."""
     if window >= length:
         return [0]
     step = max(1, round(window * stride))
@@ -196,7 +196,7 @@ def score(
 
 
 def stackable(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples in groups of equal size and equal camera data, so that each can be stacked."""
+    """Group samples by image size and available camera data, so that each group can be stacked."""
     groups: dict[Any, list[Sample]] = {}
     for sample in samples:
         kind = (sample.labels.shape, sample.intrinsics is None, sample.gravity is None)
@@ -213,7 +213,7 @@ def stack(samples: list[Sample], device: torch.device) -> Images:
 
     rgb, depth = tensor([s.rgb for s in samples]), tensor([s.depth_m for s in samples])
     if rgb is None or depth is None:
-        raise ValueError("a sample lacks rgb or depth")
+        raise ValueError("a sample has no rgb or no depth")
     return Images(
         rgb.permute(0, 3, 1, 2),
         depth[:, None],

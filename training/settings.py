@@ -31,21 +31,21 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Every key and value, ready for YAML or JSON: a recipe that repeats the run."""
         flat = {**dataclasses.asdict(self.run), **dataclasses.asdict(self.options)}
-        for command in ("resume", "overwrite"):  # they belong to one call, not to the run
+        for command in ("resume", "overwrite"):  # these apply to one call, not to the run
             del flat[command]
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in flat.items()}
         return {"method": self.method, **plain}
 
 
 def make_parser(method: str, prog: str) -> argparse.ArgumentParser:
-    """The command-line parser of one method; imports the method, and with it torch."""
+    """The command-line parser of one method; imports the method and therefore torch."""
     parser = argparse.ArgumentParser(
         prog=f"{prog} {method}",
         usage=f"{prog} {method} [--config FILE] [--key value ...]",
         allow_abbrev=False,
         description=f"Train with the method {method}. Flags override the recipe.",
     )
-    parser.add_argument("--config", metavar="FILE", help="recipe, YAML lines `key: value`")
+    parser.add_argument("--config", metavar="FILE", help="recipe (YAML lines `key: value`)")
     add_options(parser, f"options of {method}", options_of(method))
     add_options(parser, "options of every method", RunConfig)
     return parser
@@ -56,13 +56,13 @@ def resolve(method: str, argv: list[str], prog: str = "python -m training.train"
 
     Raises:
         UsageError: an unknown key or flag (with a suggestion), a value of the wrong type or out of
-            range, or a recipe of another method.
+            range, or a recipe for another method.
     """
     flags = parse_flags(make_parser(method, prog), argv)
     recipe_file = flags.pop("config", None)
     saved = Path(flags.get("out", "")) / SAVED_RECIPE
     if not recipe_file and "resume" in flags and flags.get("out") and saved.is_file():
-        recipe_file = str(saved)  # resume with the configuration that the run was started with
+        recipe_file = str(saved)  # resume with the configuration that the run started with
     recipe = read_yaml(Path(recipe_file)) if recipe_file else {}
     settings = from_dict(method, {**recipe, **flags}, recipe_file or "the command line")
     if not settings.run.out:
@@ -85,7 +85,7 @@ def from_dict(method: str, values: Mapping[str, Any], where: str) -> Settings:
     values = dict(values)
     recipe_method = values.pop("method", method)
     if recipe_method != method:
-        raise UsageError(f"{where} is a recipe of method {recipe_method!r}, not {method!r}")
+        raise UsageError(f"{where} is a recipe for method {recipe_method!r}, not {method!r}")
     options = options_of(method)
     known = [*field_types(options), *field_types(RunConfig)]
     for key in values:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.train METHOD`: train from a recipe and flags, on one GPU or many."""
+"""`python -m training.train METHOD`: trains from a recipe and flags, on one or more GPUs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def prepare_folder(settings: Settings) -> None:
     The recipe is written when training begins, so a rejected start leaves no run behind.
 
     Raises:
-        UsageError: the folder holds another run, or there is no checkpoint to resume from.
+        UsageError: the folder contains another run, or there is no checkpoint to resume from.
     """
     if int(os.environ.get("RANK", "0")):
         return
@@ -78,7 +78,7 @@ def prepare_folder(settings: Settings) -> None:
     elif (started or resumable) and not settings.run.resume:
         proceed = "add --resume to continue it, " if resumable else "add "
         raise UsageError(
-            f"{folder} already holds a run; {proceed}--overwrite to delete it, "
+            f"{folder} already contains a run; {proceed}--overwrite to delete it, "
             "or choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)

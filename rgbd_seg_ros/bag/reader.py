@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rosbags.rosbag1 import Reader as Reader1
     from rosbags.rosbag2 import Reader as Reader2
 
-#: File name suffixes of rosbag2 storage; these files are readable without metadata.yaml too.
+#: File name suffixes of rosbag2 storage; these files can also be read without metadata.yaml.
 STORAGE_SUFFIXES = (".mcap", ".db3")
 
 
@@ -33,7 +33,7 @@ class Topic:
     """One topic of a bag."""
 
     name: str
-    #: For example ``sensor_msgs/msg/Image``, for ROS 1 bags too.
+    #: Type in ROS 2 notation, such as ``sensor_msgs/msg/Image``, also for ROS 1 bags.
     type: str
     #: Number of messages.
     count: int
@@ -126,10 +126,10 @@ class BagReader:
             for connection, receive_ns, data in heapq.merge(*sources, key=lambda item: item[1]):
                 seen += 1
                 yield BagMessage(connection.topic, receive_ns, self._decode(connection, data))
-            # Damage that no checksum detects shows only as missing messages.
+            # Damage that no checksum detects appears only as missing messages.
             if seen < expected:
                 self.damage = f"only {seen} of {expected} messages are readable"
-        # On damaged bytes rosbags raises whatever struct, sqlite, lz4 or zstd raise.
+        # On damaged bytes, rosbags passes on any exception of struct, sqlite, lz4 or zstd.
         except Exception as error:
             self.damage = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
@@ -169,7 +169,7 @@ class BagReader:
                 reader: Reader1 | Reader2 = Reader1(path) if self._ros1 else Reader2(path)
                 self._stack.enter_context(reader)
                 self._readers.append(reader)
-            # As in messages(): a damaged file raises anything.
+            # As in messages(): a damaged file can raise any exception.
             except Exception as error:
                 # Name the user's file, not its repaired copy.
                 known = self.path if self.path.is_file() else self.path / path.name
@@ -199,7 +199,7 @@ class BagReader:
 def _storage_paths(path: Path) -> list[Path]:
     """The rosbag2 directory, storage files or ROS 1 bag to open for a path given by the user."""
     if not path.exists():
-        raise BagError(f"there is no bag at {path}; give a rosbag2 directory or a .bag file")
+        raise BagError(f"there is no bag at {path}; pass a rosbag2 directory or a .bag file")
     if path.is_dir():
         if (path / "metadata.yaml").exists():
             return [path]
@@ -218,7 +218,7 @@ def _storage_paths(path: Path) -> list[Path]:
         raise BagError(
             f"{path} has an unknown type ({path.suffix or 'no suffix'}); known types: a rosbag2 "
             f"directory, {', '.join(STORAGE_SUFFIXES)}, .bag"
-            + ("; give the directory of a compressed file" if ".zst" in path.suffix else "")
+            + ("; for a compressed bag, pass its directory" if ".zst" in path.suffix else "")
         )
     return [path]
 

@@ -29,7 +29,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 def salvage(path: Path, target: Path) -> int:
-    """Write the readable messages of a cut-off mcap to a complete one.
+    """Copy the readable messages of a truncated mcap file to a complete one.
 
     The incomplete last chunk is lost, which is about a megabyte.
 
@@ -45,7 +45,7 @@ def salvage(path: Path, target: Path) -> int:
         from mcap.writer import Writer
     except ImportError as error:
         raise ImportError(
-            f"repairing a cut-off mcap needs mcap ({error}); install it with: pip install mcap"
+            f"repairing a truncated mcap needs mcap ({error}); install it with: pip install mcap"
         ) from error
     #: Ids in the file to ids in the target.
     schemas: dict[int, int] = {}

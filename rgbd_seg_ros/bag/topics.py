@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the topics of a bag that are color, aligned and raw depth, and their camera_info."""
+"""Finds the color, aligned-depth and raw-depth topics of a bag, and their camera_info topics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_TYPES = (IMAGE, COMPRESSED)
 #: Value of a topic option for "use no topic".
 NONE = "none"
 
-# Parts of topic names. Topics of derived images and of infrared cameras are never chosen.
+# Parts of topic names. Derived images and infrared cameras are never chosen.
 _DERIVED = ("mask", "overlay", "label", "semantic", "segment", "truth", "confidence", "theora")
 _INFRARED = ("infra", "/ir/", "/ir_", "_ir/")
 _COLOR = ("color", "colour", "rgb")
@@ -42,7 +42,7 @@ class Topics:
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """Image topic to its stream."""
+        """Map from image topic to stream."""
         pairs: tuple[tuple[str | None, Stream], ...] = (
             (self.rgb, "rgb"),
             (self.depth, "depth"),
@@ -52,7 +52,7 @@ class Topics:
 
     @property
     def infos(self) -> dict[str, tuple[Stream, ...]]:
-        """camera_info topic to the streams it describes; streams may share one."""
+        """Map from camera_info topic to the streams it describes; streams may share one."""
         pairs: tuple[tuple[str | None, Stream], ...] = (
             (self.rgb_info, "rgb"),
             (self.depth_info, "depth"),
@@ -89,7 +89,7 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
 
     Args:
         reader: an open bag.
-        wanted: field of :class:`Topics` to the topic given by the user; None to choose one,
+        wanted: map from field of :class:`Topics` to the user's topic; None to choose one,
             ``none`` to use no topic.
 
     Raises:
@@ -141,7 +141,7 @@ def _check(topic: str, field: str, topics: list[Topic]) -> None:
 
 
 def _describe(reader: BagReader, topic: Topic) -> _ImageTopic | None:
-    """An image topic by its first message; None if it cannot be color or depth of a camera."""
+    """Describe a topic from its first message; None if it is not a camera's color or depth."""
     if topic.type not in IMAGE_TYPES or not topic.count:
         return None
     name = topic.name.lower()
@@ -173,7 +173,7 @@ def _compressed_kind(message: Any) -> str:
 
 
 def _color_ranks(images: list[_ImageTopic]) -> list[tuple[tuple[int, ...], str]]:
-    """Rank, the lowest being the best, and topic of each candidate for color."""
+    """(rank, topic) of each candidate for color; the lowest rank is the best."""
     return [
         ((image.kind == "mono", not _has(image.topic, _COLOR), image.compressed), image.topic)
         for image in images
@@ -184,7 +184,7 @@ def _color_ranks(images: list[_ImageTopic]) -> list[tuple[tuple[int, ...], str]]
 def _choose_depth(
     chosen: dict[str, str | None], images: list[_ImageTopic], color_frame: str
 ) -> None:
-    """Fill in ``depth``, with aligned depth if there is any, and ``depth_raw``."""
+    """Fill in ``depth``, preferably with aligned depth, and ``depth_raw``."""
     taken = {topic for topic in chosen.values() if topic}
     depths = [image for image in images if image.kind == "depth" and image.topic not in taken]
 
@@ -200,7 +200,7 @@ def _choose_depth(
     if "depth_raw" not in chosen:
         raw = ranks(lambda image: not aligned(image) and image.topic != chosen["depth"])
         best = _lowest(raw)
-        # Without aligned depth, a second topic is the same depth in another transport. Raw depth
+        # Without aligned depth, a second topic has the same depth in another transport. Raw depth
         # is optional, so several candidates are not an error.
         has_aligned = any(aligned(image) for image in images if image.topic == chosen["depth"])
         chosen["depth_raw"] = best[0] if len(best) == 1 and has_aligned else None

@@ -202,7 +202,7 @@ class BagWriter:
         frame_id: str,
         fields: Mapping[str, Any],
     ) -> None:
-        """Write a message of any type with a header; ``fields`` are those besides the header."""
+        """Write a message of any type that has a header; ``fields`` are its other fields."""
         header = self._header(stamp_ns, frame_id)
         self._put(topic, kind, receive_ns, self.make(kind, {"header": header, **fields}))
 

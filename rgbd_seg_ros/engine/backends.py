@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Backends: each runs one network from arrays to a mask. A new one is an entry in ``BACKENDS``."""
+"""Backends, each of which computes masks with one network. To add one, add it to ``BACKENDS``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Backend(Protocol):
     compiled module) is wrapped in :class:`StagedBackend`, which does the rest in PyTorch.
 
     The :class:`~rgbd_seg_ros.engine.Segmenter` has checked the inputs, replaced a missing input
-    of a fused network by an empty one, and calls each backend twice at construction to warm it
+    of a fused network with an empty one, and calls each backend twice at construction to warm it
     up. All calls come from one thread.
     """
 
@@ -60,11 +60,11 @@ class PreparableBackend(Backend, Protocol):
 
 
 class StagedBackend:
-    """Preprocessing and postprocessing in PyTorch around any runtime of the network itself.
+    """Runs preprocessing and postprocessing in PyTorch, and the network itself in any runtime.
 
     Args:
-        preprocess: of the network.
-        device: runs both; ``run`` gets its tensors there.
+        preprocess: size and normalization of the network's inputs.
+        device: where both run; ``run`` receives its tensors there.
         run: normalized inputs (1×C×h×w float32 each, rgb before depth) → logits (1×K×h×w).
     """
 

@@ -47,7 +47,7 @@ class Segmentation:
 
 
 class Segmenter:
-    """Runs the networks of one bundle, up to three, all loaded and warm.
+    """Runs the networks of one bundle (up to three), all loaded and warmed up.
 
     The constructor loads every network onto the device and runs each twice, without and with
     gravity, so that switching networks later loads nothing. Call one Segmenter from one thread
@@ -114,16 +114,16 @@ class Segmenter:
             rgb: H×W×3 uint8 in RGB order.
             depth: H×W float32 meters, NaN invalid, aligned to ``rgb`` if both are given; the
                 sizes may differ.
-            intrinsics: of the camera; only the networks in :attr:`need_intrinsics` use them.
+            intrinsics: the camera's; only the networks in :attr:`need_intrinsics` use them.
             gravity: unit vector (3) pointing down in the optical frame, for the same networks;
                 if None, it is estimated from ``depth``.
-            size: (height, width) of the mask; by default that of ``rgb``, else of ``depth``.
+            size: (height, width) of the mask; by default the size of ``rgb``, else of ``depth``.
             network: the network to use; by default the one that uses all given inputs. If
-                ``rgbd`` is requested with one input only, the other one is empty: a black
-                image, or depth that is invalid everywhere.
+                ``rgbd`` is requested with only one input, the other one is replaced by a black
+                image or by depth that is invalid everywhere.
 
         Raises:
-            EngineError: no input, an input of a wrong type or shape, a network that the bundle
+            EngineError: no input, an input of the wrong type or shape, a network that the bundle
                 does not have, or missing inputs or intrinsics of the network.
         """
         started = time.perf_counter()
@@ -137,7 +137,7 @@ class Segmenter:
                 f"the bundle has no network {name!r}, only {', '.join(self._networks)}"
             )
         if (name == "rgb" and rgb is None) or (name == "depth" and depth is None):
-            raise EngineError(f"network {name!r} needs the input {name!r}, which was not given")
+            raise EngineError(f"network {name!r} needs the input {name!r}, which is missing")
         backend, preprocess = self._networks[name]
         inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
         size = size or (shown.shape[0], shown.shape[1])
@@ -202,7 +202,7 @@ def _inputs(
     intrinsics: Intrinsics | None,
     gravity: npt.NDArray[np.float32] | None,
 ) -> RawInputs:
-    """The inputs that the network uses. An image that a fused network lacks is empty."""
+    """The inputs that the network uses; an empty image replaces one that a fused network lacks."""
     if name == "rgb":
         return RawInputs(rgb)
     if name == "depth":

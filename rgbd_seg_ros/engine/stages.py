@@ -18,14 +18,14 @@ from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
 
 
 class RawInputs(NamedTuple):
-    """The checked inputs of one call, in main memory. None where the network has no such input."""
+    """The checked inputs of one call, in main memory; None for inputs that the network lacks."""
 
     #: H×W×3 uint8, RGB.
     rgb: npt.NDArray[np.uint8] | None = None
     #: H×W float32 meters, NaN invalid, aligned to ``rgb``; its size may differ.
     depth: npt.NDArray[np.float32] | None = None
-    #: Of the camera that ``depth`` is aligned to, for any size of its image. Always given if the
-    #: network's depth encoding needs them, else None; likewise ``gravity``, if it is known.
+    #: Intrinsics of the camera that ``depth`` is aligned to, for any image size. Given if the
+    #: network's depth encoding needs them, else None. The same holds for a known ``gravity``.
     intrinsics: Intrinsics | None = None
     #: Unit vector (3) pointing down in the optical frame; None: estimate it from ``depth``.
     gravity: npt.NDArray[np.float32] | None = None
@@ -67,7 +67,7 @@ def network_inputs(arrays: Iterable[Tensor | None], preprocess: Preprocess) -> l
 def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 at ``size``.
 
-    Probabilities are interpolated, not ids: between classes 2 and 4 there is no class 3.
+    Probabilities are interpolated, not ids: the mean of ids 2 and 4 is not class 3.
     """
     probabilities = logits.softmax(dim=1, dtype=torch.float32)
     if probabilities.shape[-2:] != size:
@@ -81,6 +81,6 @@ def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 def to_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array on the device. It is copied first if it is read-only or not contiguous.
 
-    PyTorch needs writable, contiguous arrays, which those of messages often are not.
+    PyTorch needs writable, contiguous arrays; the arrays of messages are often neither.
     """
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)

@@ -12,7 +12,7 @@ TOLERANCE = 0.01
 
 
 class StreamGeometry:
-    """Alignment, intrinsics and mask size, from the newest usable frame of each stream."""
+    """Determines alignment, intrinsics and mask size from each stream's newest usable frame."""
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config

@@ -33,7 +33,7 @@ class CoreConfig:
     # Is this frame usable? Stamps.
     max_age_s: float = _parameter(1.0, "a frame older than this is `stale`; 0: off")
     max_future_s: float = _parameter(
-        0.1, "a frame stamped further ahead of now is `future`; 0: off"
+        0.1, "a frame stamped more than this ahead of the current time is `future`; 0: off"
     )
     check_repeated_stamp: bool = _parameter(
         True, "a frame whose stamp is not later than the previous one is `repeated_stamp`"
@@ -117,7 +117,7 @@ class CoreConfig:
         0,
         60,
     )
-    max_hold_s: float = _parameter(8.0, "upper limit of the doubling hold_s", 0, 600)
+    max_hold_s: float = _parameter(8.0, "upper limit of hold_s as it doubles", 0, 600)
     quiet_s: float = _parameter(
         60.0, "hold_s starts over for a stream that has been OK for this long", 0, 3600
     )
@@ -148,10 +148,10 @@ class CoreConfig:
 
     # Time.
     clock_step_s: float = _parameter(
-        0.5, "a larger step of the clock, in either direction, clears all state", 0.01, 3600
+        0.5, "a clock step larger than this, in either direction, clears all state", 0.01, 3600
     )
     late_tick_ms: float = _parameter(
-        50.0, "a tick later than this grants silent streams one more period", 0, 10_000
+        50.0, "a tick late by more than this grants silent streams one more period", 0, 10_000
     )
 
     def __post_init__(self) -> None:

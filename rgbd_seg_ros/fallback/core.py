@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The core of the fallback: takes messages and time, hands out jobs.
+"""The core of the fallback: takes messages and the current time, and hands out jobs.
 
 Four calls drive it: :meth:`Core.offer`, :meth:`Core.tick`, :meth:`Core.next_deadline` and
 :meth:`Core.next_job`. What happened is in its counters, its health and the mode changes and
@@ -47,7 +47,7 @@ class Core:
     Args:
         config: see :class:`CoreConfig`; assign :attr:`config` to change it at run time.
         networks: the networks that the bundle has.
-        need_intrinsics: those of them that cannot run without camera intrinsics.
+        need_intrinsics: the networks that cannot run without camera intrinsics.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Core:
         """Forget everything that was learned from the streams."""
         self._streams = Streams(self._config, self._networks, self._need_intrinsics)
         self._pairer = Pairer(self._config, self.counters)
-        #: The job that waits for the engine.
+        #: The job waiting for the engine.
         self._job: Job | None = None
         #: Time of the first message.
         self._started_ns: int | None = None
@@ -84,7 +84,7 @@ class Core:
 
     def offer(self, stream: Stream, item: Frame | Defect, now_ns: int) -> None:
         """Take one message that arrived at ``now_ns``."""
-        running = self._advance(now_ns)  # first, since a clock step clears what is pending
+        running = self._advance(now_ns)  # first, since a clock step clears pending messages
         self.counters.offered[stream] += 1
         if not (self._enabled and running):
             self.counters.count(stream, "reset" if self._enabled else "disabled")
@@ -115,7 +115,7 @@ class Core:
         return self._deadline_ns if self._enabled and now_ns > 0 else None
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass: time-outs, the end of a frame's wait, the end of STARTING."""
+        """Advance the time: handle timeouts, the end of a frame's wait, the end of STARTING."""
         due_ns = self._deadline_ns
         if not self._enabled or not self._advance(now_ns):
             return
@@ -127,11 +127,11 @@ class Core:
         self._decide()
 
     def next_job(self, now_ns: int) -> Job | None:
-        """Hand out the newest job, once; its frames count as used. None if there is none."""
+        """Hand out the newest job, once; its frames count as used. None if no job waits."""
         if not self._enabled or not self._advance(now_ns) or self._job is None:
             return None
         job, self._job = self._job, None
-        # The engine may have been busy for longer than a frame may be old.
+        # The engine may have been busy for longer than the maximum age of a frame.
         max_age_ns = self._config.max_age_s * NS_PER_S
         stale = 0 < max_age_ns < self._now_ns - job.stamp_ns
         self._count_job(job, "late" if stale else "used")
@@ -156,7 +156,7 @@ class Core:
         self._deadline_ns = min((d for d in deadlines if d is not None), default=None)
 
     def _set_job(self, pair: FramePair, *, raw: bool) -> None:
-        """Make the pair the job for the engine; it replaces a job that still waits."""
+        """Make the pair the job for the engine, replacing a job that is still waiting."""
         self._end_starting()
         rgb, depth = pair.rgb, pair.depth
         source = rgb if rgb is not None else depth
@@ -182,8 +182,8 @@ class Core:
         )
 
     def _take_raw(self, frame: Frame, status: StreamStatus) -> None:
-        """Raw depth makes a job only if neither color nor aligned depth can."""
-        started = self.mode is not Mode.STARTING  # until then aligned depth may still come
+        """Create a job from raw depth only if neither color nor aligned depth can be used."""
+        started = self.mode is not Mode.STARTING  # until then, aligned depth may still arrive
         last_ns = self._pairer.last_stamp_ns
         if status.serving or not (started and self._streams.can_run_alone("depth_raw")):
             self.counters.count("depth_raw", "skipped")
@@ -199,7 +199,7 @@ class Core:
         return self._streams.status(starting=self.mode is Mode.STARTING)
 
     def _warn(self) -> None:
-        """Warn about whatever keeps the streams from being fused, each problem once."""
+        """Warn once about each problem that prevents the fusion of color and depth."""
         problems = fusion_problems(
             self._config,
             self._pairer,
@@ -238,7 +238,7 @@ class Core:
     # --- Time ----------------------------------------------------------------------------------
 
     def _advance(self, now_ns: int) -> bool:
-        """Set the time; False while the clock does not run. A large step clears all state."""
+        """Set the time; False while the clock is not running. A large step clears all state."""
         if now_ns <= 0:
             return False
         step_ns = round(self._config.clock_step_s * NS_PER_S)
@@ -254,7 +254,7 @@ class Core:
         self._clear("reset", "clock jumped")
 
     def _clear(self, fate: str, reason: str) -> None:
-        """Forget everything but the counters; pending messages end as ``fate``."""
+        """Clear everything except the counters; pending messages are counted as ``fate``."""
         for stream in STREAMS:
             self.counters.count(stream, fate, self.counters.pending(stream))
         self._forget()
@@ -278,7 +278,7 @@ class Core:
 
     @property
     def config(self) -> CoreConfig:
-        """Current parameters; assign a ``dataclasses.replace`` of them to change some."""
+        """Current parameters. To change some, assign the result of ``dataclasses.replace``."""
         return self._config
 
     @config.setter
@@ -295,11 +295,11 @@ class Core:
 
     @property
     def enabled(self) -> bool:
-        """Whether messages are used at all."""
+        """Whether the core processes messages."""
         return self._enabled
 
     def set_enabled(self, enabled: bool) -> None:
-        """Disable the core, which drops all pending messages, or start it again."""
+        """Disable the core, which drops all pending messages, or enable it again."""
         if enabled != self._enabled:
             self._clear(
                 "disabled" if not enabled else "reset", "enabled" if enabled else "disabled"

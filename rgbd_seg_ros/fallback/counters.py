@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Counters: what became of every message that was offered to the core."""
+"""Counters: what happened to every message that was offered to the core."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 from rgbd_seg_ros.frames import STREAMS, Stream
 
-#: What can become of a usable message; until then it is pending.
+#: What can happen to a usable message; until then it is pending.
 #:
-#: - ``used``: a job with it was handed out.
+#: - ``used``: a job that contains it was handed out.
 #: - ``superseded``: a newer job replaced its job before the engine was free.
 #: - ``skipped``: not needed, for example a frame between two frames of a slower partner.
-#: - ``recovering``: its stream was lost and still has to prove itself.
-#: - ``late``: its instant, or a later one, was already decided; or its job got too old.
-#: - ``reset``: the clock jumped, or does not run yet.
+#: - ``recovering``: its stream was lost and has not completed its recovery.
+#: - ``late``: its instant, or a later one, was already decided; or its job became too old.
+#: - ``reset``: the clock jumped, or was not running yet.
 #: - ``disabled``: the core was disabled.
 FATES = ("used", "superseded", "skipped", "recovering", "late", "reset", "disabled")
 
 
 @dataclass
 class Counters:
-    """Counts per stream since the start. offered = pending + all fates + all unusable."""
+    """Counts per stream since startup: offered = pending + all fates + all unusable."""
 
     offered: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(STREAMS, 0))
     fates: dict[Stream, dict[str, int]] = field(
@@ -32,7 +32,7 @@ class Counters:
     unusable: dict[Stream, dict[str, int]] = field(
         default_factory=lambda: {stream: {} for stream in STREAMS}
     )
-    #: Instants decided without a partner that was due.
+    #: Number of instants decided without a partner frame that was due.
     partner_missed: int = 0
 
     def count(self, stream: Stream, fate: str, number: int = 1) -> None:
@@ -45,6 +45,6 @@ class Counters:
         reasons[reason] = reasons.get(reason, 0) + 1
 
     def pending(self, stream: Stream) -> int:
-        """Messages that wait for their partner or for the engine."""
+        """Number of messages that wait for their partner or for the engine."""
         ended = sum(self.fates[stream].values()) + sum(self.unusable[stream].values())
         return self.offered[stream] - ended

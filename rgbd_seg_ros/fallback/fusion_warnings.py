@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings about whatever keeps color and depth from being fused, each with its remedy."""
+"""Warnings about anything that prevents the fusion of color and depth, each with a remedy."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def fusion_problems(
 
     Args:
         config: current parameters.
-        pairer: provides the lag and the share of missed partners.
+        pairer: provides the lag and the share of missing partner frames.
         misaligned: why depth is not aligned to color; None if it is.
         without_intrinsics: networks that need camera intrinsics and have none.
-        delivering: both streams deliver usable frames. If not, missed partners are no reason to
+        delivering: both streams deliver usable frames. If not, missing partners give no reason to
             change the wait or the skew.
     """
     if misaligned is not None:

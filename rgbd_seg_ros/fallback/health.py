@@ -2,27 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health of one stream: is this frame usable, and is this stream alive?
 
-**Frame tests.** A frame that fails one is never used. They run in this order; the thresholds are
-the defaults of :class:`CoreConfig`:
+**Frame tests.** A frame that fails a test is never used. The tests run in this order, with
+the default thresholds of :class:`CoreConfig`:
 
 - ``malformed``: not an image of the stream's type, or its size or encoding has changed. The third
   frame in a row of the new kind is accepted.
-- ``stale``, ``future``: stamped more than 1 s ago, or more than 0.1 s ahead of now.
+- ``stale``, ``future``: stamped more than 1 s ago, or more than 0.1 s in the future.
 - ``repeated_stamp``: not later than the previous stamp.
 - ``black``, ``saturated``, ``uniform``: a color image without contrast.
 - ``no_depth``: less than 2 % of the pixels are valid.
-- ``depth_units``: the median is not within 0.05 to 50 m.
+- ``depth_units``: the median depth is outside 0.05 to 50 m.
 - ``constant_depth``: the std of the valid pixels is below 0.1 mm.
-- ``frozen``: the tenth exact repeat of an image in a row, and every further one.
+- ``frozen``: the tenth exact repeat in a row of an image, and every further repeat.
 
 **State.** A stream is WAITING until its first usable frame makes it OK. It is LOST
 
-- at once when it is ``frozen``, or ``silent``: no message for 3 periods, at least 250 ms;
+- immediately when it is ``frozen``, or ``silent``: no message for 3 periods, at least 250 ms;
 - after 3 unusable frames in a row, or 5 among the last 10.
 
 It is OK again after 3 usable frames in a row and a hold of 1 s, which doubles up to 8 s while the
 stream flaps. Until then its frames are ``recovering``: health judges them, but no job uses them.
-If no other stream can serve, its first usable frame makes it OK at once.
+If no other stream can be used, its first usable frame makes it OK immediately.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MIN_INTERVALS = 5
 
 
 class State(enum.Enum):
-    """State of a stream. Only frames of an OK stream make jobs."""
+    """State of a stream. Only frames of an OK stream are used in jobs."""
 
     #: No usable frame yet.
     WAITING = "waiting"
@@ -59,7 +59,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Health's judgment of one message."""
+    """Result of the frame tests for one message."""
 
     #: The frame test that failed; None for a usable frame.
     reason: str | None
@@ -107,7 +107,7 @@ class SensorHealth:
 
     @property
     def slow(self) -> bool:
-        """Whether the median of the last 5 intervals exceeds twice the period. Only a warning."""
+        """Whether the median of the last 5 intervals exceeds twice the period; a warning only."""
         recent = list(self._intervals_ns)[-MIN_INTERVALS:]
         return self.period_ns is not None and _median(recent) > 2 * self.period_ns
 
@@ -133,7 +133,7 @@ class SensorHealth:
     def hold_ns(self) -> int:
         """How long a lost stream must stay usable before it is OK again.
 
-        1 s after the first loss, then 2, 4 and at most 8 s; 1 s again once it was OK for a minute.
+        1 s after the first loss, then 2, 4 and at most 8 s; 1 s again after a minute of being OK.
         """
         doublings = min(max(self._losses - 1, 0), 30)
         hold_s = min(self.config.hold_s * 2.0**doublings, self.config.max_hold_s)
@@ -142,8 +142,8 @@ class SensorHealth:
     def dependable(self, now_ns: int) -> bool:
         """Whether the stream is OK and its last usable frame is at most two periods old.
 
-        250 ms if the period is not known. A stream that has just stopped is OK until its time-out,
-        but meanwhile it must not keep the core from using another stream.
+        250 ms if the period is not known. A stream that has just stopped is OK until its timeout,
+        but in the meantime it must not keep the core from using another stream.
         """
         if self.period_ns is None:
             patience_ns = round(self.config.min_silence_s * NS_PER_S)
@@ -162,9 +162,9 @@ class SensorHealth:
         """Test one message and update the state of the stream.
 
         Args:
-            item: the frame, or the defect in its place.
+            item: the frame, or the defect that replaces it.
             now_ns: time of arrival.
-            alone: no other stream can serve now, so a usable frame makes this one OK at once.
+            alone: no other stream can be used, so a usable frame makes this one OK immediately.
         """
         gap_ns = 0 if self._last_arrival_ns is None else now_ns - self._last_arrival_ns
         if gap_ns > self.timeout_ns:
@@ -196,8 +196,8 @@ class SensorHealth:
         Args:
             now_ns: the current time.
             late: the check itself is late, because the process was stalled; messages may be
-                waiting to be read. The first late check grants one more period. It does so only
-                once after a message, or a process that is always late would never notice silence.
+                waiting to be read. The first late check grants one more period, but only
+                once per message, or a process that is always late would never detect silence.
         """
         deadline_ns = self.silence_deadline_ns
         if deadline_ns is None or now_ns < deadline_ns:
@@ -223,7 +223,7 @@ class SensorHealth:
         return reason or self._frozen_defect(sample)
 
     def _format_defect(self, frame: Frame) -> str | None:
-        """``malformed`` or None. The third consistent frame of a new format is a fresh start."""
+        """``malformed`` or None. The third consistent frame of a new format resets the tests."""
         array = frame.array
         if self.stream == "rgb":
             expected = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
@@ -308,7 +308,7 @@ class SensorHealth:
         self._forget_period()
 
     def _forget_period(self) -> None:
-        """Relearn the period, since the stream was lost or its format has changed."""
+        """Forget the period, because the stream was lost or its format has changed."""
         self._intervals_ns.clear()
         self.period_ns = None
 
@@ -319,7 +319,7 @@ def _median(values: Iterable[int]) -> int:
 
 
 def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Mean and std in float64, because float32 cannot resolve 0.1 mm beyond some meters.
+    """Mean and std in float64, because float32 cannot resolve 0.1 mm beyond a few meters.
 
     Faster than ``np.mean`` and ``np.std``; this runs for every frame.
     """
@@ -331,7 +331,7 @@ def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view of every (side // 64)th row and column, so of 64 to 127 of each in large images."""
+    """A view of every (side // 64)th row and column: 64 to 127 of each in large images."""
     rows, columns = (max(1, side // SAMPLE_SIDE_PX) for side in array.shape[:2])
     return array[rows // 2 :: rows, columns // 2 :: columns]
 

@@ -26,7 +26,7 @@ class Job:
     size: tuple[int, int]
     intrinsics: Intrinsics | None
     #: Mode and state of the streams when the job was decided: ``ok``, ``waiting`` or the reason
-    #: for which the stream is lost.
+    #: why the stream is lost.
     mode: Mode
     reason_rgb: str
     reason_depth: str

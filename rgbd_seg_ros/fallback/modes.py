@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The five modes and their changes."""
+"""The five modes, and changes between them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 
 class Mode(str, enum.Enum):
-    """State of the streams; exactly one of five words."""
+    """Overall state of the streams; exactly one of five values."""
 
-    #: From the start, or a reset, to the first job; at most one second after the first frame.
+    #: From startup or a reset until the first job, at most one second after the first frame.
     STARTING = "STARTING"
     #: Color and depth are fused.
     RGBD = "RGBD"

@@ -4,13 +4,13 @@
 
 Frames of the two streams whose stamps differ by at most the *skew* (by default half the faster
 period) belong to one instant. The *primary* stream sets the pace: it is color, unless only depth
-has a network of its own. The oldest frame held is decided like this:
+has its own network. The oldest held frame is handled as follows:
 
 =========================================  =====================================================
 its partner's frame                        decision
 =========================================  =====================================================
-has arrived                                fuse both at once; the nearest stamp wins
-is unusable, or its stream is LOST         use this frame alone, at once
+has arrived                                fuse both immediately; the nearest stamp wins
+is unusable, or its stream is LOST         use this frame alone, immediately
 is due                                     wait, then use this frame alone
 is not due; this frame is of the primary   skip it, or use it alone (parameter ``unpaired``)
 is not due; this frame is not              wait, then skip it
@@ -19,7 +19,7 @@ is not due; this frame is not              wait, then skip it
 A partner is due at every instant, unless its period is more than 1.5 times the primary's; then it
 is due one period after its last frame. A wait ends when the partner's frame or a later one
 arrives, and after *max_wait* at the latest: the 95th percentile of the last 30 lags (the partner's
-arrival minus this stream's at the same instant; negative means no wait) + 5 ms, capped at 100 ms.
+arrival minus this stream's for the same instant; if negative, no wait) + 5 ms, at most 100 ms.
 The lags of late frames count too, so the wait follows a growing lag.
 """
 
@@ -34,16 +34,16 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.frames import NS_PER_MS, Frame
 
-#: Skew while no period is known.
+#: Skew until a period is known.
 FIRST_SKEW_NS = 20 * NS_PER_MS
 #: Added to the 95th percentile of the lag, to allow for jitter beyond it.
 WAIT_MARGIN_NS = 5 * NS_PER_MS
-#: No frame is skipped for a partner slower than this: masks would become too rare.
+#: No frame is skipped for a partner slower than this, because masks would become too infrequent.
 SLOW_PARTNER_NS = 200 * NS_PER_MS
 #: A stream is slower than another if its period is longer by more than this factor.
 SLOWER = 1.5
-#: Bounds of the memories: frames held, messages seen, lags, and instants of `missed_fraction`.
-#: The 95th percentile of 30 lags follows a rise after 2 late frames; that of 60 only after 4.
+#: Size limits: frames held, messages seen, lags, and instants counted by `missed_fraction`.
+#: The 95th percentile of 30 lags follows a rise after 2 late frames, that of 60 only after 4.
 MAX_HELD, MAX_SEEN, MAX_LAGS, MAX_INSTANTS = 16, 32, 30, 30
 MIN_LAGS = 5
 
@@ -62,15 +62,15 @@ class SeenMessage:
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """State of color and depth as far as it matters for pairing."""
+    """The state of color and depth that pairing depends on."""
 
     #: Streams whose frames may be used now.
     serving: frozenset[PairedStream]
-    #: Those of them whose frames may be used alone.
+    #: The ones among them whose frames may be used alone.
     single: frozenset[PairedStream]
-    #: Both are to be fused, so their frames wait for each other.
+    #: Whether both are to be fused, so that their frames wait for each other.
     fusing: bool
-    #: At the start, one stream is OK and its frames wait for the first usable frame of the other.
+    #: At startup, whether one stream is OK and its frames wait for the other's first usable frame.
     awaiting_partner: bool
     #: Learned periods; None until known.
     period_ns: dict[PairedStream, int | None]
@@ -83,7 +83,7 @@ class StreamStatus:
 
 @dataclass(frozen=True, eq=False)
 class FramePair:
-    """The frames of one instant that make a job: color, depth or both."""
+    """The frames of one instant that form a job: color, depth or both."""
 
     rgb: Frame | None
     depth: Frame | None
@@ -124,14 +124,14 @@ class Pairer:
 
     @property
     def deadline_ns(self) -> int | None:
-        """When the oldest frame's wait ends; None if no frame waits."""
+        """When the oldest frame's wait ends; None if no frame is waiting."""
         return self._wait_until_ns
 
     @property
     def missed_fraction(self) -> float:
-        """Share of the last 30 instants that missed a partner that was due; 0 until there are 30.
+        """Share of the last 30 instants that lacked a partner that was due; 0 until there are 30.
 
-        Instants that were skipped or whose partner was unusable do not count.
+        Instants that were skipped or whose partner was unusable are not counted.
         """
         full = len(self._missed) == MAX_INSTANTS
         return sum(self._missed) / MAX_INSTANTS if full else 0.0
@@ -163,11 +163,11 @@ class Pairer:
     def note_unusable(
         self, stream: PairedStream, stamp_ns: int | None, now_ns: int, status: StreamStatus
     ) -> None:
-        """Record an unusable message, so that no frame waits for a partner in it.
+        """Record an unusable message, so that no frame waits for it as a partner.
 
         Args:
             stream: its stream.
-            stamp_ns: its stamp; if None, it is taken for the message that was due next.
+            stamp_ns: its stamp; if None, the message is assumed to be the one due next.
             now_ns: time of arrival.
             status: state of the streams.
         """
@@ -178,7 +178,7 @@ class Pairer:
             seen.append(SeenMessage(stamp_ns, now_ns, usable=False))
 
     def push(self, stream: PairedStream, frame: Frame, now_ns: int, status: StreamStatus) -> bool:
-        """Hold a usable frame; False if it is late: its instant or a later one is decided."""
+        """Hold a usable frame; False if late, because its instant or a later one is decided."""
         skew_ns = self.skew_ns(status)
         self._seen[stream].append(SeenMessage(frame.stamp_ns, now_ns, usable=True))
         self._learn_lag(stream, frame.stamp_ns, now_ns, skew_ns)
@@ -190,7 +190,7 @@ class Pairer:
         return True
 
     def decide(self, now_ns: int, status: StreamStatus) -> list[FramePair]:
-        """Every frame pair that can be decided now, in stamp order."""
+        """Return every frame pair that can be decided now, in stamp order."""
         for idle in PARTNER.keys() - status.serving:
             self._skip(idle, len(self._held[idle]))
         if not status.fusing:
@@ -205,7 +205,7 @@ class Pairer:
         return decided
 
     def note_decided(self, pair: FramePair) -> None:
-        """Record a decision: frames that are held and not later than it will never be used."""
+        """Record a decision; held frames that are not later than it will never be used."""
         self._last = pair
         for stream in PARTNER:
             held = self._held[stream]
@@ -242,7 +242,7 @@ class Pairer:
             return self._unpaired(stream, frame.stamp_ns, skew_ns, status)
         wait_until_ns = arrival_ns + self._wait_ns(stream, status)
         passed = taken or any(s.stamp_ns > frame.stamp_ns + skew_ns for s in self._seen[partner])
-        # Deciding early keeps the memory bounded. If the oldest frame were dropped instead, no
+        # Deciding early bounds the memory. If the oldest frame were dropped instead, no
         # frame would reach the end of its wait at high rates.
         full = max(map(len, self._held.values())) > MAX_HELD
         if not (passed or full) and now_ns < wait_until_ns:
@@ -250,7 +250,7 @@ class Pairer:
             return None
         if due or status.awaiting_partner:
             return self._single(stream, status, missed=status.fusing)
-        self._skip(stream, 1)  # the primary sets the pace: no mask between two of its frames
+        self._skip(stream, 1)  # the primary sets the pace, so no mask between two of its frames
         return None
 
     def _wait_ns(self, stream: PairedStream, status: StreamStatus) -> int:
@@ -263,15 +263,15 @@ class Pairer:
     ) -> bool:
         """Whether the partner should have a frame for this stamp, or missed an earlier one.
 
-        To the primary, a partner that is not slower is due at every instant, whatever its jitter.
+        For the primary, a partner that is not slower is due at every instant, despite any jitter.
         Any other partner is due one period after its last frame. Until both periods are known, the
-        primary is due unless a later frame of it has arrived.
+        primary is due unless a later frame from it has arrived.
         """
         own_ns = status.period_ns[stream]
         partner_ns = status.period_ns[PARTNER[stream]]
         seen = self._seen[PARTNER[stream]]
         if stream != status.primary:
-            # An unusable frame of the primary makes no mask, so it counts as missing.
+            # An unusable frame of the primary produces no mask, so it counts as missing.
             stamps = [s.stamp_ns for s in seen if s.usable]
             if own_ns is None or partner_ns is None:
                 return not any(s > stamp_ns + skew_ns for s in stamps)
@@ -290,7 +290,7 @@ class Pairer:
         partner_ns = status.period_ns[PARTNER[stream]] or 0
         if self.config.unpaired == "single" or partner_ns > SLOW_PARTNER_NS:
             return self._single(stream, status)
-        # Do not skip a frame if the next one comes later than a partner's period after the last
+        # Do not skip a frame if the next one arrives more than a partner's period after the last
         # mask.
         last_ns = self.last_stamp_ns
         if last_ns is None or stamp_ns + own_ns > last_ns + partner_ns + skew_ns:
@@ -301,7 +301,7 @@ class Pairer:
     def _single(
         self, stream: PairedStream, status: StreamStatus, *, missed: bool = False
     ) -> FramePair | None:
-        """The oldest frame alone; None, and it is skipped, if no network may run on it alone."""
+        """The oldest frame alone; if no network may run on it alone, skip it and return None."""
         if missed:
             self._counters.partner_missed += 1
             self._missed.append(True)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The streams together: their health and alignment, and which networks can run on them now."""
+"""The state of all streams: health, alignment, and the networks that can currently run on them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SINGLE_NETWORK: dict[Stream, NetworkName] = {"rgb": "rgb", "depth": "depth", "de
 
 
 class Streams:
-    """Health and geometry of all streams, and what they and the networks allow.
+    """Health and geometry of all streams, and the modes that they and the networks allow.
 
     Args:
         config: current parameters.
         networks: the networks that the bundle has.
-        need_intrinsics: those of them that cannot run without camera intrinsics.
+        need_intrinsics: the networks that cannot run without camera intrinsics.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Streams:
 
     @property
     def without_intrinsics(self) -> list[NetworkName]:
-        """Networks that need intrinsics and lack those of a stream that is OK."""
+        """Networks that cannot run because an OK stream has no intrinsics."""
         return [
             name
             for name in self._need_intrinsics
@@ -85,7 +85,7 @@ class Streams:
         ]
 
     def status(self, *, starting: bool) -> StreamStatus:
-        """What pairing may do with color and depth now.
+        """The current state of color and depth for pairing.
 
         Args:
             starting: the mode is STARTING, so a frame may wait for a stream not yet seen.
@@ -112,7 +112,7 @@ class Streams:
 
     @property
     def degradation(self) -> str:
-        """Why fusion is not possible, for example ``depth silent``; empty if nothing is wrong."""
+        """Why fusion is not possible, for example ``depth silent``; empty if it is."""
         reasons = [
             f"{stream} {health.reason}"
             for stream, health in self.health.items()

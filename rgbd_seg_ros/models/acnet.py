@@ -34,7 +34,7 @@ class ACNet(Network):
     """Three ResNets: RGB, depth, and a merge branch whose input is attention over the other two.
 
     m₀ = a(rgb₀) + a(d₀) at the stem, then m_k = layer_k(m_{k-1}) + a(rgb_k) + a(d_k). The merge
-    branch has no stem of its own. ``features`` are m₁ … m₄.
+    branch has no stem. ``features`` are m₁ … m₄.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:

@@ -21,9 +21,9 @@ class Architecture:
 
     #: The network of a spec with random weights. PyTorch is imported when this is called.
     build: Callable[[NetworkSpec], Network]
-    #: Allowed values of ``NetworkSpec.modality``; named networks have the first.
+    #: Allowed values of ``NetworkSpec.modality``; named networks use the first.
     modalities: tuple[str, ...]
-    #: Family of encoders that it needs; None if it takes every encoder.
+    #: Family of encoders that it requires; None if it takes any encoder.
     family: str | None = None
     #: Whether it has the all-MLP head, whose default width depends on the encoder.
     mlp_head: bool = False

@@ -53,7 +53,7 @@ class ASPP(nn.Module):
 class Decoder(nn.Module):
     """ASPP, low-level skip, 3×3 convolution, classifier.
 
-    If ``low_level_channels`` is None, there is no skip and the coarse map is only resized.
+    If ``low_level_channels`` is None, there is no skip connection; the coarse map is only resized.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, low_level: Tensor, size: Iterable[int]) -> tuple[Tensor, Tensor]:
         """Coarse B×C×h×w and the stride-4 map → logits B×K×H×W of ``size``, prelogits at stride 4.
 
-        Without a skip, only the size of ``low_level`` is used.
+        Without a skip connection, only the size of ``low_level`` is used.
         """
         x = resize(self.aspp(x), low_level.shape[2:])
         if self.low_level is not None:
@@ -141,7 +141,7 @@ class DeepLabV3Plus(Network):
     ) -> tuple[Tensor, Tensor]:
         """Bottleneck and low-level map → logits B×K×H×W of ``size`` and prelogits at stride 4.
 
-        Training methods also pass bottlenecks in which they mixed one half.
+        Training methods also pass bottlenecks in which one half has been mixed.
         """
         logits, prelogits = self.decoder(bottleneck, low_level, size)
         return logits, prelogits
@@ -156,7 +156,7 @@ class DeepLabV3Plus(Network):
 def auxiliary_decoder(spec: NetworkSpec, skip: bool = True) -> Decoder:
     """CroDiNo-KD's auxiliary decoder, which decodes either half of a bottleneck in training.
 
-    Both modalities and both halves share one decoder. With ``skip`` it also takes the low-level
+    Both modalities and both halves share one decoder. With ``skip``, it also takes the low-level
     map of the network whose half it decodes.
 
     Raises:

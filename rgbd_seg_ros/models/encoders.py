@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The encoders by name. Adding an encoder means adding one entry to ``ENCODERS``."""
+"""The encoders by name. To add an encoder, add one entry to ``ENCODERS``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderEntry:
-    """How to build one encoder, and what a network on it may look like."""
+    """How to build one encoder, and the properties that networks on it depend on."""
 
     #: ``(in_channels, output_stride)`` → the encoder with random weights. PyTorch is imported
-    #: when this is called, not before. MiT repeats one-channel depth and has one stride, so it
+    #: only when this is called. MiT repeats one-channel depth and has one stride, so it
     #: ignores both arguments.
     build: Callable[[int, int], Encoder]
     #: Kind of encoder. Some architectures need ``resnet`` or ``mit``; DeepLabV3+ takes any.
@@ -38,7 +38,7 @@ class EncoderEntry:
 
 
 def _resnet(name: str, blocks: tuple[int, ...], channels: tuple[int, ...]) -> EncoderEntry:
-    """A ResNet, built from the layers that torchvision has under the same name."""
+    """A ResNet, built from the layers of torchvision's network of the same name."""
 
     def build(in_channels: int, output_stride: int) -> Encoder:
         from rgbd_seg_ros.models.resnet import ResNetEncoder

@@ -11,7 +11,7 @@ from rgbd_seg_ros.models.network import Encoder, repeat_depth
 
 STRIDES = (4, 8, 16, 32)
 HEADS = (1, 2, 5, 8)
-#: How much coarser the map is from which each stage takes its keys and values.
+#: Factor by which each stage downsamples the map that its keys and values come from.
 REDUCTIONS = (8, 4, 2, 1)
 MLP_RATIO = 4
 #: Stochastic depth of the last block. It grows linearly from 0 in the first block.
@@ -19,7 +19,7 @@ DROP_PATH = 0.1
 
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """View B×(h·w)×C as B×C×h×w, channels-last in memory."""
+    """View B×(h·w)×C as B×C×h×w, which is channels-last in memory."""
     b, _, c = tokens.shape
     return tokens.reshape(b, size[0], size[1], c).permute(0, 3, 1, 2)
 
@@ -30,7 +30,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 
 def init_mit(module: nn.Module) -> None:
-    """SegFormer's initialization, zero biases.
+    """SegFormer's initialization; biases are zero.
 
     Linear layers: normal with std 0.02, truncated at ±2. Convolutions: normal by fan-out.
     """

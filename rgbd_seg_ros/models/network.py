@@ -13,7 +13,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from rgbd_seg_ros.models.spec import NetworkSpec
 
-#: Smallest height and width of an input: below it, MiT's coarsest maps are smaller than its
+#: Smallest height and width of an input; below this, MiT's coarsest maps are smaller than its
 #: kernels.
 MIN_SIZE_PX = 32
 
@@ -79,7 +79,7 @@ class Network(nn.Module):
                 module.load_weights(state)
 
     def _check(self, *inputs: Tensor) -> None:
-        """Raise a ValueError for inputs whose channels or sizes do not fit the network."""
+        """Raise ValueError for inputs whose channels or sizes do not fit the network."""
         for x, channels in zip(inputs, self.spec.in_channels, strict=True):
             shape = tuple(x.shape)
             if len(shape) != 4 or shape[1] != channels or min(shape[2:]) < MIN_SIZE_PX:

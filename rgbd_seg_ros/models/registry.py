@@ -63,7 +63,7 @@ def complete(spec: NetworkSpec) -> NetworkSpec:
 
 
 def named_networks() -> dict[str, NetworkSpec]:
-    """cmx_b0 … acnet_r50: each prefix on each encoder, with 40 classes and published widths."""
+    """cmx_b0 … acnet_r50: each prefix with each encoder, 40 classes and the published widths."""
     networks = {}
     for prefix, (name, split) in PREFIXES.items():
         architecture = ARCHITECTURES[name]

@@ -43,7 +43,7 @@ class AllMLPHead(nn.Module):
 
 
 class SegFormer(Network):
-    """A single-modality network. PrimKD's teacher is one."""
+    """A single-modality network, such as PrimKD's teacher."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg replay`: runs a recorded bag through the core of the node, without ROS."""
+"""`rgbd_seg replay`: runs a recorded bag through the node's core, without ROS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rgbd_seg_ros.names import did_you_mean
 from rgbd_seg_ros.progress import say
 from rgbd_seg_ros.replay.runner import ReplayError
 
-#: Options that name a topic: field of ``Topics`` to the help text.
+#: Options that name a topic: map from field of ``Topics`` to help text.
 TOPICS = {
     "rgb": "color images",
     "depth": "depth aligned to color",
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stamps",
         choices=("auto", "header", "receive"),
         default="auto",
-        help="time stamps of the frames; auto uses the header stamps unless they are too far from "
+        help="stamps of the frames; auto uses the header stamps unless they are too far from "
         "the receive times (default %(default)s)",
     )
     group.add_argument("--faults", type=Path, metavar="YAML", help="schedule of sensor faults")
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="MS",
-        help="bag time that each mask takes, to simulate a busy engine (default %(default)s)",
+        help="bag time per mask in ms, to simulate a busy engine (default %(default)s)",
     )
     group.add_argument(
         "--without-fallback",
@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gravity-frame",
         default=DEFAULT_FRAME,
         metavar="FRAME",
-        help="frame whose z axis points up, for networks whose input is HHA; if the bag has no "
-        "transforms to it, or it is empty, gravity is estimated from depth (default %(default)s)",
+        help="frame whose z axis points up, for networks with HHA input; if empty, or if the bag "
+        "has no transforms to it, gravity is estimated from depth (default %(default)s)",
     )
     group.add_argument(
         "--set",
@@ -169,7 +169,7 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
 def interruptible() -> Iterator[Callable[[], int]]:
     """Catch the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
 
-    Yields a function that returns the number of the caught signal, 0 if there was none.
+    Yields a function that returns the number of the caught signal, or 0 if there was none.
     """
     caught = 0
 

@@ -56,11 +56,11 @@ class FaultContext:
 class FaultKind:
     """One kind of fault."""
 
-    #: The item as it arrives; None if it never arrives.
+    #: Returns the item after the fault; None if the item is dropped.
     apply: Callable[[ReceivedItem, FaultContext], ReceivedItem | None]
     #: Streams that an entry may name.
     streams: tuple[Stream, ...] = STREAMS
-    #: Streams that the fault always affects; entries then name no stream.
+    #: Streams that the fault always affects; entries then omit the stream.
     fixed_streams: tuple[Stream, ...] = ()
     #: Meaning of ``value``; empty if the fault has no value.
     value: str = ""
@@ -105,7 +105,7 @@ FAULTS: dict[str, FaultKind] = {
     "zero": FaultKind(zero),
     "nan": FaultKind(nan, streams=("depth", "depth_raw")),
     "black": FaultKind(zero, streams=("rgb",)),
-    # The RealSense driver aligns depth to color, so both stop when color does; raw depth goes on.
+    # The RealSense driver aligns depth to color, so both stop with color; raw depth continues.
     "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth")),
 }
 
@@ -127,7 +127,7 @@ class Fault:
         kind = FAULTS[self.fault]
         if kind.fixed_streams and self.stream is not None:
             raise FaultError(
-                f"fault {self.fault} affects {' and '.join(kind.fixed_streams)}; name no stream"
+                f"fault {self.fault} affects {' and '.join(kind.fixed_streams)}; omit the stream"
             )
         if not kind.fixed_streams and self.stream is None:
             raise FaultError(f"fault {self.fault} needs a stream: {', '.join(kind.streams)}")
@@ -177,7 +177,7 @@ class FaultSchedule:
 
     Args:
         faults: the entries.
-        warnings: one line each about the schedule itself.
+        warnings: one-line warnings about the schedule itself.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), warnings: Iterable[str] = ()) -> None:
@@ -189,7 +189,7 @@ class FaultSchedule:
         self._held: dict[tuple[int, Stream], Frame] = {}
 
     def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
-        """The item as it arrives; None if it never arrives.
+        """Return the item after all active faults; None if it is dropped.
 
         Args:
             stream: stream of the item.
@@ -213,7 +213,7 @@ class FaultSchedule:
         return current
 
     def phases(self, duration_s: float) -> list[Phase]:
-        """The recording, divided where faults begin and end."""
+        """Divide the recording at the times when faults begin and end."""
         edges = {0.0, duration_s}
         edges |= {e for f in self.faults for e in (f.from_s, f.to_s) if e < duration_s}
         cuts = sorted(edges)

@@ -24,7 +24,7 @@ LINES, SUMMARY, REPORT = "masks.jsonl", "summary.json", "report.html"
 
 
 class OutputFolder:
-    """Writes the files of one replay, each of them completely or not at all.
+    """Writes the files of one replay, each one completely or not at all.
 
     Args:
         path: the folder, which is created if missing.
@@ -48,7 +48,7 @@ class OutputFolder:
     def add(
         self, result: ReplayResult, labels: LabelSet, config: CoreConfig, seconds: float
     ) -> None:
-        """Write one mask, its overlay and its line.
+        """Write one mask, its overlay and its line in ``masks.jsonl``.
 
         Args:
             result: the mask and its job.
@@ -81,5 +81,5 @@ class OutputFolder:
         write_atomically(self.path / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
     def close(self) -> None:
-        """Close the file of lines."""
+        """Close ``masks.jsonl``."""
         self._lines.close()

@@ -15,7 +15,7 @@ NODE = "/segmenter"
 
 
 class Recorder:
-    """Writes what the node would publish, at the bag time at which it would publish.
+    """Writes what the node would publish, at the bag times at which it would do so.
 
     Images have the header of their source frame. The color image is not written, since the
     overlay shows it. A camera_info scaled to the size of the mask is added for the Camera display
@@ -38,7 +38,7 @@ class Recorder:
         self._writer.string(f"{NODE}/mode", t_ns, mode.value)
 
     def mask(self, result: ReplayResult, config: CoreConfig) -> None:
-        """Write a mask and what the node publishes with it."""
+        """Write a mask and everything that the node publishes with it."""
         job, segmentation = result.job, result.segmentation
         labels = segmentation.labels
         images = {

@@ -43,7 +43,7 @@ IMAGE_TITLES = {
     "truth": "ground truth",
     "without_fallback": "fused, blank image",
 }
-#: More mode switches than this are left to summary.json.
+#: Maximum number of mode switches shown; summary.json contains all of them.
 MAX_SWITCHES = 40
 
 #: Timeline: widths of the row names and of the whole chart, height of a row, in SVG units.
@@ -166,7 +166,7 @@ def _blocks(spans: Iterable[Span], scale: float) -> Iterable[dict[str, Any]]:
     for from_s, to_s, text, color in spans:
         x, width = LEFT + from_s * scale, max((to_s - from_s) * scale, 1.5)
         if x + width < drawn_to + 0.5:
-            continue  # hidden by the block before, which keeps a flapping stream drawable
+            continue  # hidden by the previous block; keeps the chart of a flapping stream small
         drawn_to = x + width
         yield {
             "x": round(x, 1),
@@ -196,7 +196,7 @@ def _fault_spans(summary: Summary, duration_s: float) -> list[tuple[str, list[Sp
 
 
 def _network_spans(summary: Summary) -> list[Span]:
-    """Each run of one network, extended to the next run unless masks are missing in between."""
+    """Spans of masks by one network, each extended to the next span unless masks are missing."""
     runs = summary["timeline"]["networks"]
     step_s = summary["duration_s"] / max(summary["masks"], 1)
     spans = []
@@ -208,7 +208,7 @@ def _network_spans(summary: Summary) -> list[Span]:
 
 
 def _ticks(duration_s: float) -> list[float]:
-    """Round seconds, at most about twelve of them."""
+    """Round tick times in seconds, about twelve at most."""
     step = next((s for s in TICK_STEPS_S if duration_s / s <= 12), TICK_STEPS_S[-1])
     return [round(i * step, 3) for i in range(int(duration_s / step + 1e-9) + 1)]
 

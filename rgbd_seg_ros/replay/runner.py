@@ -41,12 +41,12 @@ class ReplayResult:
 
     @property
     def latency_ms(self) -> float:
-        """Time that the engine took on this machine."""
+        """Time that the engine took on this machine, milliseconds."""
         return self.segmentation.timings_ms.get("total", 0.0)
 
 
 class Replay:
-    """Offers arrivals to a core at their times and runs its jobs.
+    """Offers arrivals to a core at their receive times and runs its jobs.
 
     Args:
         core: a new core.
@@ -98,7 +98,7 @@ class Replay:
                 self._arrival_times.add(arrival.kind, arrival.item.stamp_ns, arrival.receive_ns)
             self.core.offer(arrival.kind, arrival.item, arrival.receive_ns)
             yield from self._run_jobs()
-        # Let time pass for frames that still wait for a partner or for the engine, but not
+        # Advance the time for frames that still wait for a partner or for the engine, but not
         # longer: otherwise every recording would end in NO_INPUT.
         patience_ns = round(self.core.config.max_wait_ms * NS_PER_MS) + 2 * self._latency_ns
         yield from self._advance(self._now_ns + patience_ns)

@@ -68,7 +68,7 @@ class Scorer:
         labels: label set of the masks and the ground truth.
         phases: in bag time, see :meth:`rgbd_seg_ros.replay.faults.FaultSchedule.phases`.
         start_ns: receive time of the first message in the bag.
-        expect_truth: whether any ground truth will arrive.
+        expect_truth: whether ground truth is expected to arrive.
         on_match: called with every mask and its ground truth, which is None if missing.
     """
 
@@ -137,7 +137,7 @@ class Scorer:
         }
 
     def _score_waiting(self, seen_until_ns: int | None) -> None:
-        """Score each mask whose ground truth must have arrived by now; all of them if None."""
+        """Score each mask whose ground truth must have arrived by then; all masks if None."""
         while self._waiting:
             result = self._waiting[0]
             stamp_ns = result.job.stamp_ns
@@ -195,7 +195,7 @@ def _update(matrix: ConfusionMatrix, truth: Mask, prediction: Mask) -> None:
         matrix.update(truth, prediction)
     except ValueError as error:
         raise BagError(
-            f"the truth topic does not match the label set of the bundle: {error}"
+            f"the ground-truth topic does not match the label set of the bundle: {error}"
         ) from error
 
 
@@ -205,5 +205,5 @@ def rounded(value: float) -> float | None:
 
 
 def iou_table(matrix: ConfusionMatrix, classes: Iterable[str]) -> dict[str, Any]:
-    """Class to IoU; None for a class in neither ground truth nor prediction."""
+    """Map from class to IoU; None for a class in neither ground truth nor prediction."""
     return {name: rounded(float(iou)) for name, iou in zip(classes, matrix.iou, strict=True)}

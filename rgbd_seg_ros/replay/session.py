@@ -40,7 +40,7 @@ class ReplayOptions:
     """What to replay, how, and which outputs to write."""
 
     bag: Path
-    #: Field of :class:`rgbd_seg_ros.bag.topics.Topics` to topic; the others are chosen.
+    #: Map from field of :class:`rgbd_seg_ros.bag.topics.Topics` to topic; others are chosen.
     topics: Mapping[str, str | None] = field(default_factory=dict)
     stamps: Stamps = "auto"
     faults: FaultSchedule = field(default_factory=FaultSchedule)
@@ -91,7 +91,7 @@ def replay_bag(
     """Replay one bag and write the requested outputs.
 
     Args:
-        options: see there.
+        options: see :class:`ReplayOptions`.
         load_engine: returns the engine; called after the bag has been checked.
         interrupted: called before each message; the replay ends early, with complete outputs,
             when it returns True.
@@ -209,7 +209,7 @@ class _Session:
         return Outcome(summary, snapshots, self.labels, self.stamps_ns)
 
     def _summary(self, source: BagSource, stamps: str) -> dict[str, Any]:
-        """The keys of the summary that say what was replayed and how."""
+        """The keys of the summary that describe what was replayed and how."""
         names = ("rgb", "depth", "depth_raw", "truth")
         return {
             "bag": str(self.options.bag),
@@ -233,7 +233,7 @@ class _Session:
         }
 
     def _warn_at_end(self) -> None:
-        """Warn about what only the whole replay shows."""
+        """Warn about problems that are known only at the end of the replay."""
         if self.reader.damage:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
         if self.topics.truth and self.stamps_ns and not self.scorer.has_truth:

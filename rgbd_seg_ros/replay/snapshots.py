@@ -19,7 +19,7 @@ from rgbd_seg_ros.replay.faults import Phase
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 Image = npt.NDArray[np.uint8]
-#: Wider images are reduced to this width, so that the report stays small enough to mail.
+#: Wider images are reduced to this width, so that the report stays small enough to email.
 MAX_WIDTH_PX = 320
 #: Number of snapshots of each phase, and of a bag with a single phase.
 PER_PHASE, PER_BAG = 1, 4
@@ -43,7 +43,7 @@ class SnapshotCollector:
     """Takes snapshots at times spread evenly over each phase.
 
     Args:
-        phases: in the order of time.
+        phases: phases of the replay, in chronological order.
         labels: names and colors of the classes.
         config: configuration of the core, for the scale and range of depth.
         start_ns: receive time of the first message in the bag.
@@ -72,7 +72,7 @@ class SnapshotCollector:
         self._last = (result, truth, t_s)
 
     def finish(self) -> list[Snapshot]:
-        """All snapshots in the order of time; one of a phase without masks has no images."""
+        """All snapshots in chronological order; for a phase without masks, one without images."""
         while self._wanted:
             self._choose(None, None, self._wanted[0][0])
         return self._snapshots

@@ -72,7 +72,7 @@ class BagSource:
                 self._add_transforms(item)
 
     def __iter__(self) -> Iterator[Arrival]:
-        delayed: list[tuple[int, int, Arrival]] = []  # by a fault
+        delayed: list[tuple[int, int, Arrival]] = []  # items that a fault has delayed
         order = itertools.count()
         for message in self._reader.messages(self._read_topics):
             while delayed and delayed[0][0] <= message.receive_ns:
@@ -125,7 +125,7 @@ class BagSource:
     def _truth(self, message: BagMessage) -> Arrival:
         item = to_mask(message.message)
         if isinstance(item, Defect):
-            raise BagError(f"truth topic {message.topic} is not usable: {item.detail}")
+            raise BagError(f"ground-truth topic {message.topic} is not usable: {item.detail}")
         return Arrival("truth", self._stamped(item, message.receive_ns), message.receive_ns)
 
     def _stamped(self, item: Frame | Defect, receive_ns: int) -> Frame | Defect:
@@ -135,7 +135,7 @@ class BagSource:
 def choose_stamps(
     reader: BagReader, topics: Topics, wanted: Stamps, max_age_s: float
 ) -> tuple[Literal["header", "receive"], str | None]:
-    """Which time stamps the frames get, and a warning if ``auto`` rejects those of the headers.
+    """Choose the stamps of the frames; also returns a warning if ``auto`` rejects the headers'.
 
     ``auto`` chooses header stamps unless each of the first messages disagrees with its receive
     time by more than ``max_age_s``, since all frames would then be stale. Recordings of the

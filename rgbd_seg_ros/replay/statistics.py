@@ -38,7 +38,7 @@ class Switch:
 
 @dataclass
 class _LastUse:
-    """The last frame of one stream that went into a mask."""
+    """The last frame of one stream that was used in a mask."""
 
     arrived_ns: int
     #: Time at which the first mask without this stream was ready; None if there is none yet.
@@ -98,7 +98,7 @@ class ReplayStatistics:
         self._open.clear()
 
     def fetch_from_core(self) -> None:
-        """Take over the core's new mode changes and warnings."""
+        """Fetch the core's new mode changes and warnings."""
         self.warnings += self._core.drain_warnings()
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:

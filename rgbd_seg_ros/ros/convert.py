@@ -28,7 +28,7 @@ class Converter:
     """Converts the messages of all streams to frames with the latest intrinsics.
 
     The usual encodings are numpy views or take one OpenCV pass, see :mod:`rgbd_seg_ros.images`.
-    All others are left to cv_bridge, if it can be imported.
+    All others are converted by cv_bridge, if it can be imported.
 
     Args:
         log_once: logs unreadable messages.
@@ -41,11 +41,11 @@ class Converter:
         self._intrinsics: dict[Stream, Intrinsics | None] = {}
 
     def camera_info(self, stream: Stream, message: CameraInfo) -> None:
-        """Remember the intrinsics of a stream; None for an uncalibrated camera."""
+        """Store the intrinsics of a stream; None if the camera is uncalibrated."""
         self._intrinsics[stream] = to_intrinsics(message)
 
     def __call__(self, stream: Stream, message: Any) -> Frame | Defect:
-        """Convert an Image or CompressedImage; a Defect says why that is impossible."""
+        """Convert an Image or CompressedImage; a Defect states why that is impossible."""
         known = COLOR_ENCODINGS if stream == "rgb" else DEPTH_ENCODINGS
         if isinstance(message, Image) and message.encoding not in known:
             converted = self._convert_with_cv_bridge(stream, message)
@@ -53,7 +53,7 @@ class Converter:
                 return converted
         frame = to_frame(message, stream, self._intrinsics.get(stream))
         if isinstance(frame, Defect):
-            # By reason, because the details may differ from message to message.
+            # Keyed by reason, because the details may differ from message to message.
             text = f"unusable {stream} message: {frame.detail}"
             self._log_once(text, key=f"{stream} {frame.reason}")
         return frame

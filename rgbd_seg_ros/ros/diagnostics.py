@@ -65,7 +65,7 @@ class Rate:
 
 @dataclass
 class Measurements:
-    """What the node counts in addition to the core's counters."""
+    """Counts and measurements of the node, in addition to the core's counters."""
 
     rates: dict[str, Rate] = field(
         default_factory=lambda: {name: Rate() for name in ("rgb", "depth", "depth_raw", "masks")}
@@ -103,12 +103,12 @@ class Measurements:
 
 @dataclass
 class NodeState:
-    """What one diagnostics report says about the node."""
+    """The state of the node for one diagnostics report."""
 
     #: A key of :data:`STATES`.
     state: str
     now_ns: int
-    #: Each of them raises the level OK to WARN: unaligned depth, a slow stream, the CPU, …
+    #: Each one raises the level from OK to WARN: unaligned depth, a slow stream, use of the CPU, …
     warnings: list[str] = field(default_factory=list)
     #: Key-value pairs of the report.
     values: dict[str, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class NodeState:
         if core.enabled:
             self.warnings += core_warnings(core)
         else:
-            self.warnings.clear()  # they are about masks
+            self.warnings.clear()  # they concern masks, which a disabled node does not publish
 
 
 def core_values(core: Core) -> dict[str, str]:

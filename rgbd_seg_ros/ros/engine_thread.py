@@ -26,7 +26,7 @@ REMEMBERED_FRAMES = 64
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What a message passes through while the node is active, apart from the engine."""
+    """The components, apart from the engine, that process a message while the node is active."""
 
     converter: Converter
     core: Core
@@ -37,7 +37,7 @@ class Pipeline:
 class EngineThread:
     """Owns the engine. Takes messages from callbacks and publishes masks.
 
-    The thread loads the engine, runs it and ends with it, so all PyTorch and CUDA calls come from
+    Only this thread loads and runs the engine, so all PyTorch and CUDA calls come from
     one thread. It sleeps until a message arrives or the core's next deadline is due. While it is
     busy with a mask, the caller of :meth:`wake` updates the core in its place, so that a lost
     stream is noticed without waiting for the network.
@@ -91,7 +91,7 @@ class EngineThread:
         self._wake.set()
 
     def pause(self) -> None:
-        """Process no more messages; a mask that is being computed is discarded."""
+        """Stop processing messages; a mask that is being computed is discarded."""
         with self._lock:
             self._pipeline = None
 
@@ -104,12 +104,12 @@ class EngineThread:
         self._thread.join(timeout_s)
 
     def enqueue(self, stream: Stream, message: Any, now_ns: int) -> None:
-        """Hand over a message that arrived at ``now_ns`` on the node's clock."""
+        """Enqueue a message that arrived at ``now_ns`` on the node's clock."""
         self._inbox.append((stream, message, now_ns, time.monotonic_ns()))
         self._wake.set()
 
     def wake(self) -> None:
-        """Check for deadlines that have passed. Returns at once; a timer calls it regularly."""
+        """Check for deadlines that have passed, without blocking; a timer calls it regularly."""
         if self._busy:
             self.update()
         else:
@@ -133,7 +133,7 @@ class EngineThread:
     def _run(self) -> None:
         try:
             self.engine = self._load()
-        # Drivers and broken installations raise all kinds of errors; wait_loaded() raises them.
+        # Drivers and broken installations raise all kinds of errors; wait_loaded() reraises them.
         except Exception as error:
             self._load_error = error
         self._loaded.set()
@@ -143,8 +143,8 @@ class EngineThread:
                 pipeline = self._pipeline
                 job, wait_s = (None, None) if pipeline is None else self._next_job(pipeline)
                 self._busy = job is not None
-                # Before the network runs: a slow one lets so many messages arrive that the
-                # arrivals of this job are forgotten.
+                # Look this up first: while a slow network runs, so many messages may arrive that
+                # the arrival times of this job are forgotten.
                 arrival_ns = 0 if job is None else self._arrival_ns(job)
             if pipeline is None or job is None:
                 self._wake.wait(wait_s)

@@ -39,7 +39,7 @@ TRANSFORM_QOS = {
 
 
 class Inputs:
-    """Subscriptions of the active node. The callbacks only hand messages over.
+    """Subscriptions of the active node. The callbacks only enqueue messages.
 
     Args:
         node: the node.

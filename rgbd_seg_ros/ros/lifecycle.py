@@ -18,11 +18,11 @@ CONFIGURE = ("configure", Transition.TRANSITION_CONFIGURE)
 
 
 class AsyncLifecycleNode(LifecycleNode):
-    """Runs ``on_configure`` in a thread of its own and all other transitions in the executor.
+    """Runs ``on_configure`` in its own thread and all other transitions in the executor.
 
     rclpy runs every transition in the executor, so during a slow one the node answers no service
     call, not even ``get_state``. An invalid transition raises an exception there, which would end
-    the node; here the request is refused.
+    the node; here the request is rejected.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Log lines that are not repeated for every message."""
+"""Logs each condition once instead of for every message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class LogOnce:
-    """Logs each condition once, although it is found in every message or every second.
+    """Logs each condition once, even if it recurs with every message or every second.
 
     Args:
         log: logs one line.
@@ -28,5 +28,5 @@ class LogOnce:
         return key in self._logged
 
     def forget(self, key: str) -> None:
-        """Log this condition again when it returns."""
+        """Log this condition again when it recurs."""
         self._logged.discard(key)

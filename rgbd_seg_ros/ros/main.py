@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from rgbd_seg_ros.inference import Engine, load_engine
 from rgbd_seg_ros.ros.node import SegmenterNode
 
-#: Time for an orderly shutdown after a signal; then the process exits at once. The remainder of
+#: Time for an orderly shutdown after a signal; then the process exits immediately. The rest of
 #: the two seconds is for the operating system to end the process.
 SHUTDOWN_TIMEOUT_S = 1.8
 STDERR = 2
@@ -29,7 +29,7 @@ STDERR = 2
 class SignalHandler:
     """Shuts the process down on SIGINT and SIGTERM, within :data:`SHUTDOWN_TIMEOUT_S`.
 
-    A thread waits for the signals, so that the timeout holds whatever the main thread is doing.
+    A thread waits for the signals, so the timeout holds no matter what the main thread is doing.
     Ctrl-C arrives twice, from the terminal and from the launch file; the second one is ignored.
     """
 
@@ -65,10 +65,10 @@ def main(
     """Run the node until SIGINT, SIGTERM or a failed start; return the exit code.
 
     Args:
-        args: command line; None for that of the process.
+        args: command line; None for the process's own.
         load: loads the engine from bundle, device and backend.
     """
-    # As in the command line: set before torch is imported. OpenMP threads that spin while idle
+    # As in cli.py, set before torch is imported. OpenMP threads that busy-wait
     # slow each other down on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A callback waits at most this long for the thread that computes a mask. Python's default of

@@ -29,7 +29,7 @@ from rgbd_seg_ros.ros.log_once import LogOnce
 from rgbd_seg_ros.ros.outputs import Outputs
 
 #: Period of the timer that checks deadlines, on the steady clock. It matters while the engine is
-#: busy or time is simulated; otherwise the engine's thread wakes exactly at each deadline.
+#: busy or time is simulated; otherwise the engine's thread wakes up exactly at each deadline.
 DEADLINE_CHECK_S = 0.02
 #: How long cleaning up waits for a mask that is being computed with the networks.
 CLEANUP_S = 1.0
@@ -114,7 +114,7 @@ class SegmenterNode(AsyncLifecycleNode):
         outputs.publish_changes(self._core)
         log_once = LogOnce(self.get_logger().warning)
         converter = Converter(log_once)
-        # Only networks that read HHA ask for gravity; its source is logged then.
+        # Only networks that read HHA use gravity; its source is logged when they first do.
         gravity = Gravity(self._config.gravity_frame, self.get_logger().info)
         thread.start(Pipeline(converter, self._core, gravity, outputs))
         transforms = gravity.tree if needs and self._config.gravity_frame else None
@@ -130,7 +130,7 @@ class SegmenterNode(AsyncLifecycleNode):
         for period_s, callback in ((DEADLINE_CHECK_S, thread.wake), (1.0, self._every_second)):
             timer = self.create_timer(period_s, callback, clock=self._steady)
             self._release.append(partial(self.destroy_timer, timer))
-        # Only simulated time has this callback. Steps of the system clock are found by the core.
+        # This callback exists only in simulated time. The core detects steps of the system clock.
         threshold = JumpThreshold(
             min_forward=None,
             min_backward=Duration(nanoseconds=-MAX_CLOCK_STEP_BACK_NS),

@@ -40,7 +40,7 @@ ERROR_PERIOD_S = 5.0
 
 
 class Outputs:
-    """Publishes masks and modes. Debug images are rendered only while someone subscribes.
+    """Publishes masks and modes. Debug images are rendered only while they have subscribers.
 
     Args:
         node: the node.
@@ -108,14 +108,14 @@ class Outputs:
         for text in core.drain_warnings():
             self._node.get_logger().warning(text)
             self._measurements.add_warning(text)
-        # A disabled core is in STARTING, but subscribers must not wait for masks.
+        # A disabled core is in STARTING, but subscribers must not expect masks.
         mode = core.mode if core.enabled else Mode.NO_INPUT
         if mode is not self._mode:
             self._publish_mode(mode)
             self.publish_placeholder(core)
 
     def publish_placeholder(self, core: Core) -> None:
-        """In a mode without masks, replace the overlay by a caption with the reason."""
+        """In a mode without masks, replace the overlay with a caption that gives the reason."""
         if self._mode in MODES_WITHOUT_MASKS:
             reason = core.mode_reason
             if not core.enabled:
@@ -125,7 +125,7 @@ class Outputs:
             self._publish_caption(f"{self._mode.value}: {reason}")
 
     def publish_inactive(self) -> None:
-        """Publish that no masks will follow, because the mode is latched and RViz keeps images."""
+        """Signal that no masks will follow, because the mode is latched and RViz keeps images."""
         self._publish_mode(Mode.NO_INPUT)
         self._publish_caption("inactive")
 
@@ -146,7 +146,7 @@ class Outputs:
     def publish_mask(
         self, job: Job, segmentation: Segmentation, latency_ms: float, config: CoreConfig
     ) -> None:
-        """Publish a mask with its status, and what else has subscribers.
+        """Publish a mask with its status, and all other outputs that have subscribers.
 
         Args:
             job: the job.

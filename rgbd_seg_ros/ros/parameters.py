@@ -85,8 +85,8 @@ Config = TypeVar("Config", NodeConfig, CoreConfig)
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     f.name: f for config in (NodeConfig, CoreConfig) for f in dataclasses.fields(config)
 }
-#: Parameters that take effect at once. The others are read when the node is configured, those of
-#: START only when it starts.
+#: Parameters that take effect immediately. The others are read when the node is configured,
+#: or, if they are in START, when it starts.
 LIVE = frozenset({"overlay_rate_hz"}) | {f.name for f in dataclasses.fields(CoreConfig)}
 START = frozenset({"autostart"})
 
@@ -95,7 +95,7 @@ def declare(node: Any) -> None:
     """Declare every parameter with its description, range and read-only flag.
 
     Raises:
-        ValueError: a value that was passed to the node has a wrong type or is out of range.
+        ValueError: a value that was passed to the node has the wrong type or is out of range.
     """
     from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
@@ -116,7 +116,7 @@ def read(node: Any) -> tuple[NodeConfig, CoreConfig]:
 
 
 def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
-    """Why the changes must be refused; None if they can be made.
+    """Why the changes must be rejected; None if they can be made.
 
     Args:
         parameters: the changed parameters.
@@ -139,7 +139,7 @@ def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
 
 
 def updated(config: Config, values: Mapping[str, Any]) -> Config:
-    """A copy of ``config`` with those ``values`` that it has fields for."""
+    """A copy of ``config`` with the ``values`` for which it has fields."""
     changes: dict[str, Any] = {}
     for parameter in dataclasses.fields(config):
         if parameter.name in values:

@@ -22,7 +22,7 @@ SEGMENTER_OUTPUTS = ("/mask", "/confidence", "/overlay", "/color_mask")
 
 
 def silent_topic(node: Node, subscription: Subscription, name: str) -> str:
-    """Why a subscription receives nothing, and what to do.
+    """Explain why a subscription receives nothing, and what to do.
 
     Args:
         node: used to query the ROS graph.
@@ -90,13 +90,13 @@ def describe_qos(qos: QoSProfile) -> str:
 
 
 def type_name(message_type: type) -> str:
-    """``sensor_msgs/msg/Image`` for the class of that message."""
+    """Name of a message class, for example ``sensor_msgs/msg/Image``."""
     package, folder, *_ = message_type.__module__.split(".")
     return f"{package}/{folder}/{message_type.__name__}"
 
 
 def wrong_clock(stream: str, stamp_ns: int, now_ns: int, simulated: bool) -> str | None:
-    """The remedy if a stamp is far from the node's clock, else None.
+    """A hint if a stamp is far from the node's clock, else None.
 
     Args:
         stream: name of the stream.

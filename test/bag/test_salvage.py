@@ -52,7 +52,7 @@ def test_a_cut_recording_is_read_as_far_as_possible(  # type: ignore[no-untyped-
         assert "was cut off" in (reader.damage or "")
         times = [m.receive_ns for m in reader.messages([RGB])]
     assert times == reference[: len(times)]
-    # Each chunk holds about a megabyte: a quarter of this recording.
+    # Each chunk contains about a megabyte, a quarter of this recording.
     assert (share - 0.35) * len(reference) < len(times) < len(reference)
 
 

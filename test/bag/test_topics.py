@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Topics are found by the naming of the drivers; ambiguous candidates are listed in the error."""
+"""Topics are found by the drivers' naming; the error lists ambiguous candidates."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 
 
 def _bag(path: Path, topics: dict) -> Path:
-    """A bag with one message per topic: an array, an Intrinsics, or a compressed format.
+    """Write a bag with one message per topic: an array, an Intrinsics, or a compressed format.
 
-    A value may be a pair with the frame_id.
+    A value may also be a pair of such a value and a frame_id.
     """
     with BagWriter(path) as writer:
         for i, (topic, value) in enumerate(topics.items()):
@@ -126,7 +126,7 @@ REALSENSE = {
         "frame 0",
     ],
 )  # fmt: skip
-def test_topics_of_drivers_are_found(tmp_path: Path, topics: dict, expected: Topics) -> None:
+def test_driver_topics_are_found(tmp_path: Path, topics: dict, expected: Topics) -> None:
     assert _choose(_bag(tmp_path / "bag", topics)) == expected
 
 

@@ -156,7 +156,7 @@ def test_the_fastest_backend_is_chosen_for_each_device() -> None:
 def test_one_entry_adds_a_backend_that_computes_the_whole_mask(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It opens an artifact that was built from the weights, and sees the arrays as they came."""
+    """The backend opens an artifact built from the weights, and receives the original arrays."""
     seen: list[RawInputs] = []
 
     def open_artifact(network: TrainedNetwork, device: torch.device) -> Backend:

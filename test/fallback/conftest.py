@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes Hypothesis draw the same examples whichever modules are loaded."""
+"""Makes Hypothesis draw the same examples regardless of the loaded modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis.internal.conjecture import providers
 def steady_examples() -> Iterator[None]:
     """Keep Hypothesis from drawing constants that it finds in the loaded modules.
 
-    It has no setting for that. If a later version renames this method, the examples vary again.
+    Hypothesis has no setting for this. If a later version renames the method, examples vary again.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

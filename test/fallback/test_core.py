@@ -59,7 +59,7 @@ def test_nothing_is_decided_before_the_first_message() -> None:
 # --- modes -------------------------------------------------------------------------------------
 
 
-def test_no_input_is_reported_when_the_time_outs_of_both_streams_pass() -> None:
+def test_no_input_is_reported_when_both_streams_time_out() -> None:
     bench = Bench().both(0, 400).to(609)
     assert bench.core.mode is Mode.RGBD
     bench.to(610)
@@ -122,7 +122,7 @@ def test_no_job_is_handed_out_while_the_clock_reads_zero() -> None:
     assert core.next_job(T0) is not None
 
 
-def test_a_clock_that_stands_still_is_a_pause() -> None:
+def test_a_stopped_clock_is_a_pause() -> None:
     bench = Bench().both(0, 400)
     for _ in range(100):
         bench.core.tick(bench.now)
@@ -349,7 +349,7 @@ def test_force_network(network: str, mode: Mode) -> None:
 def test_bundles_that_lack_networks(
     networks: Any, fused: set[str], no_depth: set[str], no_rgb: set[str]
 ) -> None:
-    """Both healthy, then one unusable but not lost yet, then lost."""
+    """Both streams are healthy, then one is unusable but not yet lost, then it is lost."""
     for stream, expected in (("rgb", no_depth), ("depth", no_rgb)):
         bench = Bench(Core(networks=networks)).both(0, 400)
         assert set(bench.networks) == fused

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The five guarantees over random scenarios of messages and faults; the oracle checks them."""
+"""The oracle checks the five guarantees in random scenarios of messages and faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rigs.fallback.driver import Driver
 from rigs.fallback.scenario import Scenario
 from rigs.fallback.strategies import scenarios
 
-#: Each slice has its own seed, so that a failing one can be run again alone.
+#: Each slice has its own seed, so that a failing slice can be rerun on its own.
 EXAMPLES, THOROUGH_SLICES = 2_000, 50
 #: Features that at least 5 % of the examples must exercise.
 COVERED = ("flapping", "both lost", "lag growth", "rate mismatch", "clock step")
@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def features(scenario: Scenario) -> set[str]:
-    """What a scenario exercises, as its description shows."""
+    """The features that a scenario exercises according to its description."""
     found = set()
     rgb, depth = scenario.sensors.get("rgb"), scenario.sensors.get("depth")
     if rgb and depth:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every frame test and time-out: just below and just above its threshold, and switched off."""
+"""Every frame test and timeout, just below and just above its threshold, and switched off."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def feed(
 
 @pytest.mark.parametrize("stream", ["rgb", "depth"])
 @pytest.mark.parametrize("array", ODD, ids=lambda a: f"{a.dtype}{a.shape}")
-def test_odd_arrays_are_malformed(stream: Stream, array: Any) -> None:
+def test_invalid_arrays_are_malformed(stream: Stream, array: Any) -> None:
     assert reason(health(stream), Frame(array, T0), T0) == "malformed"
 
 

@@ -129,7 +129,7 @@ def test_a_lag_above_the_cap_is_warned_about_once() -> None:
 def test_depth_makes_the_masks_if_color_lags_by_more_than_the_cap(
     lag_ms: int, network: str
 ) -> None:
-    """A mask in time is preferred to a fused one, since color may have stopped."""
+    """A timely mask is preferred to a fused one, since color may have stopped."""
     bench = Bench()
     events = [(t, "depth", t) for t in range(0, 2400, 40)]
     events += [(t + lag_ms, "rgb", t) for t in range(0, 2400, 40)]
@@ -207,7 +207,7 @@ def test_depth_is_used_alone_as_soon_as_due_color_is_missing() -> None:
     assert bench.networks == ["depth"] * 4  # the fifth still waits, for at most 5 ms
     for (ms, _), t in zip(bench.jobs, range(400, 560, 40), strict=True):
         assert ms - (t + 4) <= 5
-    assert bench.core.mode is Mode.RGBD  # color has not reached its time-out
+    assert bench.core.mode is Mode.RGBD  # color has not reached its timeout
 
 
 def test_unusable_color_counts_as_missing_even_outside_the_skew() -> None:
@@ -290,7 +290,7 @@ def test_a_partner_that_stops_does_not_cause_a_warning_about_lag_and_skew() -> N
 def test_the_number_of_held_frames_is_bounded() -> None:
     bench = fused(max_wait_ms=10_000.0)
     core = bench.core
-    for i in range(200):  # many color frames at once, no depth
+    for i in range(200):  # a burst of color frames without depth
         t = T0 + (400 + i) * MS
         core.offer("rgb", rgb(t), T0 + 600 * MS)
         assert core.counters.pending("rgb") <= 17  # 16 held and one in the waiting job

@@ -11,7 +11,7 @@ from rigs.fallback.driver import Driver
 from rigs.fallback.scenario import Scenario
 from rigs.fallback.strategies import scenarios
 
-#: Sequences of fixed seed, and their length. Short, since Hypothesis mutates its examples later.
+#: Fixed seeds and sequence length. Sequences are short, since Hypothesis later mutates examples.
 SEQUENCES, LENGTH = 12, 16
 
 
@@ -43,7 +43,7 @@ def broken_guarantee(scenario: Scenario) -> str:
         driver.run()
         if scenario.seed % 4 == 0:
             driver.replay()
-    # A core that raises breaks a guarantee as well.
+    # A core that raises an exception also breaks a guarantee.
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""No frame test fails on real frames, nor on a noisy image of a blank wall."""
+"""No frame test fails on real frames or on a noisy image of a blank wall."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_noisy_blank_wall_in_color(level: int, sigma: float) -> None:
 
 @pytest.mark.parametrize("distance_mm", [200, 1000, 4000])
 def test_a_noisy_blank_wall_in_depth(distance_mm: int) -> None:
-    """Noise of a structured-light sensor: about 1.4 mm at 1 m, growing with its square."""
+    """Structured-light noise: about 1.4 mm at 1 m, growing with the square of the distance."""
     rng = np.random.default_rng(distance_mm)
     sigma_mm = max(0.5, 1.425e-6 * distance_mm**2)
     walls = rng.normal(distance_mm, sigma_mm, (4, 480, 640))

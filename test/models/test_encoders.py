@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The dict of encoders: entries describe what they build, and one entry adds an encoder."""
+"""The registry of encoders: entries match what they build, and one entry adds an encoder."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_gradient_reaches_every_parameter(spec: NetworkSpec) -> None:
     without = [n for n, p in network.named_parameters() if p.grad is None]
     assert without == []
     still = [n for n, p in network.named_parameters() if not p.grad.abs().sum() > 0]
-    # The gradient of a bias that batch norm removes again is a rounding error, possibly zero.
+    # Batch norm cancels such a bias, so its gradient is a rounding error and may be zero.
     assert [n for n in still if not n.endswith("bias")] == []
 
 

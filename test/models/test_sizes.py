@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Exact parameter counts of every named network; published counts are met."""
+"""Exact parameter counts of every named network, which match the published counts."""
 
 from __future__ import annotations
 

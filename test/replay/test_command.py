@@ -33,7 +33,7 @@ KEYS = {
 
 @pytest.fixture
 def replay(monkeypatch, engine, capsys):  # type: ignore[no-untyped-def]
-    """Run `rgbd_seg replay` with the stand-in; returns (exit code, stdout, stderr)."""
+    """Run `rgbd_seg replay` with the fake engine; returns (exit code, stdout, stderr)."""
     monkeypatch.setattr(command, "load_engine", lambda bundle, device, backend: engine)
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -93,7 +93,7 @@ def test_files_of_a_replay(recording: Path, replay, engine, tmp_path: Path) -> N
     assert first["network"] == "rgbd"
     assert first["mode"] == "RGBD"
     assert (first["reason_rgb"], first["reason_depth"]) == ("ok", "ok")
-    assert float(first["age_rgb_ms"]) == 7.0  # received 4 ms after its stamp, waited 3 for depth
+    assert float(first["age_rgb_ms"]) == 7.0  # received after 4 ms, then waited 3 ms for depth
     assert float(first["latency_ms"]) == 2.5
     mask = cv2.imread(str(out / first["mask"]), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (24, 32)
@@ -119,7 +119,7 @@ def test_existing_outputs_are_replaced_only_on_request(recording, replay, tmp_pa
     assert len(list((out / "masks").iterdir())) == 40
     assert (out / "notes.txt").read_text() == "mine"
     (tmp_path / "file").touch()
-    assert "give a folder" in replay(recording, "--out", tmp_path / "file")[2]
+    assert "pass a folder" in replay(recording, "--out", tmp_path / "file")[2]
 
 
 def test_the_recorded_bag_contains_what_the_node_publishes(recording, replay, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -208,7 +208,7 @@ def _no_images(tmp_path: Path, recording: Path) -> list[object]:
         (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
         (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is not a YAML value"),
         (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag that is replayed"),
-        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "give them two folders"),
+        (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "use two folders"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make, message) -> None:  # type: ignore[no-untyped-def]

@@ -31,7 +31,7 @@ def _array(stream: str, value: int, floating: bool = False) -> np.ndarray:
 
 
 def _run(faults: list[Fault], stream: str, times_s, floating: bool = False):  # type: ignore[no-untyped-def]
-    """What arrives of frames with the values 1, 2, 3 … at the given times."""
+    """Apply faults to frames with the values 1, 2, 3 … received at the given times."""
     schedule = FaultSchedule(faults)
     arrived = []
     for i, t_s in enumerate(times_s):
@@ -179,7 +179,7 @@ def test_the_old_name_of_color_driver_is_accepted_with_one_warning(
         ("- {stream: depth, fault: black}", "only rgb"),
         ("- {fault: drop}", "needs a stream"),
         ("- {stream: rgb}", "the key fault is missing"),
-        ("- {stream: rgb, fault: color_driver}", "name no stream"),
+        ("- {stream: rgb, fault: color_driver}", "omit the stream"),
         ("- {stream: rgb, fault: drop, form: 1}", "unknown key 'form'; did you mean 'from'"),
         ("- {stream: rgb, fault: drop, from: 3, to: 2}", "must satisfy 0 ≤ from < to"),
         ("- {stream: rgb, fault: drop, from: -1}", "must satisfy 0 ≤ from < to"),

@@ -115,7 +115,7 @@ def test_it_shows_the_images_of_the_snapshots(outcome: Outcome) -> None:
     lost = snapshots["depth drop"].images
     mask, fused = lost["mask"], lost["without_fallback"]
     assert mask is not None
-    assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the stand-in's class without depth
+    assert tuple(mask[0, 0]) == outcome.labels.palette[1]  # the fake engine's class without depth
     assert lost["depth"] is None
     assert fused is not None
     assert tuple(fused[0, 0]) == outcome.labels.palette[3]

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The core in bag time: messages arrive at their times, ticks at the deadlines."""
+"""The core in bag time: messages arrive at their receive times, ticks at the deadlines."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_busy_engine_takes_the_newest_and_counts_the_rest(engine) -> None:  # 
     superseded = core.counters.fates["rgb"]["superseded"]
     assert superseded > 10
     assert superseded + len(results) == core.counters.offered["rgb"]
-    for m in results[:-1]:  # each job was the newest one
+    for m in results[:-1]:  # each job was the newest one at its time
         assert m.ready_ns - 100 * MS - m.job.stamp_ns <= 33 * MS + 5 * MS
 
 
@@ -173,7 +173,7 @@ def test_two_replays_compute_the_same_masks(recording: Path, run_replay) -> None
 def test_depth_replaces_lost_color_and_color_lost_depth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 3.2)])
     summary = run_replay(recording, faults=faults).summary
-    assert summary["masks"] == 40  # none is lost
+    assert summary["masks"] == 40  # no mask is lost
     assert summary["networks"]["depth"] == 8
     assert [s["to"] for s in summary["switches"]] == ["RGBD", "RGB_ONLY", "RGBD", "DEPTH_ONLY"]
     assert "silent" in summary["switches"][1]["reason"]

@@ -76,7 +76,7 @@ def test_a_mask_without_truth_nearby_stays_unscored() -> None:
     scorer.add_truth(_truth(0, 0))
     scorer.add_mask(_result(21, 0))
     scorer.add_mask(_result(600, 0))
-    assert matches == [(21, None)]  # does not wait forever
+    assert matches == [(21, None)]  # the mask does not wait forever
     scorer.finish()
     assert matches == [(21, None), (600, None)]
     assert scorer.unscored == 2
@@ -101,7 +101,7 @@ def test_scores_by_network_and_phase_and_without_fallback() -> None:
         scorer.add_mask(_result(stamp_ms, value, network, other))
     scorer.finish()
     assert scorer.by_network["rgbd"].miou == 1
-    assert scorer.by_network["rgb"].miou == 0.5  # one of two masks right
+    assert scorer.by_network["rgb"].miou == 0.5  # one of two masks is correct
     first, second = scorer.phases
     assert (first.masks, second.masks) == (1, 2)
     assert second.networks == {"rgbd": 0, "rgb": 2, "depth": 0}
@@ -136,7 +136,7 @@ def test_a_bag_is_scored_by_its_truth_topic(recording: Path, run_replay) -> None
     summary = run_replay(
         recording, faults=faults, topics={"truth": TRUTH_TOPIC}, without_fallback=True
     ).summary
-    # The stand-in predicts 0 when fused and 1 otherwise; the ground truth is half 0, half 1.
+    # The fake engine predicts 0 when fused and 1 otherwise; the ground truth is half 0, half 1.
     assert summary["miou_by_network"] == {"rgbd": 0.25, "rgb": 0.25}
     assert summary["iou_by_network"]["rgbd"] == {"zero": 0.5, "one": 0, "two": None, "three": None}
     assert summary["unscored"] == 0
@@ -159,7 +159,7 @@ def test_a_truth_topic_without_masks_is_refused(recording: Path, run_replay) -> 
         run_replay(recording, topics={"truth": topic, "rgb": "none"})
 
 
-def test_truth_of_other_times_is_reported(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_distant_truth_is_reported(run_replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with BagWriter(tmp_path / "bag") as writer:
         for i in range(5):
             now_ns = 1_700_000_000 * 10**9 + i * 100 * MS

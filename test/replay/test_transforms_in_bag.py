@@ -74,7 +74,7 @@ def write_bag(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def hha_engine(engine: Any) -> Any:
-    """The stand-in with HHA as its input; ``given`` lists the gravity of each call."""
+    """The fake engine with HHA input; ``given`` lists the gravity passed to each call."""
     plain = type(engine)
 
     class Hha(plain):  # type: ignore[misc, valid-type]
@@ -137,5 +137,5 @@ def test_an_empty_gravity_frame_forces_the_estimate(
 def test_networks_without_hha_get_no_gravity(
     run_replay: Any, write_bag: Callable[..., Path], engine: Any
 ) -> None:
-    run_replay(write_bag(("/tf_static", 0, LEVEL)))  # the stand-in asserts it
+    run_replay(write_bag(("/tf_static", 0, LEVEL)))  # the fake engine asserts this
     assert engine.calls

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Helpers of the ROS tests: an overlay, a tiny bundle, the node in a rig, clients of a node."""
+"""Helpers for the ROS tests: an overlay, a tiny bundle, a test rig and clients of a node."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def install_overlay(prefix: Path) -> None:
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
     os.environ["AMENT_PREFIX_PATH"] = f"{prefix}:{os.environ['AMENT_PREFIX_PATH']}"
-    # As a workspace's setup.bash does: the launch files import the package.
+    # As a workspace's setup.bash does, because the launch files import the package.
     os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
 
 
@@ -147,7 +147,7 @@ class Rig:
         subscribe(String, "segmenter/mode", lambda m: self.modes.append(m.data), latched)
         subscribe(LabelInfo, "segmenter/label_info", self.labels.append, latched)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        # Not through /rosout: a node of the same name that is destroyed late removes that
+        # /rosout is not used, because a node of the same name that is destroyed late removes that
         # publisher.
         logger = self.node.get_logger()
         self.node.get_logger = lambda: RecordingLogger(logger, self.logs)

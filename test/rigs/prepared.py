@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Prepared datasets in tests: read every frame back, damage files, expect one-line errors."""
+"""Helpers for prepared datasets: read all frames back, damage files, expect one-line errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assert_refused(
     defect: tuple[Callable[[Path], object], str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A defect in the official files in ``folder/in`` is reported in one line with code 2.
+    """Check that a defect in the official files in ``folder/in`` gives one line and exit code 2.
 
     Args:
         prepare: prepares its first argument into its second.
@@ -53,7 +53,7 @@ def assert_refused(
 
 
 def assert_one_error(code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command printed one line that starts with ``error`` and returned 2."""
+    """Check that the command printed one line that starts with ``error`` and returned 2."""
     assert code == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 1

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Small recordings, and a stand-in for the networks, for the tests of bags and replays."""
+"""Small recordings and a fake engine for the tests of bags and replays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def truth_mask() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def write_recording() -> Callable[..., Path]:
-    """Write a bag like RealSense's: color, depth 2 ms later, camera_info; and ground truth."""
+    """Write a bag like RealSense's: color, depth 2 ms later, camera_info, and ground truth."""
 
     def write(
         path: Path,
@@ -85,7 +85,7 @@ def recording(
 
 
 class PlainEngine:
-    """A stand-in for the networks: each of them assigns one class to all pixels.
+    """A fake engine: each of its networks assigns one class to all pixels.
 
     With :func:`truth_mask`, every network is right on half of the pixels; the fused one is wrong
     everywhere if one of its images is missing.
@@ -123,7 +123,7 @@ def engine() -> PlainEngine:
 
 @pytest.fixture
 def run_replay(engine: PlainEngine, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Replay a bag with the stand-in; the keywords are those of ReplayOptions."""
+    """Replay a bag with the fake engine; keyword arguments are those of ReplayOptions."""
 
     def run(bag: Path, interrupted=lambda: False, **options):  # type: ignore[no-untyped-def]
         return replay_bag(ReplayOptions(bag=bag, **options), lambda: engine, interrupted)

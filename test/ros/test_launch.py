@@ -111,7 +111,7 @@ class TestNode(unittest.TestCase):
     def mode(self, mode: str) -> None:
         self.client.until(lambda: self.client.got["mode"][-1].data == mode)
 
-    def test_parameters_answer(self) -> None:
+    def test_parameters_can_be_read_and_set(self) -> None:
         self.fused()
         assert self.set_parameter("force_network", "rgb").successful
         self.mode("RGB_ONLY")
@@ -128,7 +128,7 @@ class TestNode(unittest.TestCase):
         assert described.descriptors[0].floating_point_range[0].to_value == 255
         assert described.descriptors[1].read_only
 
-    def test_services_answer(self) -> None:
+    def test_services_respond(self) -> None:
         self.fused()
         state = self.client.call(GetState, "get_state", GetState.Request())
         assert state.current_state.label == "active"

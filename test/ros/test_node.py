@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The node with working cameras: outputs, lifecycle, transports, hints for wrong setups."""
+"""The node with working cameras: outputs, lifecycle, transports, hints for setup errors."""
 
 from __future__ import annotations
 

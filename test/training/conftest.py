@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def write_triple(root: Path, name: str, seed: int) -> None:
-    """Write a scene of wall, floor and box in which color and depth each determine the class."""
+    """Write a scene of wall, floor and box whose classes follow from color or depth alone."""
     rng = np.random.default_rng(seed)
     horizon = int(rng.integers(16, 32))
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)

@@ -30,7 +30,7 @@ def test_round_trip_and_the_last_two_are_kept(tmp_path: Path) -> None:
     assert torch.equal(contents["optimizer"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
 
 
-def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+def test_load_latest_returns_none_without_a_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) is None
 
 

@@ -153,7 +153,7 @@ def test_keys_that_a_plan_omits_have_their_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changed", ["teacher", "pretrained"])
 def test_a_run_from_weights_that_have_changed_is_rejected(changed: str, tmp_path: Path) -> None:
-    """The teacher or the initial weights were trained again in the same place."""
+    """The teacher or the initial weights were retrained in the same folder."""
     start, out = tmp_path / "start.safetensors", tmp_path / "out"
     files = {"pretrained": start, "teacher": out / "runs/teacher/seed_0/best/rgb.safetensors"}
     plan = a_plan(seeds=[0], tune={"lr": [1e-3], "epochs": 1, "seed": 9})
@@ -281,7 +281,7 @@ def test_a_run_whose_rate_is_no_longer_the_best_is_rejected(tmp_path: Path) -> N
         collect(read_plan(path), out)
 
 
-def test_an_interrupt_also_stops_the_trainings(
+def test_an_interrupt_also_stops_the_training_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = [sys.executable, "-c", "import signal; signal.pause()"]

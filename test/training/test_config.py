@@ -74,7 +74,7 @@ def test_resume_uses_the_saved_recipe(tmp_path: Path) -> None:
         (["--schedule", "polly"], "did you mean 'poly'"),
         (["--ema", "1"], "ema must be"),
         (["--flip", "1.5"], "flip must be from 0 to 1"),
-        (["--resume", "--overwrite"], "resume must be given without overwrite"),
+        (["--resume", "--overwrite"], "resume must be used without overwrite"),
     ],
 )
 def test_mistakes_on_the_command_line(flags: list[str], message: str) -> None:
@@ -88,8 +88,8 @@ def test_mistakes_on_the_command_line(flags: list[str], message: str) -> None:
     ("text", "message"),
     [
         ("epoch: 3\n", "unknown key 'epoch'; did you mean 'epochs'"),
-        ("method: crodino_kd\n", "recipe of method 'crodino_kd', not 'supervised'"),
-        ("- 3\n", "must hold `key: value` lines, got list"),
+        ("method: crodino_kd\n", "recipe for method 'crodino_kd', not 'supervised'"),
+        ("- 3\n", "must contain `key: value` lines, got list"),
         ("a: [1\n", "is not valid YAML"),
         ("lr: true\n", "lr: True is not a finite number"),
         ("lr: .inf\n", "lr: inf is not a finite number"),
@@ -162,7 +162,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_by_accident(tmp_path: Path
     prepare_folder(settings)  # nothing has started yet
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000001"
     checkpoint.mkdir(parents=True)
-    with pytest.raises(UsageError, match="already holds a run; add --resume"):
+    with pytest.raises(UsageError, match="already contains a run; add --resume"):
         prepare_folder(settings)
     overwrite = resolve("supervised", ["--out", str(tmp_path / "run"), "--overwrite"])
     with pytest.raises(UsageError, match="is not the folder of a run"):

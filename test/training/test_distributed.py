@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Two gloo processes equal one with the same global batch: gathers, batch norm, whole steps."""
+"""Two gloo processes match one with the same global batch: gathers, batch norm, whole steps."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
 def steps(settings: Settings) -> dict[str, Any]:
     """Three steps of a real run, the last on a smaller batch, and a validation."""
     run = Run(settings, CPU)
-    for module in run.method.modules():  # each rank would draw its own numbers
+    for module in run.method.modules():  # each rank would draw different numbers
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if type(module).__name__ == "DropPath":

@@ -229,7 +229,7 @@ def test_onnx_agrees_with_pytorch_and_a_difference_is_noticed(
     report = json.loads(capsys.readouterr().out)
     assert report["depth"]["ok"]
     assert report["depth"]["logit_difference"] < 1e-4
-    with pytest.raises(UsageError, match="already holds depth"):
+    with pytest.raises(UsageError, match="already contains depth"):
         export.main([file, "--to", "onnx", "--out", str(tmp_path)])
     with pytest.raises(UsageError, match="unknown target 'onx'; did you mean 'onnx'"):
         export.main([file, "--to", "onx"])

@@ -75,7 +75,7 @@ def test_accumulation_gives_the_same_step(settings: Make, tmp_path: Path) -> Non
         run.sampler.epoch = run.sampler.start = 0
         run.method.train()
         raws = [raw for raw, _ in zip(run.loader, range(accumulate), strict=False)]
-        # Every pixel is valid, so that the mean of the parts' means is the mean.
+        # Every pixel is valid, so the mean of the parts' means equals the overall mean.
         for raw in raws:
             raw["labels_rgb"].clamp_(max=2)
         run.optimizer_step(raws, run.plan.shares(0, 0))
@@ -145,7 +145,7 @@ def test_early_stop(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     same.update(np.array([0, 1, 2]), np.array([0, 1, 1]))
     monkeypatch.setattr(run, "score", lambda *_, **__: {"rgb": same})
     run.train()
-    assert run.step == 3 * run.plan.steps  # the first is the best, the next two are not better
+    assert run.step == 3 * run.plan.steps  # the first validation is best, the next two are worse
 
     again = Run(settings(epochs=9, early_stop=2, resume=True), CPU)
     monkeypatch.setattr(again, "score", lambda *_, **__: {"rgb": same})

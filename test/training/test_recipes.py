@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every shipped recipe is parsed, built and trained for one step on two small samples."""
+"""Every shipped recipe is parsed, built, and trained for one step on two small samples."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-# Kills itself in mid-epoch, while writing the optimizer state of step 7's checkpoint.
+# The process kills itself in mid-epoch, while writing the optimizer state of step 7's checkpoint.
 KILLED = """
 import json, os, signal, sys, torch
 from training import checkpoint
@@ -89,10 +89,10 @@ def test_a_killed_run_resumes_bit_identically(settings: Make, tmp_path: Path) ->
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_a_validation_missed_because_of_a_kill_is_made_up(
+def test_a_validation_missed_because_of_a_kill_is_run_on_resume(
     settings: Make, epoch: int, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Killed ``before`` the validation, or ``after`` it with a student but no checkpoint saved."""
+    """The run is killed ``before`` the validation, or ``after`` it but before the checkpoint."""
     keys = {"epochs": 3, "checkpoint_every": 1, "ema": 0.9}
     whole = train(settings(**keys, out=str(tmp_path / "whole")))
     validate = Run._validate
@@ -225,10 +225,10 @@ def test_a_rejected_start_leaves_no_run_behind(settings: Make, tmp_path: Path) -
     with pytest.raises(UsageError, match=r"has no checkpoint; omit --resume"):
         main(["supervised", *flags, "--resume"])
     assert main(["supervised", *flags, "--size=32,32", "--epochs=1"]) == 0
-    with pytest.raises(UsageError, match=r"holds a run; add --resume to continue it, --overwrite"):
+    with pytest.raises(UsageError, match=r"a run; add --resume to continue it, --overwrite"):
         main(["supervised", *flags, "--size=32,32"])
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    with pytest.raises(UsageError, match=r"holds a run; add --overwrite"):
+    with pytest.raises(UsageError, match=r"contains a run; add --overwrite"):
         main(["supervised", *flags, "--size=32,32"])
     with pytest.raises(UsageError, match=r"has no checkpoint; start over with --overwrite"):
         main(["supervised", *flags, "--resume"])

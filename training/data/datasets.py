@@ -33,7 +33,7 @@ def _prepared(config: RunConfig, split: Split) -> Samples:
     return open_prepared(config.root, split)
 
 
-#: Name → function that opens a split. Training data never contains validation samples.
+#: Name → function that opens a split. The training split never contains validation samples.
 DATASETS: dict[str, Callable[[RunConfig, Split], Samples]] = {
     "synthetic": _synthetic,
     "folder": _folder,

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Own images: a folder with rgb/, depth/ and labels/ of equal names, and dataset.yaml.
+"""Your own images: a folder with rgb/, depth/ and labels/ with matching names, and dataset.yaml.
 
 ``dataset.yaml`` has ``classes`` (names, id 0 first, or the name of a label set) and, if the
 defaults do not fit, ``name``, ``depth_scale`` (meters per tick of 16-bit depth), ``first_id``
@@ -51,7 +51,7 @@ class Description:
 
 
 class FolderSamples:
-    """Samples of a folder, by name."""
+    """The samples of a folder, in the order of ``names``."""
 
     def __init__(self, root: Path, description: Description, names: list[str]) -> None:
         self.root, self.description, self.names = root, description, names
@@ -104,8 +104,8 @@ def read_labels(path: Path, description: Description) -> npt.NDArray[np.uint8]:
     if wrong.size:
         first = description.first_id
         raise UsageError(
-            f"{path} holds label {wrong[0]}, allowed are {first}..{first + count - 1} and 255 for "
-            f"unlabeled; correct the file, or classes and first_id in dataset.yaml"
+            f"{path} contains label {wrong[0]}, allowed are {first}..{first + count - 1} and 255 "
+            f"(unlabeled); correct the file, or classes and first_id in dataset.yaml"
         )
     return np.where(unlabeled, IGNORE_ID, ids).astype(np.uint8)
 
@@ -119,11 +119,11 @@ def open_folder(
         root: the folder.
         split: train, val or test.
         held_out: share of the samples for a split that has no list.
-        strict: refuse unreadable images instead of skipping them.
+        strict: reject unreadable images instead of skipping them.
         cache: folder for the results of the checks, so that they run only once.
 
     Raises:
-        UsageError: a missing folder, name or key; a wrong size or label; with ``strict``, an
+        UsageError: a missing folder, name or key; an invalid size or label; with ``strict``, an
             unreadable image.
     """
     if not root:
@@ -135,7 +135,7 @@ def open_folder(
     bad = check(samples, Path(cache) if cache else None)
     if bad and strict:
         first = next(iter(bad))
-        raise UsageError(f"{len(bad)} unreadable samples in {root}, the first is: {bad[first]}")
+        raise UsageError(f"{len(bad)} unreadable samples in {root}; the first is: {bad[first]}")
     if bad and distributed.is_main():
         for text in list(bad.values())[:5]:
             print(f"skipped: {text}", file=sys.stderr)
@@ -171,7 +171,7 @@ def read_description(root: Path) -> Description:
 
 
 def split_names(root: Path, held_out: float) -> dict[str, list[str]]:
-    """Names of the samples of each split: from its list, or held out of the unlisted samples.
+    """Sample names of each split, from its list or held out of the unlisted samples.
 
     Raises:
         UsageError: an incomplete sample, or a list with an unknown or repeated name.
@@ -266,7 +266,7 @@ def image_files(folder: Path) -> dict[str, Path]:
     """Name without suffix → image file, sorted by name.
 
     Raises:
-        UsageError: no folder, or two files that differ in their suffix only.
+        UsageError: no folder, or two files that differ only in their suffix.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is missing; a dataset has the folders {', '.join(FOLDERS)}")

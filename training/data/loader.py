@@ -79,7 +79,7 @@ class BatchPlan:
 class BatchPlanSampler(Sampler[list[tuple[int, int]]]):
     """Yields this rank's parts of epoch ``epoch`` from step ``start`` on.
 
-    A part is a list of (epoch, sample index). The training loop sets ``epoch`` and ``start``.
+    A part is a list of (epoch, sample index) pairs. The loop sets ``epoch`` and ``start``.
     """
 
     def __init__(self, plan: BatchPlan, rank: int) -> None:
@@ -111,7 +111,7 @@ class AugmentedViews(Dataset[dict[str, Tensor]]):
 
 
 def as_list(items: list[Any]) -> list[Any]:
-    """Collate nothing, because the images of a batch may differ in size."""
+    """Return the samples as a list, because the images of a batch may differ in size."""
     return items
 
 
@@ -185,7 +185,7 @@ def to_batch(
 
 
 def box_mask(box: Tensor, image: Tensor) -> Tensor:
-    """B×1×H×W, 1 inside each B×4 box (top, left, bottom, right) of an image, else 0."""
+    """Mask B×1×H×W for boxes B×4 (top, left, bottom, right) of an image: 1 inside, 0 outside."""
     rows = torch.arange(image.shape[-2], device=box.device)[None, :]
     columns = torch.arange(image.shape[-1], device=box.device)[None, :]
     top, left, bottom, right = (side[:, None] for side in box.unbind(1))

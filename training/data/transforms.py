@@ -25,7 +25,7 @@ from training.options import UsageError
 
 
 class Labels(tv_tensors.Mask):
-    """H×W uint8 class ids, which geometric transforms never mix and color transforms skip."""
+    """H×W uint8 class ids; geometric transforms never mix them, and color transforms skip them."""
 
 
 class Depth(tv_tensors.Mask):
@@ -80,7 +80,7 @@ def draw_geometry(
     scale = float(rng.choice(config.scales))
     base = native if config.native else config.size
     scaled = (max(1, round(base[0] * scale)), max(1, round(base[1] * scale)))
-    # A larger image is cropped anywhere within it; a smaller one lies anywhere within the crop.
+    # A larger image is cropped at a random position; a smaller one is placed at a random position.
     top, left = (
         int(rng.integers(min(0, spare), max(0, spare) + 1))
         for spare in (scaled[0] - config.size[0], scaled[1] - config.size[1])
@@ -155,12 +155,12 @@ def augment(
     """Draw one training view of a sample.
 
     Args:
-        sample: what to view.
+        sample: the sample.
         config: size, scales, flip and jitter of the views, and the seed.
-        encoding: of depth.
-        decoupled: draw a geometry of its own for depth.
-        epoch: enters the random seed.
-        index: of the sample; enters the random seed.
+        encoding: the depth encoding.
+        decoupled: draw a separate geometry for depth.
+        epoch: part of the random seed.
+        index: index of the sample, part of the random seed.
 
     Returns:
         Plain tensors, ready to be stacked: ``rgb`` 3×h×w uint8; ``rgb_box`` (4), the part of it

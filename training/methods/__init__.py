@@ -10,8 +10,8 @@ from typing import Any
 
 from training.options import lookup
 
-#: Method name → class in ``training/methods/NAME.py``. That file also holds the method's options,
-#: a frozen dataclass ``Config``. A method's file, and with it torch, is imported only when used.
+#: Method name → class in ``training/methods/NAME.py``. That file also has the method's options,
+#: a frozen dataclass ``Config``. A method's file, and therefore torch, is imported on first use.
 METHODS: dict[str, str] = {
     "supervised": "Supervised",
     "crodino_kd": "CroDiNoKD",

@@ -24,7 +24,7 @@ from training.pretrained import load_pretrained
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, whatever the method: classes and input normalization."""
+    """The learning task, independent of the method: classes and input normalization."""
 
     labels: LabelSet
     preprocess: Preprocess
@@ -56,13 +56,13 @@ class Task:
             modality: ``rgb``, ``depth`` or ``rgbd``.
 
         Raises:
-            UsageError: no network of that modality, other classes, or another normalization.
+            UsageError: no network of that modality, or different classes or normalization.
         """
         network = open_network(Path(source), modality)
         record = network.record
         if record.spec.modality != modality:
             raise UsageError(
-                f"{source} holds a network for {record.spec.modality}, not {modality}"
+                f"{source} contains a network for {record.spec.modality}, not {modality}"
             )
         if record.labels.classes != self.labels.classes:
             raise UsageError(
@@ -85,10 +85,10 @@ class Method(nn.Module):
     """Base of every method. ``forward(batch)`` returns named, already weighted losses.
 
     The loop sums, logs and minimizes them without knowing the method. Each loss is a mean over the
-    *global* batch (see :mod:`training.methods.losses`), so that many ranks train as one.
+    *global* batch (see :mod:`training.methods.losses`), so several ranks train like a single one.
     """
 
-    #: Augmentation: one random draw for both sensors, or one for each.
+    #: Augmentation: one random draw for both sensors (``shared``) or one for each (``decoupled``).
     views: Views = "shared"
     #: Smallest usable batch, in samples over all ranks; smaller ones are omitted from an epoch.
     min_batch: int = 2

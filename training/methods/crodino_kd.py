@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CroDiNo-KD (arXiv 2505.24361): an RGB and a depth student learn from each other, no teacher."""
+"""CroDiNo-KD (arXiv 2505.24361): an RGB and a depth student that learn from each other."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ EPS = 1e-6
 class Config:
     """Options of ``crodino_kd``; defaults are the paper's where it states them."""
 
-    network: str = opt("crodino_r50", "network of both students; must be a crodino_*")
+    network: str = opt("crodino_r50", "network used for both students, a crodino_*")
     width: int = opt(0, "channels of the decoders; 0: the published width")
     output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
     pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
     mixup: float = opt(0.35, "share λ of the other modality in mixed features; 0: no mixup")
     mixup_direction: Literal["own", "other"] = opt(
-        "own", "own: (1-λ) own + λ other features; other: λ own + (1-λ) other"
+        "own", "mixed features; own: (1-λ) own + λ other, other: λ own + (1-λ) other"
     )
     orthogonality: bool = opt(True, "L_orth: make invariant and specific features orthogonal")
     contrastive: bool = opt(True, "L_con: align the invariant features of one scene")
     auxiliary: bool = opt(True, "L_aux: segment from each half alone")
-    auxiliary_skip: bool = opt(True, "give the auxiliary decoder the low-level features, too")
+    auxiliary_skip: bool = opt(True, "also feed low-level features to the auxiliary decoder")
     tau: float = opt(0.07, "temperature of L_con")
     decoupled: bool = opt(True, "augment color and depth independently")
 
@@ -52,7 +52,7 @@ class CroDiNoKD(Method):
     """L = L_seg + L_aux + L_orth + L_con, unweighted (paper, §3).
 
     Each student's encoder yields F = [inv ; spec], invariant and specific features. The mixed inv′
-    takes a share of the other student's inv, and the student's own decoder segments it, too. The
+    contains a share of the other student's inv; the student's own decoder also segments it. The
     auxiliary decoder, shared by both students and both halves, is discarded after training.
     """
 
@@ -126,7 +126,7 @@ def contrastive(z_rgb: Tensor, z_depth: Tensor, tau: float) -> Tensor:
         tau: temperature.
 
     Raises:
-        ValueError: the global batch has a single scene and so no negatives.
+        ValueError: the global batch has a single scene and therefore no negatives.
     """
     everyone = torch.cat((distributed.gather_rows(z_rgb), distributed.gather_rows(z_depth)))
     own, total = len(z_rgb), len(everyone) // 2

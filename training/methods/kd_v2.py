@@ -18,7 +18,7 @@ from training.options import UsageError, opt
 class Config:
     """Options of ``kd_v2``."""
 
-    network: str = opt("deeplabv3plus_r50", "network of both students")
+    network: str = opt("deeplabv3plus_r50", "network used for both students")
     width: int = opt(0, "channels of the decoders; 0: the published width")
     output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
     pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")

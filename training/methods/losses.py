@@ -13,10 +13,10 @@ from training import distributed
 
 
 def global_mean(total: Tensor, count: Tensor | int) -> Tensor:
-    """``total / count``, so that DDP's averaged gradient is that of the mean over all ranks.
+    """``total / count``, scaled so that DDP's averaged gradient is that of the global mean.
 
     Ranks may hold different numbers of samples or valid pixels (last batch, unlabeled pixels), and
-    a mean of their means would weight pixels unequally. So each rank divides by the mean count.
+    a mean of means would weight pixels unequally. Each rank therefore divides by the mean count.
 
     Args:
         total: scalar sum over this rank's elements.
@@ -34,7 +34,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     logits = logits.float()
     if torch.are_deterministic_algorithms_enabled() and logits.is_cuda:
-        # CUDA's 2-D kernel is not deterministic, its 1-D kernel is.
+        # CUDA's 2-D kernel is not deterministic, but its 1-D kernel is.
         logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="sum")
     return global_mean(total, (labels != IGNORE_ID).sum())
@@ -46,7 +46,7 @@ def kl_divergence(target: Tensor, logits: Tensor, labels: Tensor | None = None) 
     Args:
         target: B×K×H×W logits of the target distribution.
         logits: B×K×H×W.
-        labels: B×H×W class ids; pixels with 255 are excluded. None: every pixel counts.
+        labels: B×H×W class ids; pixels with 255 are excluded. None: all pixels are used.
     """
     p, q = target.float().log_softmax(dim=1), logits.float().log_softmax(dim=1)
     per_pixel = (p.exp() * (p - q)).sum(dim=1)

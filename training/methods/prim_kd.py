@@ -32,13 +32,13 @@ class Config:
     beta: float = opt(0.05, "weight of L_feat, guidance by the teacher's features; 0: none")
     select: Literal["max", "min", "average", "stage1", "stage2", "stage3", "stage4"] = opt(
         "max",
-        "stage whose features guide: that of the largest or smallest error, all, or a fixed one",
+        "stage whose features guide: largest error, smallest error, mean of all, or a fixed stage",
     )
     scope: Literal["sample", "batch"] = opt(
         "sample", "select per sample (paper) or once per batch (the authors' code)"
     )
     aligner: Literal["multi", "single"] = opt(
-        "multi", "from student to teacher width: 1×1, 3×3, ReLU, 3×3 (paper), or a single 1×1"
+        "multi", "maps student to teacher width: 1×1, 3×3, ReLU, 3×3 (paper), or a single 1×1"
     )
     kl_direction: Literal["teacher_student", "student_teacher"] = opt(
         "teacher_student", "KL(teacher ‖ student), or the reverse (used by the authors' code)"
@@ -76,7 +76,7 @@ class PrimKD(Method):
             theirs = self.teacher.module
             if theirs.strides != student.strides:
                 raise UsageError(
-                    f"the teacher's stages have strides {theirs.strides}, the student's "
+                    f"the teacher's stages have strides {theirs.strides}, but the student's are "
                     f"{student.strides}: choose a segformer_* as the teacher, or beta 0"
                 )
             for stage in stages(config.select):

@@ -15,7 +15,7 @@ from rgbd_seg_ros.fallback.counters import FATES
 from rgbd_seg_ros.frames import STREAMS, NetworkName, Stream
 from rgbd_seg_ros.inference import job_frames
 
-#: Minimum share of the offline masks that the live replay must have, computed by the same network.
+#: Minimum share of the offline masks that the live replay must have from the same network.
 MIN_AGREEMENT = 0.99
 #: The live node counts a frame at most this long before or after its receive time in the bag.
 JITTER_NS = 300_000_000
@@ -28,7 +28,7 @@ FrameId = tuple[Stream, int]
 #: Counter name to its values over time: (nanoseconds, value), in order of time.
 History = Mapping[str, Sequence[tuple[int, int]]]
 
-#: Why a usable frame may end up in no mask.
+#: Reasons why a usable frame may not be used in a mask.
 NOT_USED = tuple(fate for fate in FATES if fate != "used")
 
 
@@ -43,7 +43,7 @@ class Decision:
 
     @classmethod
     def of(cls, job: Job) -> Decision:
-        """The decision behind a job."""
+        """The decision that a job represents."""
         frames = frozenset((stream, frame.stamp_ns) for stream, frame in job_frames(job).items())
         return cls(job.network, job.stamp_ns, frames)
 
@@ -71,7 +71,7 @@ class Difference:
     #: None if there is no mask.
     offline: NetworkName | None
     live: NetworkName | None
-    #: Counters and losses that explain it; empty if nothing does.
+    #: Counters and losses that explain it; empty if it has no known cause.
     causes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Agreement:
 
     @property
     def unexplained(self) -> int:
-        """Number of differences that nothing explains."""
+        """Number of differences without a known cause."""
         return sum(not difference.causes for difference in self.differences)
 
     @property
@@ -152,7 +152,7 @@ class Agreement:
 class Evidence:
     """Possible causes of differences. Each explains one frame and is then removed."""
 
-    #: In order of time.
+    #: In chronological order.
     events: list[Event]
     #: Number of losses whose times are unknown, by name, such as ``rgb_lost``.
     losses: dict[str, int] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class Evidence:
     def take_event(self, counters: Collection[str], live: bool, t_ns: int) -> str | None:
         """Take the first event of these counters that can explain a frame received at ``t_ns``.
 
-        The first by time, not by counter: differences are explained in order of time, so each
+        That is the earliest event of any counter. Differences are explained in time order, so each
         gets its own event.
         """
         for event in self.events:
@@ -220,7 +220,7 @@ def _live_decision(
     expected: Mapping[int, Decision],
     arrivals: Mapping[FrameId, int],
 ) -> Decision:
-    """Infer the frames of a live mask, because its header holds only one stamp."""
+    """Infer the frames of a live mask, because its header has only one stamp."""
     if network == "depth":
         raw = ("depth", stamp) not in arrivals and ("depth_raw", stamp) in arrivals
         return Decision(network, stamp, frozenset({("depth_raw" if raw else "depth", stamp)}))
@@ -236,7 +236,7 @@ def _live_decision(
 
 
 class _Explanation:
-    """Finds the causes of differences frame by frame. Arguments as in :func:`compare`."""
+    """Finds the causes of differences frame by frame. See :func:`compare` for the arguments."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class _Explanation:
         """Causes of a difference whose frames both replays used, but in different masks.
 
         Args:
-            stamp: of the difference.
+            stamp: stamp of the difference.
             known: causes found for the frames of each difference.
         """
         frames = (self._expected.get(stamp) or self._seen[stamp]).frames
@@ -328,7 +328,7 @@ def events(offline: History, live: History) -> list[Event]:
                 found += [Event(counter, True, last_ns, t_ns)] * (low - difference)
                 difference = low
             elif difference > high:
-                # Noticed only when the offline increment is older than the jitter.
+                # Detected only when the offline increment is older than the jitter.
                 early_ns = last_ns - 2 * JITTER_NS
                 found += [Event(counter, False, early_ns, t_ns)] * (difference - high)
                 difference = high

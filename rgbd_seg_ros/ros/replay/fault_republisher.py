@@ -24,7 +24,7 @@ from rgbd_seg_ros.images import stamp_ns, to_frame
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem, load_faults
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
 
-#: No message of the recording may be lost.
+#: Reliable, with a deep queue, because no message of the recording may be lost.
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 #: Period of the timer that publishes delayed messages.
 RELEASE_S = 0.002
@@ -80,7 +80,7 @@ def with_fault(message: Image, before: Frame | Defect, after: Frame | Defect) ->
     Args:
         message: the recorded message; may be modified.
         before: the frame in it.
-        after: the frame that the fault made of it; the same object if the fault changed nothing.
+        after: the frame after the fault; the same object if the fault changed nothing.
     """
     if after is before:
         return message
@@ -93,7 +93,7 @@ def with_fault(message: Image, before: Frame | Defect, after: Frame | Defect) ->
     if isinstance(before, Frame) and after.array is before.array:
         return message
     message.height, message.width = after.array.shape[:2]
-    # A Frame holds color as RGB, whatever its encoding was; depth keeps its type.
+    # A Frame holds color as RGB, regardless of its encoding; depth keeps its type.
     encodings = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
     message.encoding = encodings[str(after.array.dtype)]
     message.is_bigendian = 0

@@ -28,7 +28,7 @@ from rgbd_seg_ros.ros.replay.plan import PREFIX
 
 #: Timeout for each process to become ready; large networks load slowly on a small machine.
 READY_S = 180.0
-#: After the end of the playback the outputs are complete when no mask has arrived for this time
+#: After the end of the playback, the outputs are complete when no mask has arrived for this time
 #: plus three times the latency of the slowest mask.
 QUIET_S = 2.0
 #: Timeout for the outputs to be complete; one mask may take seconds on a CPU.
@@ -36,7 +36,7 @@ END_S = 60.0
 
 
 class NotReadyError(RuntimeError):
-    """Something did not happen in time; the message says what."""
+    """A condition was not met within its timeout; the message names the condition."""
 
 
 class ReplayMonitor(Node):
@@ -77,7 +77,7 @@ class ReplayMonitor(Node):
             for name in (f"{PREFIX}{topic}", topic):
                 self._wait(partial(self.count_publishers, name), f"{name} had no publisher")
                 self._wait(partial(self.count_subscribers, name), f"{name} had no subscriber")
-        # The recorder subscribes to all of them, and this node to the status.
+        # The recorder subscribes to all of these topics, and this node to the status.
         self._wait(
             lambda: (
                 self.count_subscribers(f"{self._segmenter}/status") > 1
@@ -108,7 +108,7 @@ class ReplayMonitor(Node):
             "the node did not finish the remaining masks",
             END_S,
         )
-        # Then the node publishes its diagnostics with the final counts, which are recorded too.
+        # The node then publishes diagnostics with the final counts, which are also recorded.
         request = ChangeState.Request()
         request.transition.id = Transition.TRANSITION_DEACTIVATE
         self._call(ChangeState, f"{self._segmenter}/change_state", request)

@@ -26,7 +26,7 @@ PREFIX = "/recorded"
 
 @dataclass(frozen=True)
 class LiveReplayPlan:
-    """What was found in a bag before it is played."""
+    """The properties of a bag that are determined before it is played."""
 
     bag: str
     #: Path of the fault schedule; empty if there is none.
@@ -34,9 +34,9 @@ class LiveReplayPlan:
     #: Receive times of the bag's first and last message, nanoseconds.
     start_ns: int
     end_ns: int
-    #: Stream to its topic.
+    #: Map from stream to topic.
     streams: dict[Stream, str]
-    #: Relative topic of the node to the topic in the bag, including camera_infos.
+    #: Map from relative topic of the node to topic in the bag, including camera_infos.
     inputs: dict[str, str]
     #: Per stream and in order, (header stamp, receive time) of every message, nanoseconds.
     arrivals: dict[Stream, list[tuple[int, int]]]
@@ -95,7 +95,7 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
         for topic in topics.streams:
             if types[topic] != IMAGE:
                 raise BagError(
-                    f"{topic} has type {types[topic]}, a live replay needs {IMAGE}: {OFFLINE}"
+                    f"{topic} has type {types[topic]}, but a live replay needs {IMAGE}: {OFFLINE}"
                 )
         stamps, why = choose_stamps(reader, topics, "auto", CoreConfig().max_age_s)
         if stamps != "header":
@@ -126,6 +126,6 @@ def count_hits(fault: Fault, arrivals: dict[Stream, list[tuple[int, int]]], star
 
 
 def node_inputs(topics: Topics) -> dict[str, str]:
-    """Relative topic of the node to the topic in the bag."""
+    """Map from relative topic of the node to topic in the bag."""
     found = {f"{stream}/image_raw": topic for topic, stream in topics.streams.items()}
     return found | {f"{s}/camera_info": t for t, group in topics.infos.items() for s in group}

@@ -41,7 +41,7 @@ from rgbd_seg_ros.ros.replay.agreement import (
 )
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, make_plan
 
-#: Number of masks, evenly spread, that are recomputed and compared byte by byte. Of all others
+#: Number of masks, evenly spread, that are recomputed and compared byte by byte. For all others,
 #: only the networks are compared.
 MAX_RECOMPUTED = 200
 
@@ -50,9 +50,9 @@ MAX_RECOMPUTED = 200
 class Recorded:
     """The recorded outputs of the node."""
 
-    #: Stamp of each mask to its network, from ~/status.
+    #: Map from stamp of each mask to its network, from ~/status.
     networks: dict[int, NetworkName] = field(default_factory=dict)
-    #: Stamp of each mask to its checksum.
+    #: Map from stamp of each mask to its checksum.
     masks: dict[int, str] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
     #: (time on the node's clock, values) of each diagnostics report while the node was active.
@@ -111,7 +111,7 @@ def checksum(mask: Any) -> str:
 
 
 class NoMasks:
-    """An engine that computes nothing, for a replay of which only the decisions are needed."""
+    """An engine that computes nothing, for a replay whose decisions alone are needed."""
 
     need_intrinsics: tuple[NetworkName, ...] = ()
     memory_mb = None
@@ -136,7 +136,7 @@ class Offline:
     decisions: list[Decision] = field(default_factory=list)
     history: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     offered: dict[str, int] = field(default_factory=dict)
-    #: Stamp to checksum of the recomputed masks.
+    #: Map from stamp to checksum of the recomputed masks.
     masks: dict[int, str] = field(default_factory=dict)
 
 
@@ -149,7 +149,7 @@ def replay_offline(
         plan: plan of the live replay.
         core: a new core with the node's parameters.
         engine: the node's networks.
-        recompute: stamp to network of the live masks to recompute.
+        recompute: map from stamp to network of the live masks to recompute.
     """
     found = Offline()
     topics: dict[str, str | None] = {stream: plan.streams.get(stream, NONE) for stream in STREAMS}
@@ -176,7 +176,7 @@ def replay_offline(
 def choose_masks(live: dict[int, NetworkName], engine: Engine) -> dict[int, NetworkName]:
     """Choose live masks to recompute, evenly spread over time for each network.
 
-    Networks that read HHA are left out, because their gravity is smoothed over earlier masks.
+    Networks that read HHA are excluded, because their gravity is smoothed over earlier masks.
     """
     chosen: dict[int, NetworkName] = {}
     for name in engine.available:
@@ -269,7 +269,7 @@ def main(
     """Plan or score a live replay.
 
     Args:
-        argv: command line; None for that of the process.
+        argv: command line; None for the process's own.
         load: loads the engine from bundle, device and backend.
 
     Returns:

@@ -12,7 +12,7 @@ from rigs.fallback.scenario import DEPTH, MS, RGB
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 
-#: Start of every test; any time above 0 would do.
+#: Start time of every test; any time above 0 would work.
 T0 = 10**12
 
 
@@ -55,7 +55,7 @@ def hole(stamp_ns: int) -> Frame:
 
 
 class Bench:
-    """A core and a clock in ms since T0 that ticks at every deadline, with a free engine."""
+    """A core with an always-free engine and a clock (ms since T0) that ticks at every deadline."""
 
     def __init__(self, core: Core | None = None, **config: Any) -> None:
         self.core = core or Core(CoreConfig(**config))
@@ -73,12 +73,12 @@ class Bench:
         return [job.network for _, job in self.jobs]
 
     def take(self) -> None:
-        """Take every job."""
+        """Take all pending jobs."""
         while job := self.core.next_job(self.now):
             self.jobs.append((self.ms, job))
 
     def to(self, ms: float) -> Bench:
-        """Let time pass."""
+        """Advance the time to ``ms``."""
         while (due := self.core.next_deadline(self.now)) is not None and due <= T0 + ms * MS:
             self.ms = (due - T0) / MS
             self.core.tick(due)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bugs to plant into the real classes; the oracle must catch each of them.
 
-Many bugs are a core that uses other parameters than it was given (:data:`WRONG_CONFIG`). The
+In many bugs, the core uses other parameters than it was given (:data:`WRONG_CONFIG`). The
 others replace a public method, property or function. A few need a private one, because which frame
 is late and which partner is chosen cannot be changed from outside.
 """
@@ -26,7 +26,7 @@ from rgbd_seg_ros.frames import NETWORK_NAMES, Frame
 from rgbd_seg_ros.frames import NS_PER_MS as MS
 from rgbd_seg_ros.frames import NS_PER_S as S
 
-#: Attribute to replace: class or module, name, and the value made from the real one.
+#: Attribute to replace: class or module, name, and a function from real to wrong value.
 Replacement = tuple[Any, str, Callable[[Any], Any]]
 #: Every bug by name.
 BUGS: dict[str, list[Replacement]] = defaultdict(list)
@@ -62,7 +62,7 @@ WRONG_CONFIG: dict[str, dict[str, Any]] = {
     "frozen images are used": {"frozen_after": 0},
     "repeated stamps are used": {"check_repeated_stamp": False},
     "a changed size is used at once": {"accept_change_after": 1},
-    "silence is never noticed": {"silent_periods": 0.0},
+    "silence is never detected": {"silent_periods": 0.0},
     "a late tick makes streams silent": {"late_tick_ms": 10_000.0},
     "unusable frames never make a stream lost": {"lost_after": 0, "lost_of_last_10": 0},
     "STARTING never ends without a job": {"start_grace_s": 60.0},

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A caller that obeys the core's contract: offers messages, ticks at deadlines, takes jobs."""
+"""A caller that follows the core's contract: offers messages, ticks at deadlines, takes jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def call(core: Core, method: str, *arguments: Any) -> Any:
 
 
 def job_facts(job: Job | None) -> tuple[Any, ...] | None:
-    """Everything that must be equal for a job of two equal runs."""
+    """Everything that must be equal for the same job in two equal runs."""
     if job is None:
         return None
     facts = {k: v for k, v in vars(job).items() if k not in ("rgb", "depth")}
@@ -57,7 +57,7 @@ class Driver:
         """Play the whole scenario; raises AssertionError at the first broken guarantee."""
         events = self._events()
         paused_s = sum(length for _, length in self.scenario.pauses)
-        end_ns = round((self.scenario.duration_s + paused_s + 5) * S)  # every time-out ends within
+        end_ns = round((self.scenario.duration_s + paused_s + 5) * S)  # longer than any timeout
         position = 0
         while True:
             next_ns = events[position][0] if position < len(events) else end_ns
@@ -140,7 +140,7 @@ class Driver:
         return self.clock.now(self._true_ns)
 
     def _wake_ns(self) -> int | None:
-        """True time of the next tick, or of the engine getting free while a job waits."""
+        """True time of the next tick, or when the engine becomes free while a job waits."""
         now_ns = self._now()
         times = []
         deadline_ns = self.core.next_deadline(now_ns)
@@ -151,11 +151,11 @@ class Driver:
         return None if not times else self._after_stall(min(times))
 
     def _after_stall(self, true_ns: int) -> int:
-        """The end of the stall that this time lies in, else the time itself."""
+        """The end of the stall that contains this time, else the time itself."""
         return next((end for begin, end in self._stalls if begin <= true_ns < end), true_ns)
 
     def _events(self) -> list[tuple[int, str, Any]]:
-        """(true time, kind, payload) of everything but ticks and engine work, in order."""
+        """(true time, kind, payload) of all events except ticks and engine work, in order."""
         events: list[tuple[int, str, Any]] = [
             (t, "message", message) for t, message in messages(self.scenario, self.clock)
         ]

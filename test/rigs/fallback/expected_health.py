@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The health that a stream must have, derived from the labels of a scenario's messages.
 
-Written from the design, not from the code, and without looking at a pixel.
+It is written from the design, not from the code, and does not examine pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rgbd_seg_ros.frames import Defect
 
 
 class ExpectedHealth:
-    """State, period and time-outs that one stream must have, since the last reset."""
+    """State, period and timeouts that one stream must have, since the last reset."""
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
@@ -100,7 +100,7 @@ class ExpectedHealth:
         self.last_arrival, self._granted_until = now, 0
 
     def message(self, reason: str | None, now: int, *, alone: bool) -> State:
-        """The state that this message must lead to. ``alone``: no other stream can serve."""
+        """The state that this message must lead to. ``alone``: no other stream can be used."""
         self._verdicts.append(reason is None)
         if reason is not None:
             self._run.clear()

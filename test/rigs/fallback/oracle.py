@@ -8,30 +8,30 @@ within ``wait`` of the frame's arrival.
 
 | the frame's stream | patience (in stamps) | wait (in time) |
 |---|---|---|
-| serves alone | skew, at least 20 ms | 0 |
+| is used alone | skew, at least 20 ms | 0 |
 | STARTING | same | max_wait |
 | is fused, periods not yet known | same | max_wait |
 | is fused and is the primary | slower period + skew | max_wait |
 | is fused and is not the primary | slower + faster period + skew | max_wait |
-| is raw depth, and no other stream serves | 0 | 0 |
+| is raw depth, and no other stream can be used | 0 | 0 |
 
 Patience is at least one skew, because a frame within it belongs to the last job's instant. The
-primary (color, or depth if only depth has a network of its own) sets the pace. The other stream
-makes no mask between two of its frames, hence the additional period; until the periods are known,
-it makes none if a later frame of the primary has arrived.
+primary (color, or depth if only depth has its own network) sets the pace. The other stream
+produces no mask between two of its frames, hence the extra period; until the periods are known,
+it produces none if a later frame of the primary has arrived.
 
 A claim ends without a job
 
-- when its stream is lost: then the frames of the other stream have claims, without a wait;
-- when the periods get known: then it is known which frames have no partner;
-- when a period turns out to be longer, so that the frame is within patience: a later frame claims;
+- when its stream is lost, because then the frames of the other stream have claims without a wait;
+- when the periods become known, because then it is known which frames have no partner;
+- when a period turns out to be longer, so that the frame is within patience (a later one claims);
 - when the user forces a network.
 
-A frame makes no job while its stream is lost, so the states are checked too. A lost stream must be
-OK at its first usable frame, unless another stream that can serve had a usable frame within the
+No frame of a lost stream creates a job, so the states are checked too. A lost stream must be
+OK at its first usable frame, unless another stream that can be used had a usable frame within the
 last two of its periods (250 ms while unknown). This bounds how long usable frames may go unused:
-a partner that has just stopped is still OK until its time-out. Misaligned depth and raw depth
-serve once color is lost; for them the bound is color's time-out.
+a partner that has just stopped is still OK until its timeout. Misaligned depth and raw depth
+are used once color is lost; for them, the bound is color's timeout.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SINGLE_NETWORK = {"rgb": "rgb", "depth": "depth", "depth_raw": "depth"}
 NETWORK_OF = {
     ("rgb", "depth"): "rgbd", ("rgb",): "rgb", ("depth",): "depth", ("depth_raw",): "depth"
 }  # fmt: skip
-#: More than all bounded memories of the core hold together.
+#: More than the total capacity of all bounded memories of the core.
 MAX_REMEMBERED = 600
 
 
@@ -62,7 +62,7 @@ class Record:
     stream: Stream
     frame: Frame
     arrival: int
-    #: Its stream was OK, so it may make a job.
+    #: Its stream was OK, so it may be used in a job.
     serves: bool
     used: bool = False
 
@@ -73,7 +73,7 @@ class Claim:
 
     stream: Stream
     stamp: int
-    #: When the job must have come.
+    #: Time by which the job must exist.
     due: int
     #: It waits while the periods are unknown.
     while_unknown: bool = False
@@ -87,7 +87,7 @@ class Oracle:
         self.scenario = scenario
         self.config = CoreConfig(**scenario.config)
         self.networks = set(scenario.networks)
-        #: What this scenario turned out to exercise, for the coverage assertions.
+        #: Features that this scenario exercised, for the coverage assertions.
         self.features: set[str] = set()
         #: The job that waits for the engine.
         self.pending: Job | None = None
@@ -111,7 +111,7 @@ class Oracle:
         #: Depth is aligned to color, as far as is known.
         self.aligned = True
         self.last_stamp: int | None = None
-        #: Stamp since which no job has come: the last job's, or the first after a change.
+        #: Stamp after which there has been no job: the last job's, or the first after a change.
         self._since: int | None = -(10**18)
         self._started: int | None = None
         #: STARTING is over: a job was decided, or the grace has passed.
@@ -137,7 +137,7 @@ class Oracle:
         self._now = max(now, self._now)
 
     def after_offer(self, message: Message, now: int) -> None:
-        """A message was offered."""
+        """Called after a message was offered."""
         stream = message.stream
         self.offered[stream] += 1
         if not self._enabled:
@@ -147,7 +147,7 @@ class Oracle:
         self._check(now)
 
     def after_tick(self, deadline: int, now: int) -> None:
-        """The core was ticked."""
+        """Called after a tick."""
         late = self._now - deadline > self.config.late_tick_ms * MS
         if not self._cleared:
             for health in self.health.values():
@@ -155,7 +155,7 @@ class Oracle:
         self._check(now)
 
     def after_next_job(self, job: Job | None, now: int) -> None:
-        """The engine asked for a job."""
+        """Called after the engine has asked for a job."""
         if job is not None:
             assert job is self.pending, "a job that was not waiting"
             assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
@@ -167,11 +167,11 @@ class Oracle:
             self._check(now, decides=False)
 
     def before_action(self) -> None:
-        """The user is about to do something."""
+        """Called before a user action."""
         self._remember_counters()
 
     def after_action(self, action: str, now: int) -> None:
-        """The user did something."""
+        """Called after a user action."""
         fate = {"reset": "reset", "disable": "disabled", "enable": "reset"}.get(action)
         if fate is not None:
             changed = action == "reset" or self._enabled != (action == "enable")
@@ -190,12 +190,12 @@ class Oracle:
         self._check(now)
 
     def finish(self) -> None:
-        """The scenario is over, seconds after the last message, so every time-out has passed."""
+        """The scenario ended seconds after the last message, so every timeout has passed."""
         if self._enabled and self._started is not None:
             assert self.core.mode is Mode.NO_INPUT, f"{self.core.mode} long after the last message"
         self._check_steady()
         events = len(self.core.drain_mode_changes()), len(self.core.drain_warnings())
-        assert max(events) <= 256, "events pile up if nobody fetches them"
+        assert max(events) <= 256, "events accumulate if they are not fetched"
         remembered = _size(self.core, set())
         assert remembered <= MAX_REMEMBERED, f"the core remembers {remembered} things"
 
@@ -231,7 +231,7 @@ class Oracle:
         return self.ok("rgb") and self.ok("depth") and self.aligned and self.allowed("rgbd", "rgb")
 
     def serves_alone(self, stream: Stream) -> bool:
-        """Whether frames of this stream make jobs without a partner."""
+        """Whether frames of this stream create jobs without a partner."""
         if not self.ok(stream) or not self.allowed(SINGLE_NETWORK[stream], stream):
             return False
         if stream == "rgb":
@@ -306,7 +306,7 @@ class Oracle:
     # --- Guarantee 3: jobs keep coming ---------------------------------------------------------
 
     def _update_claim(self, record: Record) -> None:
-        """Give this frame a claim if it deserves one, and end the claim that it refutes."""
+        """Give this frame a claim if it qualifies, and end the claim that it contradicts."""
         stream, stamp, primary = record.stream, record.frame.stamp_ns, self.primary
         if stream == "depth_raw":
             if self._running and self.serves_alone(stream) and stamp > (self.last_stamp or 0):
@@ -318,7 +318,7 @@ class Oracle:
         if not (self.fusing or self.serves_alone(stream)):
             return
         if not self.allowed(SINGLE_NETWORK[stream], stream):
-            return  # it makes no job without a partner
+            return  # it creates no job without a partner
         if (
             self.fusing
             and len(known) < 2
@@ -326,7 +326,7 @@ class Oracle:
             and primary in self.newest
             and self.newest[primary].stamp_ns > stamp + self.skew
         ):
-            return  # the primary delivers, at a rate not known yet: no mask between its frames
+            return  # the primary delivers at a rate not yet known, so no mask between its frames
         if self._since is None:
             # After a change by the user: earlier frames were dropped under the old rule.
             self._since = max(f.stamp_ns for f in self.newest.values())
@@ -347,7 +347,7 @@ class Oracle:
         return max(patience, max(known) + self.skew) + own
 
     def _drop_claim(self) -> None:
-        """End the claim if its reason is gone."""
+        """End the claim if its reason no longer holds."""
         claim = self._claim
         if claim is None:
             return
@@ -366,7 +366,7 @@ class Oracle:
     # --- Checks --------------------------------------------------------------------------------
 
     def _check(self, now: int, *, decides: bool = True) -> None:
-        """Everything that must hold after every call; ``decides`` if the call decides jobs."""
+        """Check what must hold after every call; ``decides``: the call decides jobs."""
         core = self.core
         if self._cleared and now > 0:
             self._check_cleared("reset")
@@ -396,13 +396,13 @@ class Oracle:
         self._fates_before = copy.deepcopy(self.core.counters.fates)
 
     def _check_cleared(self, fate: str) -> None:
-        """Everything that was pending has ended as ``fate``."""
+        """Check that everything that was pending has ended as ``fate``."""
         for s in STREAMS:
             grown = self.core.counters.fates[s][fate] - self._fates_before[s][fate]
             assert grown == self._pending_before[s], f"pending {s} did not end as {fate}"
 
     def _check_deadline(self) -> None:
-        """The core wants to be woken in time."""
+        """Check that the core's deadline is early enough."""
         if not self._enabled:
             return
         due = [health.silence_deadline for health in self.health.values()]
@@ -480,21 +480,21 @@ class Oracle:
         return any(abs(frame.stamp_ns - stamp) < apart for frame in self._held(stream))
 
     def _check_partners(self, rgb: Frame, depth: Frame) -> None:
-        """Two fused frames belong together, and neither has a better partner."""
+        """Check that two fused frames belong together and that neither has a better partner."""
         apart = abs(rgb.stamp_ns - depth.stamp_ns)
         assert apart <= self.skew, f"frames {apart / MS} ms apart"
         assert not self._nearer_held("depth", rgb.stamp_ns, apart), "a nearer depth frame is held"
         assert not self._nearer_held("rgb", depth.stamp_ns, apart), "a nearer color frame is held"
 
     def _check_no_partner(self, record: Record) -> None:
-        """A frame is used alone only if it could not be fused with any held frame."""
+        """Check that a frame used alone could not be fused with any held frame."""
         for other in self._held("depth" if record.stream == "rgb" else "rgb"):
             apart = abs(other.stamp_ns - record.frame.stamp_ns)
             nearer = self._nearer_held(record.stream, other.stamp_ns, apart)
             assert apart > self.skew or nearer, "used alone although its partner has arrived"
 
     def _check_steady(self) -> None:
-        """Two healthy, aligned streams of one rate are fused while their lag grows slowly."""
+        """Check that two healthy, aligned streams stay fused while their lag grows slowly."""
         scenario, config = self.scenario, self.config
         rgb, depth = scenario.sensors.get("rgb"), scenario.sensors.get("depth")
         undisturbed = not (
@@ -529,7 +529,7 @@ class Oracle:
         end = max(job.stamp_ns for _, job in self.jobs)
         last = [job for _, job in self.jobs if job.stamp_ns > end - S]
         fused = sum(job.network == "rgbd" for job in last)
-        # Where the lag jitters and grows, the wait, learned from earlier lags, may miss a few.
+        # If the lag jitters and grows, the wait learned from earlier lags may miss a few frames.
         assert fused >= 0.6 * len(last), f"{fused} of the last {len(last)} jobs are fused"
 
 

@@ -3,8 +3,8 @@
 """Scenarios: what sensors, clock, engine and user do in a few seconds of simulated time.
 
 :func:`messages` and :class:`Clock` turn a compact :class:`Scenario` into events. Every message is
-labeled with what is wrong with it. "True" time runs evenly from 0; the clock that the core sees
-may step, stand still or read 0.
+labeled with its defects. "True" time runs evenly from 0; the clock that the core sees
+may step, stop or read 0.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     #: (time, step): steps of the clock, seconds.
     steps: tuple[tuple[float, float], ...] = ()
-    #: (time, length): the clock stands still, and the sensors with it.
+    #: (time, length): the clock and the sensors stop.
     pauses: tuple[tuple[float, float], ...] = ()
     #: The clock reads 0 until this time.
     zero_s: float = 0.0
@@ -106,14 +106,14 @@ class Scenario:
     config: dict[str, Any] = field(default_factory=dict)
     networks: tuple[str, ...] = ("rgbd", "rgb", "depth")
     need_intrinsics: tuple[str, ...] = ()
-    #: What shows that depth is aligned: "frame_id", "intrinsics", or "" for nothing.
+    #: Evidence that depth is aligned: "frame_id", "intrinsics", or "" for none.
     aligned_by: str = "frame_id"
     float_depth: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """A message, with what the oracle must know about it."""
+    """A message with the information that the oracle needs about it."""
 
     stream: Stream
     item: Frame | Defect
@@ -138,7 +138,7 @@ class Clock:
         )
 
     def now(self, true_ns: int) -> int:
-        """What the clock reads."""
+        """The reading of the clock."""
         if true_ns < self._zero_ns:
             return 0
         now_ns = EPOCH_NS + true_ns + sum(step for t, step in self._steps if t <= true_ns)
@@ -151,7 +151,7 @@ class Clock:
         return true_ns >= self._zero_ns and not self.stands(true_ns)
 
     def stands(self, true_ns: int) -> bool:
-        """Whether the clock stands still in a pause."""
+        """Whether the clock is stopped by a pause."""
         return any(begin <= true_ns < end for begin, end in self.pauses)
 
 

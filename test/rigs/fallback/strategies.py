@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategies for scenarios: mostly ordinary cameras, with occasional trouble."""
+"""Hypothesis strategies for scenarios: mostly ordinary cameras with occasional faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rigs.fallback.scenario import FAULTS, Fault, Scenario, Sensor
 from rgbd_seg_ros.frames import Stream
 
 RATES_HZ = (30.0, 15.0, 5.0, 10.0, 20.0, 25.0, 45.0, 60.0, 90.0, 12.5)
-#: Limit on the messages of one scenario; more would only cost time.
+#: Maximum number of messages in one scenario; more would only cost time.
 MESSAGES = 150
 #: Parameters to vary, and their values besides the defaults.
 CONFIG: dict[str, tuple[Any, ...]] = {

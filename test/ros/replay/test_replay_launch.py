@@ -90,7 +90,7 @@ def launch(out: Path, **arguments: object) -> Result:
 
 
 def replay(folder: Path, speeds: tuple[float, ...], **arguments: object) -> Result:
-    """Run a live replay; repeat it at a lower rate if its only fault is that the node was late.
+    """Run a live replay; repeat it at a lower rate if the only failure is that the node was late.
 
     A busy machine may be too slow for the first rate.
     """
@@ -181,7 +181,7 @@ def test_real_recordings_agree(
 def test_real_recordings_with_ros2_bag_play(
     ros_context: None, recordings: Path, bundle_dir: Path, tmp_path: Path
 ) -> None:
-    """Play two bags to a launched node as a user does; the clock jumps back between them."""
+    """Play two bags to a launched node, as a user would; the clock jumps back between them."""
     masks: list[int] = []
     modes: list[str] = []
     node = Node("listener")

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Own images: splits, units, and a message for every defect."""
+"""Folders of images: splits, units, and a message for every defect."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _unknown_name(own: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_label_7, r"frame_004.png holds label 7, allowed are 0\.\.2 and 255"),
+        (_label_7, r"frame_004.png contains label 7, allowed are 0\.\.2 and 255"),
         (_color_labels, "frame_004.png has 3 channels"),
         (_other_size, r"'frame_004': sizes differ \(rgb 64×48, depth 64×48, labels 32×24\)"),
         (_no_depth, "1 samples are incomplete; 'frame_004' has no depth"),

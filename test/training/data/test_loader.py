@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loader: every sample once per epoch, whatever the ranks, parts and workers."""
+"""The loader: every sample once per epoch, regardless of ranks, parts and workers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_impossible_batches_are_refused() -> None:
 
 
 def test_workers_change_nothing(settings: Callable[..., Settings]) -> None:
-    """Two workers give bit-identical views to none."""
+    """Two workers give the same views, bit for bit, as no workers."""
     views = []
     for workers in (0, 2):
         config = settings(workers=workers).run

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Preparing own images: writing, resuming, refusing, splitting, reading, and the data card."""
+"""Preparing a folder: writing, resuming, rejecting, splitting, reading, and the data card."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def name_of(i: int) -> str:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A folder of own images: four rooms, ten frames each."""
+    """A folder of images: four rooms with ten frames each."""
     root = tmp_path / "own"
     for folder in ("rgb", "depth", "labels"):
         (root / folder).mkdir(parents=True)
@@ -66,7 +66,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(own: Path) -> Path:
-    """The folder prepared, rooms as groups."""
+    """The prepared folder, with rooms as groups."""
     folder = own.parent / "out"
     assert prepare(own, folder) == 0
     return folder
@@ -228,7 +228,7 @@ def test_a_missing_extra_is_named_with_its_command(
         opens(tmp_path / "file.mat")
 
 
-# --- Mistakes in own images ----------------------------------------------------------------------
+# --- Mistakes in the folder ----------------------------------------------------------------------
 
 
 def _rewrite(path: Path, change) -> None:
@@ -242,7 +242,7 @@ DEFECTS = {
     "incomplete": (lambda r: (r / "labels" / FIRST).unlink(), "'room0_000' has no labels"),
     "fourth class": (
         lambda r: _rewrite(r / "labels" / FIRST, lambda a: np.full_like(a, 3)),
-        "holds label 3, allowed are 0..2",
+        "contains label 3, allowed are 0..2",
     ),
     "other size": (
         lambda r: _rewrite(r / "depth" / FIRST, lambda a: a[:-1]),

@@ -151,7 +151,7 @@ def _pack(root: Path) -> None:
 
 
 DEFECTS = {
-    "packed": (_pack, "color_left/trajectory_5000 holds no images; unpack frames.zip first"),
+    "packed": (_pack, "color_left/trajectory_5000 contains no images; unpack frames.zip first"),
     "no season": (
         lambda r: (r / SPRING).rename(r / "PLE_training/fall"),
         "lacks PLE_training/spring with the folders color_left",
@@ -162,7 +162,7 @@ DEFECTS = {
     ),
     "no key": (_no_key, "trajectory_5001 has no camera_data/color_left"),
     "eight bits": (_eight_bits, "expected a 16-bit PNG of float16"),
-    "label 20": (_label_20, "holds label 20, allowed are 0..13"),
+    "label 20": (_label_20, "contains label 20, allowed are 0..13"),
     "truncated image": (
         lambda r: prepared.truncate(r / SPRING / "color_left/trajectory_5000/000000.JPEG"),
         "truncated or not an image",

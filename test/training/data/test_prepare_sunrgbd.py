@@ -215,10 +215,10 @@ DEFECTS = {
         lambda r: prepared.truncate(r / FRAMES[1][0] / "depth_bfx/0000001.png"),
         "truncated or not an image",
     ),
-    "label 200": (_relabel, "holds label 200, allowed are 0..37"),
+    "label 200": (_relabel, "contains label 200, allowed are 0..37"),
     "camera": (
         lambda r: (r / FRAMES[0][0] / "intrinsics.txt").write_text("0 0 0"),
-        "must hold a 3×3 camera matrix",
+        "must be a 3×3 camera matrix",
     ),
 }
 

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CroDiNo-KD: losses against literal float64 formulas, gradients of each term, saved students."""
+"""CroDiNo-KD: losses against float64 references, gradients of each term, saved students."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def unit_rows(count: int, seed: int) -> Tensor:
 
 
 def literal_contrast(z_rgb: Tensor, z_depth: Tensor) -> float:
-    """Anchor by anchor, term by term, in double precision."""
+    """Reference loss, computed anchor by anchor and term by term in double precision."""
     everyone = [*z_rgb.double(), *z_depth.double()]
     count = len(z_rgb)
 

@@ -108,7 +108,7 @@ def test_inputs_by_modality() -> None:
     assert len(batch) == 2
 
 
-def test_an_unknown_network_name_is_answered_with_the_nearest() -> None:
+def test_the_error_for_an_unknown_network_suggests_the_nearest() -> None:
     config = options_of("supervised")(network="cmx_b00")
     with pytest.raises(ValueError, match="did you mean 'cmx_b0'"):
         method_class("supervised")(config, TASK)

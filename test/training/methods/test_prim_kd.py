@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""PrimKD: losses against literal float64 formulas, the frozen teacher, the saved student."""
+"""PrimKD: losses against float64 references, the frozen teacher, the saved student."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def a_batch(depth_channels: int = 1) -> Batch:
 
 
 def literal_kl(p_logits: Tensor, q_logits: Tensor, valid: Tensor) -> float:
-    """Pixel by pixel, class by class, in double precision."""
+    """Reference KL, computed pixel by pixel and class by class in double precision."""
     p, q = p_logits.detach().double().softmax(1), q_logits.detach().double().softmax(1)
     total, count = 0.0, 0
     for b, y, x in valid.nonzero().tolist():
@@ -268,7 +268,7 @@ def test_student_and_depth_teacher_accept_hha(tmp_path: Path) -> None:
 def test_bad_teachers_are_rejected(teachers: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="prim_kd needs a teacher"):
         build("")
-    with pytest.raises(UsageError, match="holds a network for rgb, not depth"):
+    with pytest.raises(UsageError, match="contains a network for rgb, not depth"):
         build(teachers["rgb"], teacher_modality="depth")
     with pytest.raises(UsageError, match="neither a bundle nor a run"):
         build(tmp_path)

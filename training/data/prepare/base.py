@@ -21,7 +21,7 @@ PLAUSIBLE_M = (0.3, 60.0)
 
 @dataclass(frozen=True)
 class Entry:
-    """A frame of a dataset whose images have not been read yet."""
+    """A frame of a dataset, before its images are read."""
 
     #: Unique, and valid as a file name.
     name: str
@@ -63,13 +63,13 @@ class RawDataset:
 
     #: Name of the dataset.
     name: ClassVar[str]
-    #: Page that offers the files.
+    #: Web page with the official files.
     page: ClassVar[str]
     #: Dataclass of the dataset's own options.
     options_class: ClassVar[type]
     #: Meaning of the 16-bit depth PNG, shown in the data card.
     quantity: ClassVar[str] = "metric depth"
-    #: Range of the median depth in meters; outside of it, the unit must be wrong.
+    #: Plausible range of the median depth in meters; outside it, the unit must be wrong.
     plausible_m: ClassVar[tuple[float, float]] = PLAUSIBLE_M
     #: Whether :attr:`expected` is the publisher's count (a mismatch is an error) or a paper's.
     expected_is_official: ClassVar[bool] = True
@@ -92,7 +92,7 @@ class RawDataset:
         raise NotImplementedError
 
     def read(self, entry: Entry) -> FrameData:
-        """Read a frame.
+        """Read the images and calibration of a frame.
 
         Raises:
             ImageFileError: an image file is missing, truncated, or not an image.
@@ -109,10 +109,10 @@ def need(root: Path, names: Iterable[str], page: str) -> None:
     """Check that files and folders exist below ``root``.
 
     Raises:
-        UsageError: some are missing; one line names all of them and the page that offers them.
+        UsageError: some are missing; one line names all of them and the official page.
     """
     if not root.is_dir():
-        raise UsageError(f"--source {root} is not a folder; it must hold the files from {page}")
+        raise UsageError(f"--source {root} is not a folder; it must contain the files from {page}")
     missing = [name for name in names if not (root / name).exists()]
     if not missing:
         return
@@ -120,7 +120,7 @@ def need(root: Path, names: Iterable[str], page: str) -> None:
 
 
 def packed(folder: Path) -> str:
-    """``; unpack A.zip first`` if an incomplete folder holds archives, else an empty string."""
+    """``; unpack A.zip first`` if an incomplete folder contains archives, else an empty string."""
     zips = sorted(p.name for p in folder.glob("*.zip"))
     return f"; unpack {', '.join(zips)} first" if zips else ""
 
@@ -189,14 +189,14 @@ def matlab_string(file: Any, reference: Any) -> str:
 def class_ids(
     raw: npt.NDArray[Any], table: npt.NDArray[np.uint8], where: str
 ) -> npt.NDArray[np.uint8]:
-    """Published label values → class ids by a table, in which 255 means unlabeled.
+    """Convert published label values to class ids with a table, in which 255 means unlabeled.
 
     Raises:
         UsageError: a value beyond the table; ``where`` names the file in the message.
     """
     if raw.size and int(raw.max()) >= len(table):
         raise UsageError(
-            f"{where} holds label {int(raw.max())}, allowed are 0..{len(table) - 1}: "
+            f"{where} contains label {int(raw.max())}, allowed are 0..{len(table) - 1}: "
             "does it use another class list?"
         )
     return table[raw]

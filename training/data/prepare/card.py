@@ -103,7 +103,7 @@ def count(
     labels, ticks = images["labels"], images["depth"]
     if labels.shape != record.size or ticks.shape != record.size:
         problems.append(
-            f"{record.name}: size {labels.shape} differs from the index's {record.size}"
+            f"{record.name}: size {labels.shape} differs from {record.size} in the index"
         )
         return
     classes = np.bincount(labels.ravel(), minlength=256)
@@ -124,7 +124,7 @@ def count(
 def to_card(
     index: Index, statistics: dict[str, CardStatistics], problems: list[str]
 ) -> dict[str, Any]:
-    """The card as plain JSON values; shares are of labeled pixels, or of all for the others."""
+    """The card as plain JSON; class shares refer to labeled pixels, other shares to all pixels."""
     train = statistics["train"]
     labeled = {s: max(1, t.pixels - t.unlabeled) for s, t in statistics.items()}
     shares = {
@@ -176,7 +176,7 @@ def percentiles(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
 
 
 def moments(ticks: npt.NDArray[np.int64], scale: float) -> dict[str, float]:
-    """Mean and std of depth (m) and of its inverse (1/m), with which training normalizes."""
+    """Mean and std of depth (m) and of its inverse (1/m), which training uses to normalize."""
     weights = ticks[1:].astype(np.float64)
     if not weights.sum():
         return {}
@@ -215,7 +215,7 @@ def to_text(card: dict[str, Any]) -> str:
         f"sample frames: {card['image']}",
     ]
     if card["absent_in_train"]:
-        lines.append(f"note: no pixel in train shows {', '.join(card['absent_in_train'])}")
+        lines.append(f"note: classes absent from train: {', '.join(card['absent_in_train'])}")
     problems = card["problems"]
     lines += [f"problem: {text}" for text in problems[:10]]
     if len(problems) > 10:
@@ -241,7 +241,7 @@ def write_samples(path: Path, root: Path, index: Index) -> None:
 
 
 def draw(root: Path, record: Record, index: Index) -> npt.NDArray[np.uint8] | None:
-    """One frame's strip of three images, or None if the frame cannot be read."""
+    """Strip of one frame's three images, or None if the frame cannot be read."""
     images = load(root, record, [])
     if images is None:
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Own images: rgb/, depth/ and labels/ with equal names, any class list and depth unit."""
+"""Your own images: rgb/, depth/ and labels/ with matching names, any classes and depth unit."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from training.options import UsageError, opt
 if TYPE_CHECKING:
     from training.data.folder import Description
 
-#: Consecutive frames of one recording that stay in one split.
+#: Number of consecutive frames of one recording that stay in one split.
 BLOCK = 50
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Options of own images; dataset.yaml holds the rest."""
+    """Options for your own images; dataset.yaml contains the rest."""
 
     depth_unit: float = opt(
         0.0, "meters per unit of depth; 0: depth_scale of dataset.yaml, or 0.001"
     )
-    tick: float = opt(0.001, "meters per tick for writing float depth; the maximum is 65534 ticks")
+    tick: float = opt(0.001, "meters per tick when writing float depth (at most 65534 ticks)")
     group: str = opt("", "regular expression; its match in a frame's name is the scene")
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class FolderOptions:
 
 
 class OwnFolder(RawDataset):
-    """Own images, as --data folder reads them."""
+    """Your own images, in the layout of --data folder."""
 
     name: ClassVar[str] = "folder"
     page: ClassVar[str] = "docs/data.md"
@@ -94,7 +94,7 @@ class OwnFolder(RawDataset):
         ]
 
     def edited(self, entry: Entry) -> Sequence[Path]:
-        """All three images: users correct labels, for example."""
+        """All three images, because users may, for example, correct labels."""
         files: tuple[Path, ...] = entry.key
         return files
 
@@ -122,8 +122,8 @@ class OwnFolder(RawDataset):
 def group_names(names: list[str], pattern: str) -> list[str]:
     """The group of each name; ``names`` are sorted.
 
-    A group is what ``pattern`` matches. Without a pattern, it is a block of up to 50 consecutive
-    names that differ in their last number only: ``kitchen_0007`` → ``kitchen_/0``.
+    A group is the match of ``pattern``. Without a pattern, it is a block of up to 50 consecutive
+    names that differ only in their last number: ``kitchen_0007`` → ``kitchen_/0``.
 
     Raises:
         UsageError: the pattern does not match a name.

@@ -51,12 +51,12 @@ class Record:
 class Index:
     """The content of ``index.json``."""
 
-    #: Dataset that was prepared, for example ``nyuv2``.
+    #: Name of the dataset, for example ``nyuv2``.
     dataset: str
     label_set: LabelSet
     #: Meters per tick of the depth images.
     depth_scale: float
-    #: What the depth images hold, for example ``metric depth``.
+    #: Meaning of the depth images, for example ``metric depth``.
     quantity: str
     #: The dataset's own options.
     options: dict[str, Any]
@@ -142,14 +142,14 @@ def to_record(values: dict[str, Any]) -> Record:
 def assign_splits(
     names: list[str], groups: list[str], splits: list[str | None], val_fraction: float
 ) -> list[str]:
-    """The split of each frame: the published one, or one that is held out by groups.
+    """The split of each frame: the published one, or one held out by groups.
 
     Whole groups are held out, because neighbors in a video and crops of one scene are almost
     identical. The choice depends only on the hashes of their names. If no ``test`` split is
     published, it is held out first.
 
     Args:
-        names: of the frames.
+        names: names of the frames.
         groups: group of each frame.
         splits: published split of each frame, or None.
         val_fraction: share of the training groups that each missing split receives.
@@ -190,7 +190,7 @@ class PreparedSamples:
             if wrong:
                 raise UsageError(
                     f"{root}/{folder}: {len(wrong)} of {len(self.records)} files are missing or "
-                    f"changed, the first {wrong[0]}.png; run training.prepare again"
+                    f"changed, for example {wrong[0]}.png; run training.prepare again"
                 )
         description = Description(
             index.label_set.classes, index.label_set.name, depth_scale=index.depth_scale

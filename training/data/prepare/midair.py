@@ -41,8 +41,8 @@ FAR_M = 655.34
 class MidAirOptions:
     """Options of Mid-Air."""
 
-    environment: str = opt("PLE", "PLE or Kite; prefix of the folders NAME_training and NAME_test")
-    setup: str = opt("spring", "season or weather; a folder in each of them")
+    environment: str = opt("PLE", "PLE or Kite: NAME in the folders NAME_training and NAME_test")
+    setup: str = opt("spring", "season or weather: a subfolder of both folders")
     every: int = opt(8, "take every Nth frame of a flight")
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class MidAir(RawDataset):
         )
         if not root.is_dir():
             raise UsageError(
-                f"--source {root} is not a folder; it must hold the files from {self.page}"
+                f"--source {root} is not a folder; it must contain the files from {self.page}"
             )
         self.parts = {
             split: root / f"{options.environment}_{part}" / options.setup
@@ -109,7 +109,7 @@ class MidAir(RawDataset):
                         found.append(Entry(name, flight, published, paths))
         if missing and not self.partial:
             raise UsageError(
-                f"{len(missing)} images are missing, the first is {missing[0]}"
+                f"{len(missing)} images are missing; the first is {missing[0]}"
                 f"{packed(missing[0].parent)}; unpack all archives of {self.page} or add "
                 "--partial"
             )
@@ -157,7 +157,7 @@ def flights(part: Path) -> dict[str, list[str]]:
         listed = {f.name: _relative(part, sorted(f.iterdir())) for f in folders}
         empty = [f for f in folders if not listed[f.name]]
         if empty:
-            raise UsageError(f"{empty[0]} holds no images{packed(empty[0])}")
+            raise UsageError(f"{empty[0]} contains no images{packed(empty[0])}")
         return listed
     with open_hdf5(path) as file:
         found = {}
@@ -183,7 +183,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def _png(stem: Path) -> Path:
-    """``…/000008`` → the PNG of that name, whether its suffix is upper or lower case."""
+    """``…/000008`` → the PNG of that name, whose suffix may be in upper or lower case."""
     for suffix in (".PNG", ".png"):
         if stem.with_suffix(suffix).is_file():
             return stem.with_suffix(suffix)

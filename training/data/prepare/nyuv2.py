@@ -28,7 +28,7 @@ from training.options import UsageError, opt
 
 LABELED, SPLIT = "nyu_depth_v2_labeled.mat", "splits.mat"
 MAP40, MAP13 = "classMapping40.mat", "class13Mapping.mat"
-#: Hashes of the copies that the authors' toolboxes contain.
+#: Hashes of the copies in the authors' toolboxes.
 KNOWN_SHA256 = {
     SPLIT: "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580cee",
     MAP40: "ff177194cce9a2163517f1e1e6f1c64c50987162f542dedddc04bbf6ebe6d851",
@@ -70,7 +70,7 @@ class NYUv2(RawDataset):
         self.files = [root / name for name in names]
         for path in self.files[1:]:
             if sha256(path.read_bytes()) != KNOWN_SHA256[path.name]:
-                say(f"note: {path} is not a known copy; only its content is checked")
+                say(f"note: {path} is not a known copy, so only its content is checked")
         self._table = label_table(root, options.classes == "13")
         self._file = open_hdf5(root / LABELED)
         self._images = hdf5_array(self._file, root / LABELED, "images", 4)
@@ -168,6 +168,6 @@ def check_shapes(path: Path, images: Any, depths: Any, labels: Any, partial: boo
         )
     if (n, height, width) != (1449, 480, 640) and not partial:
         raise UsageError(
-            f"{path} holds {n} frames of {height}×{width}; the published file holds 1449 of "
+            f"{path} contains {n} frames of {height}×{width}; the published file contains 1449 of "
             "480×640; add --partial to use it anyway"
         )

@@ -33,7 +33,7 @@ TEST_SCENES = (
     *("5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
 )
 SCENE_PIXELS = 6000
-#: Label colors may deviate by this much per channel, as those of scene 4_12 do.
+#: Label colors may differ by this much per channel, as those of scene 4_12 do.
 COLOR_TOLERANCE = 60
 #: Added to the height, so that the ground has a valid depth; 0 means invalid.
 GROUND_M = 1.0
@@ -97,7 +97,7 @@ class Potsdam(RawDataset):
         if not self.scenes or (len(self.scenes) < len(SCENES) and not partial):
             missing = [s for s in SCENES if s not in self.scenes]
             raise UsageError(
-                f"{len(missing)} of {len(SCENES)} label images are missing, the first is "
+                f"{len(missing)} of {len(SCENES)} label images are missing; the first is "
                 f"{self._label_path(missing[0])}; official page: {self.page}"
             )
         self.files = [p for s in self.scenes for p in self._paths(s)]
@@ -169,12 +169,12 @@ def height_path(folder: Path, scene: str) -> Path:
 def read_height(path: Path, size: tuple[int, ...], unit: float) -> npt.NDArray[np.float32]:
     """Read heights as depth: meters above ground plus 1, NaN invalid.
 
-    One published image (03_13) lacks its last column; the edge is repeated.
+    One published image (03_13) lacks its last column, so the column before it is repeated.
 
     Args:
-        path: of the normalized DSM.
+        path: file of the normalized DSM.
         size: (height, width) of the labels.
-        unit: meters per gray level; float files hold meters.
+        unit: meters per gray level; float files are in meters.
     """
     raw = read_single_channel(path)
     height = raw.astype(np.float32) * np.float32(1.0 if raw.dtype.kind == "f" else unit)
@@ -212,6 +212,6 @@ def label_ids(painted: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint
 
 
 def _code(high: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """…×3 bright (True) or dark channels → a number from 0 to 7."""
+    """…×3 booleans (True: bright channel) → numbers from 0 to 7."""
     bits = high.astype(np.uint8)
     return bits[..., 0] * np.uint8(4) + bits[..., 1] * np.uint8(2) + bits[..., 2]

@@ -84,7 +84,7 @@ class SunRGBD(RawDataset):
         self._labels = seg_references(self._seg, root / SEG)
         if len(self._labels) != len(self._meta):
             raise UsageError(
-                f"{SEG} has labels of {len(self._labels)} frames, {META} lists {len(self._meta)}"
+                f"{SEG} labels {len(self._labels)} frames, but {META} lists {len(self._meta)}"
             )
         self._partial = partial
 
@@ -105,7 +105,7 @@ class SunRGBD(RawDataset):
             entries.append(Entry(f"{i + 1:05d}", group_of(frame), split, (i, folder, *images)))
         if missing and not self._partial:
             raise UsageError(
-                f"{len(missing)} of {len(self._meta)} frames are not in {self.root}, the first is "
+                f"{len(missing)} of {len(self._meta)} frames are not in {self.root}; the first is "
                 f"{missing[0]}; unpack SUNRGBD.zip again or add --partial"
             )
         return entries
@@ -163,7 +163,7 @@ def frame_folder(path: str) -> str:
 
 
 def group_of(frame: str) -> str:
-    """The recording of a frame: kv2 names recordings by time, SUN3D by folder."""
+    """The recording of a frame. kv2 names recordings by time, SUN3D by folder."""
     parts = frame.split("/")
     recording = re.match(r"(?:\d{6}_)?(.+)_rgbf\d+", parts[-1])
     if recording:
@@ -210,13 +210,13 @@ def seg_references(file: Any, path: Path) -> npt.NDArray[Any]:
 
 
 def read_intrinsics(path: Path) -> tuple[float, float, float, float]:
-    """fx, fy, cx, cy from intrinsics.txt, which holds a 3×3 matrix row by row."""
+    """fx, fy, cx, cy from intrinsics.txt, which contains a 3×3 matrix row by row."""
     try:
         k = [float(v) for v in path.read_text().split()]
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     if len(k) != 9 or k[0] <= 0 or k[4] <= 0:
-        raise UsageError(f"{path} must hold a 3×3 camera matrix with fx and fy above 0, got {k}")
+        raise UsageError(f"{path} must be a 3×3 camera matrix with fx and fy above 0, got {k}")
     return k[0], k[4], k[2], k[5]
 
 
@@ -236,7 +236,7 @@ def read_gravity(folder: Path) -> tuple[float, float, float] | None:
     if rows.shape[0] < 3 or rows.shape[1] < 3:
         return None
     down = rows[1, :3] / max(1e-9, float(np.linalg.norm(rows[1, :3])))
-    # A rotation has unit rows, and no camera of this dataset hangs upside down.
+    # A rotation has unit rows, and no camera of this dataset is upside down.
     if abs(float(np.linalg.norm(rows[1, :3])) - 1) > 0.02 or down[1] <= 0:
         return None
     x, y, z = (round(float(v), 6) for v in down)

@@ -37,7 +37,7 @@ from training.options import UsageError, opt
 JOURNAL = "unfinished.jsonl"
 #: Frames checked before anything is written.
 SAMPLED = 12
-#: Frames read before their files are written; an interruption can lose as many.
+#: Frames read before their files are written; an interruption loses at most this many.
 CHUNK = 16
 #: Common depth units in meters: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
 UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
@@ -69,16 +69,16 @@ def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions
 
     Args:
         dataset: the official files.
-        options: the values of the dataset's own options; part of the fingerprint.
+        options: values of the dataset's own options, which are part of the fingerprint.
         common: the options of every dataset.
 
     Returns:
         The index, or None after a dry run.
 
     Raises:
-        UsageError: a defective dataset, too little disk space, or a different preparation in
+        UsageError: an invalid dataset, too little disk space, or a different preparation in
             ``out``.
-        ImageFileError: a defective image.
+        ImageFileError: an invalid image.
     """
     out = Path(common.out)
     entries = dataset.entries()
@@ -131,7 +131,7 @@ def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions
 def check_names(entries: Sequence[Entry]) -> None:
     """Raise UsageError unless there are frames and their names are unique."""
     if not entries:
-        raise UsageError("no frames found; is --source the right folder?")
+        raise UsageError("no frames were found; is --source the right folder?")
     twice = [name for name, n in Counter(e.name for e in entries).items() if n > 1]
     if twice:
         raise UsageError(f"{len(twice)} frame names are not unique, such as {twice[0]!r}")
@@ -181,11 +181,11 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
     """Look for frames that an earlier run has written.
 
     Returns:
-        The finished frames of the same preparation by name, and whether ``out`` holds a different
+        The finished frames of this preparation by name, and whether ``out`` contains a different
         preparation.
 
     Raises:
-        UsageError: ``out`` holds something other than a preparation.
+        UsageError: ``out`` contains something other than a preparation.
     """
     records: list[Record] = []
     other = None
@@ -199,7 +199,7 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
     if other is not None and other != fingerprint:
         return {}, True
     if other is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not a prepared dataset: choose an empty --out")
+        raise UsageError(f"{out} exists but is not a prepared dataset: choose an empty --out")
     return {r.name: r for r in records if _is_complete(out, r)}, False
 
 
@@ -231,7 +231,7 @@ def _journal(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             yield json.loads(line)
-        except ValueError:  # a line that an interruption cut off
+        except ValueError:  # a line truncated by an interruption
             return
 
 
@@ -302,7 +302,7 @@ def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
 def write_frames(
     dataset: RawDataset, todo: Sequence[Entry], out: Path, fingerprint: str, workers: int
 ) -> dict[str, Record]:
-    """Write the frames, and a journal with which the next run can resume."""
+    """Write the frames, and a journal from which the next run can resume."""
     new = not (out / JOURNAL).is_file()
     out.mkdir(parents=True, exist_ok=True)
     written: dict[str, Record] = {}
@@ -339,7 +339,7 @@ def read_checked(dataset: RawDataset, entry: Entry) -> FrameData:
     ids = frame.labels[frame.labels != 255]
     if ids.size and int(ids.max()) >= len(dataset.label_set):
         raise UsageError(
-            f"{dataset.name} {entry.name} has class id {int(ids.max())}, "
+            f"{dataset.name} {entry.name} has class id {int(ids.max())}, but "
             f"{dataset.label_set.name} has ids 0..{len(dataset.label_set) - 1}"
         )
     return frame

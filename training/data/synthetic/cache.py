@@ -25,9 +25,9 @@ from training import distributed
 from training.data.sample import Sample
 from training.options import UsageError
 
-#: File that holds the number of finished frames.
+#: File that contains the number of finished frames.
 COUNT = "count.json"
-#: Frames per job of a worker; an interruption can lose as many frames per worker.
+#: Frames per job of a worker; an interruption loses at most this many per worker.
 CHUNK = 16
 
 
@@ -35,13 +35,13 @@ class CachedRooms:
     """The first ``count`` frames of one split of the synthetic rooms.
 
     The folder's name contains everything that determines the frames: split, size, seed and a hash
-    of the renderer's source. A longer run extends the folder, an interrupted rendering resumes
+    of the renderer's source. A longer run extends the folder, interrupted rendering resumes
     where it stopped, and two runs that need the same frames wait for each other.
 
     Args:
-        cache: folder that holds all caches.
+        cache: folder that contains all caches.
         size: (height, width) in pixels.
-        seed: of the rooms.
+        seed: random seed of the rooms.
         split: train, val or test.
         count: number of frames.
 
@@ -107,7 +107,7 @@ class CachedRooms:
             jobs = [(size, seed, split, s, min(s + CHUNK, self.count), self.folder, self.fields,
                      self.count) for s in starts]  # fmt: skip
             workers = min(os.cpu_count() or 1, len(jobs))
-            # Spawned, because a forked process whose torch has threads may hang.
+            # Spawned, because a forked process in which torch has threads may hang.
             with (
                 multiprocessing.get_context("spawn").Pool(workers) as pool,
                 progress_bar(f"rendering {split}", self.count, "frame", initial=done) as bar,
@@ -150,7 +150,7 @@ def _render_chunk(job: tuple[Any, ...]) -> int:
 
 
 def _source_hash() -> str:
-    """Short hash of the class names and of the source of the renderer and its imports here."""
+    """Short hash of the class names and of the renderer's source, including local imports."""
     folder = Path(__file__).parent
     todo, seen = ["renderer"], set[str]()
     digest = hashlib.sha256(repr(INDOOR16.classes).encode())

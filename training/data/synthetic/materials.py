@@ -24,7 +24,7 @@ TAU = np.float32(2 * np.pi)
 
 @dataclass(frozen=True)
 class Material:
-    """The look of a surface in the color camera and in the infrared of the depth sensor."""
+    """The appearance of a surface to the color camera and to the depth sensor's infrared."""
 
     #: Linear reflectances, 0..1.
     a: Color
@@ -57,11 +57,11 @@ class Surface:
     period: Array
     angle: Array
     options: Array = field(repr=False)  # P×3
-    #: Meters that one pixel covers; finer patterns fade.
+    #: Meters that one pixel covers; finer patterns fade to their mean.
     footprint: Array = field(repr=False)
 
     def fade(self, w: Array, mean: float = 0.5) -> Array:
-        """Fade a repeating pattern to its mean where pixels are too coarse for its repeats."""
+        """Fade a repeating pattern to its mean where pixels are too coarse to resolve it."""
         keep = np.clip(self.period / (2.5 * self.footprint + 1e-6), 0, 1)
         return np.asarray(mean + (w - mean) * keep, np.float32)
 
@@ -136,7 +136,7 @@ def blotches(f: Surface) -> Mix:
 
 
 def tiles(f: Surface) -> Mix:
-    """Options: contrast between single tiles, width of the joints in repeats."""
+    """Options: contrast between individual tiles, width of the joints in repeats."""
     x, y = f.rotated()
     tone = value_noise(np.floor(x) * 7.3, np.floor(y) * 5.7)
     joints = np.maximum(_line(x, f.options[:, 1]), _line(y, f.options[:, 1]))

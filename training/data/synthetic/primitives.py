@@ -62,7 +62,7 @@ class Primitives:
 
 @dataclass(frozen=True)
 class Footprint:
-    """The space that a piece occupies: an oriented rectangle on the floor and a height range."""
+    """The space of a piece of furniture: an oriented rectangle on the floor and a height range."""
 
     x: float
     y: float
@@ -139,7 +139,7 @@ class Piece:
 
     Args:
         parts: the scene that receives the primitives.
-        rng: source of the piece's details.
+        rng: random generator for the piece's details.
         place: x and y in the world, meters, and yaw in radians.
         group: index of the piece; -1 for a part of the room.
     """

@@ -4,7 +4,7 @@
 
 Ray directions have z = 1 in the optical frame (x right, y down), so a ray's parameter is its
 z-depth. A primitive is tested only inside the rectangle of pixels that it projects to, which makes
-small furniture nearly free.
+small furniture very cheap.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def cast(
     """Find the nearest hit of every pixel's ray.
 
     Args:
-        prims: what the rays can hit.
+        prims: the primitives that the rays can hit.
         room_m: width, depth and height of the room, meters.
-        pose: the camera.
-        intrinsics: of the camera.
+        pose: pose of the camera.
+        intrinsics: intrinsics of the camera.
 
     Returns:
         H×W float32 z-depth in meters (exact up to float32), H×W int32 primitive index, and 3×H×W
@@ -164,7 +164,7 @@ def cast(
 
 
 class _TurnedRays:
-    """Cache of ray directions in rotated frames; furniture shares few angles."""
+    """Cache of ray directions in rotated frames; furniture has few distinct angles."""
 
     def __init__(self, rays: Array) -> None:
         self._world = rays

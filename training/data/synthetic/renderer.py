@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renderer: single RGB-D views of random rooms for training, drives through one room for demos.
 
-A view depends on (seed, split, index) alone, not on the order or the process. NumPy 1.26 and 2.4
+A view depends only on (seed, split, index), not on the order or the process. NumPy 1.26 and 2.4
 gave equal depth and labels, and colors that differed by one level in 2 of a million values. Labels
 are ids of ``rgbd_seg_ros.labels.INDOOR16``.
 """
@@ -23,7 +23,7 @@ from training.data.synthetic.sensors import ColorCamera, DepthSensor
 from training.data.synthetic.shading import shade
 from training.data.synthetic.trajectories import draw_intrinsics, draw_view, drive_poses
 
-#: Number that enters the random seed, so that no two splits share a room.
+#: Number that is part of the random seed, so that no two splits share a room.
 SPLIT_NUMBERS: dict[str, int] = {"train": 0, "val": 1, "test": 2, "sequence": 3}
 
 
@@ -63,7 +63,7 @@ class RoomViews:
         self, size: tuple[int, int] = (120, 160), seed: int = 0, split: str = "train"
     ) -> None:
         if min(size) < 8:
-            raise ValueError(f"size is (height, width) of at least 8 pixels each, got {size}")
+            raise ValueError(f"size must be (height, width) of at least 8 pixels each, got {size}")
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, got {seed}")
         if split not in SPLIT_NUMBERS:
@@ -98,7 +98,7 @@ def render_drive(
     scene = _roomiest([build_scene(rng) for _ in range(6)])
     intrinsics = draw_intrinsics(rng, size)
     sensor, camera = DepthSensor.draw(rng), ColorCamera.draw(rng)
-    # A drive is well exposed; the replay adds the faults.
+    # A drive is well exposed, because the replay adds the faults.
     camera = replace(camera, exposure_ev=float(np.clip(rng.normal(0.35, 0.2), 0.0, 0.7)))
     gain: float | None = None
     for i, pose in enumerate(drive_poses(scene, rng, intrinsics, num_frames, fps)):
@@ -119,12 +119,12 @@ def render_view(
 
     Args:
         scene: the room.
-        pose: of the camera.
-        intrinsics: of the camera.
-        sensor: measures depth.
-        camera: exposes the color image.
-        rng: source of the noise.
-        gain: exposure gain of the previous view; without it, the exposure has settled.
+        pose: pose of the camera.
+        intrinsics: intrinsics of the camera.
+        sensor: the depth sensor.
+        camera: the color camera.
+        rng: random generator for the noise.
+        gain: exposure gain of the previous view; if None, the exposure has settled.
         step_s: seconds since the previous view.
 
     Returns:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes: random furnished rooms with a layout free of overlaps, materials and lights."""
+"""Scenes: random furnished rooms with materials, lights and a layout without overlaps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Scene:
     shadow: float
 
     def clearance_m(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Distance of N×2 points on the floor to the nearest wall or furniture; < 0 inside one."""
+        """Meters from N×2 floor points to the nearest wall or furniture; negative inside one."""
         w, d, _ = self.room_m
         x, y = points[:, 0], points[:, 1]
         free = np.minimum(np.minimum(x, w - x), np.minimum(y, d - y))
@@ -89,7 +89,7 @@ class _RoomBuilder(RoomShell):
     """Furnishes and lights the empty room."""
 
     def add_furniture(self) -> None:
-        """Add a random set of pieces, each where it fits."""
+        """Add a random set of furniture, each piece where it fits."""
         rng = self.rng
         area = self.room[0] * self.room[1]
         wanted = ["bed"] * int(rng.random() < 0.5) + ["sofa"] * int(rng.random() < 0.85)
@@ -138,7 +138,7 @@ class _RoomBuilder(RoomShell):
     def _against_wall(self, w: float, d: float, h: float) -> tuple[float, float, float] | None:
         for _ in range(12):
             wall = int(self.rng.integers(0, 4))
-            # Free up to the height of the piece, which therefore covers no window or door.
+            # Free up to the height of the piece, so that it does not cover a window or door.
             along = self.free_on_wall(wall, w, 0.0, h, 0.02, tries=2)
             if along is None:
                 continue
@@ -173,7 +173,7 @@ class _RoomBuilder(RoomShell):
                 self._add_piece("chair", (x, y, yaw), (w, d, h))
 
     def add_decorations(self) -> None:
-        """Add pictures and rugs, which only color can show, and sometimes a pendant lamp."""
+        """Add pictures and rugs, which only color shows, and sometimes a pendant lamp."""
         rng, (w, d, h) = self.rng, self.room
         for _ in range(int(rng.integers(3, 9))):
             wall, pw, ph = int(rng.integers(0, 4)), rng.uniform(0.5, 1.6), rng.uniform(0.5, 1.2)

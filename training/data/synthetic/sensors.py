@@ -19,7 +19,7 @@ class DepthSensor:
 
     #: Noise of 1/z in 1/m, which gives depth a std of k·z² meters.
     noise_k: float = 0.002
-    #: Share of the noise that neighboring pixels have in common because of matching windows.
+    #: Share of the noise that neighboring pixels share because of matching windows.
     smooth: float = 0.5
     #: Quantization step of 1/z in 1/m (subpixel disparity).
     disparity_step: float = 0.0008
@@ -32,7 +32,7 @@ class DepthSensor:
     threshold: float = 0.004
     #: Share of pixels that are missing at random.
     speckle: float = 0.002
-    #: Share of pixels whose depth is a neighbor's, which makes edges ragged.
+    #: Share of pixels that take a neighbor's depth, which makes edges ragged.
     fattening: float = 0.35
 
     @staticmethod
@@ -62,7 +62,7 @@ class DepthSensor:
             facing: H×W cosine between the surface normal and the ray.
             glass: H×W, True where the surface is glass.
             focal_px: focal length in pixels.
-            rng: source of the noise.
+            rng: random generator for the noise.
 
         Returns:
             H×W millimeters, 0 invalid.
@@ -77,12 +77,12 @@ class DepthSensor:
         signal = infrared * np.sqrt(facing) * facing / np.maximum(z * z, 0.09)
         lost |= signal * np.exp(np.float32(0.6) * patchy) < self.threshold
         lost |= rng.random(shape, dtype=np.float32) < self.speckle
-        # Glass yields no depth, or the depth of something behind it.
+        # Glass gives no depth, or the depth of something behind it.
         lost |= glass & (patchy < 0.6)
         beyond = np.float32(1.3) + np.float32(0.3) * np.abs(coarse)
         z = np.asarray(np.where(glass, z * beyond, z), np.float32)
         noise = self.smooth * coarse + math.sqrt(1 - self.smooth**2) * fine
-        # Grazing views match worse.
+        # Stereo matching is worse at grazing angles.
         noise *= self.noise_k * np.where(facing < 0.3, np.float32(1.6), np.float32(1))
         disparity = np.asarray(np.maximum(1 / z + noise, 1e-3), np.float32)
         if self.disparity_step > 0:
@@ -139,7 +139,7 @@ class ColorCamera:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ColorCamera:
-        """Draw a camera; one in eight exposes far too dark, one in nine far too bright."""
+        """Draw a camera; one in eight strongly underexposes, one in nine strongly overexposes."""
         style = rng.random()
         if style < 0.76:
             ev = float(rng.normal(0.1, 0.5))
@@ -164,7 +164,7 @@ class ColorCamera:
     def automatic_gain(self, radiance: Array) -> float:
         """Exposure gain that brings the mean of H×W×3 linear light to 0.2."""
         light = radiance.mean(axis=2)
-        # Limited to four times the median: lamps and windows count little, as in real metering.
+        # Limited to 4 × the median, so that lamps and windows count little, as in real metering.
         level = float(np.mean(np.minimum(light, 4 * np.median(light) + 1e-4)))
         return 0.2 / max(level, 1e-4)
 

@@ -134,11 +134,11 @@ def _albedo(
 
 
 def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]) -> Array:
-    """P×3 irradiance: ambient light, dimmed in the room's corners, plus the lamps."""
+    """P×3 irradiance: ambient light, dimmed in the room's corners, plus the lamps' light."""
     f32 = np.float32
     corner = [np.minimum(p, f32(size) - p) for p, size in zip(points, scene.room_m, strict=True)]
     occlusion = np.ones_like(points[0])
-    for i in range(3):  # the faces that a surface meets at an angle dim it
+    for i in range(3):  # a surface is dimmed by the faces that it meets at an angle
         dim = 1 - f32(0.35) * np.exp(-np.maximum(corner[i], 0) * f32(5))
         occlusion *= np.where(np.abs(normal[i]) > 0.7, f32(1), dim)
     soft = occlusion * (f32(0.8) + f32(0.2) * normal[2])
@@ -147,7 +147,7 @@ def _light(scene: Scene, hit: IntArray, points: list[Array], normal: list[Array]
         to = [f32(light.position[i]) - points[i] for i in range(3)]
         square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
         lambert = (normal[0] * to[0] + normal[1] * to[1] + normal[2] * to[2]) / np.sqrt(square)
-        # A lamp has an extent: its light wraps slightly around edges and stays finite up close.
+        # A lamp has a size, so its light wraps slightly around edges and stays finite up close.
         strength = np.clip((lambert + f32(0.15)) / f32(1.15), 0, 1) / (square + f32(0.4))
         if number == 0:
             strength *= 1 - f32(scene.shadow) * _shadow(scene, hit, points, to)

@@ -12,10 +12,10 @@ from training.data.synthetic.primitives import CLASS, FIRST_WALL
 from training.data.synthetic.raycast import Pose
 from training.data.synthetic.scenes import Scene
 
-#: Minimum distance of single views and of a driving robot to walls and furniture, meters. Cutting
-#: corners may cost the robot up to 0.1 m of its distance.
+#: Minimum distance in meters of single views and of a driving robot from walls and furniture. By
+#: cutting corners, the robot may come up to 0.1 m closer.
 CLEARANCE_M, ROBOT_CLEARANCE_M = 0.3, 0.4
-#: Score that a view gains for each class in it; rare classes have higher weights.
+#: Weight of each class in the score of a view; rare classes have higher weights.
 _WEIGHTS = {
     "floor": 0.0, "wall": 0.0, "ceiling": 0.6, "ball": 1.5, "lamp": 1.6, "picture": 1.6,
     "rug": 1.4, "window": 1.3, "door": 1.3, "shelf": 1.3, "box": 1.2, "chair": 1.3,
@@ -44,7 +44,7 @@ def _free_points(
 
 
 def draw_view(scene: Scene, rng: np.random.Generator, intrinsics: Intrinsics) -> Pose:
-    """Draw a robot's view: of twelve random poses, the one that shows the most classes."""
+    """Draw a robot's view: the one of twelve random poses that shows the most classes."""
     points = _free_points(scene, rng, 12, CLEARANCE_M)
     views = []
     for i in range(12):
@@ -118,7 +118,7 @@ def _choose_target(
     scene: Scene, rng: np.random.Generator, k: Intrinsics, position: tuple[float, float, float],
     seen_yaw: float,
 ) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Of eight objects at least 1.5 m away, the one in whose direction the most classes show."""
+    """Of eight objects at least 1.5 m away, the one with the most classes in its direction."""
     centers = scene.primitives.center[FIRST_WALL:]
     away = np.hypot(centers[:, 0] - position[0], centers[:, 1] - position[1])
     far = centers[away > min(1.5, float(away.max()) - 1e-9)]
@@ -134,7 +134,7 @@ def _choose_target(
 
 
 def _wander(scene: Scene, rng: np.random.Generator, steps: int) -> npt.NDArray[np.float64]:
-    """Steps×2 positions at 20 Hz: a walk along free straight segments with rounded corners."""
+    """Steps×2 positions at 20 Hz: a path along free straight segments with rounded corners."""
     nodes = _free_points(scene, rng, 60, ROBOT_CLEARANCE_M)
     links = [_reachable(scene, node, nodes) for node in nodes]
     here = int(np.argmax([len(link) for link in links]))
@@ -146,7 +146,7 @@ def _wander(scene: Scene, rng: np.random.Generator, steps: int) -> npt.NDArray[n
     before = -1
     while len(walk) < steps + len(kernel):
         ahead = [n for n in links[here] if n != before] or links[here]
-        if not ahead:  # nowhere to go: stand still
+        if not ahead:  # no reachable node: stand still
             walk.append(nodes[here])
             continue
         # Long segments show more of the room.

@@ -28,7 +28,7 @@ class RoomShell:
     """The empty room under construction; keeps track of the space taken on each wall.
 
     Args:
-        rng: source of all random numbers.
+        rng: random generator for all random numbers.
         room: width, depth and height in meters.
     """
 
@@ -36,7 +36,7 @@ class RoomShell:
         self.rng, self.room, self.parts = rng, room, SceneParts()
         #: Per wall: occupied rectangles (from, to, bottom, top), meters along and up the wall.
         self.on_wall: list[list[tuple[float, float, float, float]]] = [[], [], [], []]
-        #: Floor in front of doors that furniture must not cover; not an obstacle to a robot.
+        #: Floor in front of doors, which furniture must not cover; not an obstacle for a robot.
         self.keep_free: list[Footprint] = []
         #: Positions of daylight in front of the windows.
         self.windows: list[tuple[float, float, float]] = []
@@ -179,7 +179,7 @@ class RoomShell:
             along = self.free_on_wall(wall, w, 0.0, h, 0.1)
             if along is None:
                 continue
-            # Some doors have the wall's color, so that only their lines and handle show.
+            # Some doors have the wall's color, so that only their lines and handle are visible.
             leaf = (
                 any_color(rng)
                 if rng.random() < 0.7

@@ -21,7 +21,7 @@ SIZE = (24, 32)
 
 
 class Inline:
-    """A pool without processes: in fresh ones, importing torch would take seconds."""
+    """A pool without processes, because importing torch in new processes would take seconds."""
 
     rendered: ClassVar[list[tuple[int, int]]] = []
 

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural rooms: reproducible, exact, plausibly measured, complete, safe to drive in."""
+"""The procedural rooms: reproducibility, exactness, sensor models, completeness, drives."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_ray_along_a_face_hits_the_box_ahead() -> None:
 
 
 def test_labels_agree_with_geometry() -> None:
-    """Rugs lie on the floor, pictures and doors on a wall, so they have the depth of those."""
+    """Rugs have the depth of the floor, and pictures and doors that of their wall."""
     seen = dict.fromkeys(("floor", "rug", "ceiling", "picture", "door"), 0)
     for index, sample in enumerate(views()):
         room = build_scene(_generator(3, "train", index)).room_m
@@ -389,7 +389,7 @@ def test_furniture_does_not_overlap() -> None:
     for seed in range(20):
         scene = build_scene(np.random.default_rng(seed))
         for a, b in itertools.combinations(scene.footprints, 2):
-            # Details reach up to 6 cm beyond the size that was kept free.
+            # Details extend up to 6 cm beyond the space that was kept free.
             shrunk = [replace(f, half_x=f.half_x - 0.07, half_y=f.half_y - 0.07) for f in (a, b)]
             assert not overlap(*shrunk)
 
@@ -429,7 +429,7 @@ def drives() -> tuple[tuple[Scene, tuple[RoomSample, ...]], ...]:
     return tuple((scene, samples) for samples, scene in found)
 
 
-def test_a_drive_is_smooth_and_goes_somewhere() -> None:
+def test_a_drive_is_smooth_and_moves_through_the_room() -> None:
     for _, samples in drives():
         poses = np.array([s.world_from_camera for s in samples])
         steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
