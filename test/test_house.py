@@ -41,6 +41,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 #: What else a package must not import, directly or through others.
 WITHOUT_TORCH = ("fallback", "bag", "inference", "replay.command", "predict", "doctor", "cli")
+#: What the commands, the loop, the data and the methods of training share, and the commands.
+FOUNDATION = {
+    "options", "config", "distributed", "batch", "networks", "published_weights", "pretrained",
+}  # fmt: skip
+COMMANDS = {
+    "train", "evaluate", "compare", "analyze", "export", "bundle", "import_weights", "prepare",
+    "model_info", "demo",
+}  # fmt: skip
 NOT_IN_FALLBACK = {"time", "threading", "datetime", "random"}
 
 
@@ -101,6 +109,17 @@ def test_training_imports_no_ros(path: Path) -> None:
     for name in _imports(path):
         assert name.split(".")[0] not in ROS
         assert not _within(name, "rgbd_seg_ros.ros")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.py")), ids=_name)
+def test_data_and_methods_import_only_what_they_share(path: Path) -> None:
+    part = _module(path).removeprefix("training.").split(".")[0]
+    used = {
+        name.split(".")[1] for name in _imports(path) if _within(name, "training") and "." in name
+    }
+    assert not used & COMMANDS - {part}, "a command is not a library"
+    if part in {*FOUNDATION, "data", "methods"}:
+        assert used <= {*FOUNDATION, part}
 
 
 def test_what_needs_no_torch_does_not_import_it() -> None:
