@@ -20,7 +20,7 @@ def check_output_folder(path: Path, overwrite: bool) -> None:
         OutputError: the path is a file, or the folder is not empty and ``overwrite`` is not set.
     """
     if path.exists() and not path.is_dir():
-        raise OutputError(f"--out {path} is a file; give a folder")
+        raise OutputError(f"--out {path} is a file; pass a folder")
     if path.exists() and any(path.iterdir()) and not overwrite:
         raise OutputError(f"{path} is not empty; choose another --out or add --overwrite")
 

@@ -67,7 +67,7 @@ class ReplayOptions:
             if self.record.resolve() in (bag, *bag.parents):
                 raise ReplayError(f"--record {self.record} would replace the bag that is replayed")
             if self.out is not None and self.record.resolve() == self.out.resolve():
-                raise ReplayError(f"--record and --out are both {self.out}; give them two folders")
+                raise ReplayError(f"--record and --out are both {self.out}; use two folders")
             check_output(self.record, self.overwrite)
 
 
