@@ -200,6 +200,9 @@ def load_network(path: Path | str) -> TrainedNetwork:
 def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedNetwork:
     if not isinstance(entry, dict):
         raise BundleError(f"{where}: the network's description is missing or not an object")
+    if "licence" in entry:  # as bundles spelled it before version 0.1.0
+        entry = {**entry, "license": entry["licence"]}
+        del entry["licence"]
     missing = {"file", "sha256", "spec", "preprocess"} - entry.keys()
     unknown = entry.keys() - {"file", "sha256", "spec", "preprocess", "training", "license"}
     if missing or unknown:

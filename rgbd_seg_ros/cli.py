@@ -29,22 +29,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if words[:1] == [name]:  # import only the chosen command
-            importlib.import_module(module).add_arguments(command)
-    args = parser.parse_args(words)
+    parsers = {
+        name: commands.add_parser(name, help=t, description=t) for name, (_, t) in COMMANDS.items()
+    }
+    chosen = words[0] if words[:1] and words[0] in COMMANDS else ""
     try:
+        if chosen:  # import only the chosen command
+            importlib.import_module(COMMANDS[chosen][0]).add_arguments(parsers[chosen])
+        args = parser.parse_args(words)
         code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
     # User mistakes raise subclasses of ValueError whose message names the remedy. OSError
     # means, for example, a full disk, and ImportError a package that is not installed.
     except (ValueError, OSError, ImportError) as error:
         if type(error) is ValueError:
             raise  # a bug in this package, so show the traceback
-        print(f"rgbd_seg {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError):
+            text += "; install it, and see `rgbd_seg doctor`"
+        print(f"rgbd_seg {chosen}: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"rgbd_seg {args.command}: interrupted", file=sys.stderr)
+        print(f"rgbd_seg {chosen}: interrupted", file=sys.stderr)
         return 130
     return code
 

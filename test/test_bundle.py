@@ -62,6 +62,16 @@ def test_round_trip_keeps_weights_and_record(tiny_bundle: Bundle, saved: Path) -
     assert sorted(p.name for p in saved.iterdir()) == ["bundle.json", "depth.safetensors"]
 
 
+def test_a_bundle_with_the_old_spelling_of_license_is_read(saved: Path) -> None:
+    def respell(document: dict) -> None:
+        entry = document["networks"]["depth"]
+        entry["licence"] = entry.pop("license")
+
+    before = load_bundle(saved).networks["depth"].record
+    _edit_json(saved, respell)
+    assert load_bundle(saved).networks["depth"].record == before
+
+
 def test_a_record_with_hha_survives_the_round_trip(tiny_bundle: Bundle, tmp_path: Path) -> None:
     network = tiny_bundle.networks["depth"]
     preprocess = dataclasses.replace(

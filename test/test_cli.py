@@ -67,6 +67,15 @@ def test_errors_become_one_line_and_a_code(error, code: int, monkeypatch, capsys
     assert line.startswith("rgbd_seg doctor: ")
 
 
+def test_a_package_that_a_command_imports_may_be_missing(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setitem(sys.modules, "rgbd_seg_ros.predict", None)
+    for words in (["predict", "--help"], ["predict", "--folder", "x", "--out", "y"]):
+        assert cli.main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("rgbd_seg predict: ")
+        assert line.endswith("; install it, and see `rgbd_seg doctor`")
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     def fail(args: object) -> int:
         raise ValueError("a bug")

@@ -140,6 +140,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if hashlib.sha256(data).hexdigest() != expected:
             raise ValueError(f"the SHA-256 of {name} is not the one in {STATE}")
         stem, _, kind = name.partition(".")
+        stem = {"optimiser": "optimizer"}.get(stem, stem)  # the spelling before version 0.1.0
         contents[stem] = (
             torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             if kind == "pt"

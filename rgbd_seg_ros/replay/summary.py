@@ -30,7 +30,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         rows.append(("mIoU", f"{present} over classes present, {over_all} over all ({networks})"))
         rows += [("", _phase(phase)) for phase in summary["phases"]]
     if summary["latency_ms"]["p50"] is not None:
-        rows.append(("mask latency", _pairs(summary["latency_ms"], "{} ms")))
+        rows.append(("time per mask", _pairs(summary["latency_ms"], "{} ms")))
     rows.append(("sha256", summary["determinism_sha256"]))
     return [f"{label:14}  {text}" for label, text in rows]
 

@@ -30,6 +30,15 @@ def test_round_trip_and_the_last_two_are_kept(tmp_path: Path) -> None:
     assert torch.equal(contents["optimizer"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
 
 
+def test_a_checkpoint_with_the_old_spelling_of_optimizer_is_read(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5)
+    (folder / "optimizer.pt").rename(folder / "optimiser.pt")
+    state = (folder / "state.json").read_text()
+    (folder / "state.json").write_text(state.replace("optimizer.pt", "optimiser.pt"))
+    _, contents = checkpoint.load_latest(tmp_path) or ({}, {})
+    assert torch.equal(contents["optimizer"]["adamw"]["state"][0]["exp_avg"], torch.ones(2))
+
+
 def test_load_latest_returns_none_without_a_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path) is None
 

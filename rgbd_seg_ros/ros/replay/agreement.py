@@ -137,8 +137,9 @@ class Agreement:
             )
         elif self.agreement < MIN_AGREEMENT:
             found.append(
-                f"{self.covered - self.same} of {total} masks were computed by another network in "
-                f"the live replay ({why}); at most {1 - MIN_AGREEMENT:.0%} may differ"
+                f"{total - self.same} of {total} offline masks are missing in the live replay or "
+                f"were computed by another network ({why}); "
+                f"at most {1 - MIN_AGREEMENT:.0%} may differ"
             )
         if self.unexplained:
             found.append(
