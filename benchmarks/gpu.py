@@ -37,6 +37,7 @@ from rgbd_seg_ros.bundle import Bundle, NetworkRecord, TrainedNetwork, load_bund
 from rgbd_seg_ros.depth import DepthEncoding, to_meters
 from rgbd_seg_ros.engine import Segmenter
 from rgbd_seg_ros.engine.backends import BACKENDS, Backend, StagedBackend
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.labels import INDOOR16
 from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
@@ -278,7 +279,7 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     if args.part:
         result = PARTS[args.part].measure()
-        (args.out / f"{args.part}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_atomically(args.out / f"{args.part}.json", json.dumps(result, indent=1) + "\n")
         return 0
     for name in args.parts:
         run_part(name, args.out)
