@@ -1,10 +1,11 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sensor frames: one image with its stamp (Frame), or the Defect that replaces it."""
+"""Sensor frames: one image with its stamp, before and after decoding, or the Defect instead."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -84,3 +85,21 @@ class Defect:
     detail: str
     #: The header's stamp in nanoseconds; None if it could not be read.
     stamp_ns: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedFrame:
+    """One compressed image of one stream whose pixels are not decoded yet.
+
+    Decoding can take longer than the period of the camera, so only the frames that a job or a
+    health check needs are decoded.
+    """
+
+    #: (height, width) in pixels, read from the header of the compressed image.
+    size: tuple[int, int]
+    #: Time of exposure in nanoseconds, from the message's header.
+    stamp_ns: int
+    frame_id: str
+    #: Decodes the pixels: a Frame of this stamp, or a Defect. Called at most once.
+    decode: Callable[[], Frame | Defect]
+    intrinsics: Intrinsics | None = None
