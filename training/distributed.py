@@ -84,6 +84,14 @@ def mean_count(count: Tensor | int, device: torch.device) -> Tensor:
     return value
 
 
+def total(counts: Tensor) -> Tensor:
+    """The sum of integer ``counts`` over the ranks, exact and without gradient."""
+    if world_size() > 1:
+        counts = counts.clone()
+        dist.all_reduce(counts)
+    return counts
+
+
 def mean_scalars(values: dict[str, float], device: torch.device) -> dict[str, float]:
     """The mean of each value over the ranks."""
     if world_size() == 1 or not values:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.network import Network
 from rgbd_seg_ros.preprocess import Preprocess
 from training.batch import Batch, Views
+from training.methods.losses import SegmentationLoss
 from training.networks import open_network
 from training.options import UsageError
 from training.pretrained import load_pretrained
@@ -24,10 +25,12 @@ from training.pretrained import load_pretrained
 
 @dataclass(frozen=True)
 class Task:
-    """The learning task, independent of the method: classes and input normalization."""
+    """The learning task, independent of the method: classes, input normalization and loss."""
 
     labels: LabelSet
     preprocess: Preprocess
+    #: What every method minimizes between logits and labels.
+    loss: SegmentationLoss = field(default_factory=SegmentationLoss)
 
     def spec(self, network: str, modality: str, **changes: Any) -> NetworkSpec:
         """The spec of a named network with this task's classes and depth channels."""
@@ -93,10 +96,14 @@ class Method(nn.Module):
     #: Smallest usable batch, in samples over all ranks; smaller ones are omitted from an epoch.
     min_batch: int = 2
 
-    def __init__(self, students: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, students: Mapping[str, nn.Module], loss: SegmentationLoss | None = None
+    ) -> None:
         super().__init__()
         #: The networks that are saved, keyed ``rgb``, ``depth`` or ``rgbd``.
         self.students = nn.ModuleDict(students)
+        #: The only loss between logits and labels, also of auxiliary heads. It has no parameters.
+        self.loss = loss or SegmentationLoss()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError

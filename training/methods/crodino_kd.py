@@ -15,7 +15,7 @@ from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
 from training import distributed
 from training.batch import Batch
 from training.methods.base import Method, Task
-from training.methods.losses import cross_entropy, global_mean
+from training.methods.losses import global_mean
 from training.options import UsageError, opt
 
 #: Stabilizes every cosine, norm and Euclidean distance.
@@ -64,7 +64,8 @@ class CroDiNoKD(Method):
         if not specs["rgb"].split:
             raise UsageError(f"crodino_kd needs a network with a split, got {config.network!r}: "
                              "choose a crodino_* network")  # fmt: skip
-        super().__init__({m: task.network(spec, config.pretrained) for m, spec in specs.items()})
+        students = {m: task.network(spec, config.pretrained) for m, spec in specs.items()}
+        super().__init__(students, task.loss)
         self.config = config
         self.views = "decoupled" if config.decoupled else "shared"
         self.auxiliary = (
@@ -83,17 +84,17 @@ class CroDiNoKD(Method):
         for m, student in self.students.items():
             halves = torch.cat((inv[m], spec[m]), dim=1)
             logits, _ = student.decode(halves, low[m], size)
-            losses[f"seg_{m}"] = cross_entropy(logits, batch.labels[m])
+            losses[f"seg_{m}"] = self.loss(logits, batch.labels[m])
         if config.mixup:
             share = config.mixup if config.mixup_direction == "own" else 1 - config.mixup
             for m, other in (("rgb", "depth"), ("depth", "rgb")):
                 mixed = torch.cat((inv[m].lerp(inv[other], share), spec[m]), dim=1)
                 logits, _ = self.students[m].decode(mixed, low[m], size)
-                losses[f"mix_{m}"] = cross_entropy(logits, batch.labels[m])
+                losses[f"mix_{m}"] = self.loss(logits, batch.labels[m])
         if self.auxiliary is not None:
             for m in self.students:
                 losses[f"aux_{m}"] = sum(
-                    cross_entropy(self.auxiliary(half, low[m], size)[0], batch.labels[m])
+                    self.loss(self.auxiliary(half, low[m], size)[0], batch.labels[m])
                     for half in (inv[m], spec[m])
                 )
         if config.orthogonality:

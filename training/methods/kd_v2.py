@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.batch import Batch
 from training.methods.base import Method, Task
-from training.methods.losses import cross_entropy, kl_divergence
+from training.methods.losses import kl_divergence
 from training.options import UsageError, opt
 
 
@@ -34,17 +34,14 @@ class KDv2(Method):
                 "kd_v2 needs a teacher: train one with `python -m training.train supervised "
                 "--network acnet_r50 --modality rgbd` and pass its run as --teacher"
             )
-        super().__init__(
-            {
-                m: task.network(
-                    task.spec(
-                        config.network, m, width=config.width, output_stride=config.output_stride
-                    ),
-                    config.pretrained,
-                )
-                for m in ("rgb", "depth")
-            }
-        )
+        width, stride = config.width, config.output_stride
+        students = {
+            m: task.network(
+                task.spec(config.network, m, width=width, output_stride=stride), config.pretrained
+            )
+            for m in ("rgb", "depth")
+        }
+        super().__init__(students, task.loss)
         self.teacher = task.teacher(config.teacher, "rgbd")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -52,6 +49,6 @@ class KDv2(Method):
         losses = {}
         for m, student in self.students.items():
             logits = student(*batch.inputs(m)).logits
-            losses[f"ce_{m}"] = 0.5 * cross_entropy(logits, batch.labels[m])
+            losses[f"ce_{m}"] = 0.5 * self.loss(logits, batch.labels[m])
             losses[f"kl_{m}"] = 0.5 * kl_divergence(taught, logits)
         return losses

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training import distributed
 from training.batch import Batch
 from training.methods.base import Method, Task
-from training.methods.losses import cross_entropy, global_mean, kl_divergence
+from training.methods.losses import global_mean, kl_divergence
 from training.options import UsageError, opt
 
 
@@ -59,7 +59,7 @@ class PrimKD(Method):
     def __init__(self, config: Config, task: Task) -> None:
         spec = task.spec(config.network, "rgbd", width=config.width)
         student = task.network(spec, config.pretrained)
-        super().__init__({"rgbd": student})
+        super().__init__({"rgbd": student}, task.loss)
         self.config = config
         self.teacher = None
         self.aligners = nn.ModuleDict()
@@ -86,7 +86,7 @@ class PrimKD(Method):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         config, labels = self.config, batch.labels["rgbd"]
         output = self.students["rgbd"](*batch.inputs("rgbd"))
-        losses = {"ce": cross_entropy(output.logits, labels)}
+        losses = {"ce": self.loss(output.logits, labels)}
         if self.teacher is None:
             return losses
         taught = self.teacher(*batch.inputs(config.teacher_modality))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from training.batch import Batch
 from training.methods.base import Method, Task
-from training.methods.losses import cross_entropy
 from training.options import opt
 
 
@@ -27,7 +26,7 @@ class Config:
 
 
 class Supervised(Method):
-    """L = CE(network(x), y)."""
+    """L = loss(network(x), y); ``loss`` is cross entropy unless the recipe says otherwise."""
 
     def __init__(self, config: Config, task: Task) -> None:
         spec = task.spec(
@@ -36,9 +35,9 @@ class Supervised(Method):
             width=config.width,
             output_stride=config.output_stride,
         )
-        super().__init__({config.modality: task.network(spec, config.pretrained)})
+        super().__init__({config.modality: task.network(spec, config.pretrained)}, task.loss)
         self.modality = config.modality
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.students[self.modality](*batch.inputs(self.modality)).logits
-        return {"ce": cross_entropy(logits, batch.labels[self.modality])}
+        return {"ce": self.loss(logits, batch.labels[self.modality])}
