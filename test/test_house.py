@@ -29,12 +29,13 @@ ROS = (
 #: The package from the ground up: a module imports only modules of lower layers and of its own
 #: package. ``ros/replay`` counts as a package of its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("names", "files", "labels", "frames", "progress", "text_table", "image_size"),
+    ("names", "image_names", "files", "labels", "frames", "progress", "text_table", "image_size"),
     ("hha", "colorize", "metrics", "images", "gravity"),
     ("depth", "bag"),
     ("image_io", "preprocess", "fallback", "models"),
-    ("bundle",),
-    ("engine",),
+    ("bundle_json",),
+    ("bundle", "image_scene"),
+    ("engine", "image_folder"),
     ("inference",),
     ("replay", "ros", "predict", "doctor"),
     ("ros.replay", "cli"),

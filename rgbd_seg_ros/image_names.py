@@ -1,0 +1,154 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Names of image files: what they show, and which files of two streams form a pair."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+#: What an image file contains.
+Kind = Literal["rgb", "depth", "labels"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: Largest difference of two stamps that form a pair, as in the tools of the TUM RGB-D benchmark.
+MAX_STAMP_DIFFERENCE_NS = 20_000_000
+
+#: Words in file names that say what an image shows.
+KIND_WORDS: dict[Kind, tuple[str, ...]] = {
+    "rgb": ("rgb", "color", "colour"),
+    "depth": ("depth",),
+    "labels": ("label", "labels", "labelids", "seg", "segmentation", "semantic", "gt", "mask"),
+}
+#: Words that say so only if no other word does: ``depth_image_7`` is depth.
+COLOR_WORDS = ("image", "img", "photo")
+
+_WORDS = [word for known in KIND_WORDS.values() for word in known] + list(COLOR_WORDS)
+_WORD = re.compile(
+    rf"(?<![a-z])(?:aligned_depth_to_colou?r|{'|'.join(_WORDS)})(?![a-z])", re.IGNORECASE
+)
+#: Seconds with a fraction, or an integer of milliseconds, microseconds or nanoseconds since 1970.
+_SECONDS = re.compile(r"(\d{9,10})\.(\d{1,9})")
+_TICKS_NS = {13: 1_000_000, 16: 1_000, 19: 1}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of two lists of names."""
+
+    #: Indices of the two names of each pair, in the order of the first list.
+    pairs: tuple[tuple[int, int], ...]
+    #: What the names of a pair have in common, for messages: ``the number in the name``.
+    rule: str
+
+
+def kind_of(stem: str) -> Kind | None:
+    """What an image shows according to the words in its name; None if they do not say."""
+    words = [word.lower() for word in _WORD.findall(stem)]
+    if any(word.startswith("aligned_depth_to") for word in words):
+        return "depth"
+    found = {kind for kind, known in KIND_WORDS.items() for word in words if word in known}
+    if len(found) == 1:
+        return found.pop()
+    return "rgb" if not found and words else None
+
+
+def without_kind(stem: str) -> str:
+    """The name without the words that say what it shows: ``frame-7.color`` → ``frame-7``."""
+    rest = re.sub(r"([-_. ])[-_. ]+", r"\1", _WORD.sub("", stem))
+    return rest.strip("-_. ")
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that orders the numbers in names by value: ``img_9`` before ``img_10``."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts]
+
+
+def stamp_ns(stem: str) -> int | None:
+    """The time that a name consists of, in nanoseconds since 1970; None if it is not a time."""
+    text = without_kind(stem)
+    if match := _SECONDS.fullmatch(text):
+        return int(match[1]) * 1_000_000_000 + int(match[2].ljust(9, "0"))
+    tick_ns = _TICKS_NS.get(len(text)) if text.isdecimal() else None
+    return None if tick_ns is None else int(text) * tick_ns
+
+
+def match_names(
+    first: Sequence[str],
+    second: Sequence[str],
+    stamps_ns: tuple[Sequence[int | None], Sequence[int | None]] | None = None,
+) -> Pairs:
+    """Find the pairs of two lists of names by the rule that gives the most pairs.
+
+    The rules are, and the first one wins a tie: the same name; the same name apart from words such
+    as ``rgb`` and ``depth``; the nearest stamp within 20 ms; the same number, if the names of each
+    list differ in their numbers only; both lists have only one name.
+
+    Args:
+        first, second: names of files without suffix, unique in each list.
+        stamps_ns: the stamp of each name; None to read it from the names.
+    """
+    if stamps_ns is None:
+        stamps_ns = [stamp_ns(name) for name in first], [stamp_ns(name) for name in second]
+    by_stamp = _nearest(*stamps_ns)
+    rules = [
+        Pairs(_equal(first, second, str), "the same name"),
+        Pairs(_equal(first, second, _folded), "the same name apart from rgb, depth, …"),
+        Pairs(by_stamp, "the nearest stamp within 20 ms"),
+        Pairs(_equal_numbers(first, second), "the same number in the name"),
+        Pairs(((0, 0),) if len(first) == len(second) == 1 else (), "the only image of each kind"),
+    ]
+    return max(rules, key=lambda rule: len(rule.pairs))
+
+
+def _folded(stem: str) -> str:
+    return without_kind(stem).casefold()
+
+
+def _equal(
+    first: Sequence[str], second: Sequence[str], key: Callable[[str], object]
+) -> tuple[tuple[int, int], ...]:
+    """Pairs with the same key; none at all if a key is not unique in its list."""
+    keys = [[key(name) for name in names] for names in (first, second)]
+    if any(len(set(found)) < len(found) for found in keys):
+        return ()
+    where: Mapping[object, int] = {k: i for i, k in enumerate(keys[1])}
+    return tuple((i, where[k]) for i, k in enumerate(keys[0]) if k in where)
+
+
+def _equal_numbers(first: Sequence[str], second: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    for names in (first, second):
+        if len({re.sub(r"\d+", "#", _folded(name)) for name in names}) > 1:
+            return ()  # ``kitchen_1`` and ``office_1`` are different frames
+
+    def numbers(name: str) -> object:
+        return tuple(map(int, re.findall(r"\d+", name))) or name
+
+    return _equal(first, second, numbers)
+
+
+def _nearest(
+    first: Sequence[int | None], second: Sequence[int | None]
+) -> tuple[tuple[int, int], ...]:
+    """Pairs of stamps that are each other's nearest; none if a name has no stamp."""
+    if not (first and second) or None in first or None in second:
+        return ()
+    there, back = _nearest_of(first, second), _nearest_of(second, first)
+    return tuple((i, j) for i, j in enumerate(there) if j is not None and back[j] == i)
+
+
+def _nearest_of(stamps: Sequence[int | None], others: Sequence[int | None]) -> list[int | None]:
+    """Index of the nearest other stamp, at most 20 ms away, for each stamp."""
+    order = sorted((stamp, i) for i, stamp in enumerate(others) if stamp is not None)
+    result = []
+    for stamp in stamps:
+        at = bisect_left(order, (stamp or 0, -1))
+        distance_ns, index = min(
+            (abs(t - (stamp or 0)), i) for t, i in order[max(at - 1, 0) : at + 1]
+        )
+        result.append(index if distance_ns <= MAX_STAMP_DIFFERENCE_NS else None)
+    return result

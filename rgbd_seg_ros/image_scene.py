@@ -1,0 +1,244 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One folder of RGB-D images: which files show color, depth and labels, and which form a frame."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rgbd_seg_ros.image_io import SUFFIXES
+from rgbd_seg_ros.image_names import (
+    KINDS,
+    Kind,
+    Pairs,
+    kind_of,
+    match_names,
+    natural_order,
+    stamp_ns,
+    without_kind,
+)
+
+#: Names of the folders of each kind in lower case. If there are several, the first one is read.
+FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
+    "rgb": ("rgb", "color", "colour", "image", "images", "img", "photo", "jpegimages"),
+    "depth": ("depth", "depths", "depth_images", "aligned_depth", "depth_aligned", "depth_bfx"),
+    "labels": (
+        "labels", "label", "label-filt", "label_filt", "gt", "semantic", "segmentation", "masks",
+        "mask", "annotations",
+    ),
+}  # fmt: skip
+#: Lists of a TUM RGB-D sequence: lines of ``stamp file``, or ``stamp file stamp file``.
+STAMP_LISTS: dict[Kind, str] = {"rgb": "rgb.txt", "depth": "depth.txt"}
+ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
+#: Suffixes of files that accompany images: lists, poses, calibrations, notes.
+TEXT_SUFFIXES = frozenset({"", ".txt", ".json", ".yaml", ".yml", ".csv", ".md", ".xml", ".log"})
+#: Files that operating systems leave in folders; hidden files are not images either.
+LITTER = frozenset({"thumbs.db", "desktop.ini"})
+
+
+class ImageFolderError(ValueError):
+    """A folder without usable images or pairs; the message names what was found."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The image files of one folder."""
+
+    root: Path
+    #: The files of each kind by their path in the kind's folder, without suffix.
+    files: Mapping[Kind, Mapping[str, Path]]
+    folders: Mapping[Kind, Path]
+    #: File or folder → reason why it is not read.
+    ignored: Mapping[Path, str]
+    #: Whether all kinds are in one folder, so that the names of files say what they show.
+    mixed: bool
+
+    def frames(self) -> tuple[dict[str, dict[Kind, Path]], tuple[str, ...]]:
+        """The frames by name, in natural order, and the rules by which files were paired.
+
+        The first kind gives the frames their names; every other kind is paired with it.
+        """
+        first, *others = self.files
+        matched = {kind: self._match(first, kind) for kind in others}
+        rules = tuple({pairs.rule: 0 for pairs in matched.values() if pairs.pairs})
+        short = self.mixed or any("apart" in rule for rule in rules)
+        names = {kind: self._names(kind, short) for kind in self.files}
+        frames: dict[str, dict[Kind, Path]] = {
+            name: {first: path}
+            for name, path in zip(names[first], self.files[first].values(), strict=True)
+        }
+        for kind, pairs in matched.items():
+            partner = {j: names[first][i] for i, j in pairs.pairs}
+            for j, path in enumerate(self.files[kind].values()):
+                name = partner.get(j, names[kind][j])
+                while j not in partner and not {first, kind}.isdisjoint(frames.get(name, ())):
+                    name += f"_{kind}"
+                frames.setdefault(name, {})[kind] = path
+        return dict(sorted(frames.items(), key=lambda item: natural_order(item[0]))), rules
+
+    def _names(self, kind: Kind, short: bool) -> list[str]:
+        stems = list(self.files[kind])
+        names = [without_kind(stem) for stem in stems] if short else stems
+        chosen = names if all(names) and len(set(names)) == len(names) else stems
+        return [name.replace("/", "_") for name in chosen]
+
+    def _match(self, first: Kind, second: Kind) -> Pairs:
+        """Pair two kinds by a list of associations, or else by their names or stamps."""
+        index = [
+            {self._listed_name(path): i for i, path in enumerate(self.files[kind].values())}
+            for kind in (first, second)
+        ]
+        for name in ASSOCIATIONS:
+            pairs = {
+                (index[0][a], index[1][b])
+                for words in map(str.split, _lines(self.root / name))
+                if len(words) == 4
+                for a, b in ((words[1], words[3]), (words[3], words[1]))
+                if a in index[0] and b in index[1]
+            }
+            if pairs and all(len({pair[k] for pair in pairs}) == len(pairs) for k in (0, 1)):
+                return Pairs(tuple(sorted(pairs)), name)
+        stamps = self._stamps(first), self._stamps(second)
+        return match_names(list(self.files[first]), list(self.files[second]), stamps)
+
+    def _stamps(self, kind: Kind) -> list[int | None]:
+        """The stamp of each file from the list of its kind, or else from its name."""
+        listed: dict[str, int] = {}
+        for line in _lines(self.root / STAMP_LISTS[kind]) if kind in STAMP_LISTS else ():
+            words = line.split()
+            try:
+                seconds = float(words[0])
+            except (IndexError, ValueError):
+                continue
+            if len(words) == 2 and math.isfinite(seconds):
+                listed[words[1]] = round(seconds * 1e9)
+        paths = self.files[kind].values()
+        return [listed.get(self._listed_name(path), stamp_ns(path.stem)) for path in paths]
+
+    def _listed_name(self, path: Path) -> str:
+        """A file as lists name it: its path below the scene, with slashes."""
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
+
+
+def read_scene(
+    root: Path, kinds: Collection[Kind], chosen: Mapping[Kind, Path] | None = None
+) -> Scene:
+    """Find the images of one folder by the names of its subfolders, or else of its files.
+
+    Args:
+        root: the folder.
+        kinds: what to look for.
+        chosen: folders that are read regardless of their names.
+
+    Raises:
+        ImageFolderError: a folder of images without a readable one, or two files of one name.
+    """
+    ignored: dict[Path, str] = {}
+    folders = _folders(root, kinds, chosen or {}, ignored)
+    if folders:
+        files = {kind: _images_of(folder, ignored) for kind, folder in folders.items()}
+        return Scene(root, files, folders, ignored, mixed=False)
+    found: dict[Kind, dict[str, Path]] = {kind: {} for kind in KINDS if kind in kinds}
+    others: dict[Path, str] = {}
+    for stem, path in _images(root, others).items():
+        kind = kind_of(stem)
+        if kind is None:
+            ignored[path] = "the name does not say whether it is color, depth or labels"
+        elif kind in found:
+            found[kind][stem] = path
+    files = {kind: images for kind, images in found.items() if images}
+    # Only here: a text file in a folder of images of one kind is probably meant to be read.
+    ignored |= {p: reason for p, reason in others.items() if p.suffix.lower() not in TEXT_SUFFIXES}
+    return Scene(root, files, dict.fromkeys(files, root), ignored, mixed=True)
+
+
+def _folders(
+    root: Path, kinds: Collection[Kind], chosen: Mapping[Kind, Path], ignored: dict[Path, str]
+) -> dict[Kind, Path]:
+    """The folder of each kind."""
+    within = subfolders(root)
+    result: dict[Kind, Path] = {}
+    for kind in KINDS:
+        known = FOLDER_NAMES[kind]
+        if kind in kinds and kind in chosen:
+            result[kind] = chosen[kind]
+        elif kind in kinds:
+            found = [p for p in within if p.name.lower() in known]
+            found.sort(key=lambda p: known.index(p.name.lower()))
+            if found:
+                result[kind] = found[0]
+                reason = f"{found[0].name}/ is read instead; to choose, rename one"
+                ignored |= dict.fromkeys(found[1:], reason)
+    if result and "depth" in kinds:
+        hha = [p for p in within if p.name.lower() == "hha"]
+        ignored |= dict.fromkeys(hha, "HHA is computed from the depth images")
+    return result
+
+
+def _images_of(folder: Path, ignored: dict[Path, str]) -> dict[str, Path]:
+    """The images of a folder of one kind, or of its subfolders if it has none itself."""
+    found = _images(folder, ignored)
+    if not found:
+        for sub in subfolders(folder):
+            found |= {f"{sub.name}/{stem}": p for stem, p in _images(sub, ignored).items()}
+    if not found:
+        raise ImageFolderError(
+            f"{folder} has no image that can be read; it contains {contents(folder)} (read are "
+            f"{', '.join(sorted(SUFFIXES))}); remove the folder if it is not meant to be read"
+        )
+    return found
+
+
+def _images(folder: Path, ignored: dict[Path, str]) -> dict[str, Path]:
+    """The images of one folder by name without suffix, in natural order."""
+    found: dict[str, Path] = {}
+    for path in entries(folder):
+        if path.is_dir():
+            continue
+        if path.suffix.lower() not in SUFFIXES:
+            ignored[path] = f"the suffix {path.suffix or '(none)'} is not supported"
+        elif not path.is_file():
+            broken = path.is_symlink() and not path.exists()
+            ignored[path] = "a link to a missing file" if broken else "not a regular file"
+        elif path.stem in found:
+            raise ImageFolderError(
+                f"{found[path.stem]} and {path.name} have the same name; keep one of them"
+            )
+        else:
+            found[path.stem] = path
+    return found
+
+
+def entries(folder: Path) -> list[Path]:
+    """Everything in a folder except hidden files and litter, in natural order."""
+    shown = (p for p in folder.iterdir() if p.name[0] != "." and p.name.lower() not in LITTER)
+    return sorted(shown, key=lambda p: natural_order(p.name))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder except hidden ones, in natural order."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def contents(folder: Path) -> str:
+    """The first entries of a folder, for messages."""
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in entries(folder)]
+    return listed(names) or "nothing"
+
+
+def listed(names: list[str], limit: int = 3) -> str:
+    """The first names, and how many more there are: ``a, b, c and 2 more``."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file without comments; none if there is no such file."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
