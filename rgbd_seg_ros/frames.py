@@ -103,3 +103,7 @@ class CompressedFrame:
     #: Decodes the pixels: a Frame of this stamp, or a Defect. Called at most once.
     decode: Callable[[], Frame | Defect]
     intrinsics: Intrinsics | None = None
+
+
+#: An image that its stream's health may accept, decoded or not.
+AnyFrame = Frame | CompressedFrame

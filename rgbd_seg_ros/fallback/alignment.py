@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from rgbd_seg_ros.camera_names import name_two_cameras, same_frame
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.frames import Frame, Intrinsics, Stream
+from rgbd_seg_ros.frames import AnyFrame, Intrinsics, Stream
 
 #: Relative difference up to which aspect ratios and intrinsics count as equal.
 TOLERANCE = 0.01
@@ -16,10 +17,10 @@ class StreamGeometry:
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
-        self._newest: dict[Stream, Frame] = {}
+        self._newest: dict[Stream, AnyFrame] = {}
         self._misaligned: str | None = None
 
-    def update(self, stream: Stream, frame: Frame) -> None:
+    def update(self, stream: Stream, frame: AnyFrame) -> None:
         """Replace the newest usable frame of ``stream``."""
         self._newest[stream] = frame
         rgb, depth = self._newest.get("rgb"), self._newest.get("depth")
@@ -39,7 +40,7 @@ class StreamGeometry:
         frames = (self._newest.get(source) for source in sources)
         return next((f.intrinsics for f in frames if f and f.intrinsics), None)
 
-    def mask_size(self, stream: Stream, frame: Frame) -> tuple[int, int]:
+    def mask_size(self, stream: Stream, frame: AnyFrame) -> tuple[int, int]:
         """(height, width) of the mask of ``frame``; aligned depth gets color's size."""
         rgb = self._newest.get("rgb")
         if stream != "depth" or rgb is None or self.misaligned is not None:
@@ -47,19 +48,29 @@ class StreamGeometry:
         return rgb.size
 
 
-def misalignment(rgb: Frame, depth: Frame) -> str | None:
+def misalignment(rgb: AnyFrame, depth: AnyFrame) -> str | None:
     """Why this depth is not aligned to this color image, in one line; None if it is.
 
     Drivers call aligned depth "registered". It has color's aspect ratio within 1 %, and either
     color's frame_id (neither empty nor ``0``) or a camera_info that agrees with color's within 1 %
     of the image's longer side once both are scaled to one size. The sizes may differ.
+
+    Equal camera_infos prove nothing if the frame_ids name two cameras, such as ``front_color`` and
+    ``rear_color``: two cameras of one model have equal camera_infos. They count for two frame_ids
+    of one camera, because some drivers give aligned depth a frame_id of its own (RealSense's for
+    ROS 1: ``camera_aligned_depth_to_color_frame``).
     """
     (rgb_h, rgb_w), (depth_h, depth_w) = rgb.size, depth.size
     same_shape = abs(rgb_w * depth_h - depth_w * rgb_h) <= TOLERANCE * rgb_w * depth_h
     if not same_shape:
         return f"depth is not aligned: it is {depth_w}×{depth_h} but color is {rgb_w}×{rgb_h}"
-    if rgb.frame_id == depth.frame_id and rgb.frame_id not in ("", "0"):
+    if same_frame(rgb.frame_id, depth.frame_id):
         return None
+    if name_two_cameras(rgb.frame_id, depth.frame_id):
+        return (
+            f"depth seems to be from another camera: its frame_id is {depth.frame_id!r} but "
+            f"color's is {rgb.frame_id!r}"
+        )
     if rgb.intrinsics is not None and depth.intrinsics is not None:
         if _agree(rgb.intrinsics, depth.intrinsics):
             return None

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
+
 
 def _parameter(default: Any, doc: str, low: float = 0.0, high: float = math.inf) -> Any:
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
@@ -30,13 +32,30 @@ class CoreConfig:
     depth_scale: float = _parameter(0.001, "meters per tick of 16-bit depth", 1e-6, 1.0)
     max_depth_m: float = _parameter(0.0, "depth beyond this is invalid; 0: no limit")
 
+    # Decoding.
+    max_image_pixels: int = _parameter(
+        MAX_IMAGE_PIXELS,
+        "an image whose header promises more pixels than this is `malformed` and is not decoded",
+        1,
+        1_000_000_000,
+    )
+    decode_period_s: float = _parameter(
+        0.25,
+        "a compressed stream is decoded at least this often, for its health, even if no mask "
+        "needs its frames",
+        0.01,
+        60,
+    )
+
     # Is this frame usable? Stamps.
     max_age_s: float = _parameter(1.0, "a frame older than this is `stale`; 0: off")
     max_future_s: float = _parameter(
         0.1, "a frame stamped more than this ahead of the current time is `future`; 0: off"
     )
     check_repeated_stamp: bool = _parameter(
-        True, "a frame whose stamp is not later than the previous one is `repeated_stamp`"
+        True,
+        "a frame whose stamp is not later than the previous one is `repeated_stamp`; a copy of "
+        "the previous message, with the same stamp, says nothing against its stream",
     )
     # Is this frame usable? Pixels, on a strided sample.
     accept_change_after: int = _parameter(
@@ -98,9 +117,17 @@ class CoreConfig:
     )
     first_silence_s: float = _parameter(
         1.0,
-        "time without a message that makes a stream `silent` before its period is known",
+        "shortest time without a message that makes a stream `silent` before its period is "
+        "known; longer if the intervals so far are longer",
         0.001,
         60,
+    )
+    second_message_s: float = _parameter(
+        5.0,
+        "time without a second message that makes a stream `silent`; the longest period that is "
+        "learned without a loss",
+        0.001,
+        3600,
     )
     lost_after: int = _parameter(
         3, "a stream is lost after this many unusable frames in a row; 0: off", 0, 100

@@ -3,36 +3,44 @@
 """The core of the fallback: takes messages and the current time, and hands out jobs.
 
 Four calls drive it: :meth:`Core.offer`, :meth:`Core.tick`, :meth:`Core.next_deadline` and
-:meth:`Core.next_job`. What happened is in its counters, its health and the mode changes and
-warnings that the ``drain_*`` calls return. Health judges a message, pairing decides which
-frames form a pair, and the newest pair waits as the job for the engine.
+:meth:`Core.next_job`. If images are compressed, :meth:`Core.next_decodes` says which to decode
+whenever the engine is free, and :meth:`Core.decoded` takes the result. What happened is in its
+counters, its health and the mode changes and warnings that the ``drain_*`` calls return. Health
+judges a message, pairing decides which frames form a pair, and the newest pair waits as the job
+for the engine.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 
 from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.fallback.core_warnings import CoreWarnings, fusion_problems
 from rgbd_seg_ros.fallback.counters import Counters
-from rgbd_seg_ros.fallback.fusion_warnings import fusion_problems
-from rgbd_seg_ros.fallback.health import SensorHealth
+from rgbd_seg_ros.fallback.decoding import Purpose
+from rgbd_seg_ros.fallback.fused_share import FusedShare
+from rgbd_seg_ros.fallback.health import SensorHealth, Verdict
 from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.modes import Mode, ModeChange
 from rgbd_seg_ros.fallback.pairing import FramePair, PairedStream, Pairer, StreamStatus
 from rgbd_seg_ros.fallback.streams import Streams
+from rgbd_seg_ros.fallback.work import PendingJob, Work, make_job
 from rgbd_seg_ros.frames import (
     NETWORK_NAMES,
     NS_PER_MS,
     NS_PER_S,
     STREAMS,
+    AnyFrame,
+    CompressedFrame,
     Defect,
     Frame,
     NetworkName,
     Stream,
 )
 
-#: At most this many mode changes and warnings are kept until the caller fetches them.
+#: At most this many mode changes are kept until the caller fetches them.
 MAX_EVENTS = 256
 
 
@@ -42,7 +50,7 @@ class Core:
     Give every message to :meth:`offer`, call :meth:`tick` at :meth:`next_deadline`, and take work
     with :meth:`next_job` whenever the engine is free. Every call carries the current time in
     nanoseconds; the core reads no clock, so the same calls give the same jobs. It is not
-    thread-safe: put one lock around it.
+    thread-safe: put one lock around it, but do not hold the lock while decoding.
 
     Args:
         config: see :class:`CoreConfig`; assign :attr:`config` to change it at run time.
@@ -65,24 +73,22 @@ class Core:
         self._enabled = True
         self._now_ns = 0
         self._changes: deque[ModeChange] = deque(maxlen=MAX_EVENTS)
-        self._warnings: deque[str] = deque(maxlen=MAX_EVENTS)
+        self._warnings = CoreWarnings()
         self._forget()
 
     def _forget(self) -> None:
         """Forget everything that was learned from the streams."""
         self._streams = Streams(self._config, self._networks, self._need_intrinsics)
         self._pairer = Pairer(self._config, self.counters)
-        #: The job waiting for the engine.
-        self._job: Job | None = None
-        #: Time of the first message.
-        self._started_ns: int | None = None
+        self._fused_share = FusedShare()
+        self._work = Work(self._config, self.counters)
+        self._started_ns: int | None = None  # time of the first message
         self._deadline_ns: int | None = None
-        #: Keys of the warnings already given.
-        self._warned: set[str] = set()
+        self._warnings.forget()
 
     # --- The four calls ------------------------------------------------------------------------
 
-    def offer(self, stream: Stream, item: Frame | Defect, now_ns: int) -> None:
+    def offer(self, stream: Stream, item: AnyFrame | Defect, now_ns: int) -> None:
         """Take one message that arrived at ``now_ns``."""
         running = self._advance(now_ns)  # first, since a clock step clears pending messages
         self.counters.offered[stream] += 1
@@ -93,22 +99,33 @@ class Core:
             self._started_ns = self._now_ns
         alone = self._streams.no_other_serves(stream, self._now_ns)
         verdict = self.health[stream].observe(item, self._now_ns, alone=alone)
-        if isinstance(item, Frame) and verdict.reason is None:
+        if isinstance(item, CompressedFrame) and verdict.undecoded:
+            if self._streams.ok(stream):
+                self._work.queue.note(stream, item)
+                self._take(stream, item, verdict)
+            elif self._work.queue.admit(stream, item):
+                self.counters.count(stream, "superseded")
+        else:
+            self._take(stream, item, verdict)
+        self._decide()
+
+    def _take(self, stream: Stream, item: AnyFrame | Defect, verdict: Verdict) -> None:
+        """Pass a judged message to pairing, or count what else happened to it."""
+        if isinstance(item, (Frame, CompressedFrame)) and verdict.reason is None:
             self._streams.geometry.update(stream, item)
         status = self._status()
         if verdict.reason is not None:
-            self.counters.count_unusable(stream, verdict.reason)
+            self._count_unusable(stream, verdict)
             if stream != "depth_raw" and verdict.reason != "repeated_stamp":
                 stamp_ns = self._credible(item.stamp_ns)
                 self._pairer.note_unusable(stream, stamp_ns, self._now_ns, status)
         elif verdict.recovering:
             self.counters.count(stream, "recovering")
-        elif isinstance(item, Frame):
+        elif isinstance(item, (Frame, CompressedFrame)):
             if stream == "depth_raw":
                 self._take_raw(item, status)
             elif not self._pairer.push(stream, item, self._now_ns, status):
                 self.counters.count(stream, "late")
-        self._decide()
 
     def next_deadline(self, now_ns: int) -> int | None:
         """When to call :meth:`tick` next, ns; None if only a message can change anything."""
@@ -127,15 +144,91 @@ class Core:
         self._decide()
 
     def next_job(self, now_ns: int) -> Job | None:
-        """Hand out the newest job, once; its frames count as used. None if no job waits."""
-        if not self._enabled or not self._advance(now_ns) or self._job is None:
+        """Hand out the newest job, once; its frames count as used. None if no job is ready.
+
+        A job with compressed frames is ready once :meth:`next_decodes` has handed them out and
+        :meth:`decoded` has taken them all.
+        """
+        if not self._enabled or not self._advance(now_ns):
             return None
-        job, self._job = self._job, None
-        # The engine may have been busy for longer than the maximum age of a frame.
-        max_age_ns = self._config.max_age_s * NS_PER_S
-        stale = 0 < max_age_ns < self._now_ns - job.stamp_ns
-        self._count_job(job, "late" if stale else "used")
-        return None if stale else job
+        job = self._work.next_job(self._now_ns)
+        status = self._status()
+        if job is not None and status.fusing:
+            self._fused_share.add(job.network)
+            self._update_mode(status)
+        return job
+
+    def accept_mask(self, job: Job, now_ns: int) -> bool:
+        """Whether the mask of a job may be published at ``now_ns``; if not, it is counted."""
+        if not self._work.is_expired(job.stamp_ns, now_ns):
+            return True
+        self.counters.masks_expired += 1
+        self._warnings.add(
+            "expired",
+            f"a mask was dropped because its images were {(now_ns - job.stamp_ns) / NS_PER_S:.3g} "
+            f"s old when it was ready, more than max_age_s={self._config.max_age_s:g}: use a "
+            "faster device or a smaller network, or raise max_age_s",
+        )
+        return False
+
+    # --- Compressed frames ---------------------------------------------------------------------
+
+    def next_decodes(self, now_ns: int) -> list[CompressedFrame]:
+        """The compressed frames to decode now, because the engine is free.
+
+        Decode them outside the lock, give each result to :meth:`decoded`, and repeat until the
+        list is empty. Frames that are never returned need not be decoded.
+        """
+        if not self._enabled or not self._advance(now_ns):
+            return []
+        return self._work.next_decodes(self._now_ns, self._pairer.holds)
+
+    def decoded(self, frame: CompressedFrame, result: Frame | Defect, now_ns: int) -> None:
+        """Take the decoded pixels of a frame from :meth:`next_decodes`."""
+        running = self._advance(now_ns)
+        found = self._work.queue.finish(frame)
+        if found is None or not (self._enabled and running):
+            return  # everything was cleared in the meantime
+        stream, purpose = found
+        result = replace(result, stamp_ns=frame.stamp_ns)
+        if isinstance(result, Frame):
+            result = replace(result, frame_id=frame.frame_id, intrinsics=frame.intrinsics)
+        if purpose is Purpose.ADMISSION and self._work.is_expired(frame.stamp_ns, self._now_ns):
+            self.counters.count(stream, "late")
+            return
+        alone = self._streams.no_other_serves(stream, self._now_ns)
+        verdict = self.health[stream].judge(result, self._now_ns, alone=alone)
+        if purpose is Purpose.ADMISSION:
+            self._take(stream, result, verdict)
+        elif purpose is Purpose.JOB and self._work.started is not None:
+            self._work.started = self._work.started.with_result(stream, result, verdict)
+            if not self._work.started.undecoded:
+                self._finish_decoding(self._work.started)
+        elif verdict.reason is not None:
+            self.counters.details[stream][verdict.reason] = verdict.detail
+        self._decide()
+
+    def _finish_decoding(self, pending: PendingJob) -> None:
+        """Complete the started job; if one frame is unusable, use its partner alone at once."""
+        if not pending.unusable:
+            return
+        self._work.started = None
+        for stream, verdict in pending.unusable.items():
+            self._count_unusable(stream, verdict)
+        status = self._status()
+        self._update_mode(status)
+        for stream, frame in pending.frames.items():
+            if stream in pending.unusable:
+                continue
+            waiting = self._work.waiting
+            in_order = waiting is None or frame.stamp_ns < waiting.job.stamp_ns
+            if stream in status.single and in_order:
+                pair = FramePair(frame, None) if stream == "rgb" else FramePair(None, frame)
+                self._work.started = self._make_job(pair, raw=False)
+                if waiting is None:
+                    self._pairer.note_decided(pair)
+            else:
+                self.counters.count(stream, "skipped")
 
     # --- Deciding ------------------------------------------------------------------------------
 
@@ -148,7 +241,16 @@ class Core:
         start_ends_ns = self._start_ends_ns
         if start_ends_ns is not None and self._now_ns >= start_ends_ns:
             self._end_starting()
-        self._warn()
+        self._warnings.add_all(
+            fusion_problems(
+                self._config,
+                self._pairer,
+                misaligned=self._streams.geometry.misaligned,
+                without_intrinsics=self._streams.without_intrinsics,
+                delivering=self._streams.delivering(self._now_ns),
+                fused_share=self._fused_share,
+            )
+        )
         deadlines = [health.silence_deadline_ns for health in self.health.values()]
         deadlines.append(self._pairer.deadline_ns)
         if self.mode is Mode.STARTING:
@@ -158,30 +260,13 @@ class Core:
     def _set_job(self, pair: FramePair, *, raw: bool) -> None:
         """Make the pair the job for the engine, replacing a job that is still waiting."""
         self._end_starting()
-        rgb, depth = pair.rgb, pair.depth
-        source = rgb if rgb is not None else depth
-        if source is None:
-            raise ValueError("a frame pair needs at least one frame")
-        stream: Stream = "rgb" if rgb is not None else "depth_raw" if raw else "depth"
-        if self._job is not None:
-            self._count_job(self._job, "superseded")
-        self._job = Job(
-            network="depth" if rgb is None else "rgb" if depth is None else "rgbd",
-            stamp_ns=pair.stamp_ns,
-            frame_id=source.frame_id,
-            rgb=rgb,
-            depth=depth,
-            raw=raw,
-            size=self._streams.geometry.mask_size(stream, source),
-            intrinsics=source.intrinsics or self._streams.geometry.intrinsics(stream),
-            mode=self.mode,
-            reason_rgb=self.health["rgb"].reason,
-            reason_depth=self.health["depth"].reason,
-            age_rgb_ms=_to_ms(self.health["rgb"].age_ns(self._now_ns)),
-            age_depth_ms=_to_ms(self.health["depth"].age_ns(self._now_ns)),
-        )
+        self._work.put(self._make_job(pair, raw=raw))
 
-    def _take_raw(self, frame: Frame, status: StreamStatus) -> None:
+    def _make_job(self, pair: FramePair, *, raw: bool) -> PendingJob:
+        share = self._fused_share.value
+        return make_job(pair, self._streams, self.mode, self._now_ns, share, raw=raw)
+
+    def _take_raw(self, frame: AnyFrame, status: StreamStatus) -> None:
         """Create a job from raw depth only if neither color nor aligned depth can be used."""
         started = self.mode is not Mode.STARTING  # until then, aligned depth may still arrive
         last_ns = self._pairer.last_stamp_ns
@@ -198,30 +283,31 @@ class Core:
     def _status(self) -> StreamStatus:
         return self._streams.status(starting=self.mode is Mode.STARTING)
 
-    def _warn(self) -> None:
-        """Warn once about each problem that prevents the fusion of color and depth."""
-        problems = fusion_problems(
-            self._config,
-            self._pairer,
-            misaligned=self._streams.geometry.misaligned,
-            without_intrinsics=self._streams.without_intrinsics,
-            delivering=self._streams.delivering(self._now_ns),
-        )
-        for key, message in problems:
-            if key not in self._warned:
-                self._warned.add(key)
-                self._warnings.append(message)
+    def _count_unusable(self, stream: Stream, verdict: Verdict) -> None:
+        count = self.counters.count_unusable(stream, verdict.reason or "", verdict.detail)
+        self._warnings.add_unusable(stream, verdict, count)
 
     # --- Modes ---------------------------------------------------------------------------------
 
     def _update_mode(self, status: StreamStatus) -> None:
-        mode = self._streams.possible_mode(status)
+        mode, reason = self._mode(status)
         if self.mode not in (mode, Mode.STARTING):
-            self._change_mode(mode, self._streams.degradation or "recovered")
+            self._change_mode(mode, reason)
+
+    def _mode(self, status: StreamStatus) -> tuple[Mode, str]:
+        """The best mode that streams and masks allow, and the reason for a change to it."""
+        mode = self._streams.possible_mode(status)
+        if mode is not Mode.RGBD:
+            self._fused_share.clear()
+            return mode, self._streams.degradation or "recovered"
+        if not self._fused_share.is_low:
+            return mode, "recovered"
+        alone = Mode.RGB_ONLY if self._fused_share.most_alone == "rgb" else Mode.DEPTH_ONLY
+        return alone, f"only {self._fused_share.value or 0:.0%} of the masks are fused"
 
     def _end_starting(self) -> None:
         if self.mode is Mode.STARTING:
-            self._change_mode(self._streams.possible_mode(self._status()), "start")
+            self._change_mode(self._mode(self._status())[0], "start")
 
     @property
     def _start_ends_ns(self) -> int | None:
@@ -268,12 +354,6 @@ class Core:
         ahead_s = (stamp_ns - self._now_ns) / NS_PER_S
         return stamp_ns if -1 <= ahead_s <= min(1, self._config.max_future_s) else None
 
-    def _count_job(self, job: Job, fate: str) -> None:
-        if job.rgb is not None:
-            self.counters.count("rgb", fate)
-        if job.depth is not None:
-            self.counters.count("depth_raw" if job.raw else "depth", fate)
-
     # --- Settings and reports ------------------------------------------------------------------
 
     @property
@@ -283,7 +363,7 @@ class Core:
 
     @config.setter
     def config(self, config: CoreConfig) -> None:
-        self._config = self._pairer.config = config
+        self._config = self._pairer.config = self._work.config = config
         self._streams.configure(config)
         if self._enabled:
             self._decide()
@@ -315,14 +395,8 @@ class Core:
 
     def drain_warnings(self) -> list[str]:
         """One-line warnings since the last call; each problem is reported once until a reset."""
-        warnings = list(self._warnings)
-        self._warnings.clear()
-        return warnings
+        return self._warnings.drain()
 
     def max_wait_ms(self, stream: PairedStream) -> float:
         """How long a frame of ``stream`` currently waits for its partner, milliseconds."""
         return self._pairer.max_wait_ns(stream) / NS_PER_MS
-
-
-def _to_ms(ns: int | None) -> float | None:
-    return None if ns is None else ns / NS_PER_MS

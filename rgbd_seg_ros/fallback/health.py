@@ -8,7 +8,8 @@ the default thresholds of :class:`CoreConfig`:
 - ``malformed``: not an image of the stream's type, or its size or encoding has changed. The third
   frame in a row of the new kind is accepted.
 - ``stale``, ``future``: stamped more than 1 s ago, or more than 0.1 s in the future.
-- ``repeated_stamp``: not later than the previous stamp.
+- ``repeated_stamp``: not later than the previous stamp. A copy, with exactly the previous stamp,
+  is not used either, but says nothing against its stream.
 - ``black``, ``saturated``, ``uniform``: a color image without contrast.
 - ``no_depth``: less than 2 % of the pixels are valid.
 - ``depth_units``: the median depth is outside 0.05 to 50 m.
@@ -17,32 +18,40 @@ the default thresholds of :class:`CoreConfig`:
 
 **State.** A stream is WAITING until its first usable frame makes it OK. It is LOST
 
-- immediately when it is ``frozen``, or ``silent``: no message for 3 periods, at least 250 ms;
+- immediately when it is ``frozen``, or ``silent``: no message for 3 periods, at least 250 ms, not
+  counting copies;
 - after 3 unusable frames in a row, or 5 among the last 10.
 
 It is OK again after 3 usable frames in a row and a hold of 1 s, which doubles up to 8 s while the
 stream flaps. Until then its frames are ``recovering``: health judges them, but no job uses them.
 If no other stream can be used, its first usable frame makes it OK immediately.
+
+**Compressed frames** arrive undecoded: :meth:`SensorHealth.observe` tests their stamps only, and
+:meth:`SensorHealth.judge` everything else once they are decoded. Runs of unusable frames and of
+repeats therefore count decoded frames.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.frames import NS_PER_S, Defect, Frame, Stream
+from rgbd_seg_ros.fallback.pixel_tests import (
+    color_defect,
+    depth_defect,
+    describe_color,
+    describe_depth,
+    strided_sample,
+)
+from rgbd_seg_ros.frames import NS_PER_S, AnyFrame, CompressedFrame, Defect, Frame, Stream
 
-#: The pixel tests sample every (side // 64)th row and column: 64 to 127 of each.
-SAMPLE_SIDE_PX = 64
 #: The period is the median of the last 31 stamp intervals, known once there are 5.
 INTERVALS = 31
 MIN_INTERVALS = 5
@@ -65,6 +74,18 @@ class Verdict:
     reason: str | None
     #: The frame is usable but its stream is still LOST, so no job may use it.
     recovering: bool = False
+    #: Only the stamp was tested, because the pixels are not decoded yet.
+    undecoded: bool = False
+    #: For an unusable frame, one line with the value seen and the remedy; may be empty.
+    detail: str = ""
+
+
+class Problem(NamedTuple):
+    """The frame test that a message fails."""
+
+    reason: str
+    #: One line: the value seen, and the remedy if the reason does not imply it.
+    detail: str
 
 
 class SensorHealth:
@@ -76,12 +97,16 @@ class SensorHealth:
         self.state = State.WAITING
         #: Median of the recent stamp intervals; None until 5 are known.
         self.period_ns: int | None = None
+        #: The last period known before it was forgotten.
+        self._former_period_ns: int | None = None
         #: Why the stream is LOST; empty in every other state.
         self._lost_reason = ""
         #: Latest stamp of all frames with a valid format and stamp, usable or not.
         self._last_stamp_ns: int | None = None
         self._last_arrival_ns: int | None = None
         self._last_usable_ns = 0
+        #: Whether the last message was a copy of the one before.
+        self._copied = False
         #: End of the extra period that a late check has granted; 0 if none.
         self._granted_until_ns = 0
         self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
@@ -113,12 +138,18 @@ class SensorHealth:
 
     @property
     def timeout_ns(self) -> int:
-        """How long an OK stream may be silent: 3 periods, at least 250 ms; 1 s at first."""
-        period = self.period_ns
-        if period is None:
-            return round(self.config.first_silence_s * NS_PER_S)
-        shortest_ns = self.config.min_silence_s * NS_PER_S
-        return round(max(self.config.silent_periods * period, shortest_ns))
+        """How long an OK stream may be silent: 3 periods, at least 250 ms.
+
+        Before the period is known: 3 times the longest interval seen, or the period known before a
+        loss, at least 1 s; and 5 s for a stream that never had a second message.
+        """
+        period_ns, shortest_s = self.period_ns, self.config.min_silence_s
+        if period_ns is None:
+            period_ns = max(self._intervals_ns, default=self._former_period_ns)
+            shortest_s = self.config.first_silence_s
+        if period_ns is None:
+            return round(max(self.config.second_message_s, shortest_s) * NS_PER_S)
+        return round(max(self.config.silent_periods * period_ns, shortest_s * NS_PER_S))
 
     @property
     def silence_deadline_ns(self) -> int | None:
@@ -158,7 +189,7 @@ class SensorHealth:
 
     # --- Events --------------------------------------------------------------------------------
 
-    def observe(self, item: Frame | Defect, now_ns: int, *, alone: bool) -> Verdict:
+    def observe(self, item: AnyFrame | Defect, now_ns: int, *, alone: bool) -> Verdict:
         """Test one message and update the state of the stream.
 
         Args:
@@ -166,19 +197,41 @@ class SensorHealth:
             now_ns: time of arrival.
             alone: no other stream can be used, so a usable frame makes this one OK immediately.
         """
+        if not isinstance(item, Defect) and self._is_copy(item):
+            self._copied = True
+            if self._lost_reason == "silent":
+                self._lost_reason = "repeated_stamp"
+            return Verdict("repeated_stamp", detail="it has the stamp of the message before it")
         gap_ns = 0 if self._last_arrival_ns is None else now_ns - self._last_arrival_ns
         if gap_ns > self.timeout_ns:
             self._usable_run = 0
-        self._last_arrival_ns, self._granted_until_ns = now_ns, 0
+        self._last_arrival_ns, self._granted_until_ns, self._copied = now_ns, 0, False
         if isinstance(item, Defect):
-            reason: str | None = item.reason
+            return self.judge(item, now_ns, alone=alone)
+        problem = self._format_problem(item) if isinstance(item, Frame) else None
+        problem = problem or self._stamp_problem(item, now_ns)
+        if problem is None and isinstance(item, CompressedFrame):
+            if self.state is State.OK:
+                self._last_usable_ns = now_ns  # until decoding shows otherwise
+            return Verdict(None, undecoded=True)
+        if problem is None and isinstance(item, Frame):
+            problem = self._pixel_problem(item)
+        return self._conclude(problem, now_ns, alone)
+
+    def judge(self, item: Frame | Defect, now_ns: int, *, alone: bool) -> Verdict:
+        """Test a compressed frame once it is decoded; :meth:`observe` has tested its stamp."""
+        if isinstance(item, Defect):
             self._new_format_run = 0
-        else:
-            reason = self._frame_defect(item, now_ns)
-        if reason is not None:
+            return self._conclude(Problem(item.reason, item.detail), now_ns, alone)
+        problem = self._format_problem(item) or self._pixel_problem(item)
+        return self._conclude(problem, now_ns, alone)
+
+    def _conclude(self, problem: Problem | None, now_ns: int, alone: bool) -> Verdict:
+        """Update the state after all tests of a message."""
+        if problem is not None:
             self._usable_run = 0
-            self._count_unusable(reason, now_ns)
-            return Verdict(reason)
+            self._count_unusable(problem.reason, now_ns)
+            return Verdict(problem.reason, detail=problem.detail)
         self._last_usable_ns = now_ns
         self._unusable.append(False)
         self._usable_run += 1
@@ -205,24 +258,15 @@ class SensorHealth:
         if late and not self._granted_until_ns:
             self._granted_until_ns = now_ns + (self.period_ns or self.timeout_ns)
         else:
-            self._become_lost("silent", now_ns)
+            self._become_lost("repeated_stamp" if self._copied else "silent", now_ns)
 
     # --- Is this frame usable? -----------------------------------------------------------------
 
-    def _frame_defect(self, frame: Frame, now_ns: int) -> str | None:
-        """The first frame test that fails; None if the frame is usable."""
-        reason = self._format_defect(frame) or self._stamp_defect(frame, now_ns)
-        if reason is not None:
-            return reason
-        sample = strided_sample(frame.array)
-        reason = (
-            color_defect(sample, self.config)
-            if self.stream == "rgb"
-            else depth_defect(sample, self.config)
-        )
-        return reason or self._frozen_defect(sample)
+    def _is_copy(self, item: AnyFrame) -> bool:
+        """Whether a message has exactly the stamp of the one before, as a republished copy has."""
+        return self.config.check_repeated_stamp and item.stamp_ns == self._last_stamp_ns
 
-    def _format_defect(self, frame: Frame) -> str | None:
+    def _format_problem(self, frame: Frame) -> Problem | None:
         """``malformed`` or None. The third consistent frame of a new format resets the tests."""
         array = frame.array
         if self.stream == "rgb":
@@ -231,7 +275,7 @@ class SensorHealth:
             expected = array.ndim == 2 and (array.dtype == np.uint16 or array.dtype.kind == "f")
         if not expected or 0 in array.shape:
             self._new_format_run = 0
-            return "malformed"
+            return Problem("malformed", f"an array of {array.dtype} {array.shape} is no image")
         form = (*array.shape, array.dtype.str, frame.encoding)
         if self._format is None or form == self._format:
             self._new_format_run = 0
@@ -239,38 +283,59 @@ class SensorHealth:
             self._new_format_run = self._new_format_run + 1 if form == self._new_format else 1
             self._new_format = form
             if not 0 < self.config.accept_change_after <= self._new_format_run:
-                return "malformed"
+                return Problem("malformed", f"its format changed from {self._format} to {form}")
             self._forget_period()
             self._sample, self._repeats, self._new_format_run = None, 0, 0
         self._format = form
         return None
 
-    def _stamp_defect(self, frame: Frame, now_ns: int) -> str | None:
+    def _stamp_problem(self, frame: AnyFrame, now_ns: int) -> Problem | None:
         """``stale``, ``future``, ``repeated_stamp`` or None. A good stamp updates the period."""
         age_s = (now_ns - frame.stamp_ns) / NS_PER_S
         if 0 < self.config.max_age_s < age_s:
-            return "stale"
+            return Problem(
+                "stale", f"its stamp is {age_s:.3g} s old, max_age_s is {self.config.max_age_s:g}"
+            )
         if 0 < self.config.max_future_s < -age_s:
-            return "future"
-        last = self._last_stamp_ns
-        if last is not None and frame.stamp_ns <= last:
-            return "repeated_stamp" if self.config.check_repeated_stamp else None
-        if last is not None:
-            self._intervals_ns.append(frame.stamp_ns - last)
+            return Problem(
+                "future",
+                f"its stamp is {-age_s:.3g} s in the future, max_future_s is "
+                f"{self.config.max_future_s:g}",
+            )
+        last_ns = self._last_stamp_ns
+        if last_ns is not None and frame.stamp_ns <= last_ns:
+            if not self.config.check_repeated_stamp:
+                return None
+            earlier_s = (last_ns - frame.stamp_ns) / NS_PER_S
+            return Problem("repeated_stamp", f"its stamp is {earlier_s:.3g} s before the last one")
+        if last_ns is not None:
+            self._intervals_ns.append(frame.stamp_ns - last_ns)
             if len(self._intervals_ns) >= MIN_INTERVALS:
                 self.period_ns = _median(self._intervals_ns)
         self._last_stamp_ns = frame.stamp_ns
         return None
 
-    def _frozen_defect(self, sample: npt.NDArray[Any]) -> str | None:
-        """``frozen`` from the tenth repeat of an image on; the nine repeats before it pass."""
+    def _pixel_problem(self, frame: Frame) -> Problem | None:
+        """The first test that a strided sample of the pixels fails; None if usable."""
+        sample = strided_sample(frame.array)
+        test, describe = (
+            (color_defect, describe_color)
+            if self.stream == "rgb"
+            else (depth_defect, describe_depth)
+        )
+        reason = test(sample, self.config)
+        if reason is not None:
+            return Problem(reason, describe(sample, self.config))
+        # ``frozen`` from the tenth repeat of an image on; the nine repeats before it pass.
         same = self._sample is not None and np.array_equal(
             sample, self._sample, equal_nan=sample.dtype.kind == "f"
         )
         self._repeats = self._repeats + 1 if same else 0
         if not same:
             self._sample = sample.copy()
-        return "frozen" if 0 < self.config.frozen_after <= self._repeats else None
+        if 0 < self.config.frozen_after <= self._repeats:
+            return Problem("frozen", f"the same image came {self._repeats + 1} times in a row")
+        return None
 
     # --- Is this stream alive? -----------------------------------------------------------------
 
@@ -310,72 +375,9 @@ class SensorHealth:
     def _forget_period(self) -> None:
         """Forget the period, because the stream was lost or its format has changed."""
         self._intervals_ns.clear()
-        self.period_ns = None
+        self._former_period_ns, self.period_ns = self.period_ns or self._former_period_ns, None
 
 
 def _median(values: Iterable[int]) -> int:
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
-
-
-def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Mean and std in float64, because float32 cannot resolve 0.1 mm beyond a few meters.
-
-    Faster than ``np.mean`` and ``np.std``; this runs for every frame.
-    """
-    deviations = values.astype(np.float64).ravel()
-    mean = float(deviations.sum()) / deviations.size
-    deviations -= mean
-    deviations *= deviations
-    return mean, math.sqrt(float(deviations.sum()) / deviations.size)
-
-
-def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A view of every (side // 64)th row and column: 64 to 127 of each in large images."""
-    rows, columns = (max(1, side // SAMPLE_SIDE_PX) for side in array.shape[:2])
-    return array[rows // 2 :: rows, columns // 2 :: columns]
-
-
-def color_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
-    """``black``, ``saturated``, ``uniform`` or None.
-
-    Levels are 0..255. Defaults: std below 4 and mean below 8 is ``black``, std below 4 and mean
-    above 247 is ``saturated``, std below 0.5 is ``uniform``.
-
-    Args:
-        sample: H×W×3 uint8, see :func:`strided_sample`.
-        config: the thresholds.
-    """
-    mean, std = _mean_and_std(sample)
-    if std < config.flat_std:
-        if mean < config.black_mean:
-            return "black"
-        if 0 < config.saturated_mean < mean:
-            return "saturated"
-    return "uniform" if std < config.uniform_std else None
-
-
-def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
-    """``no_depth``, ``depth_units``, ``constant_depth`` or None.
-
-    Defaults: less than 2 % valid pixels is ``no_depth``, a median outside 0.05..50 m is
-    ``depth_units``, a std below 0.1 mm is ``constant_depth``.
-
-    Args:
-        sample: H×W, uint16 ticks or float meters, see :func:`strided_sample`.
-        config: the thresholds.
-    """
-    depth_m = to_meters(sample, config.depth_scale)
-    valid = depth_m[np.isfinite(depth_m)]
-    floor = config.min_valid_fraction * sample.size
-    if valid.size == 0 or valid.size < floor:
-        return "no_depth" if config.min_valid_fraction else None
-    # np.median takes far longer, and this runs for every frame.
-    median_m = float(np.partition(valid, valid.size // 2)[valid.size // 2])
-    if median_m < config.min_median_depth_m or 0 < config.max_median_depth_m < median_m:
-        return "depth_units"
-    if config.max_depth_m:
-        near_m = to_meters(sample, config.depth_scale, config.max_depth_m)
-        if np.count_nonzero(np.isfinite(near_m)) < floor:
-            return "no_depth"
-    return "constant_depth" if _mean_and_std(valid)[1] < config.min_depth_std_m else None

@@ -33,3 +33,5 @@ class Job:
     #: Age of each stream's newest frame at that time, milliseconds; None before the first frame.
     age_rgb_ms: float | None
     age_depth_ms: float | None
+    #: Share of the recent masks that are fused, 0..1; None if not yet known or not fusing.
+    fused_share: float | None = None

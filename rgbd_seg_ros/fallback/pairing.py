@@ -32,7 +32,7 @@ from typing import Literal
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import Counters
-from rgbd_seg_ros.frames import NS_PER_MS, Frame
+from rgbd_seg_ros.frames import NS_PER_MS, AnyFrame
 
 #: Skew until a period is known.
 FIRST_SKEW_NS = 20 * NS_PER_MS
@@ -85,8 +85,8 @@ class StreamStatus:
 class FramePair:
     """The frames of one instant that form a job: color, depth or both."""
 
-    rgb: Frame | None
-    depth: Frame | None
+    rgb: AnyFrame | None
+    depth: AnyFrame | None
 
     @property
     def stamp_ns(self) -> int:
@@ -104,7 +104,7 @@ class Pairer:
         self.config = config
         self._counters = counters
         #: (frame, arrival), by stamp.
-        self._held: dict[PairedStream, list[tuple[Frame, int]]] = {"rgb": [], "depth": []}
+        self._held: dict[PairedStream, list[tuple[AnyFrame, int]]] = {"rgb": [], "depth": []}
         self._seen: dict[PairedStream, deque[SeenMessage]] = {
             "rgb": deque(maxlen=MAX_SEEN),
             "depth": deque(maxlen=MAX_SEEN),
@@ -135,6 +135,10 @@ class Pairer:
         """
         full = len(self._missed) == MAX_INSTANTS
         return sum(self._missed) / MAX_INSTANTS if full else 0.0
+
+    def holds(self, frame: AnyFrame) -> bool:
+        """Whether a frame waits for its partner."""
+        return any(frame is held for entries in self._held.values() for held, _ in entries)
 
     def lag_ns(self, stream: PairedStream) -> int | None:
         """95th percentile of the partner's arrival minus this stream's; None until 5 are known."""
@@ -177,7 +181,9 @@ class Pairer:
         if stamp_ns is not None:
             seen.append(SeenMessage(stamp_ns, now_ns, usable=False))
 
-    def push(self, stream: PairedStream, frame: Frame, now_ns: int, status: StreamStatus) -> bool:
+    def push(
+        self, stream: PairedStream, frame: AnyFrame, now_ns: int, status: StreamStatus
+    ) -> bool:
         """Hold a usable frame; False if late, because its instant or a later one is decided."""
         skew_ns = self.skew_ns(status)
         self._seen[stream].append(SeenMessage(frame.stamp_ns, now_ns, usable=True))
@@ -316,7 +322,7 @@ class Pairer:
         near = [(abs(f.stamp_ns - stamp_ns), i) for i, (f, _) in enumerate(self._held[stream])]
         return min(near)[1] if near and min(near)[0] <= skew_ns else None
 
-    def _has_nearer(self, stream: PairedStream, partner: Frame) -> bool:
+    def _has_nearer(self, stream: PairedStream, partner: AnyFrame) -> bool:
         """Whether a later frame of ``stream`` is nearer to ``partner`` than the oldest one."""
         oldest, *later = (abs(f.stamp_ns - partner.stamp_ns) for f, _ in self._held[stream])
         return any(distance < oldest for distance in later)

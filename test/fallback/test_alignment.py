@@ -43,6 +43,22 @@ def frame(height: int, width: int, frame_id: str, info: Intrinsics | None, *, rg
         ("camera", "depth", VGA, dataclasses.replace(VGA, fx=607), False),
         ("camera", "depth", VGA, dataclasses.replace(VGA, cy=247), False),
         ("camera", "depth", VGA, VGA.resized(320, 240), True),
+        # Frame_ids of two cameras of one model, whose camera_infos are equal.
+        ("front_color", "rear_color", VGA, VGA, False),
+        ("camera1_color_optical_frame", "camera2_color_optical_frame", VGA, VGA, False),
+        ("camera1_color_optical_frame", "camera12_depth_optical_frame", VGA, VGA, False),
+        ("robot1/camera_color_frame", "robot2/camera_color_frame", VGA, VGA, False),
+        ("left_camera_rgb", "right_camera_depth", VGA, VGA, False),
+        ("camera_color_optical_frame", "zed_left_camera_frame", VGA, None, False),
+        # Two frame_ids of one camera.
+        ("camera_color_optical_frame", "camera_aligned_depth_to_color_frame", VGA, VGA, True),
+        ("camera_color_optical_frame", "camera_depth_optical_frame", VGA, VGA, True),
+        ("camera_color_optical_frame", "camera_depth_optical_frame", VGA, None, False),
+        ("oak_rgb_camera_optical_frame", "oak_right_camera_optical_frame", VGA, VGA, True),
+        ("front_color", "", VGA, VGA, True),
+        # tf of ROS 1 wrote a leading slash.
+        ("/openni_rgb_optical_frame", "openni_rgb_optical_frame", None, None, True),
+        ("/", "/", None, None, False),
     ],
 )
 def test_frame_ids_and_camera_infos(

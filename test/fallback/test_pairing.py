@@ -139,7 +139,9 @@ def test_depth_makes_the_masks_if_color_lags_by_more_than_the_cap(
     assert {round(ms - (job.stamp_ns - T0) / MS) for ms, job in bench.jobs[10:-3]} == {
         min(lag_ms, 100)
     }
-    assert bench.core.mode is Mode.RGBD  # both streams are OK; only the jobs use depth alone
+    # Both streams are OK, but the mode must not promise more than the masks.
+    expected = Mode.RGBD if network == "rgbd" else Mode.DEPTH_ONLY
+    assert bench.core.mode is expected
     warnings = [
         text for text in bench.core.drain_warnings() if "rgb arrives 106 ms after depth" in text
     ]

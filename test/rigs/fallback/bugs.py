@@ -251,17 +251,17 @@ def superseded_jobs_are_not_counted(
 
 @bug(Core, "offer")
 def the_older_job_wins(real: Any, self: Core, *message: Any) -> None:
-    waiting = self._job
+    waiting = self._work.waiting
     real(self, *message)
     if waiting is not None and self.mode is not Mode.STARTING:
-        self._job = waiting
+        self._work.waiting = waiting
 
 
 @bug(Core, "next_job")
 def a_job_that_grew_stale_is_handed_out(real: Any, self: Core, now: int) -> Any:
-    waiting = self._job
+    waiting = self._work.waiting
     job = real(self, now)
-    return waiting if job is None and self.mode is not Mode.STARTING else job
+    return waiting and waiting.job if job is None and self.mode is not Mode.STARTING else job
 
 
 @bug(Core, "next_job")

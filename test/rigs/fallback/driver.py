@@ -57,7 +57,7 @@ class Driver:
         """Play the whole scenario; raises AssertionError at the first broken guarantee."""
         events = self._events()
         paused_s = sum(length for _, length in self.scenario.pauses)
-        end_ns = round((self.scenario.duration_s + paused_s + 5) * S)  # longer than any timeout
+        end_ns = round((self.scenario.duration_s + paused_s + 20) * S)  # longer than any timeout
         position = 0
         while True:
             next_ns = events[position][0] if position < len(events) else end_ns

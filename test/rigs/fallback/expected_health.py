@@ -24,6 +24,8 @@ class ExpectedHealth:
         self.state = State.WAITING
         #: Learned period, ns: the median of the last 31 stamp intervals; None before 5.
         self.period: int | None = None
+        #: The last period known before it was forgotten.
+        self._former_period: int | None = None
         self._intervals: deque[int] = deque(maxlen=31)
         self.last_arrival: int | None = None
         self.last_usable = 0
@@ -41,6 +43,11 @@ class ExpectedHealth:
         self._run: list[int] = []
 
     # --- Frames --------------------------------------------------------------------------------
+
+    def is_copy(self, message: Message) -> bool:
+        """Whether the message repeats the last stamp, which changes nothing."""
+        item = message.item
+        return not isinstance(item, Defect) and item.stamp_ns == self._last_stamp
 
     def judge(self, message: Message, now: int) -> str | None:
         """The first frame test that this message must fail; None if it is usable."""
@@ -78,8 +85,11 @@ class ExpectedHealth:
 
     @property
     def timeout(self) -> int:
-        """3 periods, at least 250 ms; 1 s while the period is unknown."""
-        return S if self.period is None else max(3 * self.period, S // 4)
+        """3 periods, at least 250 ms; while the period is unknown, at least 1 s, at first 5 s."""
+        if self.period is not None:
+            return max(3 * self.period, S // 4)
+        known = max(self._intervals, default=self._former_period)
+        return 5 * S if known is None else max(3 * known, S)
 
     @property
     def silence_deadline(self) -> int | None:
@@ -142,4 +152,5 @@ class ExpectedHealth:
 
     def _forget_period(self) -> None:
         self._intervals.clear()
+        self._former_period = self.period or self._former_period
         self.period = None

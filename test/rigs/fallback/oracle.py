@@ -37,6 +37,7 @@ are used once color is lost; for them, the bound is color's timeout.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,6 +118,10 @@ class Oracle:
         #: STARTING is over: a job was decided, or the grace has passed.
         self._running = False
         self._claim: Claim | None = None
+        #: Networks of the last 30 jobs since both streams serve.
+        self._made_by: deque[str] = deque(maxlen=30)
+        #: Most of them are not, so the mode must not be RGBD.
+        self._mostly_alone = False
         self.pending = None
         self._cleared = True
 
@@ -161,7 +166,9 @@ class Oracle:
             assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
             for record in self._records_of(job):
                 self.used[record.stream] += 1
-        assert self.core._job is None
+            if self.fusing:
+                self._count_fused(job)
+        assert self.core._work.waiting is None
         if self.pending is not None or self._cleared:  # else nothing has changed
             self.pending = None
             self._check(now, decides=False)
@@ -268,7 +275,10 @@ class Oracle:
         if not self._running:
             return Mode.STARTING
         if self.fusing:
-            return Mode.RGBD
+            if not self._mostly_alone:
+                return Mode.RGBD
+            by_depth = self._made_by.count("depth") > self._made_by.count("rgb")
+            return Mode.DEPTH_ONLY if by_depth else Mode.RGB_ONLY
         if self.serves_alone("rgb"):
             return Mode.RGB_ONLY
         if self.serves_alone("depth") or self.serves_alone("depth_raw"):
@@ -283,6 +293,9 @@ class Oracle:
             self.features.add("flapping")
         if all(self.health[s].state is State.LOST for s in PAIRED):
             self.features.add("both lost")
+        if health.is_copy(message):
+            self._count_unusable(stream, "repeated_stamp")
+            return
         health.arrives(self._now)
         reason = health.judge(message, self._now)
         alone = not any(
@@ -292,8 +305,7 @@ class Oracle:
         )
         state = health.message(reason, self._now, alone=alone)
         if reason is not None:
-            reasons = self.unusable[stream]
-            reasons[reason] = reasons.get(reason, 0) + 1
+            self._count_unusable(stream, reason)
             return
         assert isinstance(message.item, Frame)
         self.newest[stream] = message.item
@@ -302,6 +314,19 @@ class Oracle:
         self.records[id(message.item)] = record
         if record.serves:
             self._update_claim(record)
+
+    def _count_fused(self, job: Job) -> None:
+        """Below 40 % of 30 jobs the mode may no longer be RGBD, above 60 % it must be again."""
+        self._made_by.append(job.network)
+        if len(self._made_by) == 30:
+            share = self._made_by.count("rgbd") / 30
+            self._mostly_alone = share < (0.6 if self._mostly_alone else 0.4)
+            if self._mostly_alone:
+                self.features.add("mostly alone")
+
+    def _count_unusable(self, stream: Stream, reason: str) -> None:
+        reasons = self.unusable[stream]
+        reasons[reason] = reasons.get(reason, 0) + 1
 
     # --- Guarantee 3: jobs keep coming ---------------------------------------------------------
 
@@ -370,7 +395,8 @@ class Oracle:
         core = self.core
         if self._cleared and now > 0:
             self._check_cleared("reset")
-        job = core._job
+        waiting = core._work.waiting
+        job = None if waiting is None else waiting.job
         if job is not None and job is not self.pending:
             self._check_job(job)
             self.pending = job
@@ -379,6 +405,9 @@ class Oracle:
         grace = round(self.config.start_grace_s * S)
         if decides and self._started is not None and self._now >= self._started + grace:
             self._running = True
+        if not self.fusing:
+            self._made_by.clear()
+            self._mostly_alone = False
         for s in STREAMS:
             assert core.health[s].state is self.health[s].state, (
                 f"{s} is {core.health[s].state}, should be {self.health[s].state}"
@@ -418,8 +447,8 @@ class Oracle:
         """Guarantee 1."""
         counters = self.core.counters
         held = {s: len(self._held(s)) for s in STREAMS}
-        if self.core._job is not None:
-            for record in self._records_of(self.core._job):
+        if self.core._work.waiting is not None:
+            for record in self._records_of(self.core._work.waiting.job):
                 held[record.stream] += 1
         for s in STREAMS:
             ended = sum(counters.fates[s].values()) + sum(counters.unusable[s].values())

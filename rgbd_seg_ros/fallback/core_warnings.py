@@ -1,0 +1,119 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Warnings of the core: each problem is told once, in one line, with its remedy."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.fallback.fused_share import WINDOW, FusedShare
+from rgbd_seg_ros.fallback.health import Verdict
+from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
+from rgbd_seg_ros.frames import NS_PER_MS, Stream
+
+#: Warn if more than this share of the last 30 frame pairs is incomplete.
+MISSED_WARNING = 0.1
+#: After how many messages a frame test that fails is told. The tests that are missing here point
+#: to a failed sensor, which the change of mode tells.
+TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
+#: At most this many warnings are kept until the caller fetches them.
+MAX_WARNINGS = 256
+
+
+class CoreWarnings:
+    """Collects warnings; each key is told once until :meth:`forget`."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._new: deque[str] = deque(maxlen=MAX_WARNINGS)
+
+    def add(self, key: str, text: str) -> None:
+        """Warn, unless the key was told before."""
+        if key not in self._told:
+            self._told.add(key)
+            self._new.append(text)
+
+    def add_all(self, problems: Iterable[tuple[str, str]]) -> None:
+        """Warn about each (key, text) that was not told before."""
+        for key, text in problems:
+            self.add(key, text)
+
+    def add_unusable(self, stream: Stream, verdict: Verdict, count: int) -> None:
+        """Warn about a frame test that has failed for as many messages as :data:`TOLD_AFTER`."""
+        reason = verdict.reason or ""
+        if count >= TOLD_AFTER.get(reason, math.inf):
+            messages = f"{count} {stream} messages are" if count > 1 else f"a {stream} message is"
+            text = f"{messages} unusable ({reason}): {verdict.detail}"
+            self.add(f"{stream} {reason}", text)
+
+    def forget(self) -> None:
+        """Tell every problem again when it recurs."""
+        self._told.clear()
+
+    def drain(self) -> list[str]:
+        """The warnings since the last call, oldest first."""
+        texts = list(self._new)
+        self._new.clear()
+        return texts
+
+
+def fusion_problems(
+    config: CoreConfig,
+    pairer: Pairer,
+    *,
+    misaligned: str | None,
+    without_intrinsics: Sequence[str],
+    delivering: bool,
+    fused_share: FusedShare,
+) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) for every problem; the core logs each key once.
+
+    Args:
+        config: current parameters.
+        pairer: provides the lag and the share of missing partner frames.
+        misaligned: why depth is not aligned to color; None if it is.
+        without_intrinsics: networks that need camera intrinsics and have none.
+        delivering: both streams deliver usable frames. If not, missing partners give no reason to
+            change the wait or the skew.
+        fused_share: the share of the recent masks that are fused.
+    """
+    if misaligned is not None:
+        yield (
+            "aligned",
+            f"{misaligned}; only color is used. Get aligned depth from the driver (RealSense: "
+            "align_depth.enable:=true, topic aligned_depth_to_color), or set assume_aligned if "
+            "depth is aligned",
+        )
+    if without_intrinsics:
+        yield (
+            "intrinsics",
+            f"network {', '.join(without_intrinsics)} needs camera intrinsics and is not used "
+            "until a camera_info arrives",
+        )
+    for stream, partner in PARTNER.items():
+        lag_ns = pairer.lag_ns(stream)
+        if lag_ns is not None and lag_ns > config.max_wait_ms * NS_PER_MS:
+            yield (
+                "lag",
+                f"{partner} arrives {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
+                f"max_wait_ms={config.max_wait_ms:g}, so only {stream} is used: raise max_wait_ms "
+                "to fuse them",
+            )
+    if delivering and pairer.missed_fraction > MISSED_WARNING:
+        yield (
+            "missed",
+            f"{pairer.missed_fraction:.0%} of the last 30 frame pairs are incomplete (depth "
+            f"lags color by {(pairer.lag_ns('rgb') or 0) / NS_PER_MS:.0f} ms, max_wait_ms="
+            f"{config.max_wait_ms:g}, max_skew_ms={config.max_skew_ms:g}): raise max_wait_ms or "
+            "max_skew_ms, or find out where frames are lost (`ros2 topic hz` on both topics)",
+        )
+    if fused_share.is_low:
+        yield (
+            "share",
+            f"only {fused_share.value or 0:.0%} of the last {WINDOW} masks are fused, because "
+            "color and depth arrive at different rates or too far apart: compare the rates of the "
+            "two topics (`ros2 topic hz`), and max_skew_ms with the difference of their stamps",
+        )
