@@ -29,7 +29,10 @@ ROS = (
 #: The package from the ground up: a module imports only modules of lower layers and of its own
 #: package. ``ros/replay`` counts as a package of its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("names", "image_names", "files", "labels", "frames", "progress", "text_table", "image_size"),
+    (
+        "names", "image_names", "camera_names", "files", "labels", "frames", "progress",
+        "text_table", "image_size",
+    ),
     ("hha", "colorize", "metrics", "images", "gravity"),
     ("depth", "bag"),
     ("image_io", "preprocess", "fallback", "models"),
@@ -39,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("inference",),
     ("replay", "ros", "predict", "doctor"),
     ("ros.replay", "cli"),
-)
+)  # fmt: skip
 #: What else a package must not import, directly or through others.
 WITHOUT_TORCH = ("fallback", "bag", "inference", "replay.command", "predict", "doctor", "cli")
 #: What the commands, the loop, the data and the methods of training share, and the commands.
