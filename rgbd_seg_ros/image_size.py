@@ -20,6 +20,10 @@ from typing import Any
 MAX_IMAGE_PIXELS = 50_000_000
 
 
+class UnusableImageError(ValueError):
+    """An image from outside that cannot be used; the message states the value and the remedy."""
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """What the header of a compressed image promises."""
@@ -59,6 +63,37 @@ def image_size(data: Any) -> tuple[int, int] | None:
     """
     header = read_header(data)
     return None if header is None else (header.height, header.width)
+
+
+def check_size(height: int, width: int, max_pixels: int, held: int = 0) -> None:
+    """Check a size before anything is allocated for it.
+
+    Args:
+        height: rows, as the message or the header states them.
+        width: columns.
+        max_pixels: the largest number of pixels that is allowed.
+        held: pixels that the decoder holds at once, if more than height × width.
+
+    Raises:
+        UnusableImageError: a size of zero or less, or too many pixels.
+    """
+    if height <= 0 or width <= 0:
+        raise UnusableImageError(f"the image is {width}×{height}; check the camera driver")
+    if max(height * width, held) > max_pixels:
+        tiles = f" in tiles of {held} pixels" if held > height * width else ""
+        raise UnusableImageError(
+            f"the image is {width}×{height}{tiles}, but max_image_pixels allows {max_pixels} "
+            "pixels; raise max_image_pixels if the camera really sends such images"
+        )
+
+
+def is_truncated(data: Any) -> bool:
+    """Whether a PNG or JPEG lacks its end marker; decoders pad the missing part silently."""
+    view = memoryview(data).cast("B")
+    if bytes(view[:4]) == b"\x89PNG":
+        return b"IEND" not in bytes(view[-64:])
+    # Compressed data never contains the end marker, but a thumbnail in the first half can.
+    return bytes(view[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(view[len(view) // 2 :])
 
 
 def read_header(data: Any) -> ImageHeader | None:
