@@ -4,27 +4,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rgbd_seg_ros.bag.camera_profiles import camera_profiles
+from rgbd_seg_ros.bag.image_topics import (
+    IMAGE,
+    IMAGE_TYPES,
+    ImageTopic,
+    base_topic,
+    describe_images,
+    without_copies,
+)
 from rgbd_seg_ros.bag.reader import BagError, BagReader, Topic
+from rgbd_seg_ros.camera_names import (
+    ALIGNED,
+    COLOR,
+    camera_words,
+    name_two_cameras,
+    name_two_places,
+    registered_to,
+    same_frame,
+    words,
+)
 from rgbd_seg_ros.frames import Stream
-from rgbd_seg_ros.images import COLOR_ENCODINGS, DEPTH_ENCODINGS
 from rgbd_seg_ros.names import did_you_mean
 
-IMAGE = "sensor_msgs/msg/Image"
-COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-IMAGE_TYPES = (IMAGE, COMPRESSED)
 #: Value of a topic option for "use no topic".
 NONE = "none"
 
-# Parts of topic names. Derived images and infrared cameras are never chosen.
-_DERIVED = ("mask", "overlay", "label", "semantic", "segment", "truth", "confidence", "theora")
-_INFRARED = ("infra", "/ir/", "/ir_", "_ir/")
-_COLOR = ("color", "colour", "rgb")
-_ALIGNED = ("aligned", "registered", "to_color", "to_rgb")
+#: Lower is better; compared element by element.
+Rank = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Topics:
     depth_raw_info: str | None = None
     #: Ground truth: masks of class ids. Never chosen automatically.
     truth: str | None = None
+    #: Warnings about topics that the user may expect to be used but that are not.
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -70,22 +84,12 @@ class Topics:
         return [*self.streams, *self.infos, *([self.truth] if self.truth else [])]
 
 
-@dataclass(frozen=True)
-class _ImageTopic:
-    """An image topic, described by its first message."""
-
-    topic: str
-    compressed: bool
-    #: ``color``, ``depth`` or ``mono``.
-    kind: str
-    frame_id: str
-
-
 def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics:
     """The topics to replay: those given by the user, and the best candidates for the others.
 
-    The first message of a topic shows whether it is color or depth; its name decides between
-    several candidates.
+    The first usable message of a topic shows whether it is color or depth. Names, frame_ids and
+    the shipped camera profiles decide between several candidates. Depth is chosen from the camera
+    of color only, so that the views of two cameras are never fused.
 
     Args:
         reader: an open bag.
@@ -93,43 +97,42 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
             ``none`` to use no topic.
 
     Raises:
-        BagError: a given topic is missing or has the wrong type, several candidates are equally
-            good, or there is neither color nor depth.
+        BagError: a given topic is missing or has the wrong type, topics of several cameras are
+            equally good, or there is neither color nor depth.
     """
     topics = reader.topics
     given = {field: topic for field, topic in wanted.items() if topic}
-    for field, topic in given.items():
+    for name, topic in given.items():
         if topic != NONE:
-            _check(topic, field, topics)
-    chosen = {field: None if topic == NONE else topic for field, topic in given.items()}
+            _check(topic, name, topics)
+    chosen = {name: None if topic == NONE else topic for name, topic in given.items()}
 
-    images = [image for topic in topics if (image := _describe(reader, topic))]
-    if "rgb" not in chosen:
-        free = [image for image in images if image.topic not in chosen.values()]
-        chosen["rgb"] = _best("rgb", _color_ranks(free))
-    if "depth" not in chosen or "depth_raw" not in chosen:
-        _choose_depth(chosen, images, _frame_id(reader, chosen["rgb"]))
+    images = describe_images(reader)
+    _Choice(images, chosen).fill()
     if not chosen.get("rgb") and not chosen.get("depth") and not chosen.get("depth_raw"):
+        others = [f"{t.name} ({t.type}, {t.count})" for t in topics]
+        seen = [f"{image.topic} ({_why_not(image, '')})" for image in images]
         raise BagError(
-            f"{reader.path} has no usable color or depth topic; its topics: "
-            f"{_list(f'{t.name} ({t.type}, {t.count})' for t in topics)}"
+            f"{reader.path} has no usable color or depth topic; "
+            + (f"its image topics: {_list(seen)}" if seen else f"its topics: {_list(others)}")
         )
-    found = Topics(**chosen)
+    found = Topics(**chosen, notes=tuple(_notes(images, chosen, given)))
     infos = {t.name for t in topics if t.type == CAMERA_INFO and t.count}
-    for field in ("rgb", "depth", "depth_raw"):
-        topic = getattr(found, field)
-        if topic and f"{field}_info" not in chosen:
-            found = replace(found, **{f"{field}_info": _info_for(topic, infos)})
+    for name in ("rgb", "depth", "depth_raw"):
+        topic = getattr(found, name)
+        if topic and f"{name}_info" not in chosen:
+            info: dict[str, Any] = {f"{name}_info": _info_for(topic, infos)}
+            found = replace(found, **info)
     return found
 
 
-def _check(topic: str, field: str, topics: list[Topic]) -> None:
-    option = f"--{field.replace('_', '-')}-topic"
+def _check(topic: str, name: str, topics: list[Topic]) -> None:
+    option = _option(name)
     types = [t for t in topics if t.name == topic]
-    if field.endswith("_info"):
+    if name.endswith("_info"):
         allowed: tuple[str, ...] = (CAMERA_INFO,)
     else:
-        allowed = (IMAGE,) if field == "truth" else IMAGE_TYPES
+        allowed = (IMAGE,) if name == "truth" else IMAGE_TYPES
     if not types:
         names = [t.name for t in topics if t.type in allowed]
         hint = did_you_mean(topic, names) or f"; topics of this type: {_list(names) or 'none'}"
@@ -140,111 +143,215 @@ def _check(topic: str, field: str, topics: list[Topic]) -> None:
         raise BagError(f"{option} {topic} has no messages")
 
 
-def _describe(reader: BagReader, topic: Topic) -> _ImageTopic | None:
-    """Describe a topic from its first message; None if it is not a camera's color or depth."""
-    if topic.type not in IMAGE_TYPES or not topic.count:
-        return None
-    name = topic.name.lower()
-    if any(part in name for part in (*_DERIVED, *_INFRARED)):
-        return None
-    message = reader.first(topic.name)
-    if message is None:
-        return None
-    compressed = topic.type == COMPRESSED
-    kind = _compressed_kind(message) if compressed else _raw_kind(str(message.encoding))
-    if not kind:
-        return None
-    return _ImageTopic(topic.name, compressed, kind, str(message.header.frame_id))
+class _Choice:
+    """Fills in the topics that the user has not given.
 
+    Args:
+        images: all image topics of the bag.
+        chosen: map from field of ``Topics`` to topic, None for no topic; completed in place.
+    """
 
-def _raw_kind(encoding: str) -> str:
-    if encoding in DEPTH_ENCODINGS:
-        return "depth"
-    if encoding not in COLOR_ENCODINGS:
-        return ""
-    return "mono" if encoding in ("mono8", "8UC1") else "color"
+    def __init__(self, images: Sequence[ImageTopic], chosen: dict[str, str | None]) -> None:
+        self._chosen = chosen
+        self._by_name = {image.topic: image for image in images}
+        taken = {base_topic(topic) for topic in chosen.values() if topic}
+        free = [image for image in without_copies(images) if image.base not in taken]
+        self._colors = [image for image in free if image.kind != "depth"]
+        self._depths = [image for image in free if image.kind == "depth"]
+        self._pairs = _profiled_pairs(free)
 
+    def fill(self) -> None:
+        """Choose color first, then depth from its camera, then raw depth."""
+        chosen = self._chosen
+        if "rgb" not in chosen:
+            chosen["rgb"] = self._best("rgb", self._colors, self._color_rank)
+        color = self._given("rgb")
+        depths = [d for d in self._depths if color is None or self._apart(color, d) < _OTHER]
+        if "depth" not in chosen:
+            chosen["depth"] = self._best("depth", depths, lambda d: self._depth_rank(color, d))
+        if "depth_raw" in chosen:
+            return
+        # Without aligned depth, a second topic is the same depth in another form. Raw depth is
+        # optional, so several cameras are not an error.
+        depth = self._given("depth")
+        chosen["depth_raw"] = None
+        if depth is not None and _is_aligned(color, depth):
+            raw = [
+                d
+                for d in self._depths
+                if _distance(depth, d) < _OTHER and not _is_aligned(color, d)
+            ]
+            best = _lowest(raw, lambda d: self._depth_rank(color, d))
+            if best and not any(_distance(best[0], other) == _OTHER for other in best[1:]):
+                chosen["depth_raw"] = min(best, key=lambda d: self._form_rank(d, color)).topic
 
-def _compressed_kind(message: Any) -> str:
-    text = str(message.format)
-    if "compresseddepth" in text.lower() or text.startswith(("16UC1", "32FC1", "mono16")):
-        return "depth"
-    return "mono" if text.startswith(("mono8", "8UC1")) else "color"
+    def _apart(self, color: ImageTopic, depth: ImageTopic) -> int:
+        return 0 if (color.base, depth.base) in self._pairs else _distance(color, depth)
 
+    def _profiled(self, image: ImageTopic) -> bool:
+        return any(image.base in pair for pair in self._pairs)
 
-def _color_ranks(images: list[_ImageTopic]) -> list[tuple[tuple[int, ...], str]]:
-    """(rank, topic) of each candidate for color; the lowest rank is the best."""
-    return [
-        ((image.kind == "mono", not _has(image.topic, _COLOR), image.compressed), image.topic)
-        for image in images
-        if image.kind in ("color", "mono")
-    ]
+    def _given(self, name: str) -> ImageTopic | None:
+        return self._by_name.get(self._chosen.get(name) or "")
 
+    def _best(
+        self,
+        name: str,
+        images: Sequence[ImageTopic],
+        rank: Callable[[ImageTopic], Rank],
+    ) -> str | None:
+        """The best topic; images of one camera in several forms are no question for the user."""
+        best = _lowest(images, rank)
+        if not best:
+            return None
+        if any(_distance(best[0], other) == _OTHER for other in best[1:]):
+            raise BagError(
+                f"several topics may be {name}: {_list(map(str, best))}; choose one with "
+                f"{_option(name)}"
+            )
+        partner = self._given("rgb") if name != "rgb" else None
+        return min(best, key=lambda image: self._form_rank(image, partner)).topic
 
-def _choose_depth(
-    chosen: dict[str, str | None], images: list[_ImageTopic], color_frame: str
-) -> None:
-    """Fill in ``depth``, preferably with aligned depth, and ``depth_raw``."""
-    taken = {topic for topic in chosen.values() if topic}
-    depths = [image for image in images if image.kind == "depth" and image.topic not in taken]
-
-    def aligned(image: _ImageTopic) -> bool:
-        same = image.frame_id == color_frame and color_frame not in ("", "0")
-        return same or _has(image.topic, _ALIGNED)
-
-    def ranks(accept: Callable[[_ImageTopic], bool]) -> list[tuple[tuple[int, ...], str]]:
-        return [((image.compressed,), image.topic) for image in depths if accept(image)]
-
-    if "depth" not in chosen:
-        chosen["depth"] = _best("depth", ranks(aligned) or ranks(lambda _: True))
-    if "depth_raw" not in chosen:
-        raw = ranks(lambda image: not aligned(image) and image.topic != chosen["depth"])
-        best = _lowest(raw)
-        # Without aligned depth, a second topic has the same depth in another transport. Raw depth
-        # is optional, so several candidates are not an error.
-        has_aligned = any(aligned(image) for image in images if image.topic == chosen["depth"])
-        chosen["depth_raw"] = best[0] if len(best) == 1 and has_aligned else None
-
-
-def _best(field: str, ranked: list[tuple[tuple[int, ...], str]]) -> str | None:
-    best = _lowest(ranked)
-    if len(best) > 1:
-        raise BagError(
-            f"several topics may be {field}: {_list(best)}; choose one with --{field}-topic"
+    def _color_rank(self, color: ImageTopic) -> Rank:
+        given = self._given("depth") or self._given("depth_raw")
+        depths = self._depths if given is None else [given]
+        return (
+            color.kind == "gray",
+            min((self._apart(color, depth) for depth in depths), default=0),
+            not any(same_frame(color.frame_id, depth.frame_id) for depth in depths),
+            not self._profiled(color),
+            not COLOR & set(words(color.base)),
         )
-    return best[0] if best else None
+
+    def _depth_rank(self, color: ImageTopic | None, depth: ImageTopic) -> Rank:
+        return (
+            not _is_aligned(color, depth),
+            0 if color is None else self._apart(color, depth),
+            not self._profiled(depth),
+        )
+
+    def _form_rank(self, image: ImageTopic, partner: ImageTopic | None) -> Rank:
+        """Rank among the images of one camera: its own view, rectified like its partner."""
+        partners = [partner] if partner else [d for d in self._depths if _distance(d, image) == 0]
+        rectified = [_is_rectified(p) for p in partners]
+        unlike = bool(rectified) and _is_rectified(image) not in rectified
+        folders = image.base.split("/")[1:-1]
+        return (
+            not self._profiled(image),
+            # A color image that was warped to the view of depth has holes.
+            image.kind != "depth" and bool(registered_to(image.base)),
+            "preview" in words(image.base),
+            # The ZED wrapper's depth belongs to its rectified images; the others are in rgb_raw.
+            image.kind != "depth" and any("raw" in words(folder) for folder in folders),
+            unlike,
+            # Kinect v2: its three sizes show the same; qhd fits the resolution of depth.
+            [size in words(image.base) for size in ("qhd", "hd", "sd")].index(True)
+            if {"qhd", "hd", "sd"} & set(words(image.base))
+            else 0,
+            image.transport,
+            image.base.count("/"),
+            not image.base.endswith("raw"),
+            image.topic,
+        )
 
 
-def _lowest(ranked: list[tuple[tuple[int, ...], str]]) -> list[str]:
-    """The topics that share the lowest rank."""
-    lowest = min((rank for rank, _ in ranked), default=None)
-    return [topic for rank, topic in ranked if rank == lowest]
+def _profiled_pairs(images: Sequence[ImageTopic]) -> set[tuple[str, str]]:
+    """Pairs of color and depth that a shipped camera profile names."""
+    bases = {image.base for image in images if image.kind == "depth"}
+    return {
+        (image.base, prefix + depth)
+        for profile in camera_profiles()
+        for image in images
+        if (prefix := profile.prefix_of(image.base, "rgb")) is not None
+        for depth in (profile.depth, profile.depth_raw)
+        if prefix + depth in bases
+    }
+
+
+#: Distance of two topics of different cameras.
+_OTHER = 2
+
+
+def _distance(a: ImageTopic, b: ImageTopic) -> int:
+    """0 if two topics name the same camera, 1 if one is more specific, 2 if they name two."""
+    if a.base.rpartition("/")[0] == b.base.rpartition("/")[0]:
+        other = name_two_places(a.base, b.base)
+    else:
+        other = name_two_cameras(a.base, b.base)
+    if other and (name_two_places(a.base, b.base) or not same_frame(a.frame_id, b.frame_id)):
+        return _OTHER
+    return int(camera_words(a.base) != camera_words(b.base))
+
+
+def _is_aligned(color: ImageTopic | None, depth: ImageTopic) -> bool:
+    """Whether depth seems to be aligned to color; its camera_info decides when it is fused."""
+    target = registered_to(depth.base)
+    if color is not None and same_frame(color.frame_id, depth.frame_id):
+        return True
+    if target:
+        return bool(target & COLOR)
+    return bool(ALIGNED & set(words(depth.base)))
+
+
+def _is_rectified(image: ImageTopic) -> bool:
+    return bool({"rect", "rectified"} & set(words(image.base)))
+
+
+def _lowest(images: Iterable[ImageTopic], rank: Callable[[ImageTopic], Rank]) -> list[ImageTopic]:
+    """The images that share the lowest rank."""
+    ranked = [(rank(image), image) for image in images]
+    lowest = min((r for r, _ in ranked), default=None)
+    return [image for r, image in ranked if r == lowest]
+
+
+def _notes(
+    images: Sequence[ImageTopic], chosen: Mapping[str, str | None], given: Mapping[str, str]
+) -> Iterable[str]:
+    """Warnings about streams without a topic, and about topics that cannot be read."""
+    missing = [n for n in ("rgb", "depth") if chosen.get(n) is None and given.get(n) != NONE]
+    for name in missing:
+        label = "color" if name == "rgb" else "depth"
+        used = {topic for topic in chosen.values() if topic}
+        why = [f"{i.topic} ({_why_not(i, name)})" for i in images if i.topic not in used]
+        yield f"no {label} topic was found: " + (
+            f"{_list(why)}; to use one of them, pass {_option(name)}"
+            if why
+            else "the bag has no other image topic"
+        )
+    if not missing:
+        bases = {base_topic(topic) for topic in chosen.values() if topic}
+        for image in images:
+            # Nobody misses a copy of a chosen image.
+            if image.unreadable and image.base not in bases and not image.no_camera:
+                yield f"topic {image.topic} is not used: {image.unreadable}"
+
+
+def _why_not(image: ImageTopic, name: str) -> str:
+    """Why an image topic was not chosen for a stream."""
+    if image.unreadable or image.no_camera:
+        return image.unreadable or image.no_camera
+    if (image.kind == "depth") != (name == "depth"):
+        return f"its encoding {image.encoding!r} is {image.kind}"
+    return f"it seems to be from another camera; its frame_id is {image.frame_id!r}"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}-topic"
 
 
 def _info_for(topic: str, infos: set[str]) -> str | None:
     """The camera_info topic of an image topic, by the naming conventions of the drivers."""
-    base = topic
-    for transport in ("/compressedDepth", "/compressed"):
-        base = base.removesuffix(transport)
+    base = base_topic(topic)
     parent = base.rsplit("/", 1)[0]
     grandparent = parent.rsplit("/", 1)[0]
-    for name in (
+    names = [
         f"{parent}/camera_info",
         f"{base}/camera_info",
         f"{grandparent}/info/camera_info",  # RealSense SDK: …/Color_0/image/data
-    ):
-        if name in infos:
-            return name
-    return None
-
-
-def _frame_id(reader: BagReader, topic: str | None) -> str:
-    message = reader.first(topic) if topic else None
-    return str(message.header.frame_id) if message is not None else ""
-
-
-def _has(topic: str, parts: Iterable[str]) -> bool:
-    return any(part in topic.lower() for part in parts)
+    ]
+    if parent.endswith(("/hw_registered", "/sw_registered")):  # OpenNI
+        names.append(f"{grandparent}/camera_info")
+    return next((name for name in names if name in infos), None)
 
 
 def _list(names: Iterable[str], most: int = 12) -> str:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from rgbd_seg_ros.bag import camera_profiles
+from rgbd_seg_ros.bag.image_topics import IMAGE
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter
@@ -24,15 +27,26 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 def _bag(path: Path, topics: dict) -> Path:
     """Write a bag with one message per topic: an array, an Intrinsics, or a compressed format.
 
-    A value may also be a pair of such a value and a frame_id.
+    A value may also be a pair of such a value and a frame_id, or a list of arrays.
     """
     with BagWriter(path) as writer:
         for i, (topic, value) in enumerate(topics.items()):
             value, frame_id = value if isinstance(value, tuple) else (value, topic)
-            if isinstance(value, Intrinsics):
+            if isinstance(value, list):
+                for j, (array, encoding) in enumerate(value):
+                    receive_ns, stamp_ns = 2000 + 10 * j + i, 1000 + j
+                    if array.size:
+                        writer.image(topic, receive_ns, array, stamp_ns, frame_id, encoding)
+                        continue
+                    fields = dict.fromkeys(("height", "width", "step", "is_bigendian"), 0)
+                    fields |= {"encoding": encoding, "data": np.zeros(0, np.uint8)}
+                    writer.write(topic, IMAGE, receive_ns, stamp_ns, frame_id, fields)
+            elif isinstance(value, Intrinsics):
                 writer.camera_info(topic, 1000 + i, value, 1000, frame_id)
             elif isinstance(value, str):
-                fields = {"format": value, "data": np.zeros(3, np.uint8)}
+                png = cv2.imencode(".png", DEPTH if "16UC1" in value else RGB8)[1].reshape(-1)
+                head = np.zeros(12 if "Depth" in value else 0, np.uint8)
+                fields = {"format": value, "data": np.concatenate([head, png])}
                 writer.write(topic, COMPRESSED, 1000 + i, 1000, frame_id, fields)
             else:
                 writer.image(topic, 1000 + i, value, 1000, frame_id)
@@ -102,7 +116,7 @@ REALSENSE = {
         ),
         (
             {  # compressed transports only; camera_info is found without their suffix
-                "/cam/color/image_raw/compressed": "jpeg",
+                "/cam/color/image_raw/compressed": "png",
                 "/cam/color/camera_info": INFO,
                 "/cam/depth/image_raw/compressedDepth": "16UC1; compressedDepth png",
                 "/cam/depth/camera_info": INFO,
@@ -119,7 +133,7 @@ REALSENSE = {
         ({"/tof": DEPTH}, Topics(depth="/tof")),
         ({"/a/image_raw": RGB8, "/b/rgb": RGB8}, Topics(rgb="/b/rgb")),
         ({"/a/image_raw": RGB8, "/b/colour": RGB8}, Topics(rgb="/b/colour")),
-        ({"/c/rgb": (RGB8, "0"), "/d/x": (DEPTH, "0")}, Topics(rgb="/c/rgb", depth="/d/x")),
+        ({"/c/rgb": (RGB8, "0"), "/c/x": (DEPTH, "0")}, Topics(rgb="/c/rgb", depth="/c/x")),
     ],
     ids=[
         "realsense", "zed", "oak", "compressed", "color", "gray", "depth", "named", "British",
@@ -136,11 +150,12 @@ def test_driver_topics_are_found(tmp_path: Path, topics: dict, expected: Topics)
         (
             {"/front/color/image_raw": RGB8, "/rear/color/image_raw": RGB8},
             {},
-            "several topics may be rgb: /front/color/image_raw, /rear/color/image_raw; choose "
-            "one with --rgb-topic",
+            r"several topics may be rgb: /front/color/image_raw \(Image rgb8 6×4, frame_id "
+            r"'/front/color/image_raw', 1 messages\), /rear/color/image_raw \(.*\); choose one "
+            "with --rgb-topic",
         ),
         (
-            {"/c/color": RGB8, "/a/aligned_depth": DEPTH, "/b/depth_registered": DEPTH},
+            {"/c/color": RGB8, "/c/a/aligned_depth": DEPTH, "/c/b/depth_registered": DEPTH},
             {},
             "several topics may be depth: .*--depth-topic",
         ),
@@ -206,3 +221,156 @@ def test_the_shared_recordings_need_no_options(recordings: Path) -> None:
     assert sdk.rgb == "/device_0/sensor_1/Color_0/image/data"
     assert sdk.rgb_info == "/device_0/sensor_1/Color_0/info/camera_info"
     assert sdk.depth == "/device_0/sensor_0/Depth_0/image/data"
+
+
+def _notes(path: Path, topics: dict, **wanted: str) -> tuple[Topics, str]:
+    """The chosen topics and their only note, or an empty string."""
+    found = _choose(_bag(path, topics), **wanted)
+    assert len(found.notes) <= 1
+    assert not any("\n" in note for note in found.notes)
+    return found, "".join(found.notes)
+
+
+EMPTY = (np.zeros(0, np.uint8), "")
+
+
+def test_unusable_first_messages_hide_nothing(tmp_path: Path) -> None:
+    color = [EMPTY, (MONO, "rgb8"), (RGB8, "rgb8")]
+    found, note = _notes(tmp_path / "bag", {"/c/rgb": color, "/c/depth": [(DEPTH, "16UC1")]})
+    assert found.streams == {"/c/rgb": "rgb", "/c/depth": "depth"}
+    assert not note
+
+
+def test_only_the_first_ten_messages_count(tmp_path: Path) -> None:
+    late = {"/c/rgb": [EMPTY] * 10 + [(RGB8, "rgb8")], "/c/depth": DEPTH}
+    found, note = _notes(tmp_path / "late", late)
+    assert found.rgb is None
+    assert "/c/rgb (its encoding '' is unknown" in note
+    in_time = {"/c/rgb": [EMPTY] * 9 + [(RGB8, "rgb8")], "/c/depth": DEPTH}
+    assert _notes(tmp_path / "in_time", in_time)[0].rgb == "/c/rgb"
+
+
+def test_an_image_of_depth_in_colors_is_no_camera(tmp_path: Path) -> None:
+    topics = {"/image": RGB8, "/depth/color_map": RGB8, "/depth/image": DEPTH}
+    found, note = _notes(tmp_path / "beside", topics)
+    assert (found.rgb, found.depth, note) == ("/image", "/depth/image", "")
+    del topics["/image"]
+    found, note = _notes(tmp_path / "alone", topics)
+    assert (found.rgb, found.depth) == (None, "/depth/image")
+    assert "/depth/color_map (it seems to be an image of depth painted with colors)" in note
+    assert note.endswith("pass --rgb-topic")
+
+
+@pytest.mark.parametrize("encoding", ["yuv999", "64FC1", "rgb9"])
+def test_an_unknown_encoding_is_told(tmp_path: Path, encoding: str) -> None:
+    unknown = [(RGB8, encoding)]
+    found, note = _notes(tmp_path / "color", {"/c/image": unknown, "/c/depth": DEPTH})
+    assert found.rgb is None
+    assert note.startswith(f"no color topic was found: /c/image (its encoding '{encoding}' is un")
+    both = {"/c/rgb": RGB8, "/c/depth": DEPTH, "/c/extra": unknown, "/c/mask": unknown}
+    found, note = _notes(tmp_path / "both", both)
+    assert found.streams == {"/c/rgb": "rgb", "/c/depth": "depth"}
+    assert note.startswith(f"topic /c/extra is not used: its encoding '{encoding}' is unknown")
+    with pytest.raises(BagError, match=f"no usable color or depth topic; .*'{encoding}'"):
+        _choose(_bag(tmp_path / "nothing", {"/c/image": unknown}))
+
+
+def test_depth_of_eight_bits_is_told(tmp_path: Path) -> None:
+    _, note = _notes(tmp_path / "bag", {"/c/rgb/image": RGB8, "/c/depth/image": MONO})
+    assert "no depth topic was found: /c/depth/image (its name says depth, but depth of 8" in note
+
+
+def test_a_stream_without_any_other_topic_is_told(tmp_path: Path) -> None:
+    found, note = _notes(tmp_path / "bag", {"/c/rgb": RGB8})
+    assert found.rgb == "/c/rgb"
+    assert note == "no depth topic was found: the bag has no other image topic"
+    assert not _choose(tmp_path / "bag", depth="none").notes
+
+
+FRONT, REAR = "/front/color/image_raw", "/rear/aligned_depth_to_color/image_raw"
+
+
+@pytest.mark.parametrize(
+    "frames", [("front_color", "rear_color"), ("camera_color", "camera_color"), ("", "")]
+)
+def test_two_cameras_are_never_fused(tmp_path: Path, frames: tuple[str, str]) -> None:
+    """Two drivers in two namespaces may use the same default frame_id."""
+    topics = {FRONT: (RGB8, frames[0]), REAR: (DEPTH, frames[1])}
+    found, note = _notes(tmp_path / "bag", topics)
+    assert (found.rgb, found.depth, found.depth_raw) == (FRONT, None, None)
+    assert f"{REAR} (it seems to be from another camera" in note
+    assert _choose(tmp_path / "bag", depth=REAR).streams == {FRONT: "rgb", REAR: "depth"}
+
+
+def test_a_given_topic_decides_the_camera_of_the_other(tmp_path: Path) -> None:
+    kinds = {"color/image_raw": RGB8, "aligned_depth_to_color/image_raw": DEPTH}
+    sides = ("left", "right")
+    bag = _bag(tmp_path / "bag", {f"/{s}/{name}": a for s in sides for name, a in kinds.items()})
+    with pytest.raises(BagError, match=r"may be rgb: /left/color.*, /right/color.*--rgb-topic"):
+        _choose(bag)
+    for side in sides:
+        color, depth = (f"/{side}/{name}" for name in kinds)
+        assert _choose(bag, rgb=color).depth == depth
+        assert _choose(bag, depth=depth).rgb == color
+
+
+def test_depth_of_another_node_is_found_by_its_frame_id(tmp_path: Path) -> None:
+    topics = {"/usb_cam/image_raw": (RGB8, "cam"), "/midas/depth": (DEPTH, "cam")}
+    assert _notes(tmp_path / "same", topics)[0].depth == "/midas/depth"
+    topics["/midas/depth"] = (DEPTH, "other")
+    assert _notes(tmp_path / "other", topics)[0].depth is None
+
+
+def test_the_camera_with_depth_is_preferred(tmp_path: Path) -> None:
+    topics = {"/a/color/image": RGB8, "/b/color/image": RGB8, "/b/depth/image": DEPTH}
+    assert _notes(tmp_path / "bag", topics)[0].rgb == "/b/color/image"
+
+
+def test_video_is_used_only_without_images(tmp_path: Path) -> None:
+    topics: dict = {"/c/rgb/video": "h264", "/c/rgb/image/compressed": "png", "/c/depth": DEPTH}
+    found, note = _notes(tmp_path / "both", topics)
+    assert (found.rgb, note) == ("/c/rgb/image/compressed", "")
+    del topics["/c/rgb/image/compressed"]
+    assert _notes(tmp_path / "video", topics)[0].rgb == "/c/rgb/video"
+
+
+def test_what_compressed_bytes_contain_counts_more_than_their_format(tmp_path: Path) -> None:
+    depth = cv2.imencode(".png", DEPTH)[1].reshape(-1)
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.image("/c/rgb", 1000, RGB8, 1000, "c")
+        fields = {"format": "png", "data": depth}
+        writer.write("/c/depth/compressed", COMPRESSED, 1001, 1000, "c", fields)
+    assert _choose(tmp_path / "bag").depth == "/c/depth/compressed"
+
+
+def test_the_shipped_profiles_are_read() -> None:
+    profiles = {p.rgb: p for p in camera_profiles.camera_profiles()}
+    zed = profiles["rgb/color/rect/image"]
+    assert zed.depth == "depth/depth_registered"
+    assert zed.prefix_of("/front/zed_node/rgb/color/rect/image", "rgb") == "/front/zed_node/"
+    assert zed.prefix_of("/front/zed_node/bgr/color/rect/image", "rgb") is None
+    assert zed.prefix_of("/zed/image", "depth_raw") is None
+
+
+def test_without_profiles_the_names_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_profiles, "__file__", str(tmp_path / "a" / "b" / "c" / "x.py"))
+    camera_profiles.camera_profiles.cache_clear()
+    try:
+        assert camera_profiles.camera_profiles() == ()
+        assert _choose(_bag(tmp_path / "bag", REALSENSE)).depth_raw is not None
+        installed = tmp_path / "share" / "rgbd_seg_ros" / "config" / "camera"
+        installed.mkdir(parents=True)
+        (installed / "broken.yaml").write_text("topics: [")
+        (installed / "mine.yaml").write_text(
+            "topics: {rgb/image_raw: eye/image, depth/image_raw: ruler/image}"
+        )
+        camera_profiles.camera_profiles.cache_clear()
+        (mine,) = camera_profiles.camera_profiles()
+        topics = {"/r/eye/image": RGB8, "/r/rgb": RGB8, "/r/ruler/image": DEPTH, "/r/depth": DEPTH}
+        found = _choose(_bag(tmp_path / "profile", topics))
+        assert mine.prefix_of(found.rgb or "", "rgb") == "/r/"
+        assert found.depth == "/r/ruler/image"
+    finally:
+        camera_profiles.camera_profiles.cache_clear()
