@@ -1,62 +1,64 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Your own images: a folder with rgb/, depth/ and labels/ with matching names, and dataset.yaml.
-
-``dataset.yaml`` has ``classes`` (names, id 0 first, or the name of a label set) and, if the
-defaults do not fit, ``name``, ``depth_scale`` (meters per tick of 16-bit depth), ``first_id``
-(label value of the first class; 1 if 0 means unlabeled) and ``intrinsics`` (fx, fy, cx, cy in
-pixels). ``train.txt``, ``val.txt`` and
-``test.txt`` beside it list the names of each split; a split without a list is held out of the
-remaining samples.
-"""
+"""Your own images: a folder with color images, depth images and labels, checked once and read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_image, read_rgb
-from rgbd_seg_ros.labels import IGNORE_ID, LABEL_SETS, LabelSet
-from rgbd_seg_ros.names import did_you_mean
-from rgbd_seg_ros.progress import progress_bar
+from rgbd_seg_ros.depth import to_meters
+from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, read_single_channel
+from rgbd_seg_ros.progress import progress_bar, say
 from training import distributed
-from training.data.sample import FOLDERS, SPLITS, Sample, hold_out
-from training.options import UsageError, lookup, read_yaml
-
-
-@dataclass(frozen=True)
-class Description:
-    """The content of ``dataset.yaml``."""
-
-    classes: tuple[str, ...]
-    name: str
-    #: Colors of the classes; if empty, the default palette.
-    palette: tuple[tuple[int, int, int], ...] = ()
-    #: Meters per tick of 16-bit depth; float depth is in meters.
-    depth_scale: float = 0.001
-    #: Label value of class 0; 1 if the files use 0 for unlabeled pixels.
-    first_id: int = 0
-    #: Pinhole intrinsics of the images.
-    intrinsics: Intrinsics | None = None
+from training.data.checks import check_depth, check_sizes, sampled
+from training.data.class_report import count_labels
+from training.data.description import Description, read_description
+from training.data.folder_files import LabeledFrames, find_labeled_frames, split_names
+from training.data.label_files import read_labels
+from training.data.polygons import labels_of
+from training.data.sample import FOLDERS, Sample
+from training.options import UsageError
 
 
 class FolderSamples:
-    """The samples of a folder, in the order of ``names``."""
+    """Samples of a folder.
 
-    def __init__(self, root: Path, description: Description, names: list[str]) -> None:
+    Args:
+        root: the folder, named in messages.
+        description: classes, label coding, depth unit and intrinsics.
+        files: ``rgb``, ``depth`` or ``labels`` → name of a sample → its file.
+        names: the samples in order.
+        is_float: whether the depth images are floats.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        description: Description,
+        files: Mapping[str, Mapping[str, Path]],
+        names: list[str],
+        is_float: bool,
+    ) -> None:
         self.root, self.description, self.names = root, description, names
-        self.label_set = LabelSet(description.name, description.classes, description.palette)
-        self.files = {folder: image_files(root / folder) for folder in FOLDERS}
+        self.label_set = description.label_set
+        self.files = {f: {name: files[f][name] for name in names} for f in FOLDERS}
+        self.is_float = is_float
+        #: Meters per unit of depth.
+        self.depth_unit = description.depth_scale or (1.0 if is_float else 0.001)
+        #: One line for each thing in the folder that is not used.
+        self.notes: tuple[str, ...] = ()
+        self._counts: dict[str, npt.NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,48 +68,46 @@ class FolderSamples:
 
         Raises:
             ImageFileError: a file is truncated or not an image.
-            UsageError: the sizes differ, or a label is not a class id.
+            UsageError: the sizes differ, or a label is not a class.
         """
         name = self.names[index]
-        paths = {folder: self.files[folder][name] for folder in FOLDERS}
-        rgb = read_rgb(paths["rgb"])
-        depth = read_depth(paths["depth"], self.description.depth_scale)
-        labels = read_labels(paths["labels"], self.description)
-        sizes = {"rgb": rgb.shape[:2], "depth": depth.shape, "labels": labels.shape}
-        if len(set(sizes.values())) > 1:
-            seen = ", ".join(f"{k} {w}×{h}" for k, (h, w) in sizes.items())
+        rgb = read_rgb(self.files["rgb"][name])
+        size = (rgb.shape[0], rgb.shape[1])
+        depth = self.depth_m(index)
+        labels = read_labels(self.files["labels"][name], self.description.coding, size)
+        check_sizes(f"{self.root}, sample {name!r}", rgb=rgb, depth=depth, labels=labels)
+        camera = self.description.intrinsics(size)
+        return Sample(rgb, depth, labels, name, None if camera is None else camera.matrix())
+
+    def depth_m(self, index: int) -> npt.NDArray[np.float32]:
+        """The depth of one sample as H×W meters, NaN invalid.
+
+        Raises:
+            ImageFileError: the file is truncated or not an image of one channel.
+            UsageError: the image is not 16-bit or float, or unlike the first one.
+        """
+        path = self.files["depth"][self.names[index]]
+        raw = read_single_channel(path)
+        if (raw.dtype.kind == "f") != self.is_float:
+            raise UsageError(f"{path} is {raw.dtype}, unlike the first depth image; convert it")
+        try:
+            depth = to_meters(raw, self.depth_unit)
+        except ValueError as error:
             raise UsageError(
-                f"{self.root}, sample {name!r}: sizes differ ({seen}); align depth to color and "
-                "label the pixels of the color image"
-            )
-        k = self.description.intrinsics
-        return Sample(rgb, depth, labels, name, None if k is None else k.matrix())
+                f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"
+            ) from error
+        return depth * np.float32(self.depth_unit) if self.is_float else depth
 
+    def label_counts(self, index: int) -> npt.NDArray[np.int64] | None:
+        """Pixels of each class, then unlabeled pixels, of a sample that has been checked."""
+        return self._counts.get(self.names[index])
 
-def read_labels(path: Path, description: Description) -> npt.NDArray[np.uint8]:
-    """Read a label image as H×W class ids, 255 unlabeled.
-
-    Raises:
-        ImageFileError: the file is missing, truncated or not an image.
-        UsageError: the image has several channels or a value that is not a class.
-    """
-    image = read_image(path)
-    if image.ndim != 2:
-        raise UsageError(
-            f"{path} has {image.shape[2]} channels; label images have one channel with class ids, "
-            "not colors"
-        )
-    ids = image.astype(np.int64) - description.first_id
-    unlabeled = (image == IGNORE_ID) | (ids < 0)
-    count = len(description.classes)
-    wrong = np.unique(image[~unlabeled & (ids >= count)])
-    if wrong.size:
-        first = description.first_id
-        raise UsageError(
-            f"{path} contains label {wrong[0]}, allowed are {first}..{first + count - 1} and 255 "
-            f"(unlabeled); correct the file, or classes and first_id in dataset.yaml"
-        )
-    return np.where(unlabeled, IGNORE_ID, ids).astype(np.uint8)
+    def without(self, bad: Mapping[str, str]) -> FolderSamples:
+        """The samples whose names are not in ``bad``."""
+        names = [name for name in self.names if name not in bad]
+        rest = FolderSamples(self.root, self.description, self.files, names, self.is_float)
+        rest._counts = self._counts
+        return rest
 
 
 def open_folder(
@@ -119,96 +119,75 @@ def open_folder(
         root: the folder.
         split: train, val or test.
         held_out: share of the samples for a split that has no list.
-        strict: reject unreadable images instead of skipping them.
+        strict: reject incomplete frames and unreadable images instead of skipping them.
         cache: folder for the results of the checks, so that they run only once.
 
     Raises:
-        UsageError: a missing folder, name or key; an invalid size or label; with ``strict``, an
-            unreadable image.
+        UsageError: a missing folder, name or key; an invalid size or label; no valid depth, or
+            depth in another unit; with ``strict``, an incomplete frame or an unreadable image.
     """
     if not root:
         raise UsageError("dataset 'folder' needs its folder: --root DIR")
     path = Path(root)
-    description = read_description(path)
-    names = split_names(path, held_out)[split]
-    samples = FolderSamples(path, description, names)
+    frames, description = read_folder(path)
+    if strict and frames.incomplete:
+        name = frames.incomplete[0]
+        raise UsageError(
+            f"{root}: {len(frames.incomplete)} frames are incomplete; {name!r} has no "
+            f"{' and no '.join(frames.lacking(name))}; complete them, or omit strict"
+        )
+    names = split_names(frames, held_out)[split]
+    is_float = depth_is_float(frames)
+    samples = FolderSamples(path, description, frames.files, names, is_float)
     bad = check(samples, Path(cache) if cache else None)
     if bad and strict:
         first = next(iter(bad))
         raise UsageError(f"{len(bad)} unreadable samples in {root}; the first is: {bad[first]}")
-    if bad and distributed.is_main():
-        for text in list(bad.values())[:5]:
-            print(f"skipped: {text}", file=sys.stderr)
-        print(f"{split}: {len(bad)} of {len(names)} samples skipped", file=sys.stderr)
-    return FolderSamples(path, description, [n for n in names if n not in bad])
+    skipped = [f"skipped: {text}" for text in list(bad.values())[:5]]
+    if bad:
+        skipped.append(f"{split}: {len(bad)} of {len(names)} samples skipped")
+    samples = samples.without(bad)
+    check_samples(samples)
+    samples.notes = (*frames.notes, *skipped)
+    for note in samples.notes:
+        tell(note)
+    return samples
 
 
-def read_description(root: Path) -> Description:
-    """Read and check ``dataset.yaml``; raise UsageError on a mistake."""
-    path = root / "dataset.yaml"
-    if not path.is_file():
-        raise UsageError(f"{path} is missing; it lists the classes: `classes: [floor, wall, …]`")
-    values = read_yaml(path)
-    known = ("classes", "name", "depth_scale", "first_id", "intrinsics")
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
-    try:
-        camera = values.pop("intrinsics", None)
-        if isinstance(values["classes"], str):
-            labels = lookup("label set", values["classes"], LABEL_SETS)
-        else:
-            labels = LabelSet(root.resolve().name, tuple(map(str, values["classes"])))
-        defaults = {"name": labels.name, "palette": labels.palette}
-        description = Description(**{**defaults, **values, "classes": labels.classes})
-        if camera is None:
-            return description
-        height, width = read_rgb(next(iter(image_files(root / "rgb").values()))).shape[:2]
-        intrinsics = Intrinsics(**camera, width=width, height=height)
-        return Description(**{**vars(description), "intrinsics": intrinsics})
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def split_names(root: Path, held_out: float) -> dict[str, list[str]]:
-    """Sample names of each split, from its list or held out of the unlisted samples.
+def read_folder(root: Path) -> tuple[LabeledFrames, Description]:
+    """The frames of a folder and their description.
 
     Raises:
-        UsageError: an incomplete sample, or a list with an unknown or repeated name.
+        UsageError: as :func:`find_labeled_frames` and :func:`read_description`.
     """
-    files = {folder: image_files(root / folder) for folder in FOLDERS}
-    everywhere = set.intersection(*(set(found) for found in files.values()))
-    incomplete = set.union(*(set(found) for found in files.values())) - everywhere
-    if incomplete:
-        name = sorted(incomplete)[0]
-        lacking = [folder for folder in FOLDERS if name not in files[folder]]
-        raise UsageError(
-            f"{root}: {len(incomplete)} samples are incomplete; {name!r} has no "
-            f"{' and no '.join(lacking)}"
-        )
-    listed: dict[str, list[str]] = {}
-    for split in SPLITS:
-        path = root / f"{split}.txt"
-        if path.is_file():
-            listed[split] = path.read_text(encoding="utf-8").split()
-            unknown = [name for name in listed[split] if name not in everywhere]
-            if unknown:
-                hint = did_you_mean(unknown[0], everywhere)
-                raise UsageError(f"{path}: no sample {unknown[0]!r} in {root}{hint}")
-    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        both = set(listed.get(a, ())) & set(listed.get(b, ()))
-        if both:
-            raise UsageError(f"{root}: {sorted(both)[0]!r} is in both {a}.txt and {b}.txt")
-    taken = {name for names in listed.values() for name in names}
-    rest = listed["train"] if "train" in listed else sorted(everywhere - taken)
-    for split in ("test", "val"):
-        if split not in listed:
-            rest, listed[split] = hold_out(rest, held_out)
-    return {**listed, "train": rest}
+    frames = find_labeled_frames(root)
+    polygons = [p for p in frames.files["labels"].values() if p.suffix.lower() == ".json"]
+    return frames, read_description(root, lambda: sorted(set().union(*map(labels_of, polygons))))
+
+
+def depth_is_float(frames: LabeledFrames) -> bool:
+    """Whether the first depth image, and therefore each, has floating-point values."""
+    return read_image(frames.files["depth"][frames.names[0]]).dtype.kind == "f"
+
+
+def check_samples(samples: FolderSamples) -> None:
+    """Check the depth of a few samples; raise UsageError if it is missing or not plausible."""
+    chosen = sampled(len(samples)) if len(samples) else []
+    if chosen:
+        depths = [samples.depth_m(index) for index in chosen]
+        option = "depth_scale: {} in dataset.yaml"
+        check_depth(str(samples.root), depths, samples.depth_unit, option)
+
+
+@once
+def tell(note: str) -> None:
+    """Print a note on stderr, once in a process."""
+    if distributed.is_main():
+        say(note)
 
 
 def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
-    """Read every sample once.
+    """Read every sample once, and count the pixels of its classes.
 
     Files that passed an earlier check and have not changed since are not read again.
 
@@ -220,59 +199,54 @@ def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
     """
     key = hashlib.sha256(f"{samples.root.resolve()}{samples.description}".encode()).hexdigest()
     store = cache / "folder" / f"{key[:16]}.json" if cache else None
-    passed: dict[str, Any] = _load(store)
+    passed = _load(store)
     stamps = {name: _stamp(samples, name) for name in samples.names}
-    todo = [i for i, name in enumerate(samples.names) if passed.get(name) != stamps[name]]
+    todo = [
+        i
+        for i, name in enumerate(samples.names)
+        if passed.get(name, {}).get("files") != stamps[name]
+    ]
+    classes = len(samples.label_set)
 
-    def read(index: int) -> str | None:
+    def read(index: int) -> list[int] | str:
         try:
-            samples[index]
+            counts: list[int] = count_labels(samples[index].labels, classes).tolist()
         except ImageFileError as error:
             return str(error)
-        return None
+        return counts
 
     bad: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
-        defects = pool.map(read, todo)
+        results = pool.map(read, todo)
         with progress_bar(
-            "checking images", len(todo), "sample", iterable=defects, disable=not todo
+            "checking images", len(todo), "sample", iterable=results, disable=not todo
         ) as bar:
-            for index, defect in zip(todo, bar, strict=True):
+            for index, result in zip(todo, bar, strict=True):
                 name = samples.names[index]
-                if defect is None:
-                    passed[name] = stamps[name]
+                if isinstance(result, str):
+                    bad[name] = result
                 else:
-                    bad[name] = defect
+                    passed[name] = {"files": stamps[name], "pixels": result}
+    samples._counts = {
+        name: np.array(passed[name]["pixels"], np.int64)
+        for name in samples.names
+        if name not in bad
+    }
     if store and todo and distributed.is_main():
         store.parent.mkdir(parents=True, exist_ok=True)
-        store.write_text(json.dumps(passed))
+        write_atomically(store, json.dumps(passed))
     return bad
 
 
-def _load(store: Path | None) -> dict[str, Any]:
+def _load(store: Path | None) -> dict[str, dict[str, Any]]:
     try:
-        return dict(json.loads(store.read_text())) if store else {}
+        stored = json.loads(store.read_text()) if store else {}
     except (OSError, ValueError):
         return {}
+    return {k: v for k, v in stored.items() if isinstance(v, dict)}
 
 
 def _stamp(samples: FolderSamples, name: str) -> list[int]:
     """Sizes and modification times of a sample's files."""
     stats = [samples.files[folder][name].stat() for folder in FOLDERS]
     return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
-
-
-def image_files(folder: Path) -> dict[str, Path]:
-    """Name without suffix → image file, sorted by name.
-
-    Raises:
-        UsageError: no folder, or two files that differ only in their suffix.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is missing; a dataset has the folders {', '.join(FOLDERS)}")
-    found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
-        if path.stem in found:
-            raise UsageError(f"{path} and {found[path.stem].name} have the same name")
-        found[path.stem] = path
-    return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rgbd_seg_ros.image_io import SUFFIXES
@@ -97,7 +97,12 @@ def read_text(path: Path) -> str:
     raise UsageError(f"{path} is not a text file ({len(data)} bytes); save it as UTF-8")
 
 
-def read_list(path: Path, names: Iterable[str]) -> list[str]:
+def read_list(
+    path: Path,
+    names: Iterable[str],
+    find: Callable[[str], str | None] = lambda text: None,
+    explain: Callable[[str], str] = lambda text: "",
+) -> list[str]:
     """The samples that a list names, each once, in the order of the list.
 
     A line holds one name, which may contain spaces, with or without folder and suffix; or several
@@ -107,37 +112,44 @@ def read_list(path: Path, names: Iterable[str]) -> list[str]:
     Args:
         path: the list.
         names: the names of all samples.
+        find: the sample that another text means, such as one of its files; or None.
+        explain: why a text names no sample, or an empty string.
 
     Raises:
         UsageError: a line that names no sample, or two; the message gives its number.
     """
     known = {_normal(name): name for name in names}
+
+    def sample(text: str) -> str | None:
+        for spelling in _spellings(text):
+            name = known.get(spelling) or find(spelling)
+            if name is not None:
+                return name
+        return None
+
     chosen: dict[str, None] = {}
     for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(path)), 1):
         text = _normal(line.strip())
         if not text or (text.startswith("#") and text not in known):
             continue
-        named = _named(text, known)
+        named = _named(text, sample)
         if len(named) == 1:
             chosen[named.pop()] = None
-        elif named:
+            continue
+        if named:
             first, second = sorted(named)[:2]
-            raise UsageError(
-                f"{path}, line {number}: names two samples, {first!r} and {second!r}; write one "
-                "sample a line"
-            )
+            problem = f"names two samples, {first!r} and {second!r}; write one sample a line"
         else:
-            hint = did_you_mean(_bare(text), known)
-            raise UsageError(
-                f"{path}, line {number}: no sample {text!r} among {len(known)} samples{hint}"
-            )
+            hint = explain(_bare(text)) or did_you_mean(_bare(text), known)
+            problem = f"no sample {text!r} among {len(known)} samples{hint}"
+        raise UsageError(f"{path}, line {number}: {problem}")
     return list(chosen)
 
 
-def _named(text: str, known: dict[str, str]) -> set[str]:
+def _named(text: str, sample: Callable[[str], str | None]) -> set[str]:
     """The samples that a line names; an empty set if part of the line names none."""
     for parts in ([text], _FILE.findall(text), re.split(r"[\s,;]+", text)):
-        found = [next((known[n] for n in _spellings(p) if n in known), None) for p in parts]
+        found = [sample(part) for part in parts]
         if found and None not in found:
             return {name for name in found if name is not None}
     return set()

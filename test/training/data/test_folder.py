@@ -76,7 +76,9 @@ def _label_7(own: Path) -> None:
 
 
 def _color_labels(own: Path) -> None:
-    cv2.imwrite(str(own / "labels" / "frame_004.png"), np.zeros((48, 64, 3), np.uint8))
+    colors = np.zeros((48, 64, 3), np.uint8)
+    colors[:, 32:] = (0, 0, 128)  # BGR
+    cv2.imwrite(str(own / "labels" / "frame_004.png"), colors)
 
 
 def _other_size(own: Path) -> None:
@@ -121,14 +123,16 @@ def _unknown_name(own: Path) -> None:
     ("change", "message"),
     [
         (_label_7, r"frame_004.png contains label 7, allowed are 0\.\.2 and 255"),
-        (_color_labels, "frame_004.png has 3 channels"),
+        (
+            _color_labels,
+            r"frame_004.png has 3 channels.*colors such as \(0, 0, 0\), \(128, 0, 0\)",
+        ),
         (_other_size, r"'frame_004': sizes differ \(rgb 64×48, depth 64×48, labels 32×24\)"),
-        (_no_depth, "1 samples are incomplete; 'frame_004' has no depth"),
         (_no_classes, "unknown key 'clases'; did you mean 'classes'"),
         (_unknown_label_set, "dataset.yaml: unknown label set 'nyu44'; did you mean 'nyu40'"),
         (_no_description, "dataset.yaml is missing; it lists the classes"),
-        (_twice, "'frame_001' is in both train.txt and test.txt"),
-        (_unknown_name, "no sample 'frame_0001' in .*did you mean 'frame_001'"),
+        (_twice, r"'frame_001' is in both .*own/train.txt and .*own/test.txt; keep one"),
+        (_unknown_name, r"val.txt, line 1: no sample 'frame_0001' .*did you mean 'frame_001'"),
     ],
 )
 def test_defects_are_one_line(own: Path, change: Callable[[Path], None], message: str) -> None:
@@ -159,10 +163,10 @@ def test_checked_files_are_not_read_again(
 ) -> None:
     from training.data import folder
 
-    reads: list[str] = []
+    reads: list[Path] = []
     original = folder.read_labels
     monkeypatch.setattr(
-        folder, "read_labels", lambda path, d: (reads.append(path.stem), original(path, d))[1]
+        folder, "read_labels", lambda path, *rest: (reads.append(path), original(path, *rest))[1]
     )
     cache = str(tmp_path / "cache")
     open_folder(str(own), "train", 0.1, False, cache)
@@ -182,3 +186,48 @@ def test_an_empty_split_and_a_missing_root_are_refused(own: Path) -> None:
         open_split(RunConfig(data="folder"), "train")
     with pytest.raises(UsageError, match="unknown dataset 'folders'; did you mean 'folder'"):
         open_split(RunConfig(data="folders"), "train")
+
+
+def test_an_incomplete_frame_is_told_and_left_out_or_refused(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _no_depth(own)
+    names = [
+        n for s in ("train", "val", "test") for n in open_folder(str(own), s, 0.1, False).names
+    ]
+    assert len(names) == 15
+    assert "frame_004" not in names
+    assert capsys.readouterr().err.count("labels/frame_004.png") == 1
+    with pytest.raises(UsageError, match="1 frames are incomplete; 'frame_004' has no depth"):
+        open_folder(str(own), "train", 0.1, strict=True)
+    (own / "train.txt").write_text("frame_003\nframe_004\n")
+    with pytest.raises(UsageError, match=r"train.txt, line 2: .*'frame_004'.*it has no depth"):
+        open_folder(str(own), "train", 0.1, False)
+
+
+@pytest.mark.parametrize("factor", [0, 1000])
+def test_depth_that_is_not_in_meters_or_missing_is_refused(own: Path, factor: int) -> None:
+    for path in (own / "depth").glob("*.png"):
+        meters = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) * np.float32(0.001)
+        cv2.imwrite(str(path.with_suffix(".tiff")), meters * factor)
+        path.unlink()
+    message = "no valid depth in 12 sampled frames" if not factor else (
+        r"median depth of 12 sampled frames is 39\d\d m, outside 0.3..60 m: wrong unit\? try "
+        r"depth_scale: 0.001 or .* in dataset.yaml"
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=message):
+        open_folder(str(own), "train", 0.1, False)
+    if factor:
+        with (own / "dataset.yaml").open("a") as file:
+            file.write("depth_scale: 0.001\n")
+        sample = open_folder(str(own), "train", 0.1, False)[0]
+        assert 1 < np.nanmedian(sample.depth_m) < 4
+
+
+def test_depth_of_two_kinds_is_refused(own: Path) -> None:
+    path = own / "depth" / "frame_004.png"
+    meters = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) * np.float32(0.001)
+    cv2.imwrite(str(path.with_suffix(".tiff")), meters)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"frame_004.tiff is float32, unlike the first depth"):
+        open_all(own)

@@ -22,6 +22,7 @@ from rigs import prepared
 
 from training.command import run_command
 from training.config import RunConfig
+from training.data.checks import SAMPLED
 from training.data.datasets import open_split
 from training.data.folder import open_folder
 from training.data.prepare import RAW_DATASETS, raw_dataset_class, write
@@ -117,7 +118,7 @@ def test_an_interrupted_run_resumes(
 
     def interrupted(self, entry):
         calls.append(entry.name)
-        if len(calls) == write.SAMPLED + write.CHUNK + 5:
+        if len(calls) == SAMPLED + write.CHUNK + 5:
             raise KeyboardInterrupt
         return real(self, entry)
 
@@ -237,16 +238,18 @@ def _rewrite(path: Path, change) -> None:
 
 FIRST, LATER = f"{name_of(0)}.png", f"{name_of(17)}.png"
 DEFECTS = {
-    "no class list": (lambda r: (r / "dataset.yaml").unlink(), "lacks dataset.yaml"),
-    "no depth": (lambda r: shutil.rmtree(r / "depth"), "lacks depth"),
-    "incomplete": (lambda r: (r / "labels" / FIRST).unlink(), "'room0_000' has no labels"),
+    "no class list": (
+        lambda r: (r / "dataset.yaml").unlink(),
+        "dataset.yaml is missing; it lists the classes",
+    ),
+    "no depth": (lambda r: shutil.rmtree(r / "depth"), "own has no depth images"),
     "fourth class": (
         lambda r: _rewrite(r / "labels" / FIRST, lambda a: np.full_like(a, 3)),
         "contains label 3, allowed are 0..2",
     ),
     "other size": (
         lambda r: _rewrite(r / "depth" / FIRST, lambda a: a[:-1]),
-        "all must have one size",
+        "sizes differ (rgb 32×24, depth 32×23, labels 32×24)",
     ),
     "truncated": (
         lambda r: (r / "rgb" / LATER).write_bytes((r / "rgb" / LATER).read_bytes()[:500]),

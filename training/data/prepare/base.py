@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.labels import LabelSet
+from training.data.checks import PLAUSIBLE_M
 from training.options import UsageError
-
-#: Range of a plausible median depth in meters, indoors and outdoors.
-PLAUSIBLE_M = (0.3, 60.0)
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from rgbd_seg_ros.image_io import read_image, read_rgb, read_single_channel
-from rgbd_seg_ros.labels import LabelSet
 from training.data.prepare.base import Entry, FrameData, RawDataset, need
-from training.data.sample import FOLDERS
 from training.options import UsageError, opt
-
-if TYPE_CHECKING:
-    from training.data.folder import Description
 
 #: Number of consecutive frames of one recording that stay in one split.
 BLOCK = 50
@@ -57,70 +49,54 @@ class OwnFolder(RawDataset):
     options_class: ClassVar[type] = FolderOptions
 
     def __init__(self, root: Path, options: FolderOptions, partial: bool) -> None:
-        from training.data.folder import image_files, read_description
+        from training.data.folder import FolderSamples, depth_is_float, read_folder, tell
+        from training.data.split_lists import find_lists
 
-        need(root, ["dataset.yaml", "rgb", "depth", "labels"], self.page)
-        self.root, self.options = root, options
-        self.description: Description = read_description(root)
-        self.label_set = LabelSet(self.description.name, self.description.classes)
-        first = next(iter(image_files(root / "depth").values()), None)
-        self._float = first is not None and read_image(first).dtype.kind == "f"
-        self.depth_unit = options.depth_unit or (
-            1.0 if self._float else self.description.depth_scale
-        )
+        need(root, [], self.page)
+        self.options = options
+        self.frames, description = read_folder(root)
+        for note in self.frames.notes:
+            tell(note)
+        if options.depth_unit:
+            description = replace(description, depth_scale=options.depth_unit)
+        is_float = depth_is_float(self.frames)
+        names = list(self.frames.names)
+        self.samples = FolderSamples(root, description, self.frames.files, names, is_float)
+        self.label_set = description.label_set
+        self.depth_unit = self.samples.depth_unit
         # 16-bit ticks are copied unchanged.
-        self.depth_scale = options.tick if self._float else self.depth_unit
+        self.depth_scale = options.tick if is_float else self.depth_unit
         self.expected = {}
-        lists = [root / f"{split}.txt" for split in ("train", "val", "test")]
-        self.files = [root / "dataset.yaml", *(p for p in lists if p.is_file())]
+        self.files = [*description.files, *find_lists(root).values()]
 
     def entries(self) -> list[Entry]:
         """All frames by name; lists such as ``train.txt`` in the folder decide their splits."""
-        from training.data.folder import image_files, split_names
+        from training.data.folder_files import listed_splits
 
-        split_names(self.root, 0.1)  # raises on incomplete samples and wrong lists
-        files = {folder: image_files(self.root / folder) for folder in FOLDERS}
-        listed: dict[str, str] = {}
-        for path in self.files[1:]:
-            names = path.read_text(encoding="utf-8").split()
-            listed |= dict.fromkeys(names, path.stem)
+        lists = listed_splits(self.frames)
+        listed = {name: split for split, names in lists.items() for name in names}
         # With a train.txt, frames that no list contains are not used.
-        chosen = listed if "train" in listed.values() else files["rgb"]
-        names = sorted(chosen)
+        names = [n for n in self.frames.names if n in listed or "train" not in lists]
         groups = group_names(names, self.options.group)
+        index = {name: i for i, name in enumerate(self.samples.names)}
         return [
-            Entry(name, group, listed.get(name), tuple(files[f][name] for f in FOLDERS))
+            Entry(name, group, listed.get(name), index[name])
             for name, group in zip(names, groups, strict=True)
         ]
 
     def edited(self, entry: Entry) -> Sequence[Path]:
         """All three images, because users may, for example, correct labels."""
-        files: tuple[Path, ...] = entry.key
-        return files
+        return [files[entry.name] for files in self.samples.files.values()]
 
     def read(self, entry: Entry) -> FrameData:
         """Read the three images of a frame."""
-        from rgbd_seg_ros.depth import to_meters
-        from training.data.folder import read_labels
-
-        rgb_path, depth_path, label_path = entry.key
-        raw = read_single_channel(depth_path)
-        try:
-            depth = to_meters(raw, self.depth_unit)
-        except ValueError as error:
-            raise UsageError(f"{depth_path}: {error}") from error
-        if (raw.dtype.kind == "f") != self._float:
-            raise UsageError(f"{depth_path} is {raw.dtype}, unlike the first depth image")
-        if self._float:
-            depth *= np.float32(self.depth_unit)
-        labels = read_labels(label_path, self.description)
-        k = self.description.intrinsics
-        camera = None if k is None else (k.fx, k.fy, k.cx, k.cy)
-        return FrameData(read_rgb(rgb_path), depth, labels, camera)
+        sample = self.samples[entry.key]
+        k = self.samples.description.camera
+        return FrameData(sample.rgb, sample.depth_m, sample.labels, k)
 
 
 def group_names(names: list[str], pattern: str) -> list[str]:
-    """The group of each name; ``names`` are sorted.
+    """The group of each name; ``names`` are in natural order.
 
     A group is the match of ``pattern``. Without a pattern, it is a block of up to 50 consecutive
     names that differ only in their last number: ``kitchen_0007`` → ``kitchen_/0``.

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from training.data.sample import FOLDERS, Sample, hold_out
 from training.options import UsageError
 
@@ -45,6 +46,9 @@ class Record:
     intrinsics: tuple[float, float, float, float] | None = None
     #: Unit vector pointing down in the optical frame.
     gravity: tuple[float, float, float] | None = None
+    #: Class id → number of its pixels, without classes that have none; 255 is unlabeled. None in
+    #: an index from before they were counted.
+    pixels: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ class PreparedSamples:
     """One split of a prepared dataset."""
 
     def __init__(self, root: Path, split: str) -> None:
-        from training.data.folder import Description, FolderSamples
+        from training.data.description import description_of
+        from training.data.folder import FolderSamples
 
         index = read_index(root)
         self.records = [r for r in index.records if r.split == split]
@@ -192,13 +197,27 @@ class PreparedSamples:
                     f"{root}/{folder}: {len(wrong)} of {len(self.records)} files are missing or "
                     f"changed, for example {wrong[0]}.png; run training.prepare again"
                 )
-        description = Description(
-            index.label_set.classes, index.label_set.name, depth_scale=index.depth_scale
+        names = [r.name for r in self.records]
+        self._folder = FolderSamples(
+            root,
+            description_of(index.label_set, index.depth_scale),
+            {folder: {n: root / folder / f"{n}.png" for n in names} for folder in FOLDERS},
+            names,
+            is_float=False,
         )
-        self._folder = FolderSamples(root, description, [r.name for r in self.records])
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def label_counts(self, index: int) -> npt.NDArray[np.int64] | None:
+        """Pixels of each class, then unlabeled pixels, of one sample; None if not stored."""
+        pixels = self.records[index].pixels
+        if pixels is None:
+            return None
+        counts = np.zeros(len(self.label_set) + 1, np.int64)
+        for class_id, count in pixels.items():
+            counts[-1 if int(class_id) == IGNORE_ID else int(class_id)] = count
+        return counts
 
     def __getitem__(self, index: int) -> Sample:
         record = self.records[index]

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.progress import progress_bar, say
+from training.data.checks import check_depth, check_sizes, sampled
 from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
     FORMAT,
@@ -35,12 +37,8 @@ from training.options import UsageError, opt
 
 #: Records of the frames written so far, while a preparation is incomplete.
 JOURNAL = "unfinished.jsonl"
-#: Frames checked before anything is written.
-SAMPLED = 12
 #: Frames read before their files are written; an interruption loses at most this many.
 CHUNK = 16
-#: Common depth units in meters: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
-UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 #: Larger files are listed in the index by size alone, without a hash.
 HASHED_BYTES = 1 << 26
 
@@ -240,35 +238,16 @@ def _journal(path: Path) -> Iterator[dict[str, Any]]:
 
 def estimate(dataset: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
     """Estimate the bytes that ``todo`` needs from a few frames, whose depth must be plausible."""
-    chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, SAMPLED).astype(int))]
+    chosen = [entries[i] for i in sampled(len(entries))]
     with progress_bar("checking frames", len(chosen), "frame", iterable=chosen) as bar:
         frames = [read_checked(dataset, entry) for entry in bar]
-    check_plausible(dataset, frames)
+    check_depth(
+        dataset.name, [f.depth_m for f in frames], dataset.depth_unit, "--depth-unit {}",
+        dataset.plausible_m,
+    )  # fmt: skip
     sizes = [sum(map(len, encode(f, dataset.depth_scale).values())) for f in frames]
     blocks = 3 * 4096 / 2  # file sizes are rounded up to blocks, on average by half a block
     return (float(np.mean(sizes)) + blocks) * len(todo) * 1.05
-
-
-def check_plausible(dataset: RawDataset, frames: Sequence[FrameData]) -> None:
-    """Raise UsageError if the depth has a wrong unit or no valid pixel."""
-    depth = np.concatenate([f.depth_m[::4, ::4].ravel() for f in frames])
-    valid = depth[np.isfinite(depth)]
-    if not valid.size:
-        raise UsageError(f"{dataset.name}: no valid depth in {len(frames)} sampled frames")
-    median, (low, high) = float(np.median(valid)), dataset.plausible_m
-    if low <= median <= high:
-        return
-    unit = dataset.depth_unit
-    hint = "is it another kind of depth?"
-    if unit:
-        fitting = [u for u in UNITS if low <= median / unit * u <= high]
-        hint = "wrong unit? try " + (
-            " or ".join(f"--depth-unit {u:g}" for u in fitting) or "another --depth-unit"
-        )
-    raise UsageError(
-        f"{dataset.name}: median depth of {len(frames)} sampled frames is {median:.3g} m, "
-        f"outside {low:g}..{high:g} m: {hint}"
-    )
 
 
 def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
@@ -330,12 +309,10 @@ def write_frames(
 def read_checked(dataset: RawDataset, entry: Entry) -> FrameData:
     """Read a frame and check its sizes and class ids; raise UsageError if they are wrong."""
     frame = dataset.read(entry)
-    sizes = {frame.rgb.shape[:2], frame.depth_m.shape, frame.labels.shape}
-    if len(sizes) > 1:
-        raise UsageError(
-            f"{dataset.name} {entry.name}: color is {frame.rgb.shape[:2]}, depth "
-            f"{frame.depth_m.shape}, labels {frame.labels.shape}; all must have one size"
-        )
+    check_sizes(
+        f"{dataset.name}, sample {entry.name!r}",
+        rgb=frame.rgb, depth=frame.depth_m, labels=frame.labels,
+    )  # fmt: skip
     ids = frame.labels[frame.labels != 255]
     if ids.size and int(ids.max()) >= len(dataset.label_set):
         raise UsageError(
@@ -355,8 +332,14 @@ def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -
         entry.name, entry.group, entry.split or "train", (height, width),
         {folder: len(content) for folder, content in data.items()},
         {folder: sha256(content) for folder, content in data.items()},
-        frame.intrinsics, frame.gravity,
+        frame.intrinsics, frame.gravity, count_pixels(frame.labels),
     )  # fmt: skip
+
+
+def count_pixels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """Class id → number of its pixels, 255 for unlabeled ones, without those that have none."""
+    counts = np.bincount(labels.ravel())
+    return {str(i): int(counts[i]) for i in np.flatnonzero(counts)}
 
 
 def finish(out: Path, index: Index) -> None:
