@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,30 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
-from rgbd_seg_ros.depth import DepthEncoding
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.bundle_json import labels_from_json, preprocess_from_json, without_nan
+from rgbd_seg_ros.files import (
+    InputFileError,
+    read_json,
+    read_regular_file,
+    regular_file_inside,
+    write_atomically,
+)
 from rgbd_seg_ros.frames import NETWORK_NAMES, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, complete
-from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.names import shown, unknown_name
 from rgbd_seg_ros.preprocess import Preprocess
 
 FORMAT = "rgbd_seg_bundle"
 FORMAT_VERSION = 1
 BUNDLE_JSON = "bundle.json"
+#: Decoders wider than this are built only if the weights file has their weights. Published ones
+#: have up to 768 channels; 4096 would take 4 GB.
+MAX_USUAL_WIDTH = 1024
+#: Space for the header of a weights file, per tensor and in all, in bytes.
+HEADER_BYTES = (1024, 2**20)
+#: Types of weights.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: The bundle that is installed with the package and the default of every ``--bundle``.
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
@@ -169,17 +183,22 @@ def save_bundle(directory: Path | str, bundle: Bundle, dtype: torch.dtype = torc
 def load_bundle(directory: Path | str = DEFAULT_BUNDLE) -> Bundle:
     """Load and verify every network of a bundle, in eval mode on the CPU in float32.
 
+    Only regular files inside the directory are read, and no more than their description needs.
+
     Raises:
         BundleError: any defect, with the file and the reason.
     """
-    directory = Path(directory)
-    document = _read_json(directory / BUNDLE_JSON)
-    labels = _labels_from_json(document, directory / BUNDLE_JSON)
+    path = Path(directory) / BUNDLE_JSON
+    document = _read_document(path)
+    labels = _labels_from_json(document, path)
     entries = document.get("networks")
     if not isinstance(entries, dict):
-        raise BundleError(f"{directory / BUNDLE_JSON}: 'networks' is missing or not an object")
+        raise BundleError(f"{path}: 'networks' is missing or not an object")
+    for name in entries:
+        if name not in NETWORK_NAMES:
+            raise BundleError(f"{path}: {unknown_name('network', name, NETWORK_NAMES)}")
     networks = {
-        name: _load(directory, entry, labels, f"{directory / BUNDLE_JSON}, network {name!r}")
+        name: _load(path.parent, entry, labels, f"{path}, network {name!r}")
         for name, entry in entries.items()
     }
     return Bundle(labels, networks)
@@ -191,10 +210,18 @@ def load_network(path: Path | str) -> TrainedNetwork:
     Raises:
         BundleError: any defect, with the file and the reason.
     """
-    sidecar = Path(path).with_suffix(".json")
-    document = _read_json(sidecar)
+    path = Path(path)
+    if not path.name:
+        raise BundleError(f"{str(path)!r} is not the file of a network")
+    sidecar = path.with_suffix(".json")
+    document = _read_document(sidecar)
     labels = _labels_from_json(document, sidecar)
-    return _load(sidecar.parent, document.get("network"), labels, str(sidecar))
+    network = _load(sidecar.parent, document.get("network"), labels, str(sidecar))
+    if path.suffix == ".safetensors" and network.file != path:
+        raise BundleError(
+            f"{sidecar} describes {network.file}, not {path}: rename the file or correct 'file'"
+        )
+    return network
 
 
 def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedNetwork:
@@ -207,43 +234,55 @@ def _load(directory: Path, entry: Any, labels: LabelSet, where: str) -> TrainedN
     unknown = entry.keys() - {"file", "sha256", "spec", "preprocess", "training", "license"}
     if missing or unknown:
         raise BundleError(
-            f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}"
+            f"{where}: missing keys {sorted(missing)}, unknown keys {shown(sorted(unknown))}"
         )
-    if Path(str(entry["file"])).name != entry["file"]:
+    training, license = entry.get("training", {}), entry.get("license", "")
+    if not isinstance(training, dict) or not isinstance(license, str):
+        raise BundleError(f"{where}: 'training' must be an object and 'license' text")
+    if entry["file"] != Path(str(entry["file"])).name:
         raise BundleError(
-            f"{where}: 'file' must be a file name in the same directory, got {entry['file']!r}"
+            f"{where}: 'file' must be a file name in the same directory, got "
+            f"{shown(entry['file'])}"
         )
     try:
         record = NetworkRecord(
             spec=NetworkSpec.from_json(entry["spec"]),
-            preprocess=_preprocess_from_json(entry["preprocess"]),
+            preprocess=preprocess_from_json(entry["preprocess"]),
             labels=labels,
-            training=entry.get("training", {}),
-            license=entry.get("license", ""),
+            training=training,
+            license=license,
         )
+        huge = record.spec.width > MAX_USUAL_WIDTH
+        with torch.device("meta") if huge else nullcontext():  # meta: shapes without memory
+            module = build(record.spec)
+        weights = regular_file_inside(directory, entry["file"])
+    # Impossible combinations of numbers can fail anywhere in PyTorch.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(f"{where}: {_short(error)}") from error
+    tensors = _read_tensors(weights, entry["sha256"], module.state_dict())
+    if huge:  # its weights exist, so its memory is needed
         module = build(record.spec)
-    except (TypeError, ValueError, KeyError) as error:
-        raise BundleError(f"{where}: {error}") from error
-    weights = directory / entry["file"]
-    module.load_state_dict(_read_tensors(weights, entry["sha256"], module.state_dict()))
+    module.load_state_dict(tensors)
     return TrainedNetwork(module.eval(), record, entry["sha256"], weights)
 
 
-def _read_tensors(path: Path, sha256: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _read_tensors(path: Path, sha256: object, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    most = sum(8 * tensor.numel() + HEADER_BYTES[0] for tensor in expected.values())
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot read weights {path}: {error.strerror}") from error
+        data = read_regular_file(path, most + HEADER_BYTES[1])
+    except InputFileError as error:
+        raise BundleError(str(error)) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BundleError(
-            f"{path} has SHA-256 {found[:12]}…, but its JSON says {str(sha256)[:12]}…; "
+            f"{path} has SHA-256 {found[:12]}…, but its JSON says {shown(sha256)[1:13]}…; "
             "the file is damaged or belongs to another bundle: copy the bundle again"
         )
     try:
         tensors = load_tensors(data)
-    except SafetensorError as error:
-        raise BundleError(f"{path} is not a safetensors file: {error}") from error
+    # An unknown type is a KeyError, an impossible shape a RuntimeError or ValueError.
+    except (SafetensorError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{path} is not a safetensors file: {_short(error)}") from error
     missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or unknown:
         raise BundleError(
@@ -251,10 +290,17 @@ def _read_tensors(path: Path, sha256: str, expected: Mapping[str, Tensor]) -> di
             f"{len(unknown)} unknown {_some(unknown)}"
         )
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+        wanted = expected[name]
+        if tensor.shape != wanted.shape:
             raise BundleError(
                 f"{path}: {name} is {tuple(tensor.shape)}, but its spec needs "
-                f"{tuple(expected[name].shape)}"
+                f"{tuple(wanted.shape)}"
+            )
+        # Without 8-bit floats, which torch.isfinite does not know.
+        kinds = FLOATS if wanted.is_floating_point() else (wanted.dtype,)
+        if tensor.dtype not in kinds:
+            raise BundleError(
+                f"{path}: {name} has type {tensor.dtype}, but its spec needs {wanted.dtype}"
             )
         if not torch.isfinite(tensor).all():
             raise BundleError(f"{path}: {name} has NaN or infinite weights; export it again")
@@ -270,48 +316,37 @@ def _record_to_json(record: NetworkRecord, file: str, sha256: str) -> dict[str, 
         "sha256": sha256,
         "spec": record.spec.to_json(),
         "preprocess": asdict(record.preprocess),
-        "training": dict(record.training),
+        "training": without_nan(record.training),
         "license": record.license,
     }
 
 
 def _labels_from_json(document: Mapping[str, Any], path: Path) -> LabelSet:
     try:
-        labels = dict(document["labels"])
-        labels["classes"] = tuple(labels["classes"])
-        labels["palette"] = tuple(tuple(color) for color in labels["palette"])
-        return LabelSet(**labels)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path}: bad 'labels': {error}") from error
-
-
-def _preprocess_from_json(value: Mapping[str, Any]) -> Preprocess:
-    depth = DepthEncoding(**_tuples(value["depth"]))
-    return Preprocess(**{**_tuples(value), "depth": depth})
-
-
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    # Unpacking raises a TypeError for any JSON value that is not an object.
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in {**value}.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(
-            f"cannot read {path}: {error.strerror}; pass a bundle's directory or a network's file"
-        ) from error
+        return labels_from_json(document.get("labels"))
     except ValueError as error:
-        raise BundleError(f"{path} is not JSON: {error}") from error
+        raise BundleError(f"{path}: bad 'labels': {_short(error)}") from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = read_json(path)
+    except InputFileError as error:
+        hint = "" if "JSON" in str(error) else "; pass a bundle's directory or a network's file"
+        raise BundleError(f"{error}{hint}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BundleError(f"{path} is not of format {FORMAT!r}")
     if document.get("version") != FORMAT_VERSION:
         raise BundleError(
-            f"{path} has version {document.get('version')}, but this release reads version "
+            f"{path} has version {shown(document.get('version'))}, but this release reads version "
             f"{FORMAT_VERSION}"
         )
     return document
+
+
+def _short(error: Exception) -> str:
+    """The error in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
 
 
 def _dump_json(document: Mapping[str, Any]) -> bytes:
@@ -328,5 +363,5 @@ def _convert(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _some(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    return f"({', '.join(shown)}{', …' if len(names) > 3 else ''})" if shown else ""
+    first = [shown(name)[1:-1] for name in sorted(names)[:3]]
+    return f"({', '.join(first)}{', …' if len(names) > 3 else ''})" if first else ""

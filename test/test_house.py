@@ -29,8 +29,9 @@ ROS = (
 #: The package from the ground up: a module imports only modules of lower layers and of its own
 #: package. ``ros/replay`` counts as a package of its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("names",),
     (
-        "names", "image_names", "camera_names", "files", "labels", "frames", "progress",
+        "image_names", "camera_names", "files", "labels", "frames", "progress",
         "text_table", "image_size",
     ),
     ("encodings", "compressed_depth"),
