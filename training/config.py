@@ -29,7 +29,7 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     *("seed", "early_stop", "sanity_batches", "overfit", "checkpoint_every", "clip_norm"),
-    *("weight_decay", "warmup_epochs", "warmup_lr", "min_lr"),
+    *("weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "focal_gamma"),
 )
 
 
@@ -97,6 +97,16 @@ class RunConfig:
     lr: float = opt(6e-5, "peak learning rate of AdamW")
     warmup_epochs: float = opt(1.0, "epochs of linear warm-up")
     warmup_lr: float = opt(1e-6, "learning rate at the start of the warm-up")
+    loss: Literal["cross_entropy", "focal", "ohem"] = opt(
+        "cross_entropy", "loss of every segmentation head; focal and ohem stress hard pixels"
+    )
+    focal_gamma: float = opt(2.0, "focal: power of (1 - p); 0: cross entropy")
+    ohem_threshold: float = opt(0.7, "ohem: a pixel is hard if p of its class is below this")
+    ohem_min_kept: float = opt(0.0625, "ohem: share of the labeled pixels to keep at least")
+    class_weights: Literal["none", "median_frequency", "inverse_log"] | tuple[float, ...] = opt(
+        "none",
+        "weight of each class in the loss, computed from the training labels or given as numbers",
+    )
     schedule: Literal["poly", "cosine", "constant"] = opt("poly", "decay after the warm-up")
     poly_power: float = opt(0.9, "power of (1 - step/steps) in the poly schedule")
     min_lr: float = opt(0.0, "learning rate at the end of the cosine schedule")
@@ -138,9 +148,26 @@ class RunConfig:
         check(min(self.jitter) >= 0 and max(self.jitter[:3]) <= 1 and self.jitter[3] <= 0.5,
               "jitter", "0 to 1 for the first three values and 0 to 0.5 for hue")  # fmt: skip
         check(0 <= self.ema < 1, "ema", "at least 0 and below 1, for example 0.999")
+        check(0 < self.ohem_threshold < 1, "ohem_threshold", "between 0 and 1")
+        check(0 <= self.ohem_min_kept <= 1, "ohem_min_kept", "from 0 to 1")
+        if isinstance(self.class_weights, tuple):
+            check(min(self.class_weights, default=-1) >= 0 and max(self.class_weights) > 0,
+                  "class_weights", "numbers of 0 or more, not all 0")  # fmt: skip
         check(0 < self.val_fraction < 1, "val_fraction", "between 0 and 1")
         check(self.workers >= -1, "workers", "-1, 0 or more")
         check(not (self.resume and self.overwrite), "resume", "used without overwrite")
+
+
+def unused_options(config: RunConfig) -> list[str]:
+    """One line for each option that was set but has no effect together with the others."""
+    needs = {"focal_gamma": "focal", "ohem_threshold": "ohem", "ohem_min_kept": "ohem"}
+    default = RunConfig()
+    return [
+        f"{key} {as_text(getattr(config, key))} has no effect with loss {config.loss}: "
+        f"set loss to {loss}, or omit {key}"
+        for key, loss in needs.items()
+        if config.loss != loss and getattr(config, key) != getattr(default, key)
+    ]
 
 
 def data_config(values: Mapping[str, Any]) -> RunConfig:

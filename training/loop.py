@@ -19,12 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import checkpoint, distributed, results
+from training.class_weights import resolve_class_weights
 from training.command import Interrupt, out_of_memory
-from training.config import RunConfig, preprocess_of
-from training.data.datasets import open_split
+from training.config import RunConfig, preprocess_of, unused_options
+from training.data.datasets import open_split, report_classes
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
-from training.methods import method_class
+from training.methods import build_method
 from training.methods.base import Method, Task
+from training.methods.losses import segmentation_loss
 from training.options import UsageError
 from training.runlog import Clock, RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
@@ -48,26 +50,23 @@ class Run:
     """One training run on one rank."""
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
-        self.settings, self.config, self.device = settings, settings.run, device
-        self.folder = Path(settings.run.out)
-        config = self.config
+        config, self.device, self.folder = settings.run, device, Path(settings.run.out)
         results.commit()  # cache it now, because the checkout may change during the run
         set_determinism(config, device)
         torch.manual_seed(config.seed)
         train, val = open_split(config, "train"), open_split(config, "val")
-        self.task = Task(train.label_set, preprocess_of(config))
-        try:
-            self.method: Method = method_class(settings.method)(settings.options, self.task)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        self.settings = resolve_class_weights(settings, train, device)
+        self.config = config = self.settings.run
+        self.warnings = [*unused_options(config), *report_classes(config, train, val)]
+        self.task = Task(train.label_set, preprocess_of(config), segmentation_loss(config))
+        self.method: Method = build_method(settings.method, settings.options, self.task)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.method.to(device, memory_format=layout)  # type: ignore[call-overload]
         world = distributed.world_size()
         if config.sync_bn:
             distributed.sync_batch_norm(self.method, device)
         # Synchronized batch norm treats the parts of all ranks as one.
-        together = world if config.sync_bn else 1
-        smallest = -(-self.method.min_batch // together)
+        smallest = -(-self.method.min_batch // (world if config.sync_bn else 1))
         self.plan = BatchPlan(
             len(train), config.batch, config.accumulate, world, config.seed, smallest
         )
@@ -287,6 +286,7 @@ class Run:
             "peak_memory_mb": results.peak_memory_mb(self.device),
             "train_s": round(train_s, 1),
             "steps": self.step,
+            "warnings": self.warnings,
         }
         results.write(self.folder, document)
         self.log.event("end", **document)

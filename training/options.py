@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -43,13 +44,16 @@ def convert(value: Any, kind: Any, key: str) -> Any:
 
     Args:
         value: the raw value.
-        kind: ``bool``, ``int``, ``float``, ``str``, a tuple of these, or a ``Literal``.
+        kind: ``bool``, ``int``, ``float``, ``str``, a tuple of these, a ``Literal``, or the union
+            of a ``Literal`` and a tuple.
         key: the option, named in errors.
 
     Raises:
         UsageError: the value does not fit; the message names the key and what is allowed.
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, args, key)
     if origin is typing.Literal:
         # YAML reads a bare `off` as False and `on` as True.
         value = {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
@@ -99,6 +103,18 @@ _NOUNS = {bool: "true or false", int: "a whole number", float: "a finite number"
 _SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
 
 
+def _convert_union(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
+    """A word of the ``Literal`` in ``kinds``, or a value of the other kind."""
+    words = next(kind for kind in kinds if typing.get_origin(kind) is typing.Literal)
+    (other,) = (kind for kind in kinds if kind is not words)
+    if isinstance(value, str) and value.strip()[:1].isalpha():
+        try:
+            return convert(value, words, key)
+        except UsageError as error:
+            raise UsageError(f"{error}; or give numbers, separated by commas") from error
+    return convert(value, other, key)
+
+
 def _convert_tuple(value: Any, args: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     """``[480, 640]``, ``480,640`` or ``480x640``."""
     if isinstance(value, str):
@@ -140,7 +156,7 @@ def add_options(
         if only is not None and field.name not in only:
             continue
         kind = hints[field.name]
-        choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+        choices = _words(kind)
         default = as_text(field.default)
         doc = field.metadata["help"].replace("%", "%%")
         group.add_argument(
@@ -151,6 +167,15 @@ def add_options(
             help=f"{doc} (default {default})" if default else doc,
             **({"nargs": "?", "const": True} if kind is bool else {}),
         )
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    """The words that an option accepts, then ``X,X,…`` if it also accepts numbers."""
+    if typing.get_origin(kind) is typing.Literal:
+        return typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return tuple(word for one in typing.get_args(kind) for word in _words(one) or ("X,X,…",))
+    return ()
 
 
 _METAVARS = {bool: "true|false", int: "N", float: "X", str: "TEXT"}

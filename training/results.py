@@ -21,6 +21,7 @@ from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.text_table import text_table
 from training import distributed
+from training.class_weights import weight_of_each
 from training.methods.base import Frozen, Method, Task
 from training.networks import student_file
 from training.runlog import duration
@@ -70,12 +71,18 @@ def save_students(
             "seed": settings.run.seed,
             "epoch": epoch,
             "epochs": settings.run.epochs,
+            **_loss_facts(settings, task),
             "commit": commit(),
             "scores": {"val": scores(val[name])},
         }
         license = getattr(student, "license", "Apache-2.0")
         record = NetworkRecord(student.spec, task.preprocess, task.labels, facts, license)
         save_network(student_file(folder, name), student, record)
+
+
+def _loss_facts(settings: Settings, task: Task) -> dict[str, Any]:
+    weights = weight_of_each(settings.run, task.labels.classes)
+    return {"loss": settings.run.loss, **({"class_weights": weights} if weights else {})}
 
 
 def load_students(folder: Path, names: list[str]) -> dict[str, TrainedNetwork]:

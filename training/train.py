@@ -35,13 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     settings = resolve(argv[0], argv[1:])
     prepare_folder(settings)
 
+    from training.class_weights import weight_of_each
     from training.distributed import process_group
     from training.loop import Run, TrainingStopped
 
     with process_group(settings.run.device) as device:
         run = Run(settings, device)
-        run.log.say(to_yaml(settings).rstrip())
+        run.log.say(to_yaml(run.settings).rstrip())
         run.log.say(f"{run.description} on {device}")
+        if weights := weight_of_each(run.config, run.task.labels.classes):
+            run.log.say("class weights: " + ", ".join(f"{c} {w:g}" for c, w in weights.items()))
+        for line in run.warnings:
+            run.log.say(f"warning: {line}")
         try:
             run.train()
         except TrainingStopped as stopped:

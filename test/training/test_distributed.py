@@ -26,6 +26,7 @@ from training.batch import Batch
 from training.loop import Run
 from training.methods import method_class, options_of
 from training.methods.base import Task
+from training.methods.losses import SegmentationLoss
 from training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ with distributed.process_group("cpu") as device:
         "contrast": checks.contrast(checks.share),
         "norm": checks.norm(checks.share),
         "taught": checks.taught(checks.share),
+        "losses": checks.losses(checks.share),
         "steps": checks.steps(from_dict("supervised", values, "the test")),
         "rank": distributed.rank(),
     }
@@ -125,6 +127,35 @@ def taught(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
     return found
 
 
+def losses(cut: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Each kind of segmentation loss on unevenly labeled samples; the first rank has easy ones."""
+    torch.manual_seed(4)
+    net, images, truth = (
+        nn.Conv2d(3, 4, 1),
+        torch.randn(5, 3, 8, 9),
+        torch.randint(0, 4, (5, 8, 9)),
+    )
+    images[:3] *= 0.1
+    truth[0, :5] = 255
+    found = []
+    for options in (
+        {"kind": "cross_entropy"},
+        {"kind": "focal"},
+        {"kind": "ohem", "ohem_threshold": 0.25},
+        {"kind": "ohem", "ohem_threshold": 0.001, "ohem_min_kept": 0.3},
+    ):
+        loss = SegmentationLoss(**options, class_weights=(1.0, 0.5, 3.0, 2.0))
+        net.zero_grad()
+        value = loss(net(cut(images)), cut(truth))
+        value.backward()
+        mean = value.detach().clone()
+        if distributed.world_size() > 1:
+            torch.distributed.all_reduce(mean)
+            mean /= distributed.world_size()
+        found += [mean, *averaged(net.parameters())]
+    return found
+
+
 def steps(settings: Settings) -> dict[str, Any]:
     """Three steps of a real run, the last on a smaller batch, and a validation."""
     run = Run(settings, CPU)
@@ -148,6 +179,7 @@ def steps(settings: Settings) -> dict[str, Any]:
         "weights": {k: v.clone() for k, v in run.method.state_dict().items()},
         "sizes": sizes,
         "counts": torch.from_numpy(matrix.counts),
+        "class_weights": run.config.class_weights,
     }
 
 
@@ -160,6 +192,7 @@ def values(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         **{"root": str(dataset), "cache": str(folder), "out": str(folder / "run"), "batch": 5},
         **{"size": [32, 32], "epochs": 1, "workers": 0, "lr": 0.1, "schedule": "constant"},
         **{"warmup_epochs": 0, "tensorboard": False, "device": "cpu", "seed": 3},
+        **{"class_weights": "inverse_log"},
     }
 
 
@@ -182,7 +215,7 @@ def ranks(
     return [torch.load(out / f"rank{r}", weights_only=False) for r in (0, 1)]
 
 
-@pytest.mark.parametrize("check", [contrast, norm, taught])
+@pytest.mark.parametrize("check", [contrast, norm, taught, losses])
 def test_gathers_batch_norm_and_methods_have_the_global_gradient(
     ranks: list[dict[str, Any]], check: Callable[..., list[Tensor]]
 ) -> None:
@@ -198,7 +231,9 @@ def test_two_processes_train_as_one(ranks: list[dict[str, Any]], values: dict[st
     one = steps(from_dict("supervised", values, "the test"))
     assert one["sizes"] == [[5], [5], [3]]
     assert [r["steps"]["sizes"] for r in ranks] == [[[3], [3], [2]], [[2], [2], [1]]]
+    assert len(set(one["class_weights"])) == 3
     for rank in ranks:
+        assert rank["steps"]["class_weights"] == one["class_weights"]
         for name, expected in one["weights"].items():
             ours = rank["steps"]["weights"][name]
             torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4, msg=name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.nn import functional
 from rgbd_seg_ros.labels import IGNORE_ID
 from training import distributed
 from training.options import lookup
+
+if TYPE_CHECKING:
+    from training.config import RunConfig
 
 #: Kind of segmentation loss → what it computes, see :class:`SegmentationLoss`.
 SEGMENTATION_LOSSES = {
@@ -107,14 +111,10 @@ class SegmentationLoss(nn.Module):
         if self.kind == "cross_entropy" and self.weights is None:
             return cross_entropy(logits, labels)
         logits, labels = _for_cross_entropy(logits, labels)
-        losses = functional.cross_entropy(
-            logits, labels, ignore_index=IGNORE_ID, reduction="none"
-        )
+        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="none")
         chosen = labels != IGNORE_ID
         if self.kind == "ohem":
-            chosen = hard_pixels(
-                losses.detach(), chosen, self.ohem_threshold, self.ohem_min_kept
-            )
+            chosen = hard_pixels(losses.detach(), chosen, self.ohem_threshold, self.ohem_min_kept)
         elif self.kind == "focal":
             wrong = -torch.expm1(-losses)  # 1 - p, exact for small losses, too
             losses = wrong.clamp(min=FOCAL_FLOOR).pow(self.focal_gamma) * losses
@@ -122,6 +122,14 @@ class SegmentationLoss(nn.Module):
         if self.weights is not None:
             share = share * self.weights.to(losses.dtype)[torch.where(chosen, labels, 0)]
         return global_mean((losses * share).sum(), share.sum())
+
+
+def segmentation_loss(config: RunConfig) -> SegmentationLoss:
+    """The loss of a run; the class weights in ``config`` must be ``none`` or numbers."""
+    weights = () if config.class_weights == "none" else config.class_weights
+    return SegmentationLoss(
+        config.loss, config.focal_gamma, config.ohem_threshold, config.ohem_min_kept, weights
+    )
 
 
 def hard_pixels(losses: Tensor, valid: Tensor, threshold: float, min_kept: float) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The segmentation loss: each kind against a pixel-by-pixel reference in float64, and its edges."""
+"""The segmentation loss: each kind against a pixel-by-pixel reference, and its edge cases."""
 
 from __future__ import annotations
 
