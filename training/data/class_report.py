@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Report of the pixels of each class and split, and refusal of labels that teach nothing."""
+"""Report of the pixels of each class and split, which shows labels that teach nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
 from training.data.sample import Samples, Subset
-from training.options import UsageError
 
 
 @runtime_checkable
@@ -101,28 +100,34 @@ def _share(part: np.int64, whole: np.int64) -> str:
 
 
 def check_classes(
-    label_set: LabelSet, counts: Mapping[str, npt.NDArray[np.int64]], remedy: str
-) -> list[str]:
+    label_set: LabelSet, counts: Mapping[str, npt.NDArray[np.int64]]
+) -> tuple[str, list[str]]:
     """Check that training can learn from the labels.
+
+    It cannot if a split has no labeled pixel, or if only one of several classes has pixels in the
+    training split.
 
     Args:
         label_set: the classes.
-        counts: split → K+1 numbers of :func:`split_counts`; ``train`` is among them.
-        remedy: what to correct if the labels are read otherwise than they are meant.
+        counts: split → K+1 numbers of :func:`split_counts`.
 
     Returns:
-        One-line warnings about classes that some split lacks.
-
-    Raises:
-        UsageError: a split without any labeled pixel, or a training split in which only one of
-            several classes has pixels.
+        What prevents a training, in one line, or an empty string; and one-line warnings about
+        classes that a split lacks.
     """
+    first, last = label_set.classes[0], label_set.classes[-1]
+    remedy = (
+        "correct the labels, or give each class its value or color in the dataset.yaml of the "
+        f"source (for masks of 0 and 255, `classes: {{{first}: 0, {last}: 255}}`)"
+    )
     for split, found in counts.items():
         if not found[:-1].any():
-            raise UsageError(
+            return (
                 f"every pixel of the {split} labels is unlabeled ({IGNORE_ID}), so there is "
                 f"nothing to learn or to score: {remedy}"
-            )
+            ), []
+    if "train" not in counts:
+        return "", []
     train = counts["train"]
     present = np.flatnonzero(train[:-1])
     lacking = [name for i, name in enumerate(label_set.classes) if not train[i]]
@@ -130,10 +135,10 @@ def check_classes(
         void = 100 * train[-1] / train.sum()
         names = ", ".join(map(repr, lacking[:5])) + (", …" if len(lacking) > 5 else "")
         seen = f"; {void:.1f} % are {IGNORE_ID}, which is read as unlabeled" if train[-1] else ""
-        raise UsageError(
+        return (
             f"all labeled pixels of the training labels are {label_set.classes[present[0]]!r}, "
             f"and {names} {'has' if len(lacking) == 1 else 'have'} no pixel{seen}: {remedy}"
-        )
+        ), []
     warnings = []
     if lacking:
         warnings.append(
@@ -141,13 +146,10 @@ def check_classes(
             f"cannot be learned: {', '.join(lacking)}; add images of them, or omit the classes"
         )
     for split, found in counts.items():
-        if split != "train":
-            unscored = [
-                name for i, name in enumerate(label_set.classes) if train[i] and not found[i]
-            ]
-            if unscored:
-                warnings.append(
-                    f"{len(unscored)} classes have no pixel in the {split} labels, so their "
-                    f"accuracy is not measured there: {', '.join(unscored)}"
-                )
-    return warnings
+        unscored = [n for i, n in enumerate(label_set.classes) if train[i] and not found[i]]
+        if unscored:
+            warnings.append(
+                f"{len(unscored)} of {len(label_set)} classes have no pixel in the {split} "
+                f"labels, so they are not scored there: {', '.join(unscored)}"
+            )
+    return "", warnings

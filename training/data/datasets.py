@@ -1,13 +1,16 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Registry of datasets by name; opens the split train, val or test of one."""
+"""Registry of datasets by name; opens a split of one, and reports its classes before training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
+from rgbd_seg_ros.progress import say
+from training import distributed
 from training.config import RunConfig
+from training.data.class_report import check_classes, class_table, split_counts
 from training.data.sample import Samples, Subset
 from training.options import UsageError, lookup
 
@@ -41,6 +44,10 @@ DATASETS: dict[str, Callable[[RunConfig, Split], Samples]] = {
 }
 
 
+#: Datasets whose labels come from files, so that they may be wrong.
+FROM_FILES = ("folder", "prepared")
+
+
 def open_split(config: RunConfig, split: Split) -> Samples:
     """Open one split of the configured dataset.
 
@@ -61,3 +68,25 @@ def open_split(config: RunConfig, split: Split) -> Samples:
     if config.overfit and split == "train":
         return Subset(samples, list(range(min(config.overfit, len(samples)))))
     return samples
+
+
+def report_classes(config: RunConfig, train: Samples, val: Samples) -> list[str]:
+    """Print the pixels of each class before a training, and check that there is enough to learn.
+
+    Returns:
+        One-line warnings about classes without pixels; the folder's own notes, which are already
+        printed, are not among them.
+
+    Raises:
+        UsageError: labels that teach nothing, see :func:`check_classes`.
+    """
+    if config.data not in FROM_FILES:
+        return []
+    counts = {"train": split_counts(train), "val": split_counts(val)}
+    if distributed.is_main():
+        table = class_table(train.label_set.classes, counts)
+        say(f"share of each class in the labeled pixels of {config.root}:\n{table}")
+    problem, warnings = check_classes(train.label_set, counts)
+    if problem:
+        raise UsageError(f"{config.root}: {problem}")
+    return warnings

@@ -425,7 +425,7 @@ def test_the_card_counts_correctly(out: Path, capsys: pytest.CaptureFixture[str]
     assert card["problems"] == []
     assert card["unlabeled_share"] == 0.25
     assert card["invalid_depth_share"] == 0.25
-    assert card["sizes"] == {"24x32": 40}
+    assert card["sizes"] == {"32×24": 40}
     depth = np.concatenate([d[d > 0] for _, d, _ in map(content, range(N))]) / 1000
     for key, value in card["depth_m"].items():
         assert value == pytest.approx(np.percentile(depth, int(key[1:])), abs=0.002)

@@ -190,6 +190,6 @@ def test_fewer_frames_than_published_are_refused_without_partial(
     write_official(tmp_path / "in")
     assert prepared.prepare("nyuv2", tmp_path / "in", tmp_path / "out") == 2
     assert (
-        "contains 8 frames of 40×56; the published file contains 1449 of 480×640"
+        "contains 8 frames of 56×40; the published file contains 1449 of 640×480"
         in capsys.readouterr().err
     )

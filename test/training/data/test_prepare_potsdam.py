@@ -165,7 +165,7 @@ DEFECTS = {
     ),
     "seventh class": (_paint_purple, "1 pixels of unknown color, the first (255, 0, 255) at row"),
     "gray": (_paint_gray, "pixels of unknown color, the first (128, 128, 128)"),
-    "too narrow": (_narrow, "is (96, 94), but its labels are (96, 96)"),
+    "too narrow": (_narrow, "is 94×96, but its labels are 96×96"),
 }
 
 

@@ -18,6 +18,8 @@ from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, write_image
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
+from training.data.checks import size_text
+from training.data.class_report import check_classes, class_table
 from training.data.prepare.index import Index, Record, read_index, sha256
 from training.data.sample import FOLDERS, SPLITS
 
@@ -103,7 +105,8 @@ def count(
     labels, ticks = images["labels"], images["depth"]
     if labels.shape != record.size or ticks.shape != record.size:
         problems.append(
-            f"{record.name}: size {labels.shape} differs from {record.size} in the index"
+            f"{record.name}: labels of {size_text(labels.shape)} and depth of "
+            f"{size_text(ticks.shape)} pixels, but {size_text(record.size)} in the index"
         )
         return
     classes = np.bincount(labels.ravel(), minlength=256)
@@ -125,7 +128,15 @@ def to_card(
     index: Index, statistics: dict[str, CardStatistics], problems: list[str]
 ) -> dict[str, Any]:
     """The card as plain JSON; class shares refer to labeled pixels, other shares to all pixels."""
-    train = statistics["train"]
+    train, classes = statistics["train"], index.label_set.classes
+    counts = {
+        s: np.append(t.classes[: len(classes)], t.unlabeled)
+        for s, t in statistics.items()
+        if t.frames
+    }
+    problem, warnings = check_classes(index.label_set, counts)
+    if problem:
+        problems.append(problem)
     labeled = {s: max(1, t.pixels - t.unlabeled) for s, t in statistics.items()}
     shares = {
         name: {
@@ -133,11 +144,11 @@ def to_card(
             for s, t in statistics.items()
             if t.frames
         }
-        for i, name in enumerate(index.label_set.classes)
+        for i, name in enumerate(classes)
     }
     everything = sum((t.ticks for t in statistics.values()), np.zeros(65536, np.int64))
     pixels = max(1, sum(t.pixels for t in statistics.values()))
-    sizes = Counter(f"{h}x{w}" for h, w in (r.size for r in index.records))
+    sizes = Counter(size_text(r.size) for r in index.records)
     cameras = {r.intrinsics for r in index.records if r.intrinsics}
     return {
         "dataset": index.dataset,
@@ -151,6 +162,10 @@ def to_card(
         "frames_with_gravity": sum(r.gravity is not None for r in index.records),
         "bytes": sum(sum(r.bytes.values()) for r in index.records),
         "class_share": shares,
+        "class_pixels": {
+            s: dict(zip(classes, c[:-1].tolist(), strict=True)) for s, c in counts.items()
+        },
+        "unlabeled_pixels": {s: int(c[-1]) for s, c in counts.items()},
         "unlabeled_share": round(sum(t.unlabeled for t in statistics.values()) / pixels, 6),
         "absent_in_train": [n for n, s in shares.items() if train.frames and not s["train"]],
         "depth_quantity": index.quantity,
@@ -159,6 +174,7 @@ def to_card(
             sum(t.invalid_depth for t in statistics.values()) / pixels, 6
         ),
         "depth_train": moments(train.ticks, index.depth_scale),
+        "warnings": warnings,
         "problems": problems,
     }
 
@@ -195,9 +211,10 @@ def to_text(card: dict[str, Any]) -> str:
     splits = [s for s in SPLITS if card["frames"][s]]
     rows = [["split", "frames", "groups"]]
     rows += [[s, str(card["frames"][s]), str(card["groups"][s])] for s in splits]
-    classes = [["class", *splits]]
-    for name, share in card["class_share"].items():
-        classes.append([name, *(f"{100 * share[s]:.2f} %" for s in splits)])
+    counts = {
+        s: np.array([*card["class_pixels"][s].values(), card["unlabeled_pixels"][s]])
+        for s in splits
+    }
     sizes = ", ".join(f"{size} ({n})" for size, n in list(card["sizes"].items())[:6])
     depth = ", ".join(f"{k} {v:g}" for k, v in card["depth_m"].items())
     train = ", ".join(f"{k} {v:g}" for k, v in card["depth_train"].items())
@@ -210,17 +227,15 @@ def to_text(card: dict[str, Any]) -> str:
         f"depth ({card['depth_quantity']}), m: {depth}; {100 * card['invalid_depth_share']:.1f} % "
         "invalid",
         f"to normalize depth in training: {train}",
-        text_table(classes),
-        f"unlabeled: {100 * card['unlabeled_share']:.1f} %",
+        class_table(list(card["class_share"]), counts),
         f"sample frames: {card['image']}",
+        *(f"warning: {text}" for text in card["warnings"]),
     ]
-    if card["absent_in_train"]:
-        lines.append(f"note: classes absent from train: {', '.join(card['absent_in_train'])}")
     problems = card["problems"]
     lines += [f"problem: {text}" for text in problems[:10]]
     if len(problems) > 10:
         lines.append(f"… and {len(problems) - 10} more")
-    return "\n\n".join(lines[:8]) + "".join(f"\n{line}" for line in lines[8:])
+    return "\n\n".join(lines[:7]) + "".join(f"\n{line}" for line in lines[7:])
 
 
 def write_samples(path: Path, root: Path, index: Index) -> None:

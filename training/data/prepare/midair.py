@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.image_io import read_rgb, read_single_channel
 from rgbd_seg_ros.labels import IGNORE_ID, MIDAIR13
+from training.data.checks import size_text
 from training.data.prepare.base import (
     Entry,
     FrameData,
@@ -122,7 +123,8 @@ class MidAir(RawDataset):
         raw = read_single_channel(segmentation)
         if rgb.shape[:2] != (SIDE, SIDE) and not self.partial:
             raise UsageError(
-                f"{color} is {rgb.shape[:2]}; the published size is {SIDE}×{SIDE}; add --partial"
+                f"{color} is {size_text(rgb.shape)}; the published size is {SIDE}×{SIDE}; add "
+                "--partial"
             )
         bits = read_single_channel(disparity)
         if bits.dtype != np.uint16:

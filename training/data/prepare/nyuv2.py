@@ -51,7 +51,7 @@ class NYUv2Options:
 
 
 class NYUv2(RawDataset):
-    """1,449 frames of 480×640; 795 for training, 654 for testing."""
+    """1,449 frames of 640×480; 795 for training, 654 for testing."""
 
     name: ClassVar[str] = "nyuv2"
     page: ClassVar[str] = (
@@ -168,6 +168,6 @@ def check_shapes(path: Path, images: Any, depths: Any, labels: Any, partial: boo
         )
     if (n, height, width) != (1449, 480, 640) and not partial:
         raise UsageError(
-            f"{path} contains {n} frames of {height}×{width}; the published file contains 1449 of "
-            "480×640; add --partial to use it anyway"
+            f"{path} contains {n} frames of {width}×{height}; the published file contains 1449 of "
+            "640×480; add --partial to use it anyway"
         )

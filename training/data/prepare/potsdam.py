@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.image_io import read_rgb, read_single_channel
 from rgbd_seg_ros.labels import IGNORE_ID, POTSDAM6
+from training.data.checks import size_text
 from training.data.prepare.base import Entry, FrameData, RawDataset, need
 from training.options import UsageError, opt
 
@@ -146,10 +147,13 @@ class Potsdam(RawDataset):
         images = [read_rgb(path) for path in color]
         for path, image in zip(color, images, strict=True):
             if image.shape[:2] != size:
-                raise UsageError(f"{path} is {image.shape[:2]}, but its labels are {size}")
+                raise UsageError(
+                    f"{path} is {size_text(image.shape)}, but its labels are {size_text(size)}"
+                )
         if size != (SCENE_PIXELS, SCENE_PIXELS) and not self.partial:
             raise UsageError(
-                f"{label_path} is {size}; the published size is 6000×6000; add --partial"
+                f"{label_path} is {size_text(size)}; the published size is 6000×6000; add "
+                "--partial"
             )
         rgb = images[0]
         if self.options.bands == "irgb":  # infrared of one image, green and blue of the other
@@ -180,7 +184,9 @@ def read_height(path: Path, size: tuple[int, ...], unit: float) -> npt.NDArray[n
     height = raw.astype(np.float32) * np.float32(1.0 if raw.dtype.kind == "f" else unit)
     lacking = [want - have for want, have in zip(size, height.shape, strict=True)]
     if min(lacking) < 0 or max(lacking) > 1:
-        raise UsageError(f"{path} is {height.shape}, but its labels are {tuple(size)}")
+        raise UsageError(
+            f"{path} is {size_text(height.shape)}, but its labels are {size_text(size)}"
+        )
     height = np.pad(height, [(0, n) for n in lacking], mode="edge")
     depth = np.maximum(height + np.float32(GROUND_M), np.float32(0.01))  # pits are below ground
     return np.where(np.isfinite(height), depth, np.nan).astype(np.float32)

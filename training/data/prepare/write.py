@@ -21,6 +21,7 @@ from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.progress import progress_bar, say
 from training.data.checks import check_depth, check_sizes, sampled
+from training.data.class_report import check_classes, class_table, split_counts
 from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
     FORMAT,
@@ -28,6 +29,7 @@ from training.data.prepare.index import (
     Index,
     Record,
     assign_splits,
+    open_prepared,
     read_index,
     sha256,
     to_record,
@@ -336,6 +338,18 @@ def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -
     )  # fmt: skip
 
 
+def say_classes(out: Path, index: Index) -> None:
+    """Print the share of each class in each split, and what would prevent a training."""
+    splits = [s for s in SPLITS if any(r.split == s for r in index.records)]
+    if any(r.pixels is None for r in index.records):  # written before they were counted
+        return
+    counts = {s: split_counts(open_prepared(str(out), s)) for s in splits}
+    say(class_table(index.label_set.classes, counts))
+    problem, warnings = check_classes(index.label_set, counts)
+    for warning in filter(None, (problem, *warnings)):
+        say(f"warning: {warning}")
+
+
 def count_pixels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
     """Class id → number of its pixels, 255 for unlabeled ones, without those that have none."""
     counts = np.bincount(labels.ravel())
@@ -359,6 +373,7 @@ def finish(out: Path, index: Index) -> None:
     for name, text in texts.items():
         write_atomically(out / name, text)
     (out / JOURNAL).unlink(missing_ok=True)
+    say_classes(out, index)
     counts = _counted([r.split for r in index.records])
     say(f"{out / INDEX}: {counts}; to inspect it, run python -m training.prepare check {out}")
 
