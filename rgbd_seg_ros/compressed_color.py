@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.bounded_decode import decode_image
 from rgbd_seg_ros.encodings import COLOR_ENCODINGS, to_8_bits
-from rgbd_seg_ros.image_size import ImageHeader, UnusableImageError, is_truncated, read_header
+from rgbd_seg_ros.image_size import ImageHeader, UnusableImageError, read_header
 from rgbd_seg_ros.names import shown
 
 #: Codecs that are decoded. OpenCV knows more, but no publisher sends them.
@@ -86,22 +87,12 @@ class ColorPayload:
         Raises:
             UnusableImageError: the data is damaged.
         """
-        if is_truncated(self.data):
-            raise UnusableImageError(
-                f"the {self.header.codec.upper()} of {len(self.data)} bytes has no end: the "
-                "message is truncated"
-            )
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         if self.header.bits == 16:
             flags |= cv2.IMREAD_ANYDEPTH
-        image = cv2.imdecode(np.frombuffer(self.data, dtype=np.uint8), flags)
-        if image is None:
-            raise UnusableImageError(
-                f"OpenCV cannot decode the {self.header.codec.upper()} of {len(self.data)} bytes; "
-                "check the camera driver and the network"
-            )
+        image = decode_image(self.data, self.header, flags)
         if image.dtype == np.uint16:
-            image = to_8_bits(np.asarray(image, dtype=np.uint16))
+            image = to_8_bits(image)
         if self.is_swapped:
             return np.asarray(image, dtype=np.uint8)
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -18,31 +18,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.image_size import UnusableImageError, is_truncated, read_header
+from rgbd_seg_ros.bounded_decode import decode_image
+from rgbd_seg_ros.image_size import ImageHeader, UnusableImageError, read_header
 
 _CONFIG = struct.Struct("<iff")
 _RVL_SIZE = struct.Struct("<II")
 #: RVL is decoded in pieces of this many bytes, so that its working memory stays small.
-_PIECE = 1 << 18
+_PIECE = 1 << 16
 #: Nibbles of the longest value: a count of 2³⁰ has ten groups of three bits.
 _LONGEST = 10
 
 
 @dataclass(frozen=True)
 class DepthPayload:
-    """What the bytes of a compressed depth image contain, according to their headers."""
+    """A compressed depth image, and what its headers say about it."""
 
     height: int
     width: int
-    #: The PNG or TIFF, or the RVL code behind its size.
+    #: The file, or the RVL code behind its size.
     data: memoryview
-    is_rvl: bool = False
+    #: Header of the file; None for RVL.
+    header: ImageHeader | None
     #: Pixels are inverse depth with this A and B; None if they are ticks or meters.
-    quantization: tuple[float, float] | None = None
-    #: Pixels that the decoder holds at once.
-    held: int = 0
-    #: Pixels are meters.
-    is_float: bool = False
+    quantization: tuple[float, float] | None
 
     @classmethod
     def parse(cls, data: memoryview, encoding: str, codec: str) -> DepthPayload:
@@ -67,7 +65,7 @@ class DepthPayload:
                 if len(data) < _RVL_SIZE.size:
                     raise UnusableImageError("the RVL image has no size: the message is truncated")
                 width, height = _RVL_SIZE.unpack_from(data)
-                return cls(height, width, data[_RVL_SIZE.size :], True, quantization)
+                return cls(height, width, data[_RVL_SIZE.size :], None, quantization)
         if header is None:
             raise UnusableImageError(
                 f"the {len(data)} bytes are neither PNG nor RVL of a depth image; "
@@ -85,9 +83,7 @@ class DepthPayload:
             )
         if header.is_float:
             quantization = None
-        return cls(
-            header.height, header.width, data, False, quantization, header.pixels, header.is_float
-        )
+        return cls(header.height, header.width, data, header, quantization)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -95,9 +91,15 @@ class DepthPayload:
         return self.height, self.width
 
     @property
+    def held(self) -> int:
+        """Pixels that the decoder holds at once."""
+        return self.header.pixels if self.header else 0
+
+    @property
     def encoding(self) -> str:
         """``32FC1`` if decoding gives meters, ``16UC1`` if it gives ticks."""
-        return "32FC1" if self.is_float or self.quantization else "16UC1"
+        is_float = self.header is not None and self.header.is_float
+        return "32FC1" if is_float or self.quantization else "16UC1"
 
     def decode(self) -> npt.NDArray[Any]:
         """H×W: uint16 ticks, or float32 meters with NaN where q is 0.
@@ -105,31 +107,19 @@ class DepthPayload:
         Raises:
             UnusableImageError: the data is damaged.
         """
-        if self.is_rvl:
-            ticks = decode_rvl(self.data, self.height, self.width)
+        if self.header is None:
+            image: npt.NDArray[Any] = decode_rvl(self.data, self.height, self.width)
         else:
-            ticks = self._decode_file()
+            image = decode_image(self.data, self.header, cv2.IMREAD_UNCHANGED)
         if self.quantization is None:
-            return ticks
+            return image
         a, b = map(np.float32, self.quantization)
-        depth_m = ticks.astype(np.float32)
+        depth_m = image.astype(np.float32)
         with np.errstate(all="ignore"):  # a damaged header may hold any A and B
             depth_m -= b
             np.divide(a, depth_m, out=depth_m)
-        depth_m[ticks == 0] = np.nan
+        depth_m[image == 0] = np.nan
         return depth_m
-
-    def _decode_file(self) -> npt.NDArray[Any]:
-        data = np.frombuffer(self.data, dtype=np.uint8)
-        expected = np.float32 if self.is_float else np.uint16
-        image = None if is_truncated(data) else cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if image is None or image.ndim != 2 or image.dtype != expected:
-            seen = "unreadable" if image is None else f"{image.dtype} {image.shape}"
-            raise UnusableImageError(
-                f"the depth image of {data.size} bytes is {seen}, expected 16 bits H×W; "
-                "check the camera driver and the network"
-            )
-        return np.asarray(image)
 
 
 def decode_rvl(data: Any, height: int, width: int) -> npt.NDArray[np.uint16]:
@@ -142,7 +132,7 @@ def decode_rvl(data: Any, height: int, width: int) -> npt.NDArray[np.uint16]:
     little-endian word of 32 bits, the first nibble in its highest bits.
 
     NumPy decodes the numbers of one piece of the data at a time; only the runs take a loop. Apart
-    from the image, this needs less than 20 MB.
+    from the image and a bit mask of it, this needs less than 10 MB.
 
     Args:
         data: the code, without the size before it. Bytes after the last pixel are ignored.
@@ -156,54 +146,65 @@ def decode_rvl(data: Any, height: int, width: int) -> npt.NDArray[np.uint16]:
     # No pixel takes more than six nibbles.
     code = memoryview(data).cast("B")[: 3 * pixels + 16]
     image = np.zeros(pixels, dtype=np.uint16)
-    done = pending = last = zeros = 0  # pending: pixels of the current run in the next piece
-    expects_zeros = True
-    rest = np.empty(0, dtype=np.uint8)
+    done = pending = last = 0  # pending: pixels of the current run that are in the next piece
+    nibbles = np.empty(0, dtype=np.uint8)  # of a number that continues in the next piece
+    numbers = np.empty(0, dtype=np.int32)  # a count of zeros whose count of others is missing
     for start in range(0, len(code), _PIECE):
-        numbers, rest = _numbers(code[start : start + _PIECE], rest)
-        values, end, at, first = numbers.data, len(numbers), 0, done
-        counts: list[int] = []  # indices of the numbers that are no differences
-        runs = [] if expects_zeros and not pending else [0]  # zeros, other pixels, zeros, …
-        while done < pixels:
-            if pending:
-                length = min(pending, end - at)
-                runs.append(length)
-                at, done, pending = at + length, done + length, pending - length
-            if at == end or done == pixels:
-                break
-            value = values[at]
-            counts.append(at)
-            at += 1
-            if value > pixels - done:
-                raise UnusableImageError(
-                    f"the RVL code has more than {width}×{height} pixels; check the camera driver"
-                )
-            if expects_zeros:
-                zeros = value
-                done += value
-                runs.append(value)
-            elif value:
-                pending = value
-            elif zeros:
-                runs.append(0)
-            else:
-                raise UnusableImageError("the RVL code has an empty run; check the camera driver")
-            expects_zeros = not expects_zeros
-        is_difference = np.ones(at, dtype=bool)
-        is_difference[counts] = False
-        codes = numbers[:at][is_difference]
-        differences = ((codes >> 1) ^ -(codes & 1)).astype(np.uint16)
-        if differences.size:
-            differences[:1] += np.uint16(last)
-            np.cumsum(differences, out=differences)
-            is_pixel = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-            image[first:done][is_pixel] = differences
-            last = int(differences[-1])
+        more, nibbles = _numbers(code[start : start + _PIECE], nibbles)
+        numbers = np.concatenate((numbers, more))
+        stop = min(pending, len(numbers))  # end of the numbers that are used up below
+        counts = _counts(numbers, stop, pixels - done)
+        lengths = np.zeros(1 + 2 * len(counts), dtype=np.int64)  # others, zeros, others, zeros, …
+        lengths[0], lengths[1::2], lengths[2::2] = stop, numbers[counts], numbers[counts + 1]
+        pending -= stop
+        if len(counts):
+            pending = max(int(counts[-1] + 2 + lengths[-1]) - len(numbers), 0)
+            lengths[-1] -= pending
+            stop = int(counts[-1] + 2 + lengths[-1])
+        is_difference = np.ones(stop, dtype=bool)
+        is_difference[counts] = is_difference[counts + 1] = False
+        codes = numbers[:stop][is_difference]
+        part = image[done : done + lengths.sum()]
+        if codes.size:
+            values = ((codes >> 1) ^ -(codes & 1)).astype(np.uint16)
+            values[:1] += np.uint16(last)
+            np.cumsum(values, out=values)  # modulo 2¹⁶, as in the publisher
+            part[np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)] = values
+            last = int(values[-1])
+        done += len(part)
         if done == pixels:
             return image.reshape(height, width)
+        numbers = numbers[stop:]
     raise UnusableImageError(
         f"the RVL code ends after {done} of {pixels} pixels: the message is truncated"
     )
+
+
+def _counts(numbers: npt.NDArray[np.int32], start: int, pixels: int) -> npt.NDArray[np.int64]:
+    """Indices of the counts of zeros, each of which the count of other pixels follows.
+
+    Args:
+        numbers: the numbers of one piece.
+        start: how many differences of a run that started in the piece before come first.
+        pixels: how many pixels are missing, these included.
+    """
+    values, at, last = numbers.data, start, len(numbers) - 1
+    found: list[int] = []
+    while at < last:
+        found.append(at)
+        at += 2 + values[at + 1]
+    counts = np.array(found, dtype=np.int64)
+    runs = numbers[counts].astype(np.int64) + numbers[counts + 1]
+    ends = start + np.cumsum(runs)
+    full = 0 if start == pixels else int(np.searchsorted(ends, pixels)) + 1
+    if 0 < full <= len(ends) and ends[full - 1] > pixels:
+        raise UnusableImageError(
+            f"the RVL code has more pixels than its size states ({ends[full - 1] - pixels} more); "
+            "check the camera driver"
+        )
+    if not runs[:full].all():
+        raise UnusableImageError("the RVL code has an empty run; check the camera driver")
+    return counts[:full]
 
 
 def _numbers(

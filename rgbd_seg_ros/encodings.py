@@ -10,6 +10,7 @@ full range: 65535 becomes 255, rounded, as in cv_bridge.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy.typing as npt
 from rgbd_seg_ros.image_size import UnusableImageError, check_size
 from rgbd_seg_ros.names import shown, unknown_name
 
+_U8, _U16, _F32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)
+
 
 @dataclass(frozen=True)
 class ColorEncoding:
@@ -29,14 +32,13 @@ class ColorEncoding:
     channels: int
     #: OpenCV's code of the conversion to RGB; None if the pixels are RGB.
     code: int | None
-    dtype: type[np.uint8] | type[np.uint16] = np.uint8
+    dtype: np.dtype[Any] = _U8
     #: Rows of data per image row, in halves.
     half_rows: int = 2
     #: Height and width must be multiples of these.
     multiple_of: tuple[int, int] = (1, 1)
 
 
-_U16 = np.uint16
 _PAIRS = (1, 2)
 #: Color encodings by name.
 #: OpenCV names a Bayer pattern after its second row from the second pixel on: RGGB is its "BG".
@@ -75,11 +77,7 @@ COLOR_ENCODINGS: dict[str, ColorEncoding] = {
     "nv24": ColorEncoding(1, None, half_rows=6),
 }
 #: Depth encodings and the type of one pixel.
-DEPTH_ENCODINGS: dict[str, type[np.generic]] = {
-    "16UC1": np.uint16,
-    "mono16": np.uint16,
-    "32FC1": np.float32,
-}
+DEPTH_ENCODINGS: dict[str, np.dtype[Any]] = {"16UC1": _U16, "mono16": _U16, "32FC1": _F32}
 #: Masks of class ids.
 MASK_ENCODINGS = ("mono8", "8UC1")
 
@@ -110,7 +108,7 @@ def decode_color(message: Any, max_pixels: int) -> npt.NDArray[np.uint8]:
         raise UnusableImageError(
             f"{unknown_name('color encoding', encoding, COLOR_ENCODINGS)}; publish one of these"
         )
-    rows = _rows(message, np.dtype(known.dtype), max_pixels, known.channels, known.half_rows)
+    rows = _rows(message, known.dtype, max_pixels, known.channels, known.half_rows)
     if known.multiple_of != (1, 1):
         height, width = message.height, message.width
         if height % known.multiple_of[0] or width % known.multiple_of[1]:
@@ -118,7 +116,7 @@ def decode_color(message: Any, max_pixels: int) -> npt.NDArray[np.uint8]:
                 f"the image is {width}×{height}, but in {encoding} pixels share chroma; "
                 "publish an even size"
             )
-    if known.dtype is np.uint16:
+    if known.dtype is _U16:
         rows = to_8_bits(rows)
     if encoding == "nv24":
         return _nv24(message, rows)
@@ -146,7 +144,7 @@ def decode_depth(message: Any, max_pixels: int) -> npt.NDArray[Any]:
         raise UnusableImageError(
             f"{unknown_name('depth encoding', encoding, DEPTH_ENCODINGS)}; publish 16UC1 or 32FC1"
         )
-    return _rows(message, np.dtype(native), max_pixels)
+    return _rows(message, native, max_pixels)
 
 
 def decode_mask(message: Any, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -157,7 +155,7 @@ def decode_mask(message: Any, max_pixels: int) -> npt.NDArray[np.uint8]:
     """
     if message.encoding not in MASK_ENCODINGS:
         raise UnusableImageError(unknown_name("mask encoding", message.encoding, MASK_ENCODINGS))
-    return _rows(message, np.dtype(np.uint8), max_pixels)
+    return _rows(message, _U8, max_pixels)
 
 
 def to_8_bits(image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
@@ -184,7 +182,7 @@ def _rows(
             f"step is {shown(step)} bytes, but a row of {width} {message.encoding} pixels has "
             f"{row}; check the camera driver"
         )
-    lines = (height * half_rows + 1) // 2
+    lines = height if half_rows == 2 else (height * half_rows + 1) // 2
     data = memoryview(message.data)
     if data.nbytes < step * lines:
         raise UnusableImageError(
@@ -194,11 +192,11 @@ def _rows(
     shape, strides = (lines, width), (step, channels * native.itemsize)
     if channels > 1:
         shape, strides = (*shape, channels), (*strides, native.itemsize)  # type: ignore[assignment]
-    dtype = native
-    if native.itemsize > 1:
-        dtype = native.newbyteorder(">" if message.is_bigendian else "<")
-    image: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer=data, strides=strides)
-    return image if dtype == native else image.astype(native)
+    if native.itemsize == 1 or bool(message.is_bigendian) == (sys.byteorder == "big"):
+        image: npt.NDArray[Any] = np.ndarray(shape, native, data, 0, strides)
+        return image
+    image = np.ndarray(shape, native.newbyteorder(), data, 0, strides)
+    return image.astype(native)
 
 
 def _nv24(message: Any, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

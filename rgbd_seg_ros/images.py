@@ -32,6 +32,9 @@ from rgbd_seg_ros.names import shown
 #: What a compressed image is, by its header: see :func:`compressed_kind`.
 CompressedKind = Literal["color", "mono", "depth", "video"]
 
+_COLOR = np.dtype(np.uint8)
+_DEPTH = (np.dtype(np.uint16), np.dtype(np.float32))
+
 
 def inspect(
     message: Any,
@@ -208,10 +211,10 @@ def _format(text: Any) -> tuple[str, str]:
 def _checked(array: npt.NDArray[Any], stream: Stream, size: tuple[int, int]) -> npt.NDArray[Any]:
     """The array, if it is an image of this stream and size; a converter may return anything."""
     if stream == "rgb":
-        good = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+        good = array.shape == (*size, 3) and array.dtype == _COLOR
     else:
-        good = array.ndim == 2 and array.dtype in (np.uint16, np.float32)
-    if not good or array.shape[:2] != size:
+        good = array.shape == size and array.dtype in _DEPTH
+    if not good:
         raise UnusableImageError(
             f"decoding gave {array.dtype} {array.shape}, but the message promises "
             f"{size[1]}×{size[0]} {'color' if stream == 'rgb' else 'depth'}; "

@@ -112,7 +112,7 @@ def test_rvl_of_the_paper_by_hand() -> None:
     np.testing.assert_array_equal(decode_rvl(code, 2, 3), [[0, 0, 5], [4, 12, 0]])
 
 
-@pytest.mark.parametrize("piece", [8, 64, 1 << 18])
+@pytest.mark.parametrize("piece", [8, 64, 1 << 16])
 @settings(max_examples=100, deadline=None)
 @given(
     image=st_numpy.arrays(
@@ -156,9 +156,9 @@ def test_differences_wrap_as_in_the_publisher() -> None:
         # Eight nibbles each, because the zeros that fill a word are numbers too.
         ([0, 5, 8, 8, 8], "ends after 3 of 6 pixels"),
         ([1, 1, 8**6 - 1, 0], "empty run"),
-        ([7], "has more than 3×2 pixels"),
-        ([4, 3, 1, 1, 1], "has more than 3×2 pixels"),
-        ([2**29, 1], "has more than 3×2 pixels"),
+        ([7], "has more pixels than its size states"),
+        ([4, 3, 1, 1, 1], "has more pixels than its size states"),
+        ([2**29, 1], "has more pixels than its size states"),
         ([2**31, 1], "more than 30 bits"),
         ([0, 0] * 40, "empty run"),
         ([1, 1, 5, 0, 0, 0, 0], "empty run"),
@@ -193,7 +193,7 @@ def test_any_code_gives_an_image_or_an_error(code: bytes, height: int, width: in
             "the message is truncated",
         ),
         (config_header() + rvl(TICKS), "16UC1; compressedDepth", "neither PNG nor RVL"),
-        (png(TICKS)[:60], "16UC1; png compressed ", "unreadable"),
+        (png(TICKS)[:60], "16UC1; png compressed ", "has no end"),
         (png(TICKS), "32FC1; compressedDepth png", "lacks its 12-byte header"),
     ],
 )

@@ -31,11 +31,12 @@ ROS = (
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("names",),
     (
-        "image_names", "camera_names", "files", "labels", "frames", "progress",
+        "image_names", "camera_names", "command_line", "files", "labels", "frames", "progress",
         "text_table", "image_size",
     ),
-    ("encodings", "compressed_depth"),
-    ("compressed_color",),
+    ("encodings", "png"),
+    ("bounded_decode",),
+    ("compressed_color", "compressed_depth"),
     ("hha", "colorize", "metrics", "images", "gravity"),
     ("depth", "bag", "video"),
     ("image_io", "preprocess", "fallback", "models"),
@@ -51,6 +52,7 @@ WITHOUT_TORCH = ("fallback", "bag", "inference", "replay.command", "predict", "d
 #: What the commands, the loop, the data and the methods of training share, and the commands.
 FOUNDATION = {
     "options", "config", "distributed", "batch", "networks", "published_weights", "pretrained",
+    "published_networks",
 }  # fmt: skip
 COMMANDS = {
     "train", "evaluate", "compare", "analyze", "export", "bundle", "import_weights", "prepare",
