@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from rgbd_seg_ros.image_names import KINDS, Kind
 from rgbd_seg_ros.image_scene import (
     FOLDER_NAMES,
+    WHAT,
     ImageFolderError,
     Scene,
     contents,
@@ -34,10 +35,7 @@ from rgbd_seg_ros.image_scene import (
     subfolders,
 )
 
-#: What an image of each kind is called in messages.
-WHAT: dict[Kind, str] = {"rgb": "color", "depth": "depth", "labels": "label"}
-
-__all__ = ["KINDS", "FolderFrames", "ImageFolderError", "Kind", "find_frames"]
+__all__ = ["KINDS", "WHAT", "FolderFrames", "ImageFolderError", "Kind", "find_frames"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,7 @@ def find_frames(
         raise ImageFolderError(f"{folder} has {count} frames of the name {name!r}; rename them")
     files = {kind: found for kind, found in files.items() if found}
     unpaired, notes = _unpaired(folder, files)
+    notes += _unrecognized(folder, scenes[0], [k for k in kinds if k not in chosen])
     ignored = {path: reason for scene in scenes for path, reason in scene.ignored.items()}
     return FolderFrames(
         root=folder,
@@ -190,8 +189,8 @@ def _unpaired(
                     f"none of the {counted(len(found), f'{WHAT[kind]} image')} in {folder} "
                     f"belongs to a {WHAT[other]} image, for example {two[0]} and {two[1]}: "
                     "neither their names (with or without words such as rgb and depth) nor their "
-                    "stamps within 20 ms nor their numbers agree; rename the files, or remove "
-                    f"the {WHAT[kind]} or the {WHAT[other]} images"
+                    "numbers agree, nor are their stamps within 20 ms; rename the files, or "
+                    f"remove the {WHAT[kind]} or the {WHAT[other]} images"
                 )
             unpaired |= dict.fromkeys(alone, f"there is no {WHAT[other]} image of this frame")
             notes.append(
@@ -200,6 +199,23 @@ def _unpaired(
                 f"{listed([_short(folder, path) for path in alone])}"
             )
     return unpaired, notes
+
+
+def _unrecognized(folder: Path, scene: Scene, kinds: Collection[Kind]) -> list[str]:
+    """A note if color or depth is missing, and a folder of another name may contain it."""
+    missing = [k for k in KINDS if k != "labels" and k in kinds and k not in scene.files]
+    others = [
+        _short(folder, path)
+        for path in subfolders(folder)
+        if path not in scene.folders.values() and path not in scene.ignored
+    ]
+    if not scene.files or not missing or not others:
+        return []
+    names = " or ".join(FOLDER_NAMES[missing[0]][:2])
+    return [
+        f"there are no {WHAT[missing[0]]} images; if {listed(others)} contains them, rename it "
+        f"to {names}"
+    ]
 
 
 def _ignored_notes(folder: Path, ignored: Mapping[Path, str]) -> list[str]:

@@ -41,8 +41,16 @@ class Pairs:
 
     #: Indices of the two names of each pair, in the order of the first list.
     pairs: tuple[tuple[int, int], ...]
-    #: What the names of a pair have in common, for messages: ``the number in the name``.
+    #: What pairs them, for messages: one of the ``BY_`` constants.
     rule: str
+
+
+#: Rules of :func:`match_names`, in words that complete "paired by".
+BY_NAME = "their names"
+BY_SHORT_NAME = "their names without words such as rgb and depth"
+BY_STAMP = "the nearest stamps, at most 20 ms apart"
+BY_NUMBER = "the numbers in their names"
+BY_COUNT = "being the only image of each kind"
 
 
 def kind_of(stem: str) -> Kind | None:
@@ -54,6 +62,11 @@ def kind_of(stem: str) -> Kind | None:
     if len(found) == 1:
         return found.pop()
     return "rgb" if not found and words else None
+
+
+def says_kind(stem: str) -> bool:
+    """Whether a name has words that say what the image shows, even if they disagree."""
+    return _WORD.search(stem) is not None
 
 
 def without_kind(stem: str) -> str:
@@ -96,11 +109,11 @@ def match_names(
         stamps_ns = [stamp_ns(name) for name in first], [stamp_ns(name) for name in second]
     by_stamp = _nearest(*stamps_ns)
     rules = [
-        Pairs(_equal(first, second, str), "the same name"),
-        Pairs(_equal(first, second, _folded), "the same name apart from rgb, depth, …"),
-        Pairs(by_stamp, "the nearest stamp within 20 ms"),
-        Pairs(_equal_numbers(first, second), "the same number in the name"),
-        Pairs(((0, 0),) if len(first) == len(second) == 1 else (), "the only image of each kind"),
+        Pairs(_equal(first, second, str), BY_NAME),
+        Pairs(_equal(first, second, _folded), BY_SHORT_NAME),
+        Pairs(by_stamp, BY_STAMP),
+        Pairs(_equal_numbers(first, second), BY_NUMBER),
+        Pairs(((0, 0),) if len(first) == len(second) == 1 else (), BY_COUNT),
     ]
     return max(rules, key=lambda rule: len(rule.pairs))
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from rgbd_seg_ros.image_io import SUFFIXES
 from rgbd_seg_ros.image_names import (
+    BY_SHORT_NAME,
     KINDS,
     Kind,
     Pairs,
     kind_of,
     match_names,
     natural_order,
+    says_kind,
     stamp_ns,
     without_kind,
 )
@@ -31,6 +33,8 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
         "mask", "annotations",
     ),
 }  # fmt: skip
+#: What an image of each kind is called in messages.
+WHAT: dict[Kind, str] = {"rgb": "color", "depth": "depth", "labels": "label"}
 #: Lists of a TUM RGB-D sequence: lines of ``stamp file``, or ``stamp file stamp file``.
 STAMP_LISTS: dict[Kind, str] = {"rgb": "rgb.txt", "depth": "depth.txt"}
 ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
@@ -65,7 +69,7 @@ class Scene:
         first, *others = self.files
         matched = {kind: self._match(first, kind) for kind in others}
         rules = tuple({pairs.rule: 0 for pairs in matched.values() if pairs.pairs})
-        short = self.mixed or any("apart" in rule for rule in rules)
+        short = self.mixed or BY_SHORT_NAME in rules
         names = {kind: self._names(kind, short) for kind in self.files}
         frames: dict[str, dict[Kind, Path]] = {
             name: {first: path}
@@ -140,20 +144,28 @@ def read_scene(
     ignored: dict[Path, str] = {}
     folders = _folders(root, kinds, chosen or {}, ignored)
     if folders:
-        files = {kind: _images_of(folder, ignored) for kind, folder in folders.items()}
+        files = {kind: _images_of(folder, kind, ignored) for kind, folder in folders.items()}
         return Scene(root, files, folders, ignored, mixed=False)
-    found: dict[Kind, dict[str, Path]] = {kind: {} for kind in KINDS if kind in kinds}
-    others: dict[Path, str] = {}
-    for stem, path in _images(root, others).items():
-        kind = kind_of(stem)
-        if kind is None:
-            ignored[path] = "the name does not say whether it is color, depth or labels"
-        elif kind in found:
-            found[kind][stem] = path
-    files = {kind: images for kind, images in found.items() if images}
-    # Only here: a text file in a folder of images of one kind is probably meant to be read.
-    ignored |= {p: reason for p, reason in others.items() if p.suffix.lower() not in TEXT_SUFFIXES}
+    files = _mixed_images(root, kinds, ignored)
     return Scene(root, files, dict.fromkeys(files, root), ignored, mixed=True)
+
+
+def _mixed_images(
+    root: Path, kinds: Collection[Kind], ignored: dict[Path, str]
+) -> dict[Kind, dict[str, Path]]:
+    """The images of a folder of several kinds, told apart by the words in their names."""
+    others: dict[Path, str] = {}
+    named: dict[Kind | None, dict[str, Path]] = {}
+    for stem, path in _images(root, others).items():
+        named.setdefault(kind_of(stem), {})[stem] = path
+    # Lists, poses and calibrations are expected beside images.
+    ignored |= {p: reason for p, reason in others.items() if p.suffix.lower() not in TEXT_SUFFIXES}
+    unknown = named.pop(None, {})
+    if "depth" in named and "rgb" not in named:  # 7.jpg beside 7_depth.png
+        named["rgb"] = {s: unknown.pop(s) for s in list(unknown) if not says_kind(s)}
+    reason = "the name does not say whether it is color, depth or labels"
+    ignored |= dict.fromkeys(unknown.values(), reason)
+    return {kind: named[kind] for kind in KINDS if kind in kinds and named.get(kind)}
 
 
 def _folders(
@@ -163,23 +175,27 @@ def _folders(
     within = subfolders(root)
     result: dict[Kind, Path] = {}
     for kind in KINDS:
-        known = FOLDER_NAMES[kind]
         if kind in kinds and kind in chosen:
             result[kind] = chosen[kind]
         elif kind in kinds:
+            known = FOLDER_NAMES[kind]
             found = [p for p in within if p.name.lower() in known]
             found.sort(key=lambda p: known.index(p.name.lower()))
-            if found:
-                result[kind] = found[0]
-                reason = f"{found[0].name}/ is read instead; to choose, rename one"
-                ignored |= dict.fromkeys(found[1:], reason)
-    if result and "depth" in kinds:
+            similar = [p for p in within if kind_of(p.name) == kind]
+            if not found and len(similar) > 1:
+                reason = f"several folders could hold {WHAT[kind]} images; rename one to {kind}"
+                ignored |= dict.fromkeys(similar, reason)
+            elif found or similar:
+                result[kind], *rest = found or similar
+                reason = f"{result[kind].name}/ is read instead; to choose, rename one"
+                ignored |= dict.fromkeys(rest, reason)
+    if result and "depth" in kinds and "depth" not in chosen:
         hha = [p for p in within if p.name.lower() == "hha"]
         ignored |= dict.fromkeys(hha, "HHA is computed from the depth images")
     return result
 
 
-def _images_of(folder: Path, ignored: dict[Path, str]) -> dict[str, Path]:
+def _images_of(folder: Path, kind: Kind, ignored: dict[Path, str]) -> dict[str, Path]:
     """The images of a folder of one kind, or of its subfolders if it has none itself."""
     found = _images(folder, ignored)
     if not found:
@@ -190,6 +206,11 @@ def _images_of(folder: Path, ignored: dict[Path, str]) -> dict[str, Path]:
             f"{folder} has no image that can be read; it contains {contents(folder)} (read are "
             f"{', '.join(sorted(SUFFIXES))}); remove the folder if it is not meant to be read"
         )
+    # Some programs write a mask or a preview of each image into the same folder.
+    named = {stem: kind_of(Path(stem).name) for stem in found}
+    if kind in named.values():
+        for stem in [stem for stem, other in named.items() if other not in (kind, None)]:
+            ignored[found.pop(stem)] = f"the name does not say that it is a {WHAT[kind]} image"
     return found
 
 

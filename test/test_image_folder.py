@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rgbd_seg_ros.image_folder import FolderFrames, ImageFolderError, find_frames
+from rgbd_seg_ros.image_names import MAX_STAMP_DIFFERENCE_NS, match_names, stamp_ns
 
 
 def make(root: Path, *files: str) -> Path:
@@ -57,6 +61,22 @@ LAYOUTS = {
             "._frame-000001.color.png",
         ],
         {"frame-000001": ("frame-000001.color.png", "frame-000001.depth.png")},
+    ),
+    "color without a word": (
+        ["0001.jpg", "0001_depth.npy", "0001_depth_mask.npy", "0002.jpg", "0002_depth.npy"],
+        {"0001": ("0001.jpg", "0001_depth.npy"), "0002": ("0002.jpg", "0002_depth.npy")},
+    ),
+    "words in names of folders": (
+        ["image_2/5.png", "sensor_depth/5.png", "semantic/5.png", "pose/5.txt"],
+        {"5": ("image_2/5.png", "sensor_depth/5.png", "semantic/5.png")},
+    ),
+    "realsense": (
+        ["aligned_depth_to_color_7.png", "color_7.png"],
+        {"7": ("color_7.png", "aligned_depth_to_color_7.png")},
+    ),
+    "masks beside depth": (
+        ["rgb/7.png", "depth/7_depth.npy", "depth/7_mask.npy"],
+        {"7": ("rgb/7.png", "depth/7_depth.npy")},
     ),
     "one pair": (["rgb.png", "depth.png"], {"rgb": ("rgb.png", "depth.png")}),
     "words in names": (
@@ -112,7 +132,181 @@ def test_layouts(layout: str, tmp_path: Path) -> None:
     assert not found.unpaired
 
 
-def test_a_folder_that_has_both_but_no_pair_is_an_error(tmp_path: Path) -> None:
-    make(tmp_path, "rgb/kitchen.png", "rgb/hall.png", "depth/a.png", "depth/b.png")
-    with pytest.raises(ImageFolderError, match=r"rgb/hall\.png and depth/a\.png: neither"):
+def test_associations_decide_before_names(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/1.png", "rgb/2.png", "depth/1.png", "depth/2.png")
+    text = "# depth, color\n0.1 depth/2.png 0.1 rgb/1.png\r\n0.2 depth/1.png 0.2 rgb/2.png\r\n"
+    (tmp_path / "associations.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = find_frames(tmp_path)
+    assert found.pairing == "associations.txt"
+    assert frames_of(found) == {
+        "1": ("rgb/1.png", "depth/2.png"),
+        "2": ("rgb/2.png", "depth/1.png"),
+    }
+
+
+def test_lists_give_the_stamps_of_files_without_one(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/a.png", "rgb/b.png", "depth/x.png", "depth/y.png")
+    (tmp_path / "rgb.txt").write_text("10.00 rgb/a.png\n10.10 rgb/b.png\n")
+    (tmp_path / "depth.txt").write_text("# stamp file\n10.115 depth/x.png\n9.995 depth/y.png\n")
+    assert frames_of(find_frames(tmp_path)) == {
+        "a": ("rgb/a.png", "depth/y.png"),
+        "b": ("rgb/b.png", "depth/x.png"),
+    }
+
+
+def test_unpaired_files_are_told(tmp_path: Path) -> None:
+    make(tmp_path, *(f"rgb/{i}.png" for i in range(6)), "depth/0.png", "depth/7.png")
+    found = find_frames(tmp_path)
+    assert found.names == ("0", "1", "2", "3", "4", "5", "7")
+    assert found.complete == ("0",)
+    assert found.unpaired[tmp_path / "rgb/1.png"] == "there is no depth image of this frame"
+    assert found.notes == (
+        "5 of 6 color images have no depth image: rgb/1.png, rgb/2.png, rgb/3.png and 2 more",
+        "1 of 2 depth images has no color image: depth/7.png",
+    )
+
+
+def test_files_that_are_not_read_are_told_and_litter_is_not(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "depth/0.png", "depth/1.xyz", "depth/2.xyz", "HHA/0.png")
+    make(tmp_path, "rgb/._0.png", "rgb/Thumbs.db", "depth/.DS_Store", "depths/0.png")
+    (tmp_path / "rgb/9.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "depth/8.png")
+    found = find_frames(tmp_path)
+    assert found.names == ("0",)
+    assert sorted(found.notes) == [
+        "not read: HHA/ (HHA is computed from the depth images)",
+        "not read: depth/1.xyz, depth/2.xyz (the suffix .xyz is not supported)",
+        "not read: depth/8.png (not a regular file)",
+        "not read: depths/ (depth/ is read instead; to choose, rename one)",
+        "not read: rgb/9.png (a link to a missing file)",
+    ]
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    make(tmp_path, "store/a.png", "store/b.png", "rgb/x", "depth/x")
+    (tmp_path / "rgb/0.png").symlink_to(tmp_path / "store/a.png")
+    (tmp_path / "depth/0.png").symlink_to(tmp_path / "store/b.png")
+    assert find_frames(tmp_path).complete == ("0",)
+
+
+def test_chosen_folders_may_have_any_name_and_place(tmp_path: Path) -> None:
+    make(tmp_path, "in/left/0.png", "elsewhere/z/0.png", "in/depth/1.png")
+    found = find_frames(tmp_path / "in", rgb=Path("left"), depth=tmp_path / "elsewhere/z")
+    assert found.complete == ("0",)
+    assert found.folders["depth"] == (tmp_path / "elsewhere/z",)
+
+
+def test_a_folder_that_may_hold_the_missing_depth_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "disparity/0.png")
+    assert find_frames(tmp_path).notes == (
+        "there are no depth images; if disparity/ contains them, rename it to depth or depths",
+    )
+
+
+def test_several_folders_of_unusual_names_are_not_guessed_at(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "depth_left/0.png", "depth_right/0.png")
+    found = find_frames(tmp_path)
+    assert list(found.files) == ["rgb"]
+    assert found.notes == (
+        "not read: depth_left/, depth_right/ (several folders could hold depth images; "
+        "rename one to depth)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("7", "7"),
+        ("rgb_7", "7"),
+        ("rgb/rgb_7.jpg", "7"),
+        ("depth\\depth_7.png", "7"),
+        ("7.jpg", "7"),
+        ("8", None),
+        ("", None),
+    ],
+)
+def test_entries_of_lists_name_frames(text: str, name: str | None, tmp_path: Path) -> None:
+    make(tmp_path, "rgb/rgb_7.jpg", "depth/depth_7.png", "rgb/rgb_9.jpg", "depth/depth_9.png")
+    assert find_frames(tmp_path).find(text) == name
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["readme.txt"],
+            r"has no color and no depth and no label images; it contains readme\.txt;",
+        ),
+        ([], "it contains nothing; expected rgb|color"),
+        (["rgb/0.png", "depth/0.xyz"], r"depth has no image that can be read; it contains 0\.xyz"),
+        (
+            ["rgb/0.png", "depth/.hidden"],
+            "depth has no image that can be read; it contains nothing",
+        ),
+        (["rgb/0.png", "rgb/0.jpg"], r"rgb/0\.jpg and 0\.png have the same name; keep one"),
+        (["0.png", "1.png"], r"it contains 0\.png, 1\.png; expected"),
+        (
+            ["a_b/rgb/0.png", "a_b/rgb/1.png", "a/rgb/b_0.png", "a/rgb/1.png"],
+            "2 frames of the name",
+        ),
+    ],
+)
+def test_folders_without_usable_images_are_refused(
+    files: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ImageFolderError, match=message):
+        find_frames(make(tmp_path, *files))
+
+
+def test_needed_kinds_and_folders_must_exist(tmp_path: Path) -> None:
+    make(tmp_path, "RGB/0.png", "Depth/0.png")
+    with pytest.raises(ImageFolderError, match=r"no label images; it contains Depth/, RGB/;"):
+        find_frames(tmp_path, need=("labels",))
+    with pytest.raises(ImageFolderError, match="missing does not exist"):
+        find_frames(tmp_path / "missing")
+    with pytest.raises(ImageFolderError, match=r"0\.png is a file; pass its folder"):
+        find_frames(tmp_path / "RGB/0.png")
+
+
+@pytest.mark.parametrize(
+    ("rgb", "depth"),
+    [
+        (["hall", "kitchen"], ["a", "b"]),
+        (["kitchen_1", "office_1"], ["depth_1", "depth_2"]),  # whose number 1?
+        (["1305031102.175304", "1305031103.0"], ["1305031102.200", "1305031103.5"]),
+    ],
+)
+def test_both_kinds_without_a_single_pair_are_an_error(
+    rgb: list[str], depth: list[str], tmp_path: Path
+) -> None:
+    make(tmp_path, *(f"rgb/{n}.png" for n in rgb), *(f"depth/{n}.png" for n in depth))
+    first = rf"rgb/{rgb[0]}\.png and depth/{depth[0]}\.png: neither their names"
+    with pytest.raises(ImageFolderError, match=first):
         find_frames(tmp_path)
+
+
+@pytest.mark.parametrize("difference_ns", [20_000_000, 20_000_001])
+def test_stamps_form_a_pair_up_to_20_ms(difference_ns: int) -> None:
+    first = [1_305_031_102_175_304_000, 1_305_031_103_000_000_000]
+    second = [first[0] - difference_ns, first[1] + 10_000_000]
+    pairs = match_names([str(n) for n in first], [str(n) for n in second]).pairs
+    assert pairs == (((0, 0), (1, 1)) if difference_ns == 20_000_000 else ((1, 1),))
+
+
+def test_stamps_are_read_in_every_usual_unit() -> None:
+    expected = 1_305_031_102_175_000_000
+    for name in ("1305031102.175", "1305031102175", "1305031102175000", "rgb_1305031102175000000"):
+        assert stamp_ns(name) == expected
+    assert stamp_ns("000123") is None
+
+
+@given(st.lists(st.integers(0, 10**9), unique=True, min_size=1, max_size=30), st.data())
+def test_pairs_by_stamp_are_one_to_one_and_close(stamps: list[int], data: st.DataObject) -> None:
+    other = data.draw(st.lists(st.integers(0, 10**9), unique=True, min_size=1, max_size=30))
+    names = ["a" * (i + 1) for i in range(len(stamps))], ["b" * (i + 1) for i in range(len(other))]
+    pairs = match_names(*names, (stamps, other)).pairs
+    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
+    for i, j in pairs:
+        difference = abs(stamps[i] - other[j])
+        if len(stamps) > 1 or len(other) > 1:
+            assert difference <= MAX_STAMP_DIFFERENCE_NS
