@@ -118,6 +118,45 @@ LABEL_SETS: dict[str, LabelSet] = {
         "Sky, Animals, Trees, Dirt ground, Ground vegetation, Rocky ground, Boulders, Water "
         "plane, Man-made construction, Road, Train track, Road sign, Others",
     ),
+    # ADE20K (CVPR 2017), 150 classes of its scene parsing challenge, named as by SegFormer.
+    "ade150": _named(
+        "ade150",
+        "wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, "
+        "sidewalk, person, earth, door, table, mountain, plant, curtain, chair, car, water, "
+        "painting, sofa, shelf, house, sea, mirror, rug, field, armchair, seat, fence, desk, "
+        "rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, signboard, "
+        "chest of drawers, counter, sand, sink, skyscraper, fireplace, refrigerator, "
+        "grandstand, path, stairs, runway, case, pool table, pillow, screen door, stairway, "
+        "river, bridge, bookcase, blind, coffee table, toilet, flower, book, hill, bench, "
+        "countertop, stove, palm, kitchen island, computer, swivel chair, boat, bar, "
+        "arcade machine, hovel, bus, towel, light, truck, tower, chandelier, awning, "
+        "streetlight, booth, television receiver, airplane, dirt track, apparel, pole, land, "
+        "bannister, escalator, ottoman, bottle, buffet, poster, stage, van, ship, fountain, "
+        "conveyer belt, canopy, washer, plaything, swimming pool, stool, barrel, basket, "
+        "waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, trade name, "
+        "microwave, pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, "
+        "sconce, vase, traffic light, tray, ashcan, fan, pier, crt screen, plate, monitor, "
+        "bulletin board, shower, radiator, glass, clock, flag",
+    ),
+    # Cityscapes (CVPR 2016), its 19 train ids, with the benchmark's colors.
+    "cityscapes19": _named(
+        "cityscapes19",
+        "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, "
+        "vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle",
+        (
+            (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153),
+            (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152),
+            (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
+            (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+        ),
+    ),
+    # ScanNet (CVPR 2017), the 20 classes of its benchmark.
+    "scannet20": _named(
+        "scannet20",
+        "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, "
+        "counter, desk, curtain, refrigerator, shower curtain, toilet, sink, bathtub, "
+        "otherfurniture",
+    ),
 }  # fmt: skip
 
 INDOOR16 = LABEL_SETS["indoor16"]

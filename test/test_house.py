@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("names",),
     (
         "image_names", "camera_names", "command_line", "files", "labels", "frames", "progress",
-        "text_table", "image_size",
+        "text_table", "image_size", "array_files",
     ),
     ("encodings", "png"),
     ("bounded_decode",),
@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("depth", "bag", "video"),
     ("image_io", "preprocess", "fallback", "models"),
     ("bundle_json",),
-    ("bundle", "image_scene"),
+    ("bundle", "image_scene", "judged_images"),
     ("engine", "image_folder"),
     ("inference",),
     ("replay", "ros", "predict", "doctor"),

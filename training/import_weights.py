@@ -5,7 +5,7 @@
 Every weight of the network must be filled. The authors of CMX and PrimKD read images as BGR but
 normalize them by a mean and std in RGB order, while networks of this project take RGB. Therefore
 the input channels of the first convolutions are reversed, and so are mean and std in the network's
-record: that the same numbers reach the same weights.
+record, so that the same numbers reach the same weights.
 """
 
 from __future__ import annotations
@@ -15,21 +15,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgbd_seg_ros.files import write_atomically
 from training.command import run_command
-from training.options import UsageError, convert
-from training.published_weights import (
-    ENCODER_FORMAT,
-    NVIDIA_LICENSE,
-    convert_encoder,
-    convert_network,
-    depth_encoding,
-    read_state,
-)
+from training.options import UsageError
+from training.published_networks import NETWORK_OPTIONS, add_network_options, convert_published
+from training.published_weights import ENCODER_FORMAT, convert_encoder, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,17 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="F", help="file to write, F.safetensors"
     )
-    parser.add_argument(
-        "--classes", type=Path, metavar="TXT",
-        help="class names of a whole network, one per line (default class_0, class_1, …)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--size", default="480,640", metavar="H,W", help="input size to record (%(default)s)"
-    )
-    parser.add_argument(
-        "--depth-encoding", default="hha", metavar="KIND",
-        help="encoding of the fused network's depth input (default %(default)s)",
-    )  # fmt: skip
+    add_network_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace --out")
     return parser
 
@@ -74,58 +57,21 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"{out} exists; choose another --out or add --overwrite")
     state = read_state(args.file)
     if any(key.startswith("decode_head.") for key in state):
-        text = save_converted(args, state, out)
+        from rgbd_seg_ros.bundle import load_network, save_network
+
+        published = convert_published(args.source, args.file, state, args)
+        load_network(save_network(out, published.network.module, published.network.record))
+        text = "\n".join(published.notes)
     else:
+        given = [name for name in NETWORK_OPTIONS if getattr(args, name)]
+        if given:
+            raise UsageError(f"--{given[0].replace('_', '-')} needs a whole network, but "
+                             f"{args.file} is an encoder: omit it")  # fmt: skip
         name, weights, license = convert_encoder(args.source, state)
         save_encoder(out, name, weights, license)
         text = f"encoder {name}; use it with --pretrained {out}\n{license}"
     print(f"converted all {len(state)} keys to {out}: {text}", file=sys.stderr)
     return 0
-
-
-def save_converted(args: argparse.Namespace, state: Mapping[str, Tensor], out: Path) -> str:
-    """Save a whole network with its record; returns a description of it.
-
-    Raises:
-        UsageError: the class names or the weights do not fit the network.
-    """
-    from rgbd_seg_ros.bundle import NetworkRecord, load_network, save_network
-    from rgbd_seg_ros.depth import IMAGENET_MEAN, IMAGENET_STD
-    from rgbd_seg_ros.labels import LabelSet
-    from rgbd_seg_ros.models import build
-    from rgbd_seg_ros.preprocess import Preprocess
-
-    spec, weights = convert_network(args.source, state)
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
-    if args.source in ("cmx", "primkd"):
-        mean, std = mean[::-1], std[::-1]
-    names = [f"class_{i}" for i in range(spec.num_classes)]
-    if args.classes:
-        names = args.classes.read_text(encoding="utf-8").split("\n")
-        names = [name.strip() for name in names if name.strip()]
-    if len(names) != spec.num_classes:
-        raise UsageError(
-            f"{args.classes} names {len(names)} classes, but the network has {spec.num_classes}"
-        )
-    size = convert(args.size, tuple[int, int], "size")
-    preprocess = Preprocess(size, mean, std)
-    if spec.modality == "rgbd":
-        depth = depth_encoding(args.depth_encoding)
-        preprocess = Preprocess(size, mean, std, depth)
-        spec = replace(spec, depth_channels=depth.channels)
-    network = build(spec)
-    try:
-        network.load_state_dict(weights)  # strict: every weight must be present
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"the file does not match the network: {reason}") from error
-    digest = hashlib.sha256(args.file.read_bytes()).hexdigest()
-    facts = {"method": f"imported from {args.source}", "source_sha256": digest}
-    record = NetworkRecord(
-        spec, preprocess, LabelSet(out.stem, tuple(names)), facts, NVIDIA_LICENSE
-    )
-    load_network(save_network(out, network, record))
-    return f"{spec.architecture} on {spec.encoder}, {spec.num_classes} classes\n{NVIDIA_LICENSE}"
 
 
 def save_encoder(path: Path, name: str, weights: Mapping[str, Tensor], license: str) -> None:

@@ -102,9 +102,10 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
         else:
             unknown.append(key)
     if unknown:
+        shown = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
         raise UsageError(
-            f"{len(unknown)} of {len(state)} keys are unknown, for example {unknown[0]!r}; "
-            "check --from"
+            f"{len(unknown)} of {len(state)} keys are unknown: {shown}; check which publisher the "
+            "file is from"
         )
     return renamed
 
@@ -197,7 +198,7 @@ def encoder_name(family: str, state: Mapping[str, Tensor], block: str, last: str
             return name
     raise UsageError(
         f"none of {', '.join(known)} has {blocks} blocks per stage and {channels} channels in the "
-        "last; check the file and --from"
+        "last; check the file, and which publisher it is from"
     )
 
 
@@ -216,15 +217,16 @@ def convert_network(source: str, state: Mapping[str, Tensor]) -> tuple[NetworkSp
     fused = any(key.startswith("backbone.extra_") for key in state)
     if source == "cmx" and not fused:
         raise UsageError(
-            "this file has no second branch (backbone.extra_…); pass --from segformer if it is a "
-            "SegFormer"
+            "this file has no second branch (backbone.extra_…), so it is not from cmx; name "
+            "segformer if it is a SegFormer"
         )
     converted = rename(state, CMX_RULES if fused else SEGFORMER_RULES)
     branch = "rgb." if fused else "encoder."
     if "head.classifier.weight" not in converted:
         raise UsageError("the file has no segmentation head (decode_head.linear_pred)")
     classes, width = converted["head.classifier.weight"].shape[:2]
-    if "head.fuse.bias" not in converted:  # mmseg has no bias before a norm, and eps 1e-5
+    if "head.fuse.bias" not in converted and "head.norm.running_var" in converted:
+        # From mmseg, which has no bias before a norm, and eps 1e-5.
         converted["head.fuse.bias"] = torch.zeros(width)
         variance = converted["head.norm.running_var"]
         # Our head has eps 1e-3. This factor makes the two functions equal.

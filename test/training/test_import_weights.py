@@ -177,7 +177,9 @@ def test_class_names_come_from_a_file(tmp_path: Path) -> None:
     ours = load_network(import_file("segformer", state, tmp_path, "--classes", str(names)))
     assert ours.record.labels.classes == ("wall", "floor", "bed", "sofa", "lamp")
     names.write_text("wall\n")
-    with pytest.raises(UsageError, match="names 1 classes, but the network has 5"):
+    with pytest.raises(
+        UsageError, match=r"published.pth has 5 classes, but --classes .* names 1: use a text file"
+    ):
         import_file("segformer", state, tmp_path, "--classes", str(names), "--overwrite")
 
 
@@ -198,7 +200,7 @@ def _cut(state: dict) -> None:
     ("spoil", "message"),
     [
         (_drop, "kv.bias"),
-        (_add, "unknown, for example 'backbone.surprise.weight'"),
+        (_add, "unknown: 'backbone.surprise.weight'; check which publisher"),
         (_cut, r"none of mit_b0, .* has \(2, 2, 1, 2\) blocks per stage"),
     ],
 )
