@@ -10,6 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from rgbd_seg_ros.command_line import noted_interrupt, one_line, unknown_option
+from rgbd_seg_ros.files import describe_os_error
+from rgbd_seg_ros.names import unknown_name
+
 #: Command: (module with ``add_arguments(parser)`` and ``run(args) -> exit code``, help).
 COMMANDS = {
     "replay": (
@@ -23,34 +27,45 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 1 (a check failed), 2 (bad usage or input) or 130 (Ctrl-C)."""
-    # Must be set before torch is imported. OpenMP threads that busy-wait starve each other on busy
-    # cores: at a load of 9 on two cores, the p95 of a mask was 937 ms instead of 255 ms.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parsers = {
-        name: commands.add_parser(name, help=t, description=t) for name, (_, t) in COMMANDS.items()
-    }
     chosen = words[0] if words[:1] and words[0] in COMMANDS else ""
     try:
-        if chosen:  # import only the chosen command
-            importlib.import_module(COMMANDS[chosen][0]).add_arguments(parsers[chosen])
-        args = parser.parse_args(words)
-        code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
+        with noted_interrupt():
+            return _run(words, chosen)
     # User mistakes raise subclasses of ValueError whose message names the remedy. OSError
     # means, for example, a full disk, and ImportError a package that is not installed.
     except (ValueError, OSError, ImportError) as error:
         if type(error) is ValueError:
             raise  # a bug in this package, so show the traceback
-        text = " ".join(str(error).split())
+        text = describe_os_error(error) if isinstance(error, OSError) else str(error)
         if isinstance(error, ModuleNotFoundError):
             text += "; install it, and see `rgbd_seg doctor`"
-        print(f"rgbd_seg {chosen}: {text}", file=sys.stderr)
+        print(f"rgbd_seg {chosen}: {one_line(text)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"rgbd_seg {chosen}: interrupted", file=sys.stderr)
         return 130
+
+
+def _run(words: list[str], chosen: str) -> int:
+    # Must be set before torch is imported. OpenMP threads that busy-wait starve each other on busy
+    # cores: at a load of 9 on two cores, the p95 of a mask was 937 ms instead of 255 ms.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {
+        name: commands.add_parser(name, help=t, description=t) for name, (_, t) in COMMANDS.items()
+    }
+    if words and not words[0].startswith("-") and not chosen:
+        parser.error(unknown_name("command", words[0], COMMANDS))
+    command = parsers.get(chosen, parser)
+    if chosen:  # import only the chosen command
+        importlib.import_module(COMMANDS[chosen][0]).add_arguments(command)
+    mistake = unknown_option(command, words[1:] if chosen else words[:1])
+    if mistake:
+        command.error(mistake)
+    args = parser.parse_args(words)
+    code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
     return code
 
 

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rgbd_seg_ros import cli
+from rgbd_seg_ros.command_line import noted_interrupt, one_line, unknown_option
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,6 +87,114 @@ def test_a_bug_keeps_its_traceback(monkeypatch) -> None:  # type: ignore[no-unty
     monkeypatch.setattr("rgbd_seg_ros.doctor.run", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reply"], "unknown command 'reply'; did you mean 'replay'?"),
+        (["replay", "--engin-latency", "3"], "did you mean '--engine-latency'?"),
+        (["replay", "x", "--jsom"], "did you mean '--json'?"),
+        (["predict", "--otu=y"], "unknown option '--otu'; did you mean '--out'?"),
+        (["predict", "-json"], "unknown option '-json'; did you mean '--json'?"),
+        (["--hepl"], "did you mean '--help'?"),
+        (["doctor", "--qqqqqq"], "unknown option '--qqqqqq' (all: rgbd_seg doctor --help)"),
+    ],
+)
+def test_an_unknown_word_is_answered_with_the_nearest(words, message: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--number", "-1.5"],
+        ["--number", "-.5"],
+        ["--num", "3"],
+        ["--number=-1"],
+        ["-q"],
+        ["-q5"],
+        ["--", "--unknown"],
+        ["-"],
+    ],
+)
+def test_what_argparse_accepts_is_no_unknown_option(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--number", type=float)
+    parser.add_argument("-q", "--quiet", nargs="?")
+    parser.add_argument("rest", nargs="*")
+    parser.parse_args(words)
+    assert unknown_option(parser, words) is None
+
+
+def test_an_endless_message_is_cut() -> None:
+    assert one_line("a\n  b") == "a b"
+    assert len(one_line("x" * 10**6)) == 1000
+
+
+SIGINT_ITSELF = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+SWALLOWS_IT = f"""
+try:
+    {SIGINT_ITSELF.replace(chr(10), chr(10) + "    ")}
+except BaseException as error:
+    raise ImportError("numpy.core.multiarray failed to import") from error
+"""
+
+
+@pytest.mark.parametrize("code", [SIGINT_ITSELF, SWALLOWS_IT], ids=["raised", "swallowed"])
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("cv2", ["rgbd_seg_ros.cli", "predict", "--help"]),
+        ("yaml", ["rgbd_seg_ros.cli", "replay", "x", "--set", "max_wait_ms=1"]),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported(
+    module: str, command: list[str], code: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{module}.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines() == ["interrupted"]
+
+
+def test_ctrl_c_while_a_training_verb_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text(SIGINT_ITSELF)
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "supervised"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_an_error_that_ctrl_c_has_become_is_ctrl_c() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+
+    def press_in_c_code() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    with pytest.raises(KeyboardInterrupt), noted_interrupt():
+        press_in_c_code()
+    assert signal.getsignal(signal.SIGINT) is handler
+    with pytest.raises(SystemError), noted_interrupt():
+        raise SystemError("without Ctrl-C")
 
 
 def test_every_command_has_its_functions() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rgbd_seg_ros.command_line import noted_interrupt, one_line
+from rgbd_seg_ros.files import check_writable, describe_os_error
 from training.options import UsageError
 
 #: Under torchrun, one Ctrl-C reaches a rank twice: from the terminal and from the parent process.
@@ -29,9 +31,13 @@ def run_command(main: Callable[[], int]) -> int:
     # that busy-wait starve each other on busy cores: on two, the demo took 215 s instead of 25 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return main()
-    except (UsageError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with noted_interrupt():
+            return main()
+    except OSError as error:
+        print(f"error: {one_line(describe_os_error(error))}", file=sys.stderr)
+        return 2
+    except (UsageError, ImportError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -39,7 +45,7 @@ def run_command(main: Callable[[], int]) -> int:
     except ValueError as error:
         if type(error) is ValueError:  # a bug, because BundleError and similar ones are subclasses
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -48,7 +54,11 @@ def require_empty(folder: Path, overwrite: bool) -> None:
 
     Raises:
         UsageError: it is not empty, and ``overwrite`` is not set.
+        OutputError: it cannot be written.
     """
+    check_writable(folder, "--out")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; pass a folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise UsageError(f"{folder} is not empty; choose another --out or add --overwrite")
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+# Nothing else is imported here: a signal that arrives while rclpy and OpenCV are imported, which
+# takes half a second, must already find the handler.
 import contextlib
 import os
 import select
@@ -12,13 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import rclpy
-from rclpy.executors import Executor, SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
+if TYPE_CHECKING:
+    from rclpy.executors import Executor
 
-from rgbd_seg_ros.inference import Engine, load_engine
-from rgbd_seg_ros.ros.node import SegmenterNode
+    from rgbd_seg_ros.inference import Engine
 
 #: Time for an orderly shutdown after a signal; then the process exits immediately. The rest of
 #: the two seconds is for the operating system to end the process.
@@ -31,13 +32,14 @@ class SignalHandler:
 
     A thread waits for the signals, so the timeout holds no matter what the main thread is doing.
     Ctrl-C arrives twice, from the terminal and from the launch file; the second one is ignored.
+    Until :attr:`executor` is set, there is nothing to shut down, and the process exits at once.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
         #: Checked by the main thread between two callbacks.
         self.shutdown_requested = False
-        #: Woken by a signal, if set.
+        #: Runs the node; woken by a signal.
         self.executor: Executor | None = None
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -49,45 +51,67 @@ class SignalHandler:
     def _watch(self, reader: int) -> None:
         os.read(reader, 1)
         self.shutdown_requested = True
-        if self.executor is not None:
+        if self.executor is None:
+            self._exit(b"segmenter: stopped while starting\n")
+        else:
             self.executor.create_task(lambda: None)
-        time.sleep(SHUTDOWN_TIMEOUT_S)
+            time.sleep(SHUTDOWN_TIMEOUT_S)
+            self._exit(b"segmenter: shutdown timed out, exiting\n")
+
+    def _exit(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
             if select.select([], [STDERR], [], 0)[1]:  # skip the message if writing would block
-                os.write(STDERR, b"segmenter: shutdown timed out, exiting\n")
+                os.write(STDERR, message)
         os._exit(self.exit_code)
 
 
 def main(
     args: Sequence[str] | None = None,
-    load: Callable[[str, str, str], Engine] = load_engine,
+    load: Callable[[str, str, str], Engine] | None = None,
 ) -> int:
     """Run the node until SIGINT, SIGTERM or a failed start; return the exit code.
 
     Args:
         args: command line; None for the process's own.
-        load: loads the engine from bundle, device and backend.
+        load: loads the engine from bundle, device and backend; None for the real one.
     """
+    signals = SignalHandler()
     # As in cli.py, set before torch is imported. OpenMP threads that busy-wait
     # slow each other down on busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A callback waits at most this long for the thread that computes a mask. Python's default of
     # 5 ms equals all other latency that the node adds.
     sys.setswitchinterval(0.0005)
-    signals = SignalHandler()
+    from rgbd_seg_ros.command_line import one_line
+
     given = None if args is None else list(args)
+    try:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        from rgbd_seg_ros.inference import load_engine
+        from rgbd_seg_ros.ros.node import SegmenterNode
+    except ImportError as error:
+        print(
+            f"segmenter: {one_line(error)}; run `source /opt/ros/<distro>/setup.bash` first, and "
+            "see `rgbd_seg doctor`",
+            file=sys.stderr,
+        )
+        return 2
     try:
         # rclpy's own handlers would shut the context down at once, before the node can log and
         # publish its last messages.
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-        node = SegmenterNode(load)
+        node = SegmenterNode(load or load_engine)
     # RCLError of rclpy, for a wrong log level or parameter file, is a RuntimeError.
     except (RuntimeError, ValueError) as error:
-        print(f"segmenter: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"segmenter: {one_line(error)}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
-    executor = signals.executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
+    signals.executor = executor
 
     async def start() -> None:
         if not await node.autostart():

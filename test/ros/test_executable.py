@@ -106,6 +106,33 @@ def test_a_signal_ends_a_node_that_hangs(signum: int, make_client: Callable[...,
     assert "shutdown timed out" in signalled(STUCK + SLEEPER, signum, client)
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_process_while_it_imports(signum: int, tmp_path: Path) -> None:
+    (tmp_path / "rclpy.py").write_text(
+        f"import os, threading\nos.kill(os.getpid(), {int(signum)})\nthreading.Event().wait(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "rgbd_seg_ros.ros.main"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == "segmenter: stopped while starting\n"
+
+
+def test_a_missing_rclpy_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "rclpy.py").write_text("raise ImportError('No module named rclpy')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "rgbd_seg_ros.ros.main"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "rclpy" in line
+    assert "source /opt/ros/<distro>/setup.bash" in line
+
+
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the installed node with `ros2 run` until it ends."""
     command = ["ros2", "run", "rgbd_seg_ros", "segmenter", "--ros-args", *arguments]
