@@ -76,6 +76,31 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
     return license
 
 
+def check_sources(options: Any) -> None:
+    """Check that the initial weights and the teacher of a method's options are there.
+
+    It reads no weights and downloads nothing, so that a mistake is found before data is prepared.
+
+    Args:
+        options: an instance of a method's ``Config``.
+
+    Raises:
+        UsageError: a path that does not exist, an unknown name, or no teacher.
+    """
+    from rgbd_seg_ros.models import NETWORKS
+
+    source = options.pretrained
+    if source != "none" and not Path(source).exists():
+        _torchvision_weights(NETWORKS[options.network].encoder, source)
+    if hasattr(options, "check_teacher"):
+        options.check_teacher()
+        if options.teacher and not Path(options.teacher).exists():
+            raise UsageError(
+                f"the teacher {options.teacher} does not exist: pass a network's file, or the "
+                "folder of a run or bundle"
+            )
+
+
 def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) -> None:
     try:
         network.load_encoder(weights)
@@ -83,15 +108,14 @@ def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) 
         raise UsageError(f"{source}: {error}") from error
 
 
-def _from_torchvision(network: Network, source: str) -> str:
+def _torchvision_weights(encoder: str, source: str) -> Any:
+    """Torchvision's description of the weights named ``source``; downloads nothing."""
     from rgbd_seg_ros.models import ENCODERS
 
-    encoder = network.spec.encoder
     origin = ENCODERS[encoder].imagenet
     if origin != "torchvision":
         remedy = f"; {origin}" if origin else ""
         raise UsageError(f"{source!r} is not a file, and torchvision has no {encoder}{remedy}")
-    import torch
     from torchvision.models import get_model_weights
 
     known = get_model_weights(encoder)
@@ -101,7 +125,13 @@ def _from_torchvision(network: Network, source: str) -> str:
             f"pretrained {source!r} is neither a file nor one of none, imagenet, "
             f"{', '.join(names)}"
         )
-    weights: Any = known.DEFAULT if source == "imagenet" else known[source]
+    return known.DEFAULT if source == "imagenet" else known[source]
+
+
+def _from_torchvision(network: Network, source: str) -> str:
+    import torch
+
+    weights = _torchvision_weights(network.spec.encoder, source)
     target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         if distributed.is_main():

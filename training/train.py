@@ -33,6 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     lookup("method", argv[0], METHODS)
     settings = resolve(argv[0], argv[1:])
+
+    from training.pretrained import check_sources
+
+    check_sources(settings.options)
     prepare_folder(settings)
 
     from training.class_weights import weight_of_each

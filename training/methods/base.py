@@ -84,6 +84,18 @@ class Task:
         return Frozen(network.module)
 
 
+def check_network(name: str, modality: str, width: int = 0, output_stride: int = 0) -> NetworkSpec:
+    """The spec of a named network with 40 classes, checked when a recipe is read.
+
+    Raises:
+        UsageError: an unknown name, or one that does not take this input, width or stride.
+    """
+    try:
+        return network_spec(name, modality=modality, width=width, output_stride=output_stride)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 class Method(nn.Module):
     """Base of every method. ``forward(batch)`` returns named, already weighted losses.
 

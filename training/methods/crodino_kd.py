@@ -14,7 +14,7 @@ from torch.nn import functional
 from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
 from training import distributed
 from training.batch import Batch
-from training.methods.base import Method, Task
+from training.methods.base import Method, Task, check_network
 from training.methods.losses import global_mean
 from training.options import UsageError, opt
 
@@ -42,6 +42,9 @@ class Config:
     decoupled: bool = opt(True, "augment color and depth independently")
 
     def __post_init__(self) -> None:
+        if not check_network(self.network, "rgb", self.width, self.output_stride).split:
+            raise UsageError(f"crodino_kd needs a network with a split, got {self.network!r}: "
+                             "choose a crodino_* network")  # fmt: skip
         if not 0 <= self.mixup <= 1:
             raise UsageError(f"mixup must be from 0 (none) to 1, got {self.mixup}")
         if self.tau <= 0:
@@ -61,9 +64,6 @@ class CroDiNoKD(Method):
             m: task.spec(config.network, m, width=config.width, output_stride=config.output_stride)
             for m in ("rgb", "depth")
         }
-        if not specs["rgb"].split:
-            raise UsageError(f"crodino_kd needs a network with a split, got {config.network!r}: "
-                             "choose a crodino_* network")  # fmt: skip
         students = {m: task.network(spec, config.pretrained) for m, spec in specs.items()}
         super().__init__(students, task.loss)
         self.config = config

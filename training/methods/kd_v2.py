@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from training.batch import Batch
-from training.methods.base import Method, Task
+from training.methods.base import Method, Task, check_network
 from training.methods.losses import kl_divergence
 from training.options import UsageError, opt
 
@@ -24,16 +24,27 @@ class Config:
     pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
     teacher: str = opt("", "network file, run or bundle of an acnet_r50 trained by `supervised`")
 
+    def __post_init__(self) -> None:
+        check_network(self.network, "rgb", self.width, self.output_stride)
+
+    def check_teacher(self) -> None:
+        """Check that a teacher is named.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if not self.teacher:
+            raise UsageError(
+                "kd_v2 needs a teacher: train one with `python -m training.train supervised "
+                "--network acnet_r50 --modality rgbd` and pass its run as --teacher"
+            )
+
 
 class KDv2(Method):
     """L = Σ_m ½ CE(student_m, y) + ½ KL(teacher ‖ student_m), temperature 1."""
 
     def __init__(self, config: Config, task: Task) -> None:
-        if not config.teacher:
-            raise UsageError(
-                "kd_v2 needs a teacher: train one with `python -m training.train supervised "
-                "--network acnet_r50 --modality rgbd` and pass its run as --teacher"
-            )
+        config.check_teacher()
         width, stride = config.width, config.output_stride
         students = {
             m: task.network(

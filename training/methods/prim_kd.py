@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training import distributed
 from training.batch import Batch
-from training.methods.base import Method, Task
+from training.methods.base import Method, Task, check_network
 from training.methods.losses import global_mean, kl_divergence
 from training.options import UsageError, opt
 
@@ -46,17 +46,32 @@ class Config:
     kl_pixels: Literal["all", "valid"] = opt("all", "pixels of L_pred: all, or labeled ones only")
 
     def __post_init__(self) -> None:
+        check_network(self.network, "rgbd", self.width)
         for key in ("alpha", "beta"):
             if getattr(self, key) < 0:
                 raise UsageError(f"{key} must be 0 or more, got {getattr(self, key)}")
         if self.teacher_modality != "none" and not self.alpha + self.beta:
             raise UsageError("alpha and beta are both 0: use --teacher-modality none instead")
 
+    def check_teacher(self) -> None:
+        """Check that a teacher is named if one is used.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.teacher_modality != "none" and not self.teacher:
+            raise UsageError(
+                "prim_kd needs a teacher: train one with `python -m training.train supervised "
+                f"--network segformer_b2 --modality {self.teacher_modality}` and pass its run "
+                "as --teacher, or use --teacher-modality none"
+            )
+
 
 class PrimKD(Method):
     """L = CE + α·L_pred + β·L_feat. Teacher and aligners are discarded after training."""
 
     def __init__(self, config: Config, task: Task) -> None:
+        config.check_teacher()
         spec = task.spec(config.network, "rgbd", width=config.width)
         student = task.network(spec, config.pretrained)
         super().__init__({"rgbd": student}, task.loss)
@@ -65,12 +80,6 @@ class PrimKD(Method):
         self.aligners = nn.ModuleDict()
         if config.teacher_modality == "none":
             return
-        if not config.teacher:
-            raise UsageError(
-                "prim_kd needs a teacher: train one with `python -m training.train supervised "
-                f"--network segformer_b2 --modality {config.teacher_modality}` and pass its run "
-                "as --teacher, or use --teacher-modality none"
-            )
         self.teacher = task.teacher(config.teacher, config.teacher_modality)
         if config.beta:
             theirs = self.teacher.module

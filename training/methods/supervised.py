@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from training.batch import Batch
-from training.methods.base import Method, Task
+from training.methods.base import Method, Task, check_network
 from training.options import opt
 
 
@@ -23,6 +23,9 @@ class Config:
     width: int = opt(0, "channels of the decoder; 0: the published width")
     output_stride: int = opt(0, "output stride of a ResNet encoder, 16 or 8; 0: 16")
     pretrained: str = opt("none", "initial weights: none, imagenet, a file, a run, a bundle")
+
+    def __post_init__(self) -> None:
+        check_network(self.network, self.modality, self.width, self.output_stride)
 
 
 class Supervised(Method):

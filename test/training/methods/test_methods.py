@@ -18,9 +18,8 @@ from rgbd_seg_ros.engine import Segmenter
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build, network_spec
 from rgbd_seg_ros.preprocess import Preprocess
-from training import bundle
+from training import bundle, loop, train
 from training.batch import Batch
-from training.config import RunConfig
 from training.data.folder import open_folder
 from training.loop import Run
 from training.methods import method_class, options_of
@@ -109,23 +108,46 @@ def test_inputs_by_modality() -> None:
 
 
 def test_the_error_for_an_unknown_network_suggests_the_nearest() -> None:
-    config = options_of("supervised")(network="cmx_b00")
-    with pytest.raises(ValueError, match="did you mean 'cmx_b0'"):
-        method_class("supervised")(config, TASK)
-    with pytest.raises(ValueError, match="modality of cmx"):
-        method_class("supervised")(options_of("supervised")(modality="rgb"), TASK)
+    with pytest.raises(UsageError, match="did you mean 'cmx_b0'"):
+        options_of("supervised")(network="cmx_b00")
+    with pytest.raises(UsageError, match="modality of cmx"):
+        options_of("supervised")(modality="rgb")
 
 
-def test_an_unknown_network_name_is_a_usage_error(dataset: object) -> None:
-    settings = from_dict(
-        "supervised",
-        {"network": "cmx_b9", "data": "folder", "root": str(dataset), "cache": "", "workers": 0,
-         "out": "unused"},
-        "the test",
-    )  # fmt: skip
-    with pytest.raises(UsageError, match="unknown network 'cmx_b9'"):
-        Run(settings, torch.device("cpu"))
-    assert isinstance(settings.run, RunConfig)
+NOWHERE = "nowhere/at/all"
+EARLY = [
+    ("supervised", {"network": "cmx_b9"}, "unknown network 'cmx_b9'"),
+    ("supervised", {"network": "segformer_b0"}, "modality of segformer must be rgb or depth"),
+    ("prim_kd", {"network": "segformer_b0"}, "modality of segformer must be"),
+    ("crodino_kd", {"network": "segformer_b0"}, "needs a network with a split"),
+    ("kd_v2", {"output_stride": 3}, "output_stride of resnet50 must be one of"),
+    ("kd_v2", {"width": 9999}, "width must be 1 to 4096"),
+    ("kd_v2", {}, "kd_v2 needs a teacher"),
+    ("prim_kd", {}, "prim_kd needs a teacher"),
+    ("prim_kd", {"teacher": NOWHERE}, f"the teacher {NOWHERE} does not exist"),
+    ("supervised", {"pretrained": NOWHERE}, f"'{NOWHERE}' is not a file"),
+    ("kd_v2", {"pretrained": "imagenett", "teacher": "."}, "'imagenett' is neither a file nor"),
+]
+
+
+@pytest.mark.parametrize(("method", "keys", "message"), EARLY)
+def test_a_mistake_is_found_before_data_is_opened_or_a_folder_created(
+    method: str,
+    keys: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("data was opened")
+
+    monkeypatch.setattr(loop, "open_split", never)
+    out = tmp_path / "run"
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in keys.items()]
+    with pytest.raises(UsageError) as error:
+        train.main([method, "--out", str(out), *words])
+    assert message in str(error.value)
+    assert not out.exists()
 
 
 @pytest.fixture(scope="module")
