@@ -30,8 +30,8 @@ setup(
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
         "bag": ["jinja2", "mcap", "rosbags>=0.10", "tqdm"],
-        "data": ["h5py", "scipy", "tqdm"],
-        "train": ["matplotlib", "tensorboard", "torchvision", "tqdm"],
+        "data": ["h5py", "pillow", "scipy", "tqdm"],
+        "train": ["matplotlib", "pillow", "tensorboard", "torchvision", "tqdm"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # pytest 9 breaks the launch_testing plugin of ROS 2 Jazzy; launch needs lark.
         "test": [

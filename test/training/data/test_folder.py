@@ -186,6 +186,8 @@ def test_an_empty_split_and_a_missing_root_are_refused(own: Path) -> None:
         open_split(RunConfig(data="folder"), "train")
     with pytest.raises(UsageError, match="unknown dataset 'folders'; did you mean 'folder'"):
         open_split(RunConfig(data="folders"), "train")
+    with pytest.raises(UsageError, match=r"'nyuv2' must be prepared first: .*--data prepared"):
+        open_split(RunConfig(data="nyuv2"), "train")
 
 
 def test_an_incomplete_frame_is_told_and_left_out_or_refused(

@@ -191,6 +191,15 @@ def test_other_files_in_out_are_left_alone(own: Path, capsys: pytest.CaptureFixt
     assert [p.name for p in folder.iterdir()] == ["thesis.tex"]
 
 
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_read(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own.parent / "file").write_text("")
+    prepared.assert_one_error(
+        prepare(own, own.parent / "file" / "out"), "cannot write --out", capsys
+    )
+
+
 def test_a_lack_of_disk_space_is_noticed_before_writing(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

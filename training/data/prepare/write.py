@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import check_writable, write_atomically
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.progress import progress_bar, say
 from training.data.checks import check_depth, check_sizes, sampled
@@ -78,9 +78,11 @@ def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions
     Raises:
         UsageError: an invalid dataset, too little disk space, or a different preparation in
             ``out``.
+        OutputError: ``out`` cannot be written.
         ImageFileError: an invalid image.
     """
     out = Path(common.out)
+    check_writable(out, "--out")
     entries = dataset.entries()
     check_names(entries)
     splits = assign_splits(
