@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from training.options import UsageError
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.inference import Engine
+    from rgbd_seg_ros.labels import LabelSet
     from rgbd_seg_ros.replay.faults import FaultSchedule
     from rgbd_seg_ros.replay.session import Outcome
 
@@ -96,10 +98,9 @@ def main(argv: list[str] | None = None) -> int:
     missing = [bag for bag in args.bag if not bag.exists()]
     if missing:
         raise UsageError(f"--bag {missing[0]} does not exist")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError("drawing the strip needs matplotlib: pip install matplotlib") from error
+    for package in ("tqdm", "matplotlib"):  # used only after the bundle is loaded, or at the end
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"the demo needs {package}: pip install {package}")
 
     from rgbd_seg_ros.files import write_atomically
     from rgbd_seg_ros.image_io import write_image
@@ -108,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
 
     started_s = time.monotonic()
     engine = load_engine(args.bundle, args.device)
+    check_labels(engine.labels, args.bundle)
     pairs = record_drive(args.out / "drive", args.seed, size, args.rate)
     outcome = _replay(args.out / "drive", args.out, "drive", engine)
     title = "A drive through a room in which each sensor is lost in turn"
@@ -133,6 +135,23 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'failed' if failures else 'passed'} in {time.monotonic() - started_s:.0f} s")
     print(f"strip:  {strip}\nreport: {report}")
     return 1 if failures else 0
+
+
+def check_labels(labels: LabelSet, bundle: Path | None) -> None:
+    """Check that the bundle's masks can be compared with the ground truth of the drive.
+
+    Raises:
+        UsageError: its classes are not those of the synthetic rooms.
+    """
+    from rgbd_seg_ros.labels import INDOOR16
+
+    if labels.classes != INDOOR16.classes:
+        raise UsageError(
+            f"the demo's room has the classes of label set {INDOOR16.name!r} "
+            f"({', '.join(INDOOR16.classes[:3])}, …), but the bundle {bundle} has "
+            f"{len(labels)} of {labels.name!r} ({', '.join(labels.classes[:3])}, …): use a bundle "
+            "trained on synthetic rooms, or `rgbd_seg replay` with a recording of yours"
+        )
 
 
 def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) -> list[PairTimes]:

@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from rgbd_seg_ros import inference
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import choose_topics
 from rgbd_seg_ros.bundle import Bundle, save_bundle
 from rgbd_seg_ros.image_io import read_rgb
+from rgbd_seg_ros.labels import LabelSet
 from training import demo
+from training.options import UsageError
 
 SIZE, RATE_HZ = (48, 64), 5.0
 
@@ -157,3 +161,29 @@ def test_from_end_to_end(  # type: ignore[no-untyped-def]
 def test_bad_usage_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(demo.UsageError, match=message):
         demo.main([*arguments, "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("package", ["tqdm", "matplotlib"])
+def test_a_missing_package_is_named_before_anything_runs(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
+    )
+    monkeypatch.setattr(inference, "load_engine", None)
+    with pytest.raises(UsageError, match=f"the demo needs {package}: pip install {package}"):
+        demo.main(["--out", str(tmp_path / "demo")])
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_bundle_with_other_classes_is_refused_before_the_drive_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = LabelSet("mine", ("wall", "floor"))
+    monkeypatch.setattr(inference, "load_engine", lambda *_: SimpleNamespace(labels=labels))
+    monkeypatch.setattr(demo, "record_drive", None)
+    with pytest.raises(UsageError) as error:
+        demo.main(["--out", str(tmp_path / "demo"), "--bundle", "my_bundle"])
+    assert "the bundle my_bundle has 2 of 'mine' (wall, floor, …)" in str(error.value)
+    assert not (tmp_path / "demo").exists()
