@@ -20,9 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.array_files import ARRAY_SUFFIXES, ArrayFileError, decode_npy, decode_npz
+from rgbd_seg_ros.bounded_decode import decode_image
 from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.files import InputFileError, read_regular_file, write_atomically
-from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS, ImageHeader, read_header
+from rgbd_seg_ros.image_size import (
+    MAX_IMAGE_PIXELS,
+    ImageHeader,
+    UnusableImageError,
+    is_truncated,
+    read_header,
+)
 
 #: File name suffixes of images, lower case.
 SUFFIXES = ARRAY_SUFFIXES | {
@@ -203,7 +210,7 @@ def _read(path: Path, max_pixels: int, *, color: bool) -> npt.NDArray[Any]:
     except ArrayFileError as error:
         raise ImageFileError(f"{path} {error}") from error
     header = read_header(data)
-    if header is None or 0 in (header.height, header.width) or _is_truncated(data):
+    if header is None or 0 in (header.height, header.width) or is_truncated(data):
         raise _unreadable(path, data)
     if header.pixels > max_pixels:
         raise ImageFileError(
@@ -218,14 +225,11 @@ def _read(path: Path, max_pixels: int, *, color: bool) -> npt.NDArray[Any]:
         _check_pfm(path, data)
     with contextlib.suppress(AttributeError):  # the errors below say the same in one line
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # OpenCV returns None for most defects and raises for an impossible size.
-    image = None
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if color else cv2.IMREAD_UNCHANGED
-    with contextlib.suppress(cv2.error):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise _unreadable(path, data)
-    return np.asarray(image)
+    try:
+        return decode_image(memoryview(data), header, flags)
+    except UnusableImageError as error:
+        raise _unreadable(path, data) from error
 
 
 def _unreadable(path: Path, data: bytes) -> ImageFileError:
@@ -242,14 +246,6 @@ def _check_color(path: Path, header: ImageHeader) -> None:
             f"{path} is not a color image: it has {kind}, as depth images do; color images have "
             "8 bits per channel"
         )
-
-
-def _is_truncated(data: bytes) -> bool:
-    """Whether a PNG or JPEG lacks its end marker; OpenCV would pad the missing part silently."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    # Compressed data never contains the end marker, but a thumbnail in the first half can.
-    return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]
 
 
 def _prepare_exr(path: Path, data: bytes) -> bytes:

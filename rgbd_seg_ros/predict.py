@@ -1,6 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""`rgbd_seg predict`: segments image files and writes masks and overlays."""
+"""`rgbd_seg predict`: segments image files and writes masks and overlays.
+
+Every image is judged as the node judges a camera's: one that is black, empty or in the wrong unit
+is not used, and the network for the other image of the frame takes over.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,33 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
+from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.files import check_output_folder, write_atomically
 from rgbd_seg_ros.frames import NETWORK_NAMES, Intrinsics, NetworkName
-from rgbd_seg_ros.image_io import SUFFIXES, ImageFileError, read_depth, read_rgb, write_image
+from rgbd_seg_ros.image_folder import WHAT, ImageFolderError, Kind, counted, find_frames
+from rgbd_seg_ros.image_io import ImageFileError, check_aligned, resize_nearest, write_image
+from rgbd_seg_ros.image_scene import listed
+from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 from rgbd_seg_ros.inference import BACKEND_HELP, Engine, load_engine
+from rgbd_seg_ros.judged_images import JudgedImage, judge_color, judge_depth
+from rgbd_seg_ros.progress import progress_bar, say
 
-#: Names of the folders in ``--folder`` that contain each stream.
-RGB_FOLDERS = ("rgb", "color", "image", "images")
-DEPTH_FOLDERS = ("depth",)
+#: The images that each network needs; the first network that can run is chosen.
+NEEDS: dict[NetworkName, tuple[Kind, ...]] = {
+    "rgbd": ("rgb", "depth"),
+    "rgb": ("rgb",),
+    "depth": ("depth",),
+}
+#: Up to this many frames, each gets a line; for more there is a progress bar.
+FEW_FRAMES = 5
+#: Most lines about frames with unused images; the others are in summary.json.
+MAX_LINES = 20
 
 
 class PredictError(ValueError):
@@ -30,34 +47,38 @@ class PredictError(ValueError):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The files of one frame pair, or of one frame; at least one is given."""
+    """The files of one frame; at least one is given."""
 
     name: str
-    rgb: Path | None
-    depth: Path | None
+    files: Mapping[Kind, Path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg predict`."""
-    parser.add_argument("--rgb", type=Path, metavar="FILE", help="one color image")
     parser.add_argument(
-        "--depth", type=Path, metavar="FILE", help="one depth image, aligned to the color image"
+        "--rgb", type=Path, metavar="FILE|DIR", help="a color image, or a folder of them"
+    )
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FILE|DIR",
+        help="a depth image aligned to the color image, or a folder of them",
     )
     parser.add_argument(
         "--folder",
         type=Path,
         metavar="DIR",
-        help=f"a folder with color images in {'|'.join(RGB_FOLDERS)} and/or depth images in "
-        "depth; files with the same name form a pair",
+        help="a folder with color images in rgb, color, image or images and depth images in "
+        "depth, in any case, or with both in one folder; paired by name, stamp or number",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     parser.add_argument(
         "--depth-scale",
         type=float,
-        default=0.001,
         metavar="M",
-        help="meters per tick of 16-bit depth (default %(default)s); float depth is in meters",
+        help="meters per unit of the depth images (default: 0.001 for 16-bit depth, 1 for "
+        "floating-point depth; 8-bit depth needs this option)",
     )
     parser.add_argument(
         "--intrinsics",
@@ -67,11 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="intrinsics of the images in pixels; only networks that read HHA need them",
     )
     parser.add_argument(
-        "--network", choices=NETWORK_NAMES, help="default: the network that uses all given inputs"
+        "--network",
+        choices=NETWORK_NAMES,
+        help="default: the network that uses all usable images of a frame",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     # Not auto, since cuda_graph would capture one graph for each size of the images.
     parser.add_argument("--backend", default="torch", metavar="NAME", help=BACKEND_HELP)
+    parser.add_argument(
+        "--max-image-pixels",
+        type=int,
+        default=MAX_IMAGE_PIXELS,
+        metavar="N",
+        help="larger images are not decoded (default %(default)s)",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="write into --out even if it is not empty"
     )
@@ -79,111 +109,257 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every frame or frame pair; returns 0, or 1 if any had to be skipped.
+    """Segment every frame.
+
+    Returns:
+        0; or 1 if a frame had to be skipped, a file could not be read, or none of the color or
+        none of the depth images was used.
 
     Raises:
         ValueError: bad usage or input.
     """
-    if not 0 < args.depth_scale < math.inf:
-        raise PredictError(f"--depth-scale must be above 0 meters, got {args.depth_scale}")
-    if args.intrinsics is not None and not min(args.intrinsics[:2]) > 0:
-        raise PredictError(f"--intrinsics: FX and FY must be above 0, got {args.intrinsics[:2]}")
-    items = _items(args)
+    _check_options(args)
+    warnings: list[str] = []
+    items = _items(args, warnings)
     check_output_folder(args.out, args.overwrite)
-
     engine = load_engine(args.bundle, args.device, args.backend)
+    predictor = Predictor(args, engine)
+    warnings += predictor.check(_kinds(items))
+    for text in warnings:
+        print(f"warning: {text}", file=sys.stderr)
+
     args.out.mkdir(parents=True, exist_ok=True)
-    results: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for item in items:
-        try:
-            results.append(_predict(item, engine, args))
-        except (PredictError, ImageFileError) as error:
-            skipped[item.name] = str(error)
-            print(f"skipped {item.name}: {error}", file=sys.stderr)
-        else:
-            print(f"{item.name}: {results[-1]['network']}", file=sys.stderr)
-    summary = {"masks": results, "skipped": skipped, "device": str(engine.device)}
+    lines = 0
+    for item in _with_progress(items):
+        line = predictor(item)
+        if line or len(items) <= FEW_FRAMES:
+            lines += 1
+            if lines <= MAX_LINES:
+                say(line or f"{item.name}: {predictor.masks[-1]['network']}")
+    if lines > MAX_LINES:
+        print(f"and {lines - MAX_LINES} more, see summary.json", file=sys.stderr)
+    unused = predictor.unused()
+    for text in unused:
+        print(f"warning: {text}", file=sys.stderr)
+    summary = {
+        "masks": predictor.masks,
+        "skipped": predictor.skipped,
+        "device": str(engine.device),
+        "warnings": warnings + unused,
+    }
     write_atomically(args.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     if args.json:
         print(json.dumps(summary))
-    print(f"{len(results)} masks in {args.out}, {len(skipped)} skipped", file=sys.stderr)
-    return 1 if skipped else 0
+    count = f"{counted(len(predictor.masks), 'mask')} in {args.out}"
+    print(f"{count}, {len(predictor.skipped)} skipped", file=sys.stderr)
+    return 0 if predictor.complete(_kinds(items)) else 1
 
 
-def _items(args: argparse.Namespace) -> list[ImageFiles]:
-    if args.folder is not None:
-        if args.rgb or args.depth:
-            raise PredictError("pass either --folder or --rgb/--depth, not both")
-        return list(_folder_items(args.folder))
-    if args.rgb is None and args.depth is None:
-        raise PredictError("no input; pass --rgb, --depth or --folder")
-    for path in (args.rgb, args.depth):
-        if path is not None and not path.is_file():
-            raise PredictError(f"no such file: {path}")
-    return [ImageFiles((args.rgb or args.depth).stem, args.rgb, args.depth)]
-
-
-def _folder_items(folder: Path) -> Iterator[ImageFiles]:
-    streams: dict[str, dict[str, Path]] = {}
-    for stream, candidates in (("rgb", RGB_FOLDERS), ("depth", DEPTH_FOLDERS)):
-        found = [folder / name for name in candidates if (folder / name).is_dir()]
-        if len(found) > 1:
-            raise PredictError(
-                f"{folder} has several {stream} folders ({', '.join(map(str, found))}); keep one"
-            )
-        streams[stream] = (
-            {p.stem: p for p in sorted(found[0].iterdir()) if p.suffix.lower() in SUFFIXES}
-            if found
-            else {}
-        )
-    names = sorted(streams["rgb"].keys() | streams["depth"].keys())
-    if not names:
+def _check_options(args: argparse.Namespace) -> None:
+    if args.depth_scale is not None and not 0 < args.depth_scale < math.inf:
+        raise PredictError(f"--depth-scale must be above 0 meters, got {args.depth_scale}")
+    if args.max_image_pixels < 1:
+        raise PredictError(f"--max-image-pixels must be 1 or more, got {args.max_image_pixels}")
+    if args.intrinsics is not None and not (
+        all(map(math.isfinite, args.intrinsics)) and min(args.intrinsics[:2]) > 0
+    ):
         raise PredictError(
-            f"no images in {folder}; expected {'|'.join(RGB_FOLDERS)}/NAME.png and/or "
-            "depth/NAME.png in it, or pass single files with --rgb and --depth"
+            f"--intrinsics: FX and FY must be above 0 and all values finite, got {args.intrinsics}"
         )
-    for name in names:
-        yield ImageFiles(name, streams["rgb"].get(name), streams["depth"].get(name))
 
 
-def _predict(item: ImageFiles, engine: Engine, args: argparse.Namespace) -> dict[str, Any]:
-    from rgbd_seg_ros.engine.backends import EngineError
-
-    rgb = read_rgb(item.rgb) if item.rgb else None
-    depth = read_depth(item.depth, args.depth_scale) if item.depth else None
-    if rgb is not None and depth is not None:
-        aspects = [a.shape[1] / a.shape[0] for a in (rgb, depth)]
-        if abs(aspects[0] - aspects[1]) > 0.01 * aspects[0]:
-            raise PredictError(
-                f"color is {rgb.shape[1]}×{rgb.shape[0]} but depth {depth.shape[1]}×"
-                f"{depth.shape[0]}: depth is not aligned to color; pass only one of them"
-            )
-    if rgb is not None:
-        background = rgb
-    elif depth is not None:
-        background = colorize_depth(depth)
-    else:
-        raise PredictError(f"{item.name} has neither a color nor a depth image")
-    height, width = background.shape[:2]
-    network: NetworkName = "depth" if rgb is None else "rgb" if depth is None else "rgbd"
-    intrinsics = None
-    if args.intrinsics is not None:
-        fx, fy, cx, cy = args.intrinsics
-        intrinsics = Intrinsics(fx, fy, cx, cy, width, height)
+def _items(args: argparse.Namespace, warnings: list[str]) -> list[ImageFiles]:
+    """The frames of the options; appends what is not read to ``warnings``."""
+    named: dict[Kind, Path | None] = {"rgb": args.rgb, "depth": args.depth}
+    given = {kind: path for kind, path in named.items() if path is not None}
+    if args.folder is not None and given:
+        raise PredictError("pass either --folder or --rgb/--depth, not both")
+    if args.folder is None and not given:
+        raise PredictError("no input; pass --rgb, --depth or --folder")
+    for path in given.values():
+        if not path.exists():
+            raise PredictError(f"no such file: {path}")
+    folders = {kind: path.absolute() for kind, path in given.items() if path.is_dir()}
+    if args.folder is None and not folders:
+        return [ImageFiles(next(iter(given.values())).stem, given)]
+    if 0 < len(folders) < len(given):
+        raise PredictError("--rgb and --depth must be two files or two folders")
+    root = args.folder or next(iter(folders.values())).parent
     try:
-        result = engine(
-            rgb, depth, intrinsics, size=(height, width), network=args.network or network
+        found = find_frames(
+            root,
+            rgb=folders.get("rgb"),
+            depth=folders.get("depth"),
+            kinds=tuple(folders) or ("rgb", "depth"),
         )
-    except EngineError as error:
-        raise PredictError(str(error)) from error
-    write_image(args.out / f"{item.name}_mask.png", result.labels)
-    write_image(
-        args.out / f"{item.name}_overlay.png", overlay(background, result.labels, engine.labels)
-    )
-    return {
-        "name": item.name,
-        "network": result.network,
-        "mean_confidence": round(float(result.confidence.mean()) / 255, 4),
-        "timings_ms": {k: round(v, 3) for k, v in result.timings_ms.items()},
-    }
+    except ImageFolderError as error:
+        choose = "; --rgb DIR and --depth DIR choose the folders"
+        remedy = "" if folders or not root.is_dir() else choose
+        raise PredictError(f"{error}{remedy}") from error
+    warnings += found.notes
+    if found.pairing:
+        print(f"color and depth images are paired by {found.pairing}", file=sys.stderr)
+    return [
+        ImageFiles(name, {k: files[name] for k, files in found.files.items() if name in files})
+        for name in found.names
+    ]
+
+
+def _with_progress(items: Sequence[ImageFiles]) -> Iterable[ImageFiles]:
+    if len(items) <= FEW_FRAMES:
+        return items
+    try:
+        bar: Iterable[ImageFiles] = progress_bar("predict", len(items), "image", iterable=items)
+    except ImportError:  # tqdm is not installed
+        return items
+    return bar
+
+
+class Predictor:
+    """Reads, judges and segments one frame after the other, and writes masks and overlays."""
+
+    def __init__(self, args: argparse.Namespace, engine: Engine) -> None:
+        self._args, self._engine, self._config = args, engine, CoreConfig()
+        self._blocked = () if args.intrinsics else engine.need_intrinsics
+        self.masks: list[dict[str, Any]] = []
+        #: Name of a frame → why it has no mask.
+        self.skipped: dict[str, str] = {}
+        #: Kind and reason → names of the frames whose image was not used.
+        self._rejected: dict[tuple[Kind, str], list[str]] = {}
+
+    def check(self, kinds: Sequence[Kind]) -> list[str]:
+        """What no frame will use of the options and the images, one line each.
+
+        Raises:
+            PredictError: the bundle does not have the network of ``--network``.
+        """
+        forced: NetworkName | None = self._args.network
+        available = self._engine.available
+        if forced and forced not in available:
+            raise PredictError(f"the bundle has no network {forced}, only {', '.join(available)}")
+        notes = []
+        if self._args.depth_scale is not None and "depth" not in kinds:
+            notes.append("--depth-scale is not used, because there are no depth images")
+        if self._args.intrinsics and not self._engine.need_intrinsics:
+            notes.append("--intrinsics is not used, because no network of the bundle reads HHA")
+        if forced:
+            for kind in set(kinds).difference(NEEDS[forced]):
+                notes.append(f"--network {forced} does not use the {WHAT[kind]} images")
+        elif len(kinds) == 2 and "rgbd" not in available:
+            notes.append("color and depth are not fused, because the bundle has no network rgbd")
+        elif len(kinds) == 2 and "rgbd" in self._blocked:
+            notes.append(f"color and depth are not fused: {_HHA}")
+        return notes
+
+    def __call__(self, item: ImageFiles) -> str:
+        """Segment one frame; returns a line if an image is not used, else an empty string."""
+        from rgbd_seg_ros.engine.backends import EngineError
+
+        limit = self._args.max_image_pixels
+        rgb = judge_color(item.files.get("rgb"), self._config, limit)
+        depth = judge_depth(item.files.get("depth"), self._config, self._args.depth_scale, limit)
+        images: dict[Kind, JudgedImage] = {"rgb": rgb, "depth": depth}
+        bad = [k for k, i in images.items() if not i.usable and i.reason != "missing"]
+        for kind in bad:
+            self._rejected.setdefault((kind, images[kind].reason), []).append(item.name)
+        why = "; ".join(f"{WHAT[kind]} is {images[kind].why}" for kind in bad)
+        try:
+            self.masks.append(self._segment(item.name, rgb, depth))
+        except (PredictError, ImageFileError, EngineError) as error:
+            self.skipped[item.name] = "; ".join(filter(None, (why, str(error))))
+            return f"skipped {item.name}: {self.skipped[item.name]}"
+        return f"{item.name}: {self.masks[-1]['network']}, because {why}" if why else ""
+
+    def unused(self) -> list[str]:
+        """The images that were not used, one line for each kind and reason."""
+        return [
+            f"{counted(len(names), f'{WHAT[kind]} image')} not used ({reason}): {listed(names)}"
+            for (kind, reason), names in self._rejected.items()
+        ]
+
+    def complete(self, kinds: Sequence[Kind]) -> bool:
+        """Whether every frame has a mask, every file was readable and every kind was used."""
+        used = {kind for mask in self.masks for kind in NEEDS[mask["network"]]}
+        wanted = NEEDS[self._args.network] if self._args.network else kinds
+        unreadable = any(reason == "malformed" for _, reason in self._rejected)
+        return used.issuperset(wanted) and not self.skipped and not unreadable
+
+    def _segment(self, name: str, rgb: JudgedImage, depth: JudgedImage) -> dict[str, Any]:
+        """Compute and write one mask.
+
+        Raises:
+            PredictError: no network can run on these images.
+            ImageFileError: depth is not aligned to color.
+        """
+        network = self._network(rgb, depth)
+        if network == "rgbd" and rgb.image is not None and depth.image is not None:
+            check_aligned(rgb.image.shape[:2], depth.image.shape[:2])
+        height, width = size = _mask_size(network, rgb, depth)
+        intrinsics = None
+        if self._args.intrinsics:
+            fx, fy, cx, cy = self._args.intrinsics
+            intrinsics = Intrinsics(fx, fy, cx, cy, width, height)
+        result = self._engine(
+            rgb.image if "rgb" in NEEDS[network] else None,
+            depth.image if "depth" in NEEDS[network] else None,
+            intrinsics,
+            size=size,
+            network=network,
+        )
+        if rgb.usable and rgb.image is not None and rgb.image.shape[:2] == size:
+            background = rgb.image
+        elif depth.image is not None:
+            background = colorize_depth(resize_nearest(depth.image, size))
+        else:
+            raise PredictError("there is no image under the overlay")
+        write_image(self._args.out / f"{name}_mask.png", result.labels)
+        blended = overlay(background, result.labels, self._engine.labels)
+        write_image(self._args.out / f"{name}_overlay.png", blended)
+        return {
+            "name": name,
+            "network": result.network,
+            "reason_rgb": rgb.reason,
+            "reason_depth": depth.reason,
+            "mean_confidence": round(float(result.confidence.mean()) / 255, 4),
+            "timings_ms": {k: round(v, 3) for k, v in result.timings_ms.items()},
+        }
+
+    def _network(self, rgb: JudgedImage, depth: JudgedImage) -> NetworkName:
+        """The first network that can run on the usable images."""
+        usable = {"rgb": rgb.usable, "depth": depth.usable, "labels": False}
+        forced: NetworkName | None = self._args.network
+        possible = [
+            network
+            for network, needed in NEEDS.items()
+            if all(usable[kind] for kind in needed) and forced in (None, network)
+        ]
+        chosen = [n for n in possible if n in self._engine.available and n not in self._blocked]
+        if chosen:
+            return chosen[0]
+        if forced and not possible:
+            needed = " and ".join(WHAT[kind] for kind in NEEDS[forced])
+            raise PredictError(f"--network {forced} needs a usable {needed} image")
+        if blocked := [network for network in possible if network in self._blocked]:
+            raise PredictError(f"network {blocked[0]} cannot run: {_HHA}")
+        if possible:
+            raise PredictError(f"the bundle has no network {' or '.join(possible)}")
+        raise PredictError("no image can be used")
+
+
+_HHA = "it reads HHA, which needs --intrinsics FX FY CX CY"
+
+
+def _mask_size(network: NetworkName, rgb: JudgedImage, depth: JudgedImage) -> tuple[int, int]:
+    """(height, width) of a mask: as on a robot, that of aligned depth has color's size."""
+    sizes = [i.image.shape[:2] for i in (rgb, depth) if i.image is not None]
+    if network == "depth" and len(sizes) == 2:
+        try:
+            check_aligned(*sizes)
+        except ImageFileError:
+            return sizes[1][0], sizes[1][1]
+    return sizes[0][0], sizes[0][1]
+
+
+def _kinds(items: Sequence[ImageFiles]) -> tuple[Kind, ...]:
+    """The kinds of which there are images."""
+    return tuple(kind for kind in WHAT if any(kind in item.files for item in items))

@@ -63,15 +63,18 @@ def test_each_item_of_a_folder_runs_its_network(folder: Path, bundle: Path, caps
 
 def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     (folder / "rgb" / "broken.png").write_bytes(b"not an image")
-    cv2.imwrite(str(folder / "depth" / "wide.png"), np.full((60, 160), 900, np.uint16))
-    cv2.imwrite(str(folder / "rgb" / "wide.png"), np.zeros((60, 80, 3), np.uint8))
+    cv2.imwrite(
+        str(folder / "depth" / "wide.png"), np.arange(9600, dtype=np.uint16).reshape(60, 160)
+    )
+    cv2.imwrite(str(folder / "rgb" / "wide.png"), np.arange(14400).reshape(60, 80, 3) % 256)
     cv2.imwrite(str(folder / "depth" / "eight.png"), np.zeros((60, 80), np.uint8))
     out = folder.parent / "out"
     assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
     skipped = json.loads((out / "summary.json").read_text())["skipped"]
     assert sorted(skipped) == ["broken", "eight", "wide"]
     assert "not aligned to color" in skipped["wide"]
-    assert "16-bit PNG" in skipped["eight"]
+    assert "it is 160×60 but color is 80×60" in skipped["wide"]
+    assert "state the depth scale" in skipped["eight"]
     assert "truncated or not an image" in capsys.readouterr().err
 
 
@@ -80,7 +83,9 @@ def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys)
     [
         ((), "no input"),
         (("--folder", "x", "--rgb", "y"), "not both"),
-        (("--folder", "/nowhere"), "no images in /nowhere"),
+        (("--folder", "/nowhere"), "/nowhere does not exist"),
+        (("--rgb", ".", "--depth", "/dev/null"), "two files or two folders"),
+        (("--rgb", "y", "--max-image-pixels", "0"), "must be 1 or more, got 0"),
         (("--rgb", "/nowhere.png"), "no such file: /nowhere.png"),
         (("--rgb", "y", "--depth-scale", "0"), "above 0 meters, got 0.0"),
         (("--rgb", "y", "--depth-scale", "nan"), "above 0 meters, got nan"),
@@ -112,3 +117,105 @@ def test_a_network_that_reads_hha_needs_intrinsics(
     assert _run(*options, "--intrinsics", 70, 70, 39.5, 29.5) == 0
     with pytest.raises(PredictError, match="FX and FY must be above 0"):
         _run(*options, "--intrinsics", 0, 70, 39.5, 29.5)
+
+
+def test_dead_sensors_fall_back_as_on_a_robot(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    depth_m = np.linspace(1, 3, 4800, dtype=np.float32).reshape(60, 80)
+    rgb = np.arange(14400).reshape(60, 80, 3) % 256
+    frames = {
+        "empty": (rgb, depth_m * 0, "rgb", "ok", "no_depth"),
+        "dark": (rgb * 0, depth_m, "depth", "black", "ok"),
+        "unit": (rgb, depth_m * 1000, "rgb", "ok", "depth_units"),
+    }
+    for name, (color, depth, *_) in frames.items():
+        cv2.imwrite(str(folder / "rgb" / f"{name}.png"), color)
+        cv2.imwrite(str(folder / "depth" / f"{name}.tiff"), depth)
+    (folder / "rgb" / "cut.png").write_bytes((folder / "rgb" / "unit.png").read_bytes()[:-40])
+    cv2.imwrite(str(folder / "depth" / "cut.tiff"), depth_m)
+    cv2.imwrite(str(folder / "rgb" / "none.png"), rgb * 0)
+    cv2.imwrite(str(folder / "depth" / "none.tiff"), depth_m * 0)
+    out = folder.parent / "out"
+    assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
+    summary = json.loads((out / "summary.json").read_text())
+    seen = {
+        m["name"]: (m["network"], m["reason_rgb"], m["reason_depth"]) for m in summary["masks"]
+    }
+    assert {name: seen[name] for name in frames} == {k: v[2:] for k, v in frames.items()}
+    assert seen["cut"] == ("depth", "malformed", "ok")
+    assert seen["color"] == ("rgb", "ok", "missing")
+    assert list(summary["skipped"]) == ["none"]
+    assert "color is black" in summary["skipped"]["none"]
+    assert "depth is no_depth" in summary["skipped"]["none"]
+    assert "2 depth images not used (no_depth): empty, none" in summary["warnings"]
+    errors = capsys.readouterr().err
+    assert "unit: rgb, because depth is depth_units (the median is 2000 m; state" in errors
+    assert "dark: depth, because color is black (mean 0.0" in errors
+
+
+def test_depth_that_is_never_used_is_a_failure_and_its_unit_the_remedy(
+    tmp_path: Path, bundle: Path
+) -> None:
+    depth = np.linspace(1000, 3000, 4800, dtype=np.float32).reshape(60, 80)
+    np.save(tmp_path / "depth.npy", depth)
+    cv2.imwrite(str(tmp_path / "rgb.png"), np.arange(14400).reshape(60, 80, 3) % 256)
+    options = ("--folder", tmp_path, "--bundle", bundle, "--out", tmp_path / "out", "--overwrite")
+    assert _run(*options) == 1
+    assert _run(*options, "--depth-scale", 0.001) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [mask["network"] for mask in summary["masks"]] == ["rgbd"]
+
+
+def test_what_is_given_and_not_used_is_told(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    (folder / "depth" / "both.xyz").touch()
+    options = ("--bundle", bundle, "--out", folder.parent / "out", "--overwrite", "--json")
+    _run("--folder", folder, "--intrinsics", 70, 70, 39.5, 29.5, *options)
+    assert json.loads(capsys.readouterr().out)["warnings"] == [
+        "1 of 2 color images has no depth image: rgb/color.png",
+        "1 of 2 depth images has no color image: depth/geometry.png",
+        "not read: depth/both.xyz (the suffix .xyz is not supported)",
+        "--intrinsics is not used, because no network of the bundle reads HHA",
+    ]
+    rgb = folder / "rgb" / "both.png"
+    assert _run("--rgb", rgb, "--depth-scale", 0.001, *options) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [
+        "--depth-scale is not used, because there are no depth images"
+    ]
+    depth = folder / "depth" / "both.png"
+    assert _run("--rgb", rgb, "--depth", depth, "--network", "rgb", *options) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [
+        "--network rgb does not use the depth images"
+    ]
+
+
+def test_two_folders_without_a_pair_are_refused(folder: Path, tmp_path: Path) -> None:
+    names = {"rgb": ("hall", "kitchen"), "depth": ("a", "b")}
+    for stream, stems in names.items():
+        for path in (folder / stream).iterdir():
+            path.unlink()
+        for stem in stems:
+            (folder / stream / f"{stem}.png").touch()
+    with pytest.raises(PredictError, match=r"rgb/hall\.png and depth/a\.png: neither"):
+        _run("--folder", folder, "--out", tmp_path / "out")
+    with pytest.raises(PredictError, match=r"rgb/hall\.png and depth/a\.png: neither"):
+        _run("--rgb", folder / "rgb", "--depth", folder / "depth", "--out", tmp_path / "out")
+
+
+def test_depth_given_as_color_and_huge_images_are_refused(
+    folder: Path, bundle: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    options = ("--bundle", bundle, "--out", folder.parent / "out", "--overwrite")
+    assert _run("--rgb", folder / "depth" / "both.png", *options) == 1
+    assert "not a color image: it has one channel of 16 bits" in capsys.readouterr().err
+    assert _run("--rgb", folder / "rgb" / "both.png", "--max-image-pixels", 4799, *options) == 1
+    assert "is 80×60 according to its header, but at most 4,799" in capsys.readouterr().err
+
+
+def test_many_images_get_a_progress_bar(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    source = (folder / "rgb" / "both.png").read_bytes()
+    for i in range(6):
+        (folder / "rgb" / f"{i}.png").write_bytes(source)
+    assert _run("--rgb", folder / "rgb", "--bundle", bundle, "--out", folder.parent / "out") == 0
+    errors = capsys.readouterr().err
+    assert "8/8" in errors
+    assert "0: rgb" not in errors
+    assert "8 masks in" in errors

@@ -1,0 +1,105 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Images from files, judged as the node judges a camera's: usable, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.fallback.pixel_tests import (
+    color_defect,
+    depth_defect,
+    describe_color,
+    describe_depth,
+    strided_sample,
+)
+from rgbd_seg_ros.image_io import ImageFileError, read_depth, read_rgb
+from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedImage:
+    """One image of a frame, and whether it can be used."""
+
+    #: ``ok``, ``missing`` (no file), ``malformed`` (not readable), or the frame test that failed.
+    reason: str
+    #: The values seen and the remedy, for messages; empty for an image that can be used.
+    detail: str = ""
+    #: H×W×3 uint8 RGB, or H×W float32 meters with NaN invalid; None if missing or malformed.
+    image: npt.NDArray[Any] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a network may use the image."""
+        return self.reason == "ok"
+
+    @property
+    def why(self) -> str:
+        """The reason with its details."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
+
+
+def judge_color(
+    path: Path | None, config: CoreConfig, max_pixels: int = MAX_IMAGE_PIXELS
+) -> JudgedImage:
+    """Read a color image and apply the node's frame tests.
+
+    Args:
+        path: the file; None if the frame has none.
+        config: the thresholds of the tests.
+        max_pixels: an image with more pixels is ``malformed``.
+    """
+
+    def judge(sample: npt.NDArray[Any]) -> tuple[str | None, str]:
+        return color_defect(sample, config), describe_color(sample, config)
+
+    return _judge(path, lambda file: read_rgb(file, max_pixels), judge)
+
+
+def judge_depth(
+    path: Path | None,
+    config: CoreConfig,
+    depth_scale: float | None = None,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+) -> JudgedImage:
+    """Read a depth image and apply the node's frame tests.
+
+    Args:
+        path: the file; None if the frame has none.
+        config: the thresholds of the tests.
+        depth_scale: meters per unit, see :func:`rgbd_seg_ros.image_io.read_depth`.
+        max_pixels: an image with more pixels is ``malformed``.
+    """
+
+    def judge(sample: npt.NDArray[Any]) -> tuple[str | None, str]:
+        reason = depth_defect(sample, config)
+        if reason == "depth_units":
+            return reason, (
+                f"the median is {np.nanmedian(sample):.4g} m; state the meters per unit with "
+                "--depth-scale, for example 0.001 for millimeters"
+            )
+        return reason, describe_depth(sample, config)
+
+    return _judge(path, lambda file: read_depth(file, depth_scale, max_pixels), judge)
+
+
+def _judge(
+    path: Path | None,
+    read: Callable[[Path], npt.NDArray[Any]],
+    judge: Callable[[npt.NDArray[Any]], tuple[str | None, str]],
+) -> JudgedImage:
+    if path is None:
+        return JudgedImage("missing")
+    try:
+        image = read(path)
+    except ImageFileError as error:
+        return JudgedImage("malformed", str(error))
+    reason, detail = judge(strided_sample(image))
+    return JudgedImage("ok", "", image) if reason is None else JudgedImage(reason, detail, image)
