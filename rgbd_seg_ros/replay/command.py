@@ -112,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         stamps=args.stamps,
         faults=load_faults(args.faults) if args.faults else FaultSchedule(),
         config=core_config(args.set, args.assume_aligned),
+        depth_scale_given=any(text.partition("=")[0] == "depth_scale" for text in args.set),
         engine_latency_ms=args.engine_latency,
         without_fallback=args.without_fallback,
         gravity_frame=args.gravity_frame,

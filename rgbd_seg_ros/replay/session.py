@@ -7,10 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter, check_output
@@ -28,7 +29,8 @@ from rgbd_seg_ros.replay.report import load_template, render
 from rgbd_seg_ros.replay.runner import Replay, ReplayError, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
-from rgbd_seg_ros.replay.source import Arrival, BagSource, Stamps, choose_stamps
+from rgbd_seg_ros.replay.source import Arrival, BagSource
+from rgbd_seg_ros.replay.stamps import Stamps, choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
 
 #: Format of the progress bar, which counts milliseconds of bag time.
@@ -45,6 +47,8 @@ class ReplayOptions:
     stamps: Stamps = "auto"
     faults: FaultSchedule = field(default_factory=FaultSchedule)
     config: CoreConfig = field(default_factory=CoreConfig)
+    #: Whether the user has set ``depth_scale``, so that the recording's unit does not replace it.
+    depth_scale_given: bool = False
     #: Bag time that one mask takes; 0 for an engine that is always free.
     engine_latency_ms: float = 0.0
     #: Also score the fused network with a blank image wherever one stream is missing.
@@ -104,23 +108,46 @@ def replay_bag(
     with ExitStack() as stack:
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
-        stamps, warning = choose_stamps(reader, topics, options.stamps, options.config.max_age_s)
+        options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
+        limits = options.config.max_age_s, options.config.max_future_s
+        stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
         gravity = Gravity(options.gravity_frame, say)
         transforms = gravity.tree if engine.need_intrinsics else None
-        source = BagSource(reader, topics, options.faults, stamps, transforms)
+        max_pixels = options.config.max_image_pixels
+        source = BagSource(reader, topics, options.faults, stamps, transforms, max_pixels)
         core = Core(options.config, engine.available, engine.need_intrinsics)
         replay = Replay(core, engine, options.engine_latency_ms, options.without_fallback, gravity)
 
         session = _Session(options, reader, topics, core, engine.labels, stack)
-        for name in ("rgb", "depth"):
-            if getattr(topics, name) is None:
-                say(f"no {name} topic in this bag; choose one with --{name}-topic")
-        for text in (*options.faults.warnings, *([warning] if warning else [])):
+        notes = (*topics.notes, *depth_notes, *stamps.warnings)
+        for text in (*options.faults.warnings, *notes):
             session.warn(text)
         for result in replay.run(session.arrivals(source, interrupted), session.scorer.add_truth):
             session.add(result)
-        return session.finish(source, stamps)
+        return session.finish(source, stamps.name)
+
+
+def _with_recorded_depth_scale(
+    options: ReplayOptions, reader: BagReader, topics: Topics
+) -> tuple[ReplayOptions, list[str]]:
+    """The options with the depth unit of the recording, unless the user has set one, and notes."""
+    topic = topics.depth or topics.depth_raw
+    scale = recorded_depth_scale(reader, topic) if topic else None
+    config = options.config
+    if scale is None or math.isclose(scale, config.depth_scale, rel_tol=1e-5):
+        return options, []
+    found = f"the recording says that one tick of {topic} is {scale:g} m"
+    if options.depth_scale_given:
+        text = f"{found}, but depth_scale was set to {config.depth_scale:g}, which is used"
+        return options, [f"{text}; omit it to use the unit of the recording"]
+    try:
+        return replace(options, config=replace(config, depth_scale=scale)), [
+            f"{found}, so depth_scale is {scale:g} instead of {config.depth_scale:g}; to use "
+            "another one, set depth_scale"
+        ]
+    except ValueError as error:
+        return options, [f"{found}, which is not used: {error}"]
 
 
 class _Session:

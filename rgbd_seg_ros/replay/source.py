@@ -12,14 +12,13 @@ from typing import Literal
 
 from rgbd_seg_ros.bag.reader import BagError, BagMessage, BagReader
 from rgbd_seg_ros.bag.topics import Topics
-from rgbd_seg_ros.frames import STREAMS, Defect, Frame, Intrinsics, Stream
+from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Intrinsics, Stream
 from rgbd_seg_ros.gravity import TransformTree
-from rgbd_seg_ros.images import stamp_ns, to_frame, to_intrinsics, to_mask
+from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
+from rgbd_seg_ros.images import inspect, to_intrinsics, to_mask
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem
+from rgbd_seg_ros.replay.stamps import HEADER_STAMPS, Restamper, StampChoice
 
-Stamps = Literal["auto", "header", "receive"]
-#: Number of messages whose header stamps are compared with their receive times.
-STAMP_SAMPLE = 30
 TF, TF_STATIC = "/tf", "/tf_static"
 
 
@@ -28,7 +27,7 @@ class Arrival:
     """One item as it reaches the core, or a ground-truth mask as it reaches the scorer."""
 
     kind: Stream | Literal["truth"]
-    item: Frame | Defect
+    item: AnyFrame | Defect
     receive_ns: int
 
 
@@ -39,8 +38,9 @@ class BagSource:
         reader: an open bag.
         topics: the topics to read.
         faults: the faults to apply; not shared with other sources.
-        stamps: ``header`` or ``receive``, see :func:`choose_stamps`.
+        stamps: see :func:`rgbd_seg_ros.replay.stamps.choose_stamps`.
         transforms: receives the bag's transforms as they arrive; None to skip them.
+        max_pixels: of the largest image that is decoded; the parameter ``max_image_pixels``.
     """
 
     def __init__(
@@ -48,14 +48,16 @@ class BagSource:
         reader: BagReader,
         topics: Topics,
         faults: FaultSchedule,
-        stamps: Literal["header", "receive"],
+        stamps: StampChoice = HEADER_STAMPS,
         transforms: TransformTree | None = None,
+        max_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         self._reader = reader
+        self._max_pixels = max_pixels
         self._transforms = transforms
         self._topics = topics
         self._faults = faults
-        self._by_receive_time = stamps == "receive"
+        self._restamper = Restamper(stamps, topics)
         #: Recorded messages per stream, and how many of them a fault dropped.
         self.recorded: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self.dropped: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
@@ -110,10 +112,17 @@ class BagSource:
         stream = topics.streams[message.topic]
         self.recorded[stream] += 1
         if message.message is None:
-            item: Frame | Defect = Defect("malformed", "its bytes are not a message of its type")
+            item: AnyFrame | Defect = Defect(
+                "malformed", "its bytes are not a message of its type"
+            )
         else:
-            item = to_frame(message.message, stream, self._intrinsics.get(stream))
-        item = self._stamped(item, message.receive_ns)
+            item = inspect(
+                message.message,
+                stream,
+                self._intrinsics.get(stream),
+                max_pixels=self._max_pixels,
+            )
+        item = self._stamped(stream, item, message.receive_ns)
         received = self._faults.apply(
             stream, ReceivedItem(item, message.receive_ns), self._reader.start_ns
         )
@@ -126,32 +135,17 @@ class BagSource:
         item = to_mask(message.message)
         if isinstance(item, Defect):
             raise BagError(f"ground-truth topic {message.topic} is not usable: {item.detail}")
-        return Arrival("truth", self._stamped(item, message.receive_ns), message.receive_ns)
+        return Arrival(
+            "truth", self._stamped("truth", item, message.receive_ns), message.receive_ns
+        )
 
-    def _stamped(self, item: Frame | Defect, receive_ns: int) -> Frame | Defect:
-        return replace(item, stamp_ns=receive_ns) if self._by_receive_time else item
-
-
-def choose_stamps(
-    reader: BagReader, topics: Topics, wanted: Stamps, max_age_s: float
-) -> tuple[Literal["header", "receive"], str | None]:
-    """Choose the stamps of the frames; also returns a warning if ``auto`` rejects the headers'.
-
-    ``auto`` chooses header stamps unless each of the first messages disagrees with its receive
-    time by more than ``max_age_s``, since all frames would then be stale. Recordings of the
-    RealSense SDK are an example.
-    """
-    if wanted != "auto":
-        return wanted, None
-    differences_s = [
-        abs(item.receive_ns - stamp_ns(item.message.header)) / 1e9
-        for item in itertools.islice(reader.messages(topics.streams), STAMP_SAMPLE)
-        if item.message is not None
-    ]
-    if not max_age_s or not differences_s or min(differences_s) <= max_age_s:
-        return "header", None
-    return "receive", (
-        f"header stamps and receive times differ by at least {min(differences_s):.1f} s, so "
-        "frames are stamped with their receive time; to keep the header stamps, use "
-        "--stamps header"
-    )
+    def _stamped(
+        self, kind: Stream | Literal["truth"], item: AnyFrame | Defect, receive_ns: int
+    ) -> AnyFrame | Defect:
+        stamp = self._restamper.stamp(kind, item.stamp_ns, receive_ns)
+        if stamp == item.stamp_ns or stamp is None:
+            return item
+        if isinstance(item, CompressedFrame):
+            decode = item.decode
+            return replace(item, stamp_ns=stamp, decode=lambda: replace(decode(), stamp_ns=stamp))
+        return replace(item, stamp_ns=stamp)

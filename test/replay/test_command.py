@@ -158,7 +158,7 @@ def test_the_recorded_bag_contains_what_the_node_publishes(recording, replay, tm
     values = {v.key: v.value for v in found["/segmenter/status"][-1].status[0].values}
     assert list(values) == [
         "mode", "network", "reason_rgb", "reason_depth", "age_rgb_ms", "age_depth_ms",
-        "latency_ms",
+        "latency_ms", "fused_share",
     ]  # fmt: skip
     assert (values["mode"], values["network"], values["reason_depth"]) == (
         "RGB_ONLY", "rgb", "silent",
@@ -227,11 +227,20 @@ def test_no_usable_frame_is_exit_code_1(write_recording, replay, tmp_path: Path)
     assert "no mask was computed" in err
 
 
-def test_a_missing_stream_is_reported(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
-    code, out, err = replay(recording, "--depth-topic", "none")
+def test_a_missing_stream_is_reported(write_recording, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    bag = write_recording(
+        tmp_path / "bag", 15, depth_topic="/other/depth_map", depth_frame="other"
+    )
+    code, out, err = replay(bag)
     assert code == 0
-    assert "no depth topic in this bag" in err
-    assert "masks           40 (rgb 40)" in out
+    assert (
+        "warning: no depth topic was found: /other/depth_map (it seems to be from another" in err
+    )
+    assert "masks           15 (rgb 15)" in out
+    code, out, err = replay(bag, "--depth-topic", "none")
+    assert code == 0
+    assert "depth topic" not in err
+    assert "masks           15 (rgb 15)" in out
 
 
 def test_a_damaged_bag_is_replayed_as_far_as_possible(  # type: ignore[no-untyped-def]

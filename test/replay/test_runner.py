@@ -12,7 +12,7 @@ import pytest
 
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.frames import Defect, Frame
+from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.runner import Replay, ReplayError
 from rgbd_seg_ros.replay.source import Arrival
@@ -61,6 +61,9 @@ class SpyCore:
     def tick(self, now_ns: int) -> None:
         self._note("tick", now_ns)
         self._deadline_ns = None
+
+    def next_decodes(self, now_ns: int) -> list[CompressedFrame]:
+        return []
 
     def next_job(self, now_ns: int) -> None:
         return None
@@ -224,21 +227,23 @@ def test_unaligned_depth_is_reported_once_and_not_fused(  # type: ignore[no-unty
 
 
 @pytest.mark.parametrize(
-    ("stamps", "masks", "used", "warned"),
+    ("stamps", "masks", "used", "warning"),
     [
-        ("auto", 15, "receive", True),
-        ("receive", 15, "receive", False),
-        ("header", 0, "header", False),
+        ("auto", 15, "corrected", "are 3600.0 s behind their receive times, so they are shifted"),
+        ("receive", 15, "receive", None),
+        ("header", 0, "header", "--stamps header keeps them, so frames may be unusable; use"),
     ],
 )
 def test_header_stamps_far_from_the_receive_times(  # type: ignore[no-untyped-def]
-    write_recording, run_replay, tmp_path: Path, stamps, masks, used, warned
+    write_recording, run_replay, tmp_path: Path, stamps, masks, used, warning
 ) -> None:
     bag = write_recording(tmp_path / "bag", 15, header_offset_ms=-3_600_000)
     summary = run_replay(bag, stamps=stamps).summary
     assert summary["stamps"] == used
     assert summary["masks"] == masks
-    assert any("receive time" in text for text in summary["warnings"]) == warned
+    found = [text for text in summary["warnings"] if "header stamps" in text]
+    assert len(found) == (warning is not None)
+    assert not found or warning in found[0]
     if used == "header":
         assert summary["unusable"] == {"stale": 30}
 

@@ -9,14 +9,15 @@ from collections import defaultdict, deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rgbd_seg_ros.bag.image_topics import IMAGE
 from rgbd_seg_ros.bag.reader import BagError, BagReader
-from rgbd_seg_ros.bag.topics import IMAGE, Topics, choose_topics
+from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.replay.faults import Fault, FaultError, load_faults
-from rgbd_seg_ros.replay.source import choose_stamps
+from rgbd_seg_ros.replay.stamps import choose_stamps
 
 #: Remedy for a bag that cannot be replayed live.
 OFFLINE = "use `rgbd_seg replay`"
@@ -97,8 +98,10 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
                 raise BagError(
                     f"{topic} has type {types[topic]}, but a live replay needs {IMAGE}: {OFFLINE}"
                 )
-        stamps, why = choose_stamps(reader, topics, "auto", CoreConfig().max_age_s)
-        if stamps != "header":
+        config = CoreConfig()
+        stamps = choose_stamps(reader, topics, "auto", config.max_age_s, config.max_future_s)
+        if stamps.rules:
+            why = "; ".join(stamps.warnings)
             raise BagError(f"{why}; a live replay needs header stamps: {OFFLINE}")
         arrivals: dict[Stream, list[tuple[int, int]]] = {s: [] for s in topics.streams.values()}
         for item in reader.messages(topics.streams):

@@ -163,7 +163,7 @@ def replay_offline(
                 add_to_history(found.history, arrival.receive_ns, counters_of(core))
 
         replay = Replay(core, NoMasks(engine))
-        for result in replay.run(counted(BagSource(reader, chosen, schedule, "header"))):
+        for result in replay.run(counted(BagSource(reader, chosen, schedule))):
             job = result.job
             found.decisions.append(Decision.of(job))
             if recompute.get(job.stamp_ns) == job.network:

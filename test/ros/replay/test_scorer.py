@@ -123,7 +123,7 @@ def perfect(plan: LiveReplayPlan) -> Callable[[], NodeOutputs]:
 
     with BagReader(plan.bag) as reader:
         schedule = load_faults(plan.faults)
-        source = BagSource(reader, choose_topics(reader, {}), schedule, "header")
+        source = BagSource(reader, choose_topics(reader, {}), schedule)
         masks = list(Replay(core, engine).run(watched(source)))
     reports.append((plan.end_ns, counters_of(core)))
     return lambda: NodeOutputs(masks, reports)
