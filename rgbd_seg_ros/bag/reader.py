@@ -5,27 +5,39 @@
 from __future__ import annotations
 
 import heapq
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rgbd_seg_ros.bag.salvage import is_cut_off, salvage
+from rgbd_seg_ros.bag import mcap_storage, ros1_storage, sqlite_storage
+from rgbd_seg_ros.bag.decode import ENCODINGS, MessageDecoder
+from rgbd_seg_ros.bag.mcap_storage import McapStorage
+from rgbd_seg_ros.bag.parts import (
+    ROS1_SUFFIXES,
+    STORAGE_SUFFIXES,
+    Parts,
+    find_parts,
+    is_regular,
+    without_compression,
+)
+from rgbd_seg_ros.bag.ros1_storage import Ros1Storage
+from rgbd_seg_ros.bag.sqlite_storage import SqliteStorage
+from rgbd_seg_ros.bag.storage import BagError, Channel, Storage, UnreadableBytesError, one_line
+from rgbd_seg_ros.bag.unpack import ZSTD_MAGIC, unpack_file
 
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
-    from rosbags.rosbag1 import Reader as Reader1
-    from rosbags.rosbag2 import Reader as Reader2
+__all__ = ["STORAGE_SUFFIXES", "BagError", "BagMessage", "BagReader", "Topic"]
 
-#: File name suffixes of rosbag2 storage; these files can also be read without metadata.yaml.
-STORAGE_SUFFIXES = (".mcap", ".db3")
-
-
-class BagError(ValueError):
-    """An unusable bag, topic or output; the message names the value seen and the remedy."""
+#: Sentences of :attr:`BagReader.damage` that are given in full.
+MOST_SENTENCES = 5
+# Names of topics and types that are probably images.
+_LIKE_AN_IMAGE = re.compile(r"image|depth|colou?r|rgb|video|camera(?!_?info)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,8 @@ class Topic:
     """One topic of a bag."""
 
     name: str
-    #: Type in ROS 2 notation, such as ``sensor_msgs/msg/Image``, also for ROS 1 bags.
+    #: Type in ROS 2 notation, such as ``sensor_msgs/msg/Image``, also for ROS 1 bags. Messages
+    #: that are encoded neither by ROS 2 nor by ROS 1 have a type such as ``Image (protobuf)``.
     type: str
     #: Number of messages.
     count: int
@@ -53,26 +66,31 @@ class BagMessage:
 class BagReader:
     """Reads one bag; a context manager.
 
-    Messages are decoded with the standard definitions of their types instead of those embedded in
-    the bag, so that one unusual type does not make the images unreadable.
+    Messages are decoded with the standard definitions of their types. A topic whose type is not
+    known, or whose definition in the bag differs, is listed but not decoded. Everything that is
+    readable is read: recordings that were cut off or not closed, damaged ones, and folders whose
+    ``metadata.yaml`` is missing or does not fit the files.
 
     Args:
-        path: a rosbag2 directory, its ``.mcap`` or ``.db3`` file, or a ROS 1 ``.bag`` file. A
-            recording that was cut off, with an incomplete mcap or without ``metadata.yaml``, is
-            read as far as possible.
+        path: a rosbag2 directory, one of its ``.mcap`` or ``.db3`` files (also compressed as
+            ``.zstd``), a ROS 1 ``.bag`` or ``.bag.active`` file, or a folder with the parts of
+            one split ROS 1 recording. The content decides which format a file has.
 
     Raises:
-        BagError: the bag is missing, empty, damaged or of an unknown type.
+        BagError: there is no bag, it contains no messages, or nothing in it is readable.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        #: Describes what could not be read; None if nothing was lost.
-        self.damage: str | None = None
+        #: What was worked around without a loss, one sentence each: ``metadata.yaml`` ignored, a
+        #: journal read, topics left out that are probably images. Complete when the bag is open.
+        self.notes: list[str] = []
+        #: Number of messages that could not be decoded, by topic. Grows while messages are read.
+        self.undecodable: Counter[str] = Counter()
+        self._damage: list[str] = []
         self._stack = ExitStack()
-        self._readers: list[Reader1 | Reader2] = []
-        self._ros1 = False
-        self._typestore: Any = None
+        self._files: list[Storage] = []
+        self._decoder: MessageDecoder | None = None
 
     def __enter__(self) -> BagReader:
         try:
@@ -91,142 +109,210 @@ class BagReader:
         self._stack.close()
 
     @property
+    def damage(self) -> str | None:
+        """What could not be read or may be wrong; None if nothing was lost.
+
+        Grows while messages are read, so it is complete after the last message.
+        """
+        texts = [*self._damage, *(text for file in self._files for text in file.damage)]
+        if len(texts) > MOST_SENTENCES:
+            texts[MOST_SENTENCES:] = [f"and {len(texts) - MOST_SENTENCES} more"]
+        return "; ".join(texts) or None
+
+    @property
+    def ros1(self) -> bool:
+        """Whether the messages of some topic are those of ROS 1."""
+        return any(c.encoding == "ros1" for file in self._files for c in file.channels.values())
+
+    @property
     def topics(self) -> list[Topic]:
         """All topics, sorted by name. A topic with messages of two types appears twice."""
         counts: dict[tuple[str, str], int] = {}
-        for connection in self._connections():
-            key = (connection.topic, connection.msgtype)
-            counts[key] = counts.get(key, 0) + connection.msgcount
+        for channel in self._channels():
+            foreign = channel.encoding not in ENCODINGS
+            kind = f"{channel.type} ({channel.encoding})".strip() if foreign else channel.type
+            key = (channel.topic, kind)
+            counts[key] = counts.get(key, 0) + channel.count
         return [Topic(name, kind, count) for (name, kind), count in sorted(counts.items())]
 
     @property
     def start_ns(self) -> int:
         """Receive time of the first message of any topic."""
-        return min(reader.start_time for reader in self._readers)
+        return min(file.start_ns for file in self._files if file.start_ns is not None)
 
     @property
     def end_ns(self) -> int:
         """Receive time of the last message of any topic."""
-        return max(reader.end_time for reader in self._readers) - 1
+        return max(file.end_ns for file in self._files if file.end_ns is not None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for each topic of which messages could not be decoded so far."""
+        return [
+            f"{count} of {self._count(topic)} messages on {topic} cannot be decoded"
+            + (f": {reason}" if (reason := self._problem(topic)) else "")
+            for topic, count in sorted(self.undecodable.items())
+        ]
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """The messages of some topics in the order received, one in memory at a time.
+        """The messages of some topics in the order received, one chunk in memory at a time.
 
-        If the bag is damaged, iteration stops there or skips the lost messages, and
-        :attr:`damage` is set.
+        Messages that are lost to damage are skipped, and :attr:`damage` is set. Those that cannot
+        be decoded are None and counted in :attr:`undecodable`.
         """
-        wanted = [[c for c in reader.connections if c.topic in topics] for reader in self._readers]
-        sources = [
-            reader.messages(connections=connections)
-            for reader, connections in zip(self._readers, wanted, strict=True)
-            if connections
-        ]
-        expected, seen = sum(c.msgcount for connections in wanted for c in connections), 0
-        try:
-            for connection, receive_ns, data in heapq.merge(*sources, key=lambda item: item[1]):
-                seen += 1
-                yield BagMessage(connection.topic, receive_ns, self._decode(connection, data))
-            # Damage that no checksum detects appears only as missing messages.
-            if seen < expected:
-                self.damage = f"only {seen} of {expected} messages are readable"
-        # On damaged bytes, rosbags passes on any exception of struct, sqlite, lz4 or zstd.
-        except Exception as error:
-            self.damage = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        undecodable: Counter[str] = Counter()
+        sources = [self._raw(file, topics) for file in self._files]
+        for receive_ns, channel, data in heapq.merge(*sources, key=lambda item: item[0]):
+            message = self._decode(channel, data)
+            if message is None:
+                topic = channel.topic
+                undecodable[topic] += 1
+                self.undecodable[topic] = max(self.undecodable[topic], undecodable[topic])
+            yield BagMessage(channel.topic, receive_ns, message)
 
     def first(self, topic: str) -> Any:
-        """The first message of a topic; None if the topic has no messages."""
+        """The first message of a topic; None if it has none, or if it cannot be decoded."""
         for item in self.messages([topic]):
             return item.message
         return None
 
-    def _connections(self) -> list[Connection]:
-        return [c for reader in self._readers for c in reader.connections]
+    def _channels(self) -> list[Channel]:
+        return [channel for file in self._files for channel in file.channels.values()]
 
-    def _decode(self, connection: Connection, data: bytes | memoryview) -> Any:
-        store = self._typestore
-        try:
-            if self._ros1:
-                return store.deserialize_ros1(data, connection.msgtype)
-            return store.deserialize_cdr(data, connection.msgtype)
-        # SerdeError, KeyError for a type that is not standard, struct.error, IndexError, …
-        except Exception:
-            return None
+    def _count(self, topic: str) -> int:
+        return sum(c.count for c in self._channels() if c.topic == topic)
+
+    def _problem(self, topic: str) -> str | None:
+        """Why no message of a topic can be decoded; None if some can, or if it is not known."""
+        assert self._decoder is not None
+        problems = (self._decoder.problem(c) for c in self._channels() if c.topic == topic)
+        return next((problem for problem in problems if problem), None)
+
+    def _raw(self, file: Storage, topics: Collection[str]) -> Iterator[tuple[int, Channel, bytes]]:
+        wanted = [i for i, c in file.channels.items() if c.topic in topics]
+        if wanted:
+            for receive_ns, channel, data in file.messages(wanted):
+                yield receive_ns, file.channels[channel], data
+
+    def _decode(self, channel: Channel, data: bytes) -> Any:
+        assert self._decoder is not None
+        return self._decoder(channel, data)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """A temporary folder, deleted when the bag is closed."""
+        folder = tempfile.TemporaryDirectory(prefix="rgbd_seg_")
+        return Path(self._stack.enter_context(folder))
 
     def _open(self) -> None:
-        paths = _storage_paths(self.path)
-        try:
-            from rosbags.rosbag1 import Reader as Reader1
-            from rosbags.rosbag2 import Reader as Reader2
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError as error:
-            raise BagError(
-                f"reading bags needs rosbags ({error}); install it with: pip install rosbags"
-            ) from error
-        self._ros1 = paths[0].suffix == ".bag"
-        self._typestore = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.LATEST)
-        for path in self._repaired(paths):
-            try:
-                reader: Reader1 | Reader2 = Reader1(path) if self._ros1 else Reader2(path)
-                self._stack.enter_context(reader)
-                self._readers.append(reader)
-            # As in messages(): a damaged file can raise any exception.
-            except Exception as error:
-                # Name the user's file, not its repaired copy.
-                known = self.path if self.path.is_file() else self.path / path.name
-                raise BagError(_unreadable(path if path == self.path else known, error)) from error
-        if not any(c.msgcount for c in self._connections()):
+        parts = find_parts(self.path)
+        self._decoder = MessageDecoder()
+        self.notes += parts.notes
+        listed = [file for path in parts.files if (file := self._open_part(path))]
+        for path in parts.unlisted:
+            self._add_unlisted(path, listed)
+        if parts.missing:
+            self._damage.append(f"metadata.yaml lists missing files: {', '.join(parts.missing)}")
+        if not any(channel.count for channel in self._channels()):
+            if self.damage:
+                raise BagError(f"cannot read {self.path}: {self.damage}")
             raise BagError(f"{self.path} contains no messages; was anything recorded?")
+        for file in self._files:
+            self.notes += file.notes
+        self._compare(parts)
+        self._note_unreadable_images()
 
-    def _repaired(self, paths: list[Path]) -> list[Path]:
-        """The same paths, with a repaired copy in place of each mcap that was cut off."""
-        files = [f for p in paths for f in (sorted(p.glob("*.mcap")) if p.is_dir() else [p])]
-        if not any(f.suffix == ".mcap" and is_cut_off(f) for f in files):
-            return paths
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rgbd_seg_")))
-        complete = []
-        for file in files:
-            if file.suffix == ".mcap" and is_cut_off(file):
-                try:
-                    lost = salvage(file, folder / file.name)
-                except (EOFError, ImportError) as error:
-                    raise BagError(f"cannot read {file}: {error}") from error
-                self.damage = f"{file.name} was cut off; its last {lost} bytes are lost"
-                file = folder / file.name
-            complete.append(file)
-        return complete
+    def _open_part(self, path: Path) -> Storage | None:
+        """Open one file; if it is not readable, add the reason to the damage."""
+        try:
+            file = self._storage(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            hint = "; grant read permission" if isinstance(error, PermissionError) else ""
+            self._damage.append(f"{path.name} cannot be read: {reason}{hint}")
+            return None
+        except UnreadableBytesError as error:
+            self._damage.append(f"{path.name} cannot be read: {one_line(error)}")
+            return None
+        self._stack.callback(file.close)
+        self._files.append(file)
+        return file
 
+    def _storage(self, path: Path) -> Storage:
+        if not is_regular(path):
+            raise UnreadableBytesError("it is not a file")
+        name, source = path.name, path
+        with path.open("rb") as file:
+            start = file.read(16)
+        if start.startswith(ZSTD_MAGIC):
+            source = self._folder / f"{len(self._files)}_{without_compression(name)}"
+            damage = unpack_file(path, source)
+            if damage:
+                self._damage.append(f"{name} {damage}")
+            with source.open("rb") as file:
+                start = file.read(16)
+        if start.startswith(mcap_storage.MAGIC):
+            return McapStorage(source, name)
+        if start.startswith(ros1_storage.MAGIC_OF_ANY_VERSION):
+            return Ros1Storage(source, name)
+        if start == sqlite_storage.MAGIC or (not start and sqlite_storage.journals_of(source)):
+            return SqliteStorage(source, name, folder=self._folder)
+        raise UnreadableBytesError(_not_a_bag(name, start))
 
-def _storage_paths(path: Path) -> list[Path]:
-    """The rosbag2 directory, storage files or ROS 1 bag to open for a path given by the user."""
-    if not path.exists():
-        raise BagError(f"there is no bag at {path}; pass a rosbag2 directory or a .bag file")
-    if path.is_dir():
-        if (path / "metadata.yaml").exists():
-            return [path]
-        files = sorted(p for p in path.iterdir() if p.suffix in STORAGE_SUFFIXES)
-        if not files:
-            raise BagError(
-                f"{path} is not a bag: it contains no metadata.yaml and no "
-                f"{' or '.join('*' + s for s in STORAGE_SUFFIXES)} files"
+    def _add_unlisted(self, path: Path, listed: list[Storage]) -> None:
+        """Read a file that metadata.yaml does not list, if it does not repeat a listed one."""
+        file = self._open_part(path)
+        if file is None or file.start_ns is None or file.end_ns is None:
+            return
+        if any(
+            other.start_ns is not None
+            and other.end_ns is not None
+            and other.start_ns <= file.end_ns
+            and file.start_ns <= other.end_ns
+            for other in listed
+        ):
+            self._files.remove(file)
+            self.notes.append(
+                f"{path.name} is not read: metadata.yaml does not list it, and it covers the same "
+                "time as a listed file; to read it, pass it alone"
             )
-        return files
-    if path.name == "metadata.yaml":
-        return _storage_paths(path.parent)
-    if path.stat().st_size == 0:
-        raise BagError(f"{path} is empty (0 bytes); record it again")
-    if path.suffix not in (*STORAGE_SUFFIXES, ".bag"):
-        raise BagError(
-            f"{path} has an unknown type ({path.suffix or 'no suffix'}); known types: a rosbag2 "
-            f"directory, {', '.join(STORAGE_SUFFIXES)}, .bag"
-            + ("; for a compressed bag, pass its directory" if ".zst" in path.suffix else "")
+        else:
+            self.notes.append(f"{path.name} is read although metadata.yaml does not list it")
+
+    def _compare(self, parts: Parts) -> None:
+        """Compare the number of messages with the one in metadata.yaml."""
+        found = sum(channel.count for channel in self._channels())
+        expected = parts.message_count
+        if expected is None or expected == found or self.damage:
+            return
+        text = f"metadata.yaml lists {expected} messages, the files contain {found}"
+        if found < expected:
+            self._damage.append(text)
+        else:
+            self.notes.append(f"{text}; all of them are read")
+
+    def _note_unreadable_images(self) -> None:
+        """Name the topics that are probably images and cannot be decoded."""
+        assert self._decoder is not None
+        for channel in sorted(set(self._channels()), key=lambda c: c.topic):
+            if channel.count and _LIKE_AN_IMAGE.search(f"{channel.topic} {channel.type}"):
+                problem = self._decoder.problem(channel)
+                if problem:
+                    self.notes.append(
+                        f"{channel.topic} ({channel.type}) is not read: its {channel.count} "
+                        f"messages cannot be decoded, since {problem}"
+                    )
+
+
+def _not_a_bag(name: str, start: bytes) -> str:
+    """What is wrong with a file that starts like none of the known formats."""
+    known = (*STORAGE_SUFFIXES, *ROS1_SUFFIXES)
+    if not without_compression(name).endswith(known):
+        suffix = Path(name).suffix or "no suffix"
+        return (
+            f"it has an unknown type ({suffix}); known types: a rosbag2 directory, "
+            f"{', '.join(known)}, also compressed as .zstd"
         )
-    return [path]
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    remedy = {
-        ".bag": "repair it with: rosbag reindex",
-        ".mcap": "try: mcap recover IN -o OUT",
-    }.get(path.suffix, "record it again, or rebuild its metadata with: ros2 bag reindex")
-    return f"cannot read {path}: {reason}; if it was cut off, {remedy}"
+    if not start.strip(b"\0"):
+        return "it starts with zeros" if start else "it is empty (0 bytes)"
+    return "its content is not that of a bag; copy it again from where it was recorded"

@@ -151,29 +151,10 @@ def _garbage(tmp_path: Path) -> Path:
     return tmp_path / "bag.bag"
 
 
-def _cut_ros1(tmp_path: Path) -> Path:
-    path = _write1(tmp_path / "one.bag")
-    path.write_bytes(path.read_bytes()[:-200])
-    return path
-
-
-def _cut_db3(tmp_path: Path) -> Path:
-    bag = _write2(tmp_path / "bag", "SQLITE3", count=60)
-    path = next(bag.glob("*.db3"))
-    path.write_bytes(path.read_bytes()[:5000])
-    return bag
-
-
 def _cut_zstd(tmp_path: Path) -> Path:
     bag = _write2(tmp_path / "bag", "MCAP", "FILE")
     path = next(bag.glob("*.zstd"))
     path.write_bytes(path.read_bytes()[:100])
-    return bag
-
-
-def _bad_metadata(tmp_path: Path) -> Path:
-    bag = _write2(tmp_path / "bag")
-    (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: {version: 5}")
     return bag
 
 
@@ -190,12 +171,9 @@ def _storage_gone(tmp_path: Path) -> Path:
         (_empty_file, r"is empty \(0 bytes\)"),
         (_empty_folder, "is not a bag: it contains no metadata.yaml and no"),
         (_text, r"has an unknown type \(.txt\)"),
-        (_garbage, "cannot read .*rosbag reindex"),
-        (_cut_ros1, "cannot read .*rosbag reindex"),
-        (_cut_db3, "cannot read .*reindex"),
-        (_cut_zstd, "cannot read"),
-        (_bad_metadata, "cannot read .*metadata"),
-        (_storage_gone, "cannot read .*missing"),
+        (_garbage, "cannot read .*its content is not that of a bag"),
+        (_cut_zstd, "cannot read .*zstd was cut off"),
+        (_storage_gone, "its .* files are missing; copy them there"),
         (lambda p: _write2(p / "bag", count=0), "contains no messages"),
     ],
 )
@@ -207,7 +185,7 @@ def test_bad_bags_are_refused_in_one_line(tmp_path: Path, make, message: str) ->
     assert str(path.parent) in str(caught.value)
 
 
-def test_damage_in_the_middle_ends_reading_and_is_reported(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_skipped_and_reported(tmp_path: Path) -> None:
     bag = _write2(tmp_path / "bag", "MCAP", "STORAGE", count=1200)
     path = next(bag.glob("*.mcap"))
     data = bytearray(path.read_bytes())
@@ -216,8 +194,8 @@ def test_damage_in_the_middle_ends_reading_and_is_reported(tmp_path: Path) -> No
     path.write_bytes(data)
     with BagReader(bag) as reader:
         count = sum(1 for _ in reader.messages([TOPIC]))
-        assert 0 < count < 1200
-        assert reader.damage
+        assert 800 < count < 1200
+        assert f"; {2 * (1200 - count)} messages" in (reader.damage or "")
 
 
 def test_without_rosbags_the_remedy_is_named(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,230 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the files that make up a recording, whether or not its metadata.yaml fits them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rgbd_seg_ros.bag.sqlite_storage import JOURNALS
+from rgbd_seg_ros.bag.storage import BagError
+
+#: File name suffixes of rosbag2 storage, and of the same compressed as a whole.
+STORAGE_SUFFIXES = (".mcap", ".db3")
+COMPRESSED_SUFFIXES = (".zstd", ".zst")
+ROS1_SUFFIXES = (".bag", ".bag.active")
+METADATA = "metadata.yaml"
+#: A larger metadata.yaml is not read, bytes.
+MAX_METADATA = 2**24
+#: The number of a part in its name, and the time that `rosbag record` adds.
+_PART = re.compile(r"_\d+$")
+_TIME = re.compile(r"_?\d{4}(-\d\d){5}$")
+
+
+@dataclass
+class Parts:
+    """The files to read, in the order of their names, and what is known about the others."""
+
+    files: list[Path]
+    #: Files of the folder that metadata.yaml does not list; they are read unless they cover the
+    #: same time as a listed one.
+    unlisted: list[Path] = field(default_factory=list)
+    #: Files that metadata.yaml lists and that are not there.
+    missing: list[str] = field(default_factory=list)
+    #: Number of messages according to metadata.yaml; None if unknown.
+    message_count: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def find_parts(path: Path) -> Parts:
+    """The files of the recording at a path that the user gave.
+
+    Args:
+        path: a rosbag2 directory, a folder with the parts of a ROS 1 recording, or one file.
+
+    Raises:
+        BagError: there is no recording at the path, or there are several.
+    """
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        return _in_folder(path)
+    if not stat.S_ISREG(mode):
+        raise BagError(f"{path} is {_kind(mode)}; pass a rosbag2 directory or a bag file")
+    if path.name == METADATA:
+        return _in_folder(path.parent)
+    if not path.stat().st_size and not _has_journal(path):
+        raise BagError(f"{path} is empty (0 bytes); record it again")
+    return Parts([path])
+
+
+def without_compression(name: str) -> str:
+    """A file name without the suffix of whole-file compression."""
+    for suffix in COMPRESSED_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path leads to a file with content, not to a pipe, device or folder."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        raise BagError(
+            f"there is no bag at {path}; pass a rosbag2 directory or a .bag file"
+        ) from None
+    except (OSError, ValueError) as error:  # a loop of links, no permission, a null character
+        raise _cannot_read(path, error) from error
+
+
+def _cannot_read(path: Path, error: Exception) -> BagError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    remedy = "; grant read permission" if isinstance(error, PermissionError) else ""
+    return BagError(f"cannot read {path}: {reason}{remedy}")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_ISFIFO: "a named pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((kind for test, kind in kinds.items() if test(mode)), "not a file")
+
+
+def _has_journal(path: Path) -> bool:
+    return any(
+        is_regular(file) and file.stat().st_size
+        for file in (path.with_name(path.name + suffix) for suffix in JOURNALS)
+    )
+
+
+def _in_folder(folder: Path) -> Parts:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise _cannot_read(folder, error) from error
+    files = [p for p in entries if without_compression(p.name).endswith(STORAGE_SUFFIXES)]
+    metadata, notes = None, []
+    if any(p.name == METADATA for p in entries):
+        try:
+            metadata = _read_metadata(folder / METADATA)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            notes.append(f"{METADATA} is ignored: {reason}")
+    if not files:
+        bags = [p for p in entries if p.name.endswith(ROS1_SUFFIXES)]
+        if bags and metadata is None:
+            return Parts(_ros1_parts(folder, bags), notes=notes)
+        raise _no_bag(folder, entries, metadata)
+    chosen, doubled = _without_copies(files)
+    for copy, original in doubled:
+        notes.append(f"{copy} is not read, since {original} has the same content")
+    if metadata is None:
+        return Parts(chosen, notes=notes)
+    names, count = metadata
+    return _listed(chosen, names, count, notes)
+
+
+def _no_bag(folder: Path, entries: list[Path], metadata: object) -> BagError:
+    kinds = " or ".join(f"*{suffix}" for suffix in STORAGE_SUFFIXES)
+    if metadata is not None:
+        return BagError(
+            f"{folder} contains {METADATA}, but its {kinds} files are missing; copy them there"
+        )
+    bags = [p.name for p in entries if p.is_dir() and (p / METADATA).is_file()]
+    hint = f"; it contains bags, pass one of them: {', '.join(bags[:5])}" if bags else ""
+    return BagError(f"{folder} is not a bag: it contains no {METADATA} and no {kinds} files{hint}")
+
+
+def _ros1_parts(folder: Path, bags: list[Path]) -> list[Path]:
+    """All parts of one split ROS 1 recording."""
+    names = {p: p.name.removesuffix(".active").removesuffix(".bag") for p in bags}
+    if len(bags) > 1:
+        recordings = {
+            _TIME.sub("", _PART.sub("", name)) if _PART.search(name) else f"{name} "
+            for name in names.values()
+        }
+        if len(recordings) > 1:
+            raise BagError(
+                f"{folder} contains several ROS 1 recordings; pass one of them: "
+                + ", ".join(p.name for p in bags[:8])
+                + (f", and {len(bags) - 8} more" if len(bags) > 8 else "")
+            )
+    return bags
+
+
+def _without_copies(files: list[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """One file of each name; of a compressed file and its unpacked copy, the copy."""
+    chosen: dict[str, Path] = {}
+    doubled = []
+    for file in files:  # sorted, so that "x.db3" comes before "x.db3.zstd"
+        name = without_compression(file.name)
+        if name in chosen:
+            doubled.append((file.name, chosen[name].name))
+        else:
+            chosen[name] = file
+    return list(chosen.values()), doubled
+
+
+def _listed(files: list[Path], names: list[str], count: int | None, notes: list[str]) -> Parts:
+    """Match the files of a folder with the names in its metadata.yaml."""
+    # Only the last part of a listed name counts, so that nothing outside the folder is read.
+    wanted = {without_compression(name): name for name in names}
+    by_name = {without_compression(file.name): file for file in files}
+    missing = [name for bare, name in wanted.items() if bare not in by_name]
+    found = [by_name[bare] for bare in wanted if bare in by_name]
+    for bare, name in wanted.items():
+        if bare in by_name and by_name[bare].name != name:
+            notes.append(f"{by_name[bare].name} is read in place of {name}, listed in {METADATA}")
+    unlisted = [file for file in files if file not in found]
+    if missing and len(unlisted) >= len(missing):
+        # Renamed files: their number fits, and nothing else could have those names.
+        old, new = ", ".join(missing), ", ".join(file.name for file in unlisted)
+        notes.append(f"{METADATA} lists {old}, which is not there; {new} is read instead")
+        return Parts(sorted([*found, *unlisted]), [], [], count, notes)
+    return Parts(found or unlisted, unlisted if found else [], missing, count, notes)
+
+
+def _read_metadata(path: Path) -> tuple[list[str], int | None]:
+    """Names of the files and number of messages; raises ``ValueError`` if it is not metadata."""
+    import yaml
+
+    if not is_regular(path):
+        raise ValueError("it is not a file")
+    if path.stat().st_size > MAX_METADATA:
+        raise ValueError(f"it has {path.stat().st_size} bytes; at most {MAX_METADATA} are read")
+    try:
+        data = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        text = " ".join(str(error).split())[:120]
+        raise ValueError(f"it is not YAML ({text})") from error
+    content: Any = data.get("rosbag2_bagfile_information") if isinstance(data, dict) else None
+    paths = content.get("relative_file_paths") if isinstance(content, dict) else None
+    if not isinstance(paths, list) or not all(isinstance(p, str) and p for p in paths):
+        raise ValueError("it lists no files (relative_file_paths)")
+    names = [name for p in paths if (name := PurePosixPath(p).name)]
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise ValueError(f"it lists {repeated[0]} twice")
+    count = content.get("message_count")
+    valid = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    return names, count if valid else None
+
+
+def describe_open_error(path: Path, error: OSError) -> BagError:
+    """The error for a file that the operating system does not open."""
+    return _cannot_read(Path(os.fspath(path)), error)

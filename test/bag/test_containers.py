@@ -1,0 +1,387 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings that are not as their recorder meant them: foreign, unfinished, renamed, unpacked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from rgbd_seg_ros.bag import unpack
+from rgbd_seg_ros.bag.reader import BagError, BagReader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+TOPIC, IMAGE, COUNT = "/camera/image", "sensor_msgs/msg/Image", 10
+CDR, ROS1 = get_typestore(Stores.ROS2_HUMBLE), get_typestore(Stores.ROS1_NOETIC)
+
+
+def _image(store, index: int, size: int = 1200):  # type: ignore[no-untyped-def]
+    types = store.types
+    extra = [0] if "seq" in types["std_msgs/msg/Header"].__annotations__ else []
+    stamp = types["builtin_interfaces/msg/Time"](index, 0)
+    header = types["std_msgs/msg/Header"](*extra, stamp, "camera")
+    data = np.random.default_rng(index).integers(0, 256, size, dtype=np.uint8)
+    data[0] = index
+    return types[IMAGE](header, 1, size, "mono8", 0, size, data)
+
+
+def _rosbag2(path: Path, storage: str = "SQLITE3", first: int = 0, size: int = 1200) -> Path:
+    with Writer(path, version=9, storage_plugin=StoragePlugin[storage]) as writer:
+        connection = writer.add_connection(TOPIC, IMAGE, typestore=CDR)
+        for i in range(first, first + COUNT):
+            data = CDR.serialize_cdr(_image(CDR, i, size), IMAGE)
+            writer.write(connection, 1000 + 10 * i, data)
+    return path
+
+
+def _rosbag1(path: Path, first: int = 0, compression: str = "") -> Path:
+    writer = Writer1(path)
+    writer.chunk_threshold = 3000
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression])
+    with writer:
+        connection = writer.add_connection(TOPIC, IMAGE, typestore=ROS1)
+        for i in range(first, first + COUNT):
+            writer.write(connection, 1000 + 10 * i, ROS1.serialize_ros1(_image(ROS1, i), IMAGE))
+    return path
+
+
+def _without_index(path: Path) -> bytes:
+    """A ROS 1 bag as its recorder leaves it when it is killed."""
+    data = path.read_bytes()
+    at = data.index(b"index_pos=") + 10
+    (index,) = struct.unpack_from("<Q", data, at)
+    unfinished = bytearray(data[:index])
+    unfinished[at : at + 8] = bytes(8)
+    for key in (b"conn_count=", b"chunk_count="):
+        at = unfinished.index(key) + len(key)
+        unfinished[at : at + 4] = bytes(4)
+    return bytes(unfinished)
+
+
+def _mcap(path: Path, profile: str = "ros2", encoding: str = "cdr") -> McapWriter:
+    """A writer with ten images, to which a test adds what it needs."""
+    store = ROS1 if encoding == "ros1" else CDR
+    writer = McapWriter(str(path))
+    writer.start(profile=profile)
+    ros1 = encoding == "ros1"
+    definition = store.generate_msgdef(IMAGE, ros_version=1 if ros1 else 2)[0].encode()
+    name = "sensor_msgs/Image" if ros1 else IMAGE
+    schema = writer.register_schema(name, "ros1msg" if ros1 else "ros2msg", definition)
+    channel = writer.register_channel(TOPIC, encoding, schema)
+    for i in range(COUNT):
+        serialize = store.serialize_ros1 if ros1 else store.serialize_cdr
+        data = bytes(serialize(_image(store, i), IMAGE))
+        writer.add_message(channel, 1000 + 10 * i, data, 0)
+    return writer
+
+
+def _check(path: Path, first: int = 0, count: int = COUNT) -> BagReader:
+    """Read all images; returns the reader for its notes and damage."""
+    with BagReader(path) as reader:
+        items = list(reader.messages([TOPIC]))
+    indices = list(range(first, first + count))
+    assert [item.receive_ns for item in items] == [1000 + 10 * i for i in indices]
+    assert [item.message.data[0] for item in items] == indices
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("schema", "language", "encoding"),
+    [
+        ("my_msgs/msg/My", "unknown", "cdr"),
+        ("foxglove.Log", "protobuf", "protobuf"),
+        ("", "", "json"),
+    ],
+)
+def test_foreign_channels_do_not_hide_the_images(
+    tmp_path: Path, schema: str, language: str, encoding: str
+) -> None:
+    writer = _mcap(tmp_path / "a.mcap")
+    number = writer.register_schema(schema, language, b"") if schema else 0
+    other = writer.register_channel("/other", encoding, number)
+    writer.add_message(other, 1000, b"{}", 0)
+    writer.finish()
+    reader = _check(tmp_path / "a.mcap")
+    assert reader.damage is None
+    assert reader.notes == []
+
+
+def test_a_foreign_image_topic_is_named(tmp_path: Path) -> None:
+    writer = _mcap(tmp_path / "a.mcap")
+    schema = writer.register_schema("foxglove.RawImage", "protobuf", b"")
+    writer.add_message(writer.register_channel("/front", "protobuf", schema), 1000, b"x", 0)
+    writer.finish()
+    reader = _check(tmp_path / "a.mcap")
+    (note,) = reader.notes
+    assert "/front (foxglove.RawImage) is not read: its 1 messages" in note
+    assert "encoded as protobuf" in note
+
+
+@pytest.mark.parametrize(
+    ("profile", "encoding"), [("", "cdr"), ("ros2", "cdr"), ("ros1", "ros1"), ("", "ros1")]
+)
+def test_mcap_of_every_profile(tmp_path: Path, profile: str, encoding: str) -> None:
+    _mcap(tmp_path / "a.mcap", profile, encoding).finish()
+    reader = _check(tmp_path / "a.mcap")
+    assert reader.damage is None
+    assert not reader.notes
+
+
+def test_a_type_that_the_bag_defines_otherwise_is_left_out_and_counted(tmp_path: Path) -> None:
+    writer = _mcap(tmp_path / "a.mcap")
+    schema = writer.register_schema(IMAGE, "ros2msg", b"uint8[] other\n")
+    channel = writer.register_channel("/odd", "cdr", schema)
+    writer.add_message(channel, 1000, bytes(8), 0)
+    writer.finish()
+    with BagReader(tmp_path / "a.mcap") as reader:
+        assert [item.message for item in reader.messages(["/odd"])] == [None]
+        assert reader.first("/odd") is None
+    assert reader.undecodable == {"/odd": 1}
+    (warning,) = reader.warnings
+    assert warning.startswith("1 of 1 messages on /odd cannot be decoded: the bag defines")
+
+
+def test_packets_of_ffmpeg_image_transport_are_read(tmp_path: Path) -> None:
+    name = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+    cdr = b"\0\1\0\0" + struct.pack("<iI", 5, 6)  # stamp
+    cdr += struct.pack("<I4s", 4, b"cam\0") + struct.pack("<ii", 640, 480)
+    cdr += struct.pack("<I5s7xQBB2xI3s", 5, b"h264\0", 7, 1, 0, 3, b"abc")
+    writer = McapWriter(str(tmp_path / "a.mcap"))
+    writer.start(profile="ros2")
+    channel = writer.register_channel("/f", "cdr", writer.register_schema(name, "ros2msg", b""))
+    writer.add_message(channel, 1000, cdr, 0)
+    writer.finish()
+    with BagReader(tmp_path / "a.mcap") as reader:
+        message = reader.first("/f")
+    assert (message.width, message.height, message.encoding) == (640, 480, "h264")
+    assert (message.pts, message.flags, bytes(message.data)) == (7, 1, b"abc")
+
+
+@pytest.mark.parametrize("name", ["100%", "a#b", "what?", "with space", "käse", 'it\'s "quoted"'])
+@pytest.mark.parametrize("storage", ["SQLITE3", "MCAP"])
+def test_any_character_in_the_path(tmp_path: Path, name: str, storage: str) -> None:
+    _rosbag2(tmp_path / "bag", storage).rename(tmp_path / name)
+    assert _check(tmp_path / name).damage is None
+
+
+def _with_journal(folder: Path, kept: int) -> Path:
+    """A db3 of which all but ``kept`` messages are in its journal."""
+    file = next(folder.glob("*.db3"))
+    (folder / "metadata.yaml").unlink()
+    database = sqlite3.connect(file, isolation_level=None)
+    rows = database.execute("SELECT topic_id, timestamp, data FROM messages").fetchall()
+    database.execute("DELETE FROM messages WHERE id > ?", (kept,))
+    database.execute("VACUUM")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+    insert = "INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)"
+    database.executemany(insert, rows[kept:])
+    killed = folder.with_name("killed")
+    killed.mkdir()
+    for name in (file.name, f"{file.name}-wal"):
+        shutil.copy(folder / name, killed / name)
+    database.close()
+    return killed
+
+
+def test_a_journal_is_read_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
+    killed = _with_journal(_rosbag2(tmp_path / "bag"), kept=4)
+    before = {p.name: p.read_bytes() for p in killed.iterdir()}
+    reader = _check(killed)
+    assert reader.damage is None
+    assert "6 of its 10 messages were read from its journal" in reader.notes[0]
+    assert {p.name: p.read_bytes() for p in killed.iterdir()} == before
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_a_db3_that_was_cut_off_is_read_as_far_as_possible(tmp_path: Path, share: float) -> None:
+    bag = _rosbag2(tmp_path / "bag", size=50_000)
+    file = next(bag.glob("*.db3"))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    with BagReader(bag) as reader:
+        found = [item.message.data[0] for item in reader.messages([TOPIC])]
+        assert "was cut off" in (reader.damage or "")
+    assert found == list(range(len(found)))
+    assert COUNT * share - 2 <= len(found) < COUNT
+
+
+def _emptied_identifier(bag: Path) -> None:
+    text = (bag / "metadata.yaml").read_text()
+    text = re.sub(r"storage_identifier: \S+", 'storage_identifier: ""', text)
+    (bag / "metadata.yaml").write_text(text)
+
+
+def _renamed(bag: Path) -> None:
+    next(bag.glob("*.db3")).rename(bag / "mine_0.db3")
+
+
+def _unpacked(bag: Path) -> None:
+    text = (bag / "metadata.yaml").read_text().replace(".db3", ".db3.zstd")
+    (bag / "metadata.yaml").write_text(text)
+
+
+def _compressed(bag: Path) -> None:
+    file = next(bag.glob("*.db3"))
+    (bag / f"{file.name}.zstd").write_bytes(zstd.compress(file.read_bytes()))
+    file.unlink()
+
+
+def _compressed_alone(bag: Path) -> None:
+    _compressed(bag)
+    (bag / "metadata.yaml").unlink()
+
+
+def _not_yaml(bag: Path) -> None:
+    (bag / "metadata.yaml").write_text("{{{")
+
+
+def _stale(bag: Path) -> None:
+    text = (bag / "metadata.yaml").read_text().replace("message_count: 10", "message_count: 3")
+    (bag / "metadata.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (_emptied_identifier, ""),
+        (_renamed, "lists bag.db3, which is not there; mine_0.db3 is read instead"),
+        (_unpacked, "bag.db3 is read in place of bag.db3.zstd"),
+        (_compressed, "bag.db3.zstd is read in place of bag.db3"),
+        (_compressed_alone, ""),
+        (_not_yaml, "metadata.yaml is ignored: it is not YAML"),
+        (_stale, "lists 3 messages, the files contain 10; all of them are read"),
+    ],
+)
+def test_metadata_that_does_not_fit(tmp_path: Path, change, note: str) -> None:  # type: ignore[no-untyped-def]
+    bag = _rosbag2(tmp_path / "bag")
+    change(bag)
+    reader = _check(bag)
+    assert reader.damage is None
+    assert len(reader.notes) == bool(note)
+    assert note in "".join(reader.notes)
+
+
+def test_a_missing_part_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    text = (bag / "metadata.yaml").read_text()
+    (bag / "metadata.yaml").write_text(text.replace("- bag.db3", "- bag.db3\n  - bag_1.db3", 1))
+    assert "missing files: bag_1.db3" in (_check(bag).damage or "")
+
+
+def test_metadata_opens_no_file_outside_the_folder(tmp_path: Path) -> None:
+    outside = _rosbag2(tmp_path / "outside")
+    bag = _rosbag2(tmp_path / "bag", first=20)
+    secret = next(outside.glob("*.db3"))
+    for name in (f"../outside/{secret.name}", str(secret)):
+        text = f"rosbag2_bagfile_information: {{relative_file_paths: [bag.db3, '{name}']}}"
+        (bag / "metadata.yaml").write_text(text)
+        assert "missing files: outside.db3" in (_check(bag, first=20).damage or "")
+
+
+@pytest.mark.parametrize("compression", ["", "BZ2", "LZ4"])
+@pytest.mark.parametrize("name", ["a.bag.active", "b.bag"])
+def test_ros1_bags_without_an_index(tmp_path: Path, name: str, compression: str) -> None:
+    data = _without_index(_rosbag1(tmp_path / "whole.bag", compression=compression))
+    (tmp_path / name).write_bytes(data)
+    reader = _check(tmp_path / name)
+    assert reader.damage is None
+    assert "was not closed by its recorder and has no index" in reader.notes[0]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_ros1_bags_that_were_cut_off(tmp_path: Path, share: float) -> None:
+    path = _rosbag1(tmp_path / "whole.bag")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with BagReader(path) as reader:
+        found = [item.message.data[0] for item in reader.messages([TOPIC])]
+        assert "was cut off" in (reader.damage or "")
+    assert 0 < len(found) < COUNT
+    assert found == list(range(len(found)))
+
+
+def test_a_folder_with_the_parts_of_one_ros1_recording(tmp_path: Path) -> None:
+    for part in range(3):
+        _rosbag1(tmp_path / f"run_2024-01-01-10-0{part}-00_{part}.bag", first=part * COUNT)
+    assert _check(tmp_path, count=3 * COUNT).ros1
+    _rosbag1(tmp_path / "other.bag")
+    with pytest.raises(BagError, match="several ROS 1 recordings"), BagReader(tmp_path):
+        pass
+
+
+def test_a_record_that_promises_more_than_the_file(tmp_path: Path) -> None:
+    _mcap(tmp_path / "a.mcap").finish()
+    data = bytearray((tmp_path / "a.mcap").read_bytes())
+    size = struct.pack("<Q", 2**62)
+    chunk = data.index(b"\x06", 8 + 9 + data[9])
+    data[chunk + 1 : chunk + 9] = size  # the chunk's length
+    data[chunk + 25 : chunk + 33] = size  # its size when decompressed
+    (tmp_path / "a.mcap").write_bytes(data)
+    with BagReader(tmp_path / "a.mcap") as reader:
+        assert list(reader.messages([TOPIC])) == []
+        assert "10 messages of this recording cannot be read" in (reader.damage or "")
+
+
+def test_a_chunk_never_decompresses_to_more_than_it_declares() -> None:
+    bomb = zstd.compress(bytes(2**24))
+    with pytest.raises(unpack.UnreadableBytesError, match="more than 1000 bytes"):
+        unpack.unpack(bomb, "zstd", 1000)
+    with pytest.raises(unpack.UnreadableBytesError, match="at most"):
+        unpack.unpack(bomb, "zstd", 2**60)
+
+
+def test_a_file_that_does_not_fit_on_the_disk(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    bag = _rosbag2(tmp_path / "bag")
+    _compressed(bag)
+    monkeypatch.setattr(unpack, "RESERVE", 2**70)
+    with pytest.raises(BagError, match="set TMPDIR to a folder with more space"), BagReader(bag):
+        pass
+
+
+def _pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def _loop(path: Path) -> Path:
+    path.symlink_to(path)
+    return path
+
+
+def _pipe_in_folder(path: Path) -> Path:
+    path.mkdir()
+    os.mkfifo(path / "a.mcap")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_pipe, "is a named pipe"),
+        (_loop, "cannot read .*symbolic links"),
+        (_pipe_in_folder, "cannot read .*a.mcap cannot be read: it is not a file"),
+        (lambda _: Path("/dev/zero"), "is a device"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(BagError, match=message) as caught, BagReader(make(tmp_path / "x.mcap")):
+        pass
+    assert "\n" not in str(caught.value)
