@@ -100,7 +100,7 @@ class CompressedFrame:
     #: Time of exposure in nanoseconds, from the message's header.
     stamp_ns: int
     frame_id: str
-    #: Decodes the pixels: a Frame of this stamp, or a Defect. Called at most once.
+    #: Decodes the pixels: a Frame of this size and stamp, or a Defect. Never raises.
     decode: Callable[[], Frame | Defect]
     intrinsics: Intrinsics | None = None
 

@@ -179,6 +179,7 @@ def depth_in_meters(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | N
 def mask_status(job: Job, network: NetworkName, latency_ms: float) -> dict[str, str]:
     """Keys and values that describe a mask in ``~/status`` and in ``masks.jsonl``."""
     ages = {"age_rgb_ms": job.age_rgb_ms, "age_depth_ms": job.age_depth_ms}
+    share = job.fused_share
     return {
         "mode": job.mode.value,
         "network": network,
@@ -186,6 +187,7 @@ def mask_status(job: Job, network: NetworkName, latency_ms: float) -> dict[str, 
         "reason_depth": job.reason_depth,
         **{key: "" if age is None else f"{age:.1f}" for key, age in ages.items()},
         "latency_ms": f"{latency_ms:.2f}",
+        "fused_share": "" if share is None else f"{share:.2f}",
     }
 
 

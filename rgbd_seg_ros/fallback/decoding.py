@@ -56,6 +56,8 @@ class DecodeQueue:
         now_ns: int,
         period_ns: int,
         job_frames: Mapping[Stream, CompressedFrame],
+        *,
+        job_waits: bool,
         is_pending: Callable[[CompressedFrame], bool],
     ) -> list[CompressedFrame]:
         """The frames to decode now; :meth:`finish` must be called for each of them.
@@ -63,13 +65,13 @@ class DecodeQueue:
         Args:
             now_ns: the current time.
             period_ns: how often a stream is decoded at least.
-            job_frames: undecoded frames of the job that starts now. They take precedence, unless
-                another stream is overdue.
+            job_frames: undecoded frames of the job that starts now.
+            job_waits: a job starts now or is ready, so other streams are only decoded if overdue.
             is_pending: whether a frame may still become part of a job.
         """
         chosen = {stream: (frame, Purpose.JOB) for stream, frame in job_frames.items()}
         for stream in [*self._waiting]:
-            urgent = not job_frames or self._is_overdue(stream, now_ns, period_ns)
+            urgent = not job_waits or self._is_overdue(stream, now_ns, period_ns)
             if urgent and stream not in chosen:
                 chosen[stream] = (self._waiting.pop(stream), Purpose.ADMISSION)
         for stream, frame in [*self._newest.items()]:

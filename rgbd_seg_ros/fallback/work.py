@@ -144,12 +144,15 @@ class Work:
             else:
                 self.started, job_frames = pending, pending.undecoded
 
+        jobs = [job for job in (self.waiting, self.started) if job is not None]
+
         def is_pending(frame: CompressedFrame) -> bool:
-            jobs = [job for job in (self.waiting, self.started) if job is not None]
             return is_held(frame) or any(frame in job.frames.values() for job in jobs)
 
         period_ns = round(self.config.decode_period_s * NS_PER_S)
-        return self.queue.next(now_ns, period_ns, job_frames, is_pending)
+        return self.queue.next(
+            now_ns, period_ns, job_frames, job_waits=bool(jobs), is_pending=is_pending
+        )
 
     def is_expired(self, stamp_ns: int, now_ns: int) -> bool:
         """Whether a stamp is older than the maximum age of a frame."""

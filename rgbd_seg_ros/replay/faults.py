@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rgbd_seg_ros.frames import STREAMS, Defect, Frame, Stream
+from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.names import unknown_name
 
 _KEYS = ("stream", "fault", "from", "to", "value")
@@ -36,7 +36,7 @@ class FaultError(ValueError):
 class ReceivedItem:
     """A frame or a defect on its way to the core."""
 
-    item: Frame | Defect
+    item: AnyFrame | Defect
     #: Receive time, nanoseconds.
     receive_ns: int
 
@@ -64,6 +64,8 @@ class FaultKind:
     fixed_streams: tuple[Stream, ...] = ()
     #: Meaning of ``value``; empty if the fault has no value.
     value: str = ""
+    #: Whether it changes pixels, so that compressed frames must be decoded first.
+    needs_pixels: bool = True
 
 
 def drop(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
@@ -73,7 +75,7 @@ def drop(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
 
 def freeze(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
     """The driver repeats its last image with new stamps."""
-    if isinstance(received.item, Defect) or context.held is None:
+    if not isinstance(received.item, Frame) or context.held is None:
         return received
     frozen = replace(received.item, array=context.held.array, encoding=context.held.encoding)
     return replace(received, item=frozen)
@@ -92,7 +94,7 @@ def nan(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
 
 
 def _filled(received: ReceivedItem, value: float) -> ReceivedItem:
-    if isinstance(received.item, Defect):
+    if not isinstance(received.item, Frame):
         return received
     array = np.full_like(received.item.array, value, order="C", subok=False)
     return replace(received, item=replace(received.item, array=array))
@@ -100,13 +102,13 @@ def _filled(received: ReceivedItem, value: float) -> ReceivedItem:
 
 #: Kinds of fault by name.
 FAULTS: dict[str, FaultKind] = {
-    "drop": FaultKind(drop),
+    "drop": FaultKind(drop, needs_pixels=False),
     "freeze": FaultKind(freeze),
     "zero": FaultKind(zero),
     "nan": FaultKind(nan, streams=("depth", "depth_raw")),
     "black": FaultKind(zero, streams=("rgb",)),
     # The RealSense driver aligns depth to color, so both stop with color; raw depth continues.
-    "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth")),
+    "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth"), needs_pixels=False),
 }
 
 
@@ -186,7 +188,7 @@ class FaultSchedule:
         #: Number of items that each entry has affected.
         self.hits: list[int] = [0] * len(self.faults)
         #: The held frame of each entry and stream, see :class:`FaultContext`.
-        self._held: dict[tuple[int, Stream], Frame] = {}
+        self._held: dict[tuple[int, Stream], AnyFrame] = {}
 
     def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
         """Return the item after all active faults; None if it is dropped.
@@ -202,15 +204,28 @@ class FaultSchedule:
             if stream not in fault.streams or current is None:
                 continue
             key = (index, stream)
-            if isinstance(current.item, Frame) and (
+            if not isinstance(current.item, Defect) and (
                 t_s < fault.from_s or (fault.active(t_s) and key not in self._held)
             ):
                 self._held[key] = current.item
             if fault.active(t_s):
                 self.hits[index] += 1
-                context = FaultContext(self._held.get(key), fault.value)
-                current = FAULTS[fault.fault].apply(current, context)
+                current = self._apply(FAULTS[fault.fault], fault.value, key, current)
         return current
+
+    def _apply(
+        self, kind: FaultKind, value: float | None, key: tuple[int, Stream], received: ReceivedItem
+    ) -> ReceivedItem | None:
+        held = self._held.get(key)
+        if kind.needs_pixels:
+            if isinstance(received.item, CompressedFrame):
+                received = replace(received, item=_decoded(received.item))
+            if isinstance(held, CompressedFrame):
+                # Of a frame that cannot be decoded, nothing can be held.
+                held = frame if isinstance(frame := _decoded(held), Frame) else None
+                if held is not None:
+                    self._held[key] = held
+        return kind.apply(received, FaultContext(held if isinstance(held, Frame) else None, value))
 
     def phases(self, duration_s: float) -> list[Phase]:
         """Divide the recording at the times when faults begin and end."""
@@ -224,6 +239,11 @@ class FaultSchedule:
             name = ", ".join(dict.fromkeys(str(f) for f in active)) or "no fault"
             phases.append(Phase(from_s, to_s, name, streams))
         return phases
+
+
+def _decoded(frame: CompressedFrame) -> Frame | Defect:
+    """The frame with its pixels; as in the core, it keeps its stamp."""
+    return replace(frame.decode(), stamp_ns=frame.stamp_ns)
 
 
 def load_faults(path: Path | str) -> FaultSchedule:

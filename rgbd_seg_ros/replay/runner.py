@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.frames import NS_PER_MS, Frame, Stream
+from rgbd_seg_ros.frames import NS_PER_MS, Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
 from rgbd_seg_ros.replay.source import Arrival
@@ -94,7 +94,7 @@ class Replay:
                 if isinstance(arrival.item, Frame):
                     on_truth(arrival.item)
                 continue
-            if isinstance(arrival.item, Frame):
+            if not isinstance(arrival.item, Defect):
                 self._arrival_times.add(arrival.kind, arrival.item.stamp_ns, arrival.receive_ns)
             self.core.offer(arrival.kind, arrival.item, arrival.receive_ns)
             yield from self._run_jobs()
@@ -123,13 +123,17 @@ class Replay:
         if self._busy_until_ns is not None and self._busy_until_ns <= self._now_ns:
             self._busy_until_ns = None
         while self._busy_until_ns is None:
+            while frames := self.core.next_decodes(self._now_ns):
+                for frame in frames:
+                    self.core.decoded(frame, frame.decode(), self._now_ns)
             job = self.core.next_job(self._now_ns)
             if job is None:
                 return
             ready_ns = self._now_ns + self._latency_ns
             if self._latency_ns:
                 self._busy_until_ns = ready_ns
-            yield self._run_job(job, ready_ns)
+            if self.core.accept_mask(job, ready_ns):
+                yield self._run_job(job, ready_ns)
 
     def _run_job(self, job: Job, ready_ns: int) -> ReplayResult:
         config = self.core.config

@@ -151,7 +151,9 @@ class ReplayStatistics:
             "superseded": sum(fates[s]["superseded"] for s in STREAMS),
             "skipped": sum(fates[s]["skipped"] for s in STREAMS),
             "partner_missed": counters.partner_missed,
+            "masks_expired": counters.masks_expired,
             "unusable": dict(sorted(unusable.items())),
+            "unusable_details": {s: counters.details[s] for s in streams if counters.details[s]},
             "accounting": {
                 stream: {
                     "offered": counters.offered[stream],

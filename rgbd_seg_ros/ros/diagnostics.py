@@ -15,6 +15,7 @@ from diagnostic_updater import DiagnosticTask, Updater
 
 from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.fallback.health import State
+from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.inference import MODE_LEVELS
 
 #: Rates are averaged over this time on the node's clock. The FrequencyStatus of diagnostic_updater
@@ -22,6 +23,9 @@ from rgbd_seg_ros.inference import MODE_LEVELS
 RATE_WINDOW_S = 5.0
 #: Number of masks over which latency percentiles are computed.
 LATENCY_WINDOW = 300
+#: A mode that promises masks is an ERROR if images arrive and no mask does for longer than this
+#: plus two periods of the slowest stream.
+NO_MASK_S = 1.0
 #: How long a warning of the core stays in /diagnostics.
 WARNING_S = 60.0
 #: Levels of ``diagnostic_msgs/DiagnosticStatus``.
@@ -33,6 +37,8 @@ MODE_TEXTS: dict[Mode, str] = {
     Mode.DEPTH_ONLY: "degraded: only depth is used",
     Mode.NO_INPUT: "no usable stream, so no masks are published",
 }
+#: Modes that promise masks.
+MODES_WITH_MASKS = (Mode.RGBD, Mode.RGB_ONLY, Mode.DEPTH_ONLY)
 #: Level and text of each mode, and of the states in which the node does not process images.
 STATES: dict[str, tuple[int, str]] = {
     **{mode.value: (MODE_LEVELS[mode], text) for mode, text in MODE_TEXTS.items()},
@@ -54,6 +60,12 @@ class Rate:
             self._times_ns.clear()  # the clock jumped back
         self._times_ns.append(now_ns)
 
+    @property
+    def last_ns(self) -> int:
+        """Time of the last event; 0 before the first."""
+        times_ns = list(self._times_ns)
+        return times_ns[-1] if times_ns else 0
+
     def hz(self, now_ns: int) -> float:
         """The rate; 0 with fewer than two recent events."""
         # A copy, because other threads add events meanwhile.
@@ -71,6 +83,8 @@ class Measurements:
         default_factory=lambda: {name: Rate() for name in ("rgb", "depth", "depth_raw", "masks")}
     )
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    #: When the mode was last published, on the node's clock.
+    mode_since_ns: int = 0
     masks: int = 0
     engine_errors: int = 0
     last_error: str = ""
@@ -89,6 +103,15 @@ class Measurements:
         """Count a failure of the engine."""
         self.engine_errors += 1
         self.last_error, self.last_error_s = text, time.monotonic()
+
+    def silence_s(self, node: NodeState) -> float | None:
+        """How long the masks that the mode promises have been missing, s; None if they are not."""
+        if node.patience_ns is None:
+            return None
+        begin_ns = max(self.rates["masks"].last_ns, self.mode_since_ns)
+        images_ns = max(self.rates[stream].last_ns for stream in STREAMS)
+        missing = node.now_ns - begin_ns > node.patience_ns > node.now_ns - images_ns
+        return (node.now_ns - begin_ns) / 1e9 if missing else None
 
     def add_warning(self, text: str, duration_s: float = WARNING_S) -> None:
         """Report a warning for a while."""
@@ -112,6 +135,8 @@ class NodeState:
     warnings: list[str] = field(default_factory=list)
     #: Key-value pairs of the report.
     values: dict[str, str] = field(default_factory=dict)
+    #: How long the mode may last without a mask, ns; None if it promises no masks.
+    patience_ns: int | None = None
 
     def add_core(self, core: Core) -> None:
         """Add the core's mode, counters and warnings."""
@@ -119,6 +144,9 @@ class NodeState:
         self.values |= core_values(core)
         if core.enabled:
             self.warnings += core_warnings(core)
+            if core.mode in MODES_WITH_MASKS:
+                periods = [h.period_ns or 0 for h in core.health.values() if h.state is State.OK]
+                self.patience_ns = round(NO_MASK_S * 1e9) + 2 * max(periods, default=0)
         else:
             self.warnings.clear()  # they concern masks, which a disabled node does not publish
 
@@ -132,6 +160,7 @@ def core_values(core: Core) -> dict[str, str]:
         "max_wait_rgb_ms": f"{core.max_wait_ms('rgb'):.0f}",
         "max_wait_depth_ms": f"{core.max_wait_ms('depth'):.0f}",
         "partner_missed": str(counters.partner_missed),
+        "masks_expired": str(counters.masks_expired),
     }
     for stream, offered in counters.offered.items():
         values[f"{stream}_offered"] = str(offered)
@@ -139,6 +168,8 @@ def core_values(core: Core) -> dict[str, str]:
         fates = {**counters.fates[stream]}
         fates.update({f"unusable_{why}": n for why, n in counters.unusable[stream].items()})
         values.update({f"{stream}_{fate}": str(count) for fate, count in fates.items() if count})
+        details = counters.details[stream]
+        values.update({f"{stream}_detail_{why}": text for why, text in details.items() if text})
     return values
 
 
@@ -173,6 +204,9 @@ class SegmentationTask(DiagnosticTask):
         text = f"{node.state}: {text}"
         if time.monotonic() - measured.last_error_s < RATE_WINDOW_S:
             level, text = ERROR, f"inference failed: {measured.last_error}"
+        elif (silence_s := measured.silence_s(node)) is not None:
+            text = f"{node.state}, but no mask for {silence_s:.1f} s although images arrive"
+            level = ERROR
         elif level == OK and node.warnings:
             level = WARN
         stat.summary(bytes([level]), "; ".join([text, *node.warnings]))

@@ -8,13 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.frames import Frame, Stream
+from rgbd_seg_ros.frames import AnyFrame, CompressedFrame, Defect, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
 from rgbd_seg_ros.ros.convert import Converter
@@ -22,6 +23,12 @@ from rgbd_seg_ros.ros.outputs import Outputs
 
 #: Number of frames whose arrival times are remembered.
 REMEMBERED_FRAMES = 64
+#: At most this many messages wait for the core; then their sender updates the core itself.
+MAX_INBOX = 64
+#: Color and depth of a frame pair are decoded side by side.
+DECODERS = 2
+#: Pause after an error, so that a persistent one neither fills the log nor the processor.
+ERROR_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class EngineThread:
 
     Only this thread loads and runs the engine, so all PyTorch and CUDA calls come from
     one thread. It sleeps until a message arrives or the core's next deadline is due. While it is
-    busy with a mask, the caller of :meth:`wake` updates the core in its place, so that a lost
-    stream is noticed without waiting for the network.
+    busy with decoding or with a mask, the caller of :meth:`wake` updates the core in its place, so
+    that a lost stream is noticed without waiting. No error of one message, frame or mask ends it.
 
     Args:
         clock: the node's clock; 0 until the first /clock message in simulated time.
@@ -50,20 +57,22 @@ class EngineThread:
     def __init__(self, clock: Clock, load: Callable[[], Engine]) -> None:
         self._clock = clock
         self._load = load
-        #: Held while the pipeline is used or replaced, but not while a network runs.
+        #: Held while the core is used or the pipeline is replaced, but not while a message is
+        #: converted, a frame decoded or a network run.
         self._lock = threading.Lock()
         self._pipeline: Pipeline | None = None
         self._wake = threading.Event()
-        #: Stream, message, and its arrival on the node's clock and on the monotonic clock.
-        self._inbox: deque[tuple[Stream, Any, int, int]] = deque()
+        #: Stream, frame, and its arrival on the node's clock and on the monotonic clock.
+        self._inbox: deque[tuple[Stream, AnyFrame | Defect, int, int]] = deque()
         self._arrivals = ArrivalTimes(REMEMBERED_FRAMES)
         self._busy = False
         self._stopping = False
         self._loaded = threading.Event()
         self.engine: Engine | None = None
         self._load_error: Exception | None = None
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
         # A daemon, so that a slow network cannot keep the process from exiting.
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._load_and_run, name="engine", daemon=True)
         self._thread.start()
 
     # --- Called from other threads --------------------------------------------------------------
@@ -102,14 +111,25 @@ class EngineThread:
         self._loaded.set()
         self._wake.set()
         self._thread.join(timeout_s)
+        self._decoders.shutdown(wait=False)
 
     def enqueue(self, stream: Stream, message: Any, now_ns: int) -> None:
-        """Enqueue a message that arrived at ``now_ns`` on the node's clock."""
-        self._inbox.append((stream, message, now_ns, time.monotonic_ns()))
+        """Convert and enqueue a message that arrived at ``now_ns`` on the node's clock."""
+        arrival_ns, pipeline = time.monotonic_ns(), self._pipeline
+        if pipeline is None:
+            return
+        self._inbox.append((stream, pipeline.converter(stream, message), now_ns, arrival_ns))
+        if len(self._inbox) >= MAX_INBOX:
+            self.update()
         self._wake.set()
 
     def wake(self) -> None:
         """Check for deadlines that have passed, without blocking; a timer calls it regularly."""
+        if self._loaded.is_set() and not (self._thread.is_alive() or self._stopping):
+            # Nothing is known to end the thread, but without it there would be no masks.
+            self._report(RuntimeError("the engine's thread ended and was started again"))
+            self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+            self._thread.start()
         if self._busy:
             self.update()
         else:
@@ -117,9 +137,13 @@ class EngineThread:
 
     def update(self) -> None:
         """Process the messages that have arrived and the deadlines that have passed."""
-        with self._lock:
-            if self._pipeline is not None:
-                self._update(self._pipeline)
+        try:
+            with self._lock:
+                if self._pipeline is not None:
+                    self._update(self._pipeline)
+        # The caller is the executor, which an exception would end.
+        except Exception as error:
+            self._report(error)
 
     def with_core(self, action: Callable[[Core], None]) -> None:
         """Apply ``action`` to the core under the lock; does nothing while paused."""
@@ -130,54 +154,79 @@ class EngineThread:
 
     # --- The thread -----------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _load_and_run(self) -> None:
         try:
             self.engine = self._load()
         # Drivers and broken installations raise all kinds of errors; wait_loaded() reraises them.
         except Exception as error:
             self._load_error = error
         self._loaded.set()
+        self._run()
+
+    def _run(self) -> None:
         while self.engine is not None and not self._stopping:
             self._wake.clear()
-            with self._lock:
-                pipeline = self._pipeline
-                job, wait_s = (None, None) if pipeline is None else self._next_job(pipeline)
-                self._busy = job is not None
-                # Look this up first: while a slow network runs, so many messages may arrive that
-                # the arrival times of this job are forgotten.
-                arrival_ns = 0 if job is None else self._arrival_ns(job)
-            if pipeline is None or job is None:
-                self._wake.wait(wait_s)
-                continue
             try:
-                self._make_mask(self.engine, pipeline, job, arrival_ns)
+                wait_s = self._work(self.engine)
             # A failure on one frame (out of memory, a driver fault) must not end the thread.
             except Exception as error:
-                pipeline.outputs.report_error(error)
+                self._report(error)
+                wait_s = ERROR_PAUSE_S
             finally:
                 self._busy = False
+            if wait_s != 0:
+                self._wake.wait(wait_s)
 
-    def _next_job(self, pipeline: Pipeline) -> tuple[Job | None, float | None]:
-        """The next job or None, and the seconds until the core's next deadline."""
-        self._update(pipeline)
-        now_ns = self._clock.now().nanoseconds
-        job = pipeline.core.next_job(now_ns)
-        deadline_ns = pipeline.core.next_deadline(now_ns)
+    def _work(self, engine: Engine) -> float | None:
+        """Decode frames or compute one mask; returns the seconds until there is more to do.
+
+        0 if there may be more at once, None if only a message can change anything.
+        """
+        with self._lock:
+            pipeline = self._pipeline
+            if pipeline is None:
+                return None
+            self._update(pipeline)
+            core, now_ns = pipeline.core, self._clock.now().nanoseconds
+            frames = core.next_decodes(now_ns)
+            job = None if frames else core.next_job(now_ns)
+            deadline_ns = core.next_deadline(now_ns)
+            self._busy = bool(frames) or job is not None
+            # Look this up first: while a slow network runs, so many messages may arrive that
+            # the arrival times of this job are forgotten.
+            arrival_ns = 0 if job is None else self._arrival_ns(job)
+        if frames:
+            self._decode(pipeline, frames)
+            return 0
+        if job is not None:
+            self._make_mask(engine, pipeline, job, arrival_ns)
+            return 0
         # Exact only in real time. Simulated time may run at any speed, so there the timer that
         # calls wake() every few milliseconds notices the deadline.
-        wait_s = None if deadline_ns is None else max(0.0, (deadline_ns - now_ns) / 1e9)
-        return job, wait_s
+        return None if deadline_ns is None else max(1e-6, (deadline_ns - now_ns) / 1e9)
+
+    def _decode(self, pipeline: Pipeline, frames: list[CompressedFrame]) -> None:
+        decoded = list(self._decoders.map(lambda frame: frame.decode(), frames))
+        with self._lock:
+            if self._pipeline is pipeline:
+                now_ns = self._clock.now().nanoseconds
+                for frame, result in zip(frames, decoded, strict=True):
+                    pipeline.core.decoded(frame, result, now_ns)
+
+    def _report(self, error: Exception) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.outputs.report_error(error)
 
     def _update(self, pipeline: Pipeline) -> None:
         """Offer every message to the core at its arrival time, then advance the core to now."""
         core = pipeline.core
         while self._inbox:
-            stream, message, now_ns, arrival_ns = self._inbox.popleft()
-            frame = pipeline.converter(stream, message)
+            stream, item, now_ns, arrival_ns = self._inbox.popleft()
             _tick_if_due(core, now_ns)
-            if isinstance(frame, Frame):
-                self._arrivals.add(stream, frame.stamp_ns, arrival_ns)
-            core.offer(stream, frame, now_ns)
+            if not isinstance(item, Defect):
+                self._arrivals.add(stream, item.stamp_ns, arrival_ns)
+            core.offer(stream, item, now_ns)
         _tick_if_due(core, self._clock.now().nanoseconds)
         pipeline.outputs.publish_changes(core)
 
@@ -190,7 +239,8 @@ class EngineThread:
         core = pipeline.core
         segmentation = run_job(engine, job, core.config, pipeline.gravity)
         with self._lock:
-            if self._pipeline is pipeline:
+            now_ns = self._clock.now().nanoseconds
+            if self._pipeline is pipeline and core.accept_mask(job, now_ns):
                 latency_ms = (time.monotonic_ns() - arrival_ns) / 1e6
                 pipeline.outputs.publish_mask(job, segmentation, latency_ms, core.config)
 

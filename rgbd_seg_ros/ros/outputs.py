@@ -131,6 +131,7 @@ class Outputs:
 
     def _publish_mode(self, mode: Mode) -> None:
         self._mode = mode
+        self._measurements.mode_since_ns = self._now_ns()
         self._mode_publisher.publish(String(data=mode.value))
 
     def _publish_caption(self, caption: str) -> None:
@@ -194,7 +195,7 @@ class Outputs:
 
     def report_error(self, error: Exception) -> None:
         """Log a failure of the engine and report it in /diagnostics."""
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         self._measurements.add_error(text)
         self._node.get_logger().error(
             f"inference failed: {text}", throttle_duration_sec=ERROR_PERIOD_S

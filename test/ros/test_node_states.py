@@ -115,7 +115,10 @@ def placeholder(rig: Any, caption: str) -> bytes:
     return image.tobytes()
 
 
-def test_the_overlay_shows_that_there_is_no_input(rig: Any) -> None:
+def test_the_overlay_shows_that_there_is_no_input(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(max_age_s=60.0)  # the mask is held back for longer than the usual second
+    rig.activate()
+    rig.mode("RGBD")
     got: list[Image] = []
     rig.listener.create_subscription(Image, "segmenter/overlay", got.append, 10)
     rig.until(lambda: got)
