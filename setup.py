@@ -33,6 +33,8 @@ setup(
         "data": ["h5py", "pillow", "scipy", "tqdm"],
         "train": ["matplotlib", "pillow", "tensorboard", "torchvision", "tqdm"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
+        # H.264 and H.265 topics.
+        "video": ["av"],
         # pytest 9 breaks the launch_testing plugin of ROS 2 Jazzy; launch needs lark.
         "test": [
             "hypothesis",

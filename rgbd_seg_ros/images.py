@@ -75,7 +75,7 @@ def inspect(
         )
     # Whatever a message contains, it must not end the thread that handles all messages.
     except Exception as error:
-        return _defect(error, stamp)
+        return to_defect(error, stamp)
 
 
 def to_frame(
@@ -98,7 +98,7 @@ def to_mask(message: Any, *, max_pixels: int = MAX_IMAGE_PIXELS) -> Frame | Defe
         array = decode_mask(message, max_pixels)
         return Frame(array, stamp, str(message.header.frame_id), str(message.encoding))
     except Exception as error:
-        return _defect(error, stamp)
+        return to_defect(error, stamp)
 
 
 def compressed_kind(message: Any) -> CompressedKind | None:
@@ -197,7 +197,7 @@ def _inspect_compressed(
             array = _checked(payload.decode(), stream, payload.size)
             return Frame(array, stamp, frame_id, payload.encoding, intrinsics)
         except Exception as error:  # as in inspect()
-            return _defect(error, stamp)
+            return to_defect(error, stamp)
 
     return CompressedFrame(payload.size, stamp, frame_id, decode, intrinsics)
 
@@ -223,7 +223,8 @@ def _checked(array: npt.NDArray[Any], stream: Stream, size: tuple[int, int]) -> 
     return array
 
 
-def _defect(error: Exception, stamp: int | None) -> Defect:
+def to_defect(error: Exception, stamp: int | None) -> Defect:
+    """The Defect of a message whose handling raised an error."""
     if isinstance(error, UnusableImageError):
         return Defect("malformed", str(error), stamp)
     text = " ".join(str(error).split())[:200]

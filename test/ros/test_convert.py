@@ -1,12 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of messages to frames and back: views, padding, byte order, cv_bridge."""
+"""Conversion of ROS messages to frames and back: views, padding, byte order, any content."""
 
 from __future__ import annotations
 
 import array
-import sys
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,9 +19,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from rgbd_seg_ros.frames import Defect, Frame
+from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame
 from rgbd_seg_ros.ros.convert import Converter, header, image_message
-from rgbd_seg_ros.ros.log_once import LogOnce
 
 pytestmark = pytest.mark.ros
 
@@ -57,14 +56,14 @@ COLOR = {
 @pytest.mark.parametrize("padding", [0, 5])
 @pytest.mark.parametrize("encoding", COLOR)
 def test_color(encoding: str, padding: int) -> None:
-    frame = Converter(LogOnce(pytest.fail))("rgb", message(COLOR[encoding], encoding, padding))
+    frame = Converter()("rgb", message(COLOR[encoding], encoding, padding))
     assert isinstance(frame, Frame)
     assert np.array_equal(frame.array, RGB)
     assert (frame.stamp_ns, frame.frame_id, frame.encoding) == (7_000_000_005, "cam", encoding)
 
 
 def test_gray_becomes_three_channels() -> None:
-    frame = Converter(LogOnce(pytest.fail))("rgb", message(GRAY, "mono8", 3))
+    frame = Converter()("rgb", message(GRAY, "mono8", 3))
     assert np.array_equal(frame.array, np.repeat(GRAY[..., None], 3, axis=2))
 
 
@@ -72,75 +71,74 @@ def test_gray_becomes_three_channels() -> None:
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize(("encoding", "pixels"), [("16UC1", TICKS), ("32FC1", METERS)])
 def test_depth(encoding: str, pixels: np.ndarray, big: bool, padding: int) -> None:
-    frame = Converter(LogOnce(pytest.fail))("depth", message(pixels, encoding, padding, big))
+    frame = Converter()("depth", message(pixels, encoding, padding, big))
     assert frame.array.dtype == pixels.dtype
     assert np.array_equal(frame.array, pixels)
 
 
 def test_rgb8_is_a_view_of_the_message() -> None:
     image = message(RGB, "rgb8")
-    frame = Converter(LogOnce(pytest.fail))("rgb", image)
+    frame = Converter()("rgb", image)
     assert np.shares_memory(frame.array, np.frombuffer(image.data, np.uint8))
 
 
-def test_a_truncated_message_is_malformed_and_logged_once() -> None:
-    lines: list[str] = []
-    convert = Converter(LogOnce(lines.append))
+def test_a_truncated_message_is_malformed() -> None:
     image = message(TICKS, "16UC1")
     image.data = image.data[:-1]
-    for _ in range(2):
-        defect = convert("depth", image)
-        assert isinstance(defect, Defect)
-        assert defect.reason == "malformed"
-        assert "truncated" in defect.detail
-    assert lines == [f"unusable depth message: {defect.detail}"]
-
-
-def test_cv_bridge_converts_other_encodings() -> None:
-    pytest.importorskip("cv_bridge", reason="cv_bridge is not installed")
-    wide = (RGB.astype(np.uint16) << 8) | RGB
-    frame = Converter(LogOnce(pytest.fail))("rgb", message(wide, "rgb16"))
-    assert isinstance(frame, Frame)
-    assert np.abs(frame.array.astype(int) - RGB).max() <= 1
-
-
-def test_without_cv_bridge_other_encodings_are_defects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    lines: list[str] = []
-    convert = Converter(LogOnce(lines.append))
-    for _ in range(3):
-        assert isinstance(convert("rgb", message(RGB.astype(np.uint16), "rgb16")), Defect)
-    assert len(lines) == 2
-    assert "numpy" in lines[0]
-    assert lines[1].startswith("unusable rgb message")
-    assert isinstance(convert("rgb", message(RGB, "rgb8")), Frame)
-
-
-def test_cv_bridge_built_for_another_numpy(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "cv_bridge.py").write_text("raise AttributeError('_ARRAY_API not found')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
-    lines: list[str] = []
-    defect = Converter(LogOnce(lines.append))("depth", message(TICKS, "bayer_rggb16"))
+    defect = Converter()("depth", image)
     assert isinstance(defect, Defect)
-    assert "_ARRAY_API" in lines[0]
+    assert defect.reason == "malformed"
+    assert "truncated" in defect.detail
 
 
-def test_compressed_color_and_depth() -> None:
-    convert = Converter(LogOnce(pytest.fail))
-    png = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
+def test_colors_of_16_bits() -> None:
+    wide = (RGB.astype(np.uint16) << 8) | RGB
+    frame = Converter()("rgb", message(wide, "rgb16"))
+    assert isinstance(frame, Frame)
+    assert np.array_equal(frame.array, RGB)
+
+
+@pytest.mark.parametrize("stream", ["rgb", "depth", "depth_raw"])
+@pytest.mark.parametrize(
+    "encoding", ["rgb16", "bayer_rggb16", "16UC1", "no such\nencoding" * 9999]
+)
+def test_a_short_step_is_a_defect(stream: Any, encoding: str) -> None:
+    image = message(np.zeros((30, 1), np.uint8), encoding)
+    defect = Converter()(stream, image)
+    assert isinstance(defect, Defect)
+    assert len(defect.detail) < 700
+    assert "\n" not in defect.detail
+
+
+def test_no_message_raises() -> None:
+    convert = Converter()
+    for stream in ("rgb", "depth", "depth_raw"):
+        for anything in (None, Image(), CompressedImage(), CameraInfo(), SimpleNamespace(pts=3)):
+            assert isinstance(convert(stream, anything), Defect)  # type: ignore[arg-type]
+
+
+def test_the_limit_of_pixels() -> None:
+    assert isinstance(Converter(48)("rgb", message(RGB, "rgb8")), Frame)
+    defect = Converter(47)("rgb", message(RGB, "rgb8"))
+    assert isinstance(defect, Defect)
+    assert "max_image_pixels allows 47 pixels" in defect.detail
+
+
+def test_compressed_color_and_depth_are_decoded_on_demand() -> None:
+    convert = Converter()
     color = CompressedImage(format="rgb8; png compressed bgr8")
-    color.data = array.array("B", png)
-    assert np.array_equal(convert("rgb", color).array, RGB)
+    color.data = array.array("B", cv2.imencode(".png", RGB[..., ::-1])[1].tobytes())
     depth = CompressedImage(format="16UC1; compressedDepth png")
     depth.data = array.array("B", bytes(12) + cv2.imencode(".png", TICKS)[1].tobytes())
-    assert np.array_equal(convert("depth", depth).array, TICKS)
+    for stream, item, pixels in (("rgb", color, RGB), ("depth", depth, TICKS)):
+        frame = convert(stream, item)  # type: ignore[arg-type]
+        assert isinstance(frame, CompressedFrame)
+        assert frame.size == (6, 8)
+        assert np.array_equal(frame.decode().array, pixels)
 
 
 def test_later_frames_carry_the_intrinsics() -> None:
-    convert = Converter(LogOnce(pytest.fail))
+    convert = Converter()
     info = CameraInfo(width=8, height=6)
     info.k = [5.0, 0.0, 4.0, 0.0, 5.0, 3.0, 0.0, 0.0, 1.0]
     assert convert("rgb", message(RGB, "rgb8")).intrinsics is None
