@@ -28,7 +28,7 @@ from rgbd_seg_ros.image_scene import (
     FOLDER_NAMES,
     WHAT,
     ImageFolderError,
-    Scene,
+    ImageScene,
     contents,
     listed,
     read_scene,
@@ -156,7 +156,7 @@ def find_frames(
 
 
 def _check_kinds(
-    folder: Path, scenes: Sequence[Scene], kinds: Sequence[Kind], need: Collection[Kind]
+    folder: Path, scenes: Sequence[ImageScene], kinds: Sequence[Kind], need: Collection[Kind]
 ) -> None:
     """Raise ImageFolderError if there are no images, or none of a needed kind."""
     have = {kind for scene in scenes for kind in scene.files}
@@ -201,7 +201,7 @@ def _unpaired(
     return unpaired, notes
 
 
-def _unrecognized(folder: Path, scene: Scene, kinds: Collection[Kind]) -> list[str]:
+def _unrecognized(folder: Path, scene: ImageScene, kinds: Collection[Kind]) -> list[str]:
     """A note if color or depth is missing, and a folder of another name may contain it."""
     missing = [k for k in KINDS if k != "labels" and k in kinds and k not in scene.files]
     others = [

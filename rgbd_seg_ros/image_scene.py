@@ -49,7 +49,7 @@ class ImageFolderError(ValueError):
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImageScene:
     """The image files of one folder."""
 
     root: Path
@@ -130,7 +130,7 @@ class Scene:
 
 def read_scene(
     root: Path, kinds: Collection[Kind], chosen: Mapping[Kind, Path] | None = None
-) -> Scene:
+) -> ImageScene:
     """Find the images of one folder by the names of its subfolders, or else of its files.
 
     Args:
@@ -145,9 +145,9 @@ def read_scene(
     folders = _folders(root, kinds, chosen or {}, ignored)
     if folders:
         files = {kind: _images_of(folder, kind, ignored) for kind, folder in folders.items()}
-        return Scene(root, files, folders, ignored, mixed=False)
+        return ImageScene(root, files, folders, ignored, mixed=False)
     files = _mixed_images(root, kinds, ignored)
-    return Scene(root, files, dict.fromkeys(files, root), ignored, mixed=True)
+    return ImageScene(root, files, dict.fromkeys(files, root), ignored, mixed=True)
 
 
 def _mixed_images(
