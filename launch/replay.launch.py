@@ -31,7 +31,12 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from rgbd_seg_ros.ros.launch_arguments import check_bundle_argument, parse_bool
+from rgbd_seg_ros.files import InputFileError, read_yaml
+from rgbd_seg_ros.ros.launch_arguments import (
+    check_bundle_argument,
+    check_device_argument,
+    parse_bool,
+)
 
 PREFIX = Path(get_package_prefix("rgbd_seg_ros"))
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
@@ -66,11 +71,11 @@ def check_arguments(value: dict[str, str]) -> dict[str, Any]:
         raise RuntimeError(f"rate:={value['rate']} must be a positive number, such as 0.5")
     parse_bool("rviz", value["rviz"])
     check_bundle_argument(value["bundle"])
+    check_device_argument(value["device"])
     try:
-        given = yaml.safe_load(Path(value["params_file"]).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise RuntimeError(f"cannot read params_file:={value['params_file']}: {reason}") from error
+        given = read_yaml(Path(value["params_file"]))
+    except InputFileError as error:
+        raise RuntimeError(f"cannot read params_file:={value['params_file']}: {error}") from error
     if not isinstance(given or {}, dict):
         raise RuntimeError(
             f"params_file:={value['params_file']} must map node names to ros__parameters"

@@ -7,7 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ament_index_python.packages import get_package_share_directory, get_packages_with_prefixes
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -18,7 +17,13 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from launch import LaunchContext, LaunchDescription
-from rgbd_seg_ros.ros.launch_arguments import check_bundle_argument, parse_bool
+from rgbd_seg_ros.files import InputFileError, read_yaml
+from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.ros.launch_arguments import (
+    check_bundle_argument,
+    check_device_argument,
+    parse_bool,
+)
 
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config" / "camera").glob("*.yaml"))}
@@ -58,12 +63,12 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
     path = CAMERAS.get(camera, Path(camera))
     if not path.is_file():
         raise RuntimeError(
-            f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}, or the path of a YAML file"
+            f"{unknown_name('camera', camera, CAMERAS)}, or pass the path of a YAML file"
         )
     try:
-        profile = yaml.safe_load(path.read_text())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RuntimeError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        profile = read_yaml(path)
+    except InputFileError as error:
+        raise RuntimeError(str(error)) from error
     if not isinstance(profile, dict) or not {"prefix", "topics", "parameters"} <= profile.keys():
         raise RuntimeError(
             f"{path} is not a camera profile: it must have prefix, topics and parameters, like "
@@ -87,6 +92,7 @@ def nodes(context: LaunchContext) -> list[Any]:
     if not Path(value["params_file"]).is_file():
         raise RuntimeError(f"params_file:={value['params_file']} is not a file")
     check_bundle_argument(value["bundle"])
+    check_device_argument(value["device"])
     parameters: list[Any] = [value["params_file"], camera_parameters]
     parameters.append({name: on[name] for name in ("use_sim_time", "autostart")})
     for name in ("bundle", "device"):

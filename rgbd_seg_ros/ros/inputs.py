@@ -1,12 +1,12 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's subscriptions; warns when a stream is silent or its stamps are wrong."""
+"""The node's subscriptions; warns about silent streams, wrong stamps and other mistakes."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,13 @@ from tf2_msgs.msg import TFMessage
 
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.gravity import TransformTree
-from rgbd_seg_ros.images import stamp_ns
+from rgbd_seg_ros.images import stamp_ns, to_intrinsics
 from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
-from rgbd_seg_ros.ros.log_once import LogOnce
 from rgbd_seg_ros.ros.parameters import NodeConfig
+from rgbd_seg_ros.ros.stamp_hints import StampWatch
+from rgbd_seg_ros.ros.standing_warnings import StandingWarnings
 
 #: Best effort is compatible with every publisher. Only the newest frames matter.
 SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -47,7 +48,6 @@ class Inputs:
         enqueue: takes a stream, its message and the arrival time in nanoseconds.
         converter: takes the camera_infos.
         measurements: counts messages.
-        log_once: logs warnings.
         transforms: takes the robot's transforms; None to subscribe to none.
     """
 
@@ -58,19 +58,25 @@ class Inputs:
         enqueue: Callable[[Stream, Any, int], None],
         converter: Converter,
         measurements: Measurements,
-        log_once: LogOnce,
         transforms: TransformTree | None = None,
     ) -> None:
         self._node = node
         self._enqueue = enqueue
         self._converter = converter
         self._measurements = measurements
-        self._log_once = log_once
         self._simulated = node.get_parameter("use_sim_time").value
         self._clock_ns = 0
         self._subscriptions: list[Any] = []
         self._images: dict[Stream, Any] = {}
         self._last_image_s: dict[Stream, float] = {}
+        self._stamps: dict[Stream, StampWatch] = {}
+        #: (height, width) of the last raw image and of the last calibrated camera_info.
+        self._image_sizes: dict[Stream, tuple[int, int]] = {}
+        self._info_sizes: dict[Stream, tuple[int, int]] = {}
+        #: Topics that had several publishers at the last check. A restarted driver's old
+        #: publisher may be listed for a moment.
+        self._shared: set[str] = set()
+        self._warnings = StandingWarnings(node.get_logger().warning, measurements.add_warning)
         self._subscribe("rgb", config.rgb_transport)
         self._subscribe("depth", config.depth_transport)
         if config.use_depth_raw:
@@ -93,8 +99,8 @@ class Inputs:
             topic, message_type = f"{topic}/{transport}", CompressedImage
         self._images[stream] = self._create(message_type, topic, partial(self._on_image, stream))
         self._last_image_s[stream] = time.monotonic()
-        on_info = partial(self._converter.camera_info, stream)
-        self._create(CameraInfo, f"{stream}/camera_info", on_info)
+        self._stamps[stream] = StampWatch(stream, self._simulated)
+        self._create(CameraInfo, f"{stream}/camera_info", partial(self._on_info, stream))
 
     def _create(
         self,
@@ -116,12 +122,17 @@ class Inputs:
         now_ns = self._node.get_clock().now().nanoseconds
         self._enqueue(stream, message, now_ns)
         self._last_image_s[stream] = time.monotonic()
-        self._log_once.forget(_silent_key(stream))
+        self._warnings.forget(_silent_key(stream))
         self._measurements.rates[stream].event(now_ns)
-        if now_ns:
-            hint = hints.wrong_clock(stream, stamp_ns(message.header), now_ns, self._simulated)
-            if hint is not None:
-                self._log_once(hint, key=f"wrong clock {stream}")
+        self._stamps[stream].add(stamp_ns(message.header), now_ns)
+        if isinstance(message, Image):
+            self._image_sizes[stream] = (message.height, message.width)
+
+    def _on_info(self, stream: Stream, message: CameraInfo) -> None:
+        self._converter.camera_info(stream, message)
+        intrinsics = to_intrinsics(message)
+        if intrinsics is not None:
+            self._info_sizes[stream] = (intrinsics.height, intrinsics.width)
 
     def restart_timeouts(self) -> None:
         """Measure the silence of every stream from now on."""
@@ -129,21 +140,49 @@ class Inputs:
             self._last_image_s[stream] = time.monotonic()
 
     def check_streams(self) -> None:
-        """Log one line for each stream that is silent. Called once per second."""
+        """Warn about silent streams, wrong stamps and topics. Called once per second."""
         before_ns, self._clock_ns = self._clock_ns, self._node.get_clock().now().nanoseconds
         if self._simulated and self._clock_ns == before_ns != 0:
             self.restart_timeouts()  # the playback is paused
+        self._warnings.update(dict(self._conditions()))
+
+    def _conditions(self) -> Iterator[tuple[str, str]]:
+        """Yield (key, hint) for each mistake in the set-up that can be seen now."""
+        limits = [self._node.get_parameter(name).value for name in ("max_age_s", "max_future_s")]
+        shared = dict(self._several_publishers())
+        # Told only if seen in two checks.
+        yield from ((key, text) for key, text in shared.items() if key in self._shared)
+        self._shared = set(shared)
         for stream, subscription in self._images.items():
-            optional, key = stream == "depth_raw", _silent_key(stream)
             silence_s = time.monotonic() - self._last_image_s[stream]
-            if not optional and silence_s > hints.SILENCE_S and key not in self._log_once:
-                hint = hints.silent_topic(self._node, subscription, f"{stream}/image_raw")
-                self._log_once(hint, key)
+            if stream != "depth_raw" and silence_s > hints.SILENCE_S:
+                name = f"{stream}/image_raw"
+                yield _silent_key(stream), hints.silent_topic(self._node, subscription, name)
+                continue
+            copied = f"publishers {subscription.topic_name}" in shared
+            for key, text in self._stamps[stream].hints(*limits):
+                if not (copied and key.startswith("copies")):  # the publishers are named
+                    yield key, text
+            if stream in self._image_sizes and stream in self._info_sizes:
+                sizes = self._image_sizes[stream], self._info_sizes[stream]
+                text_or_none = hints.other_size(stream, *sizes)
+                if text_or_none is not None:
+                    yield f"size {stream}", text_or_none
         if self._simulated and not self._clock_ns:
-            self._log_once(
+            yield (
+                "no clock",
                 "use_sim_time is true but nothing publishes /clock: play the bag with --clock, or "
-                "start the simulation"
+                "start the simulation",
             )
+
+    def _several_publishers(self) -> Iterator[tuple[str, str]]:
+        for subscription in self._subscriptions:
+            topic = subscription.topic_name
+            if topic in TRANSFORM_QOS:
+                continue
+            text = hints.several_publishers(topic, self._node.get_publishers_info_by_topic(topic))
+            if text is not None:
+                yield f"publishers {topic}", text
 
 
 def _silent_key(stream: Stream) -> str:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from rgbd_seg_ros.names import unknown_name
 
 
 def check_bundle_argument(directory: str) -> None:
@@ -20,6 +23,19 @@ def check_bundle_argument(directory: str) -> None:
             f"bundle:={directory} is not a bundle: it has no bundle.json; create one with "
             "`python -m training.bundle`, or omit the argument to use the shipped bundle"
         )
+
+
+def check_device_argument(device: str) -> None:
+    """Check the spelling of the argument ``device``; empty for that of params_file.
+
+    The node makes the same check, but only after it has imported PyTorch, seconds later.
+
+    Raises:
+        RuntimeError: the device has an unknown name.
+    """
+    if device and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        known = ("auto", "cpu", "cuda", "cuda:N")
+        raise RuntimeError(f"device:={device}: {unknown_name('device', device, known)}")
 
 
 def parse_bool(name: str, value: str) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rgbd_seg_ros.fallback.config import CoreConfig, check_value
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
+from rgbd_seg_ros.names import did_you_mean, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {
 #: or, if they are in START, when it starts.
 LIVE = frozenset({"overlay_rate_hz"}) | {f.name for f in dataclasses.fields(CoreConfig)}
 START = frozenset({"autostart"})
+#: Prefixes of parameters that are declared when their publisher or subscription is created.
+DECLARED_LATER = ("qos_overrides.", "diagnostic_updater.", "start_type_description_service")
 
 
 def declare(node: Any) -> None:
@@ -107,6 +110,25 @@ def declare(node: Any) -> None:
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise ValueError(str(error)) from error
         check_value(parameter, declared.value)
+    for text in unknown_overrides(node._parameter_overrides, node.has_parameter):
+        node.get_logger().warning(text)
+
+
+def unknown_overrides(given: Iterable[str], declared: Callable[[str], bool]) -> list[str]:
+    """A warning for each parameter that was passed to the node but that it does not have.
+
+    ROS ignores such parameters silently, for example a misspelled name in a params_file.
+
+    Args:
+        given: names of the passed parameters.
+        declared: whether the node has a parameter.
+    """
+    return [
+        f"parameter {shown(name)} was set but this node has no such parameter, so it is ignored"
+        f"{did_you_mean(name, FIELDS)}"
+        for name in sorted(given)
+        if not declared(name) and not name.startswith(DECLARED_LATER)
+    ]
 
 
 def read(node: Any) -> tuple[NodeConfig, CoreConfig]:
@@ -123,6 +145,12 @@ def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
         configured: whether the engine is loaded or being loaded.
     """
     for parameter in parameters:
+        if parameter.name == "use_sim_time" and configured:
+            return (
+                "use_sim_time cannot change while the node is configured, since its clock would "
+                "jump: set it at launch (use_sim_time:=true), or deactivate and clean up the node "
+                "first (ros2 lifecycle set NODE cleanup)"
+            )
         known = FIELDS.get(parameter.name)
         if known is None:
             continue

@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hints for silent topics and wrong stamps: the likely cause and the remedy, in one line."""
+"""Hints for topics: silent ones, other transports, several publishers, sizes that differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: A stream without messages for this long is reported.
 SILENCE_S = 5.0
-#: Stamps that differ this much from the node's clock mean a wrong clock, not a slow camera.
-WRONG_CLOCK_S = 3600.0
+#: Transports that the node reads, by stream; each is the value of its parameter.
+TRANSPORTS = {"rgb": ("raw", "compressed"), "depth": ("raw", "compressedDepth")}
 #: Image topics of a segmenter, which are not suggested as inputs.
 SEGMENTER_OUTPUTS = ("/mask", "/confidence", "/overlay", "/color_mask")
 
@@ -34,7 +34,9 @@ def silent_topic(node: Node, subscription: Subscription, name: str) -> str:
     publishers = node.get_publishers_info_by_topic(topic)
     start = f"no messages on {topic}"
     if not publishers:
-        return f"{start}: no publisher. {_other_topics(node, wanted, topic, name)}"
+        others = [t for t, _ in node.get_topic_names_and_types() if node.count_publishers(t)]
+        hint = other_transport(topic, name, others)
+        return f"{start}: {hint or 'no publisher. ' + _other_topics(node, wanted, topic, name)}"
     fitting = [info for info in publishers if info.topic_type == wanted]
     if not fitting:
         return (
@@ -42,6 +44,53 @@ def silent_topic(node: Node, subscription: Subscription, name: str) -> str:
             f"subscribes to {wanted}; check the transport parameters or remap {name}"
         )
     return f"{start}: {_qos_or_network(subscription, fitting)}"
+
+
+def other_transport(topic: str, name: str, published: Iterable[str]) -> str | None:
+    """A hint if the same images are published with another transport; else None.
+
+    Args:
+        topic: the topic to which the node subscribes, for example ``/rgb/image_raw``.
+        name: relative name of its raw topic, for example ``rgb/image_raw``.
+        published: the topics that have publishers.
+    """
+    published = set(published)
+    stream = name.partition("_")[0].partition("/")[0]
+    known = TRANSPORTS[stream]
+    base = topic
+    for transport in known[1:]:
+        base = base.removesuffix(f"/{transport}")
+    for transport in known:
+        other = base if transport == "raw" else f"{base}/{transport}"
+        if other != topic and other in published:
+            return f"only {other} is published: set the parameter {stream}_transport: {transport}"
+    unread = sorted(t for t in published if t.startswith(f"{base}/") and t != topic)
+    if not unread:
+        return None
+    return (
+        f"only {unread[0]} is published, which this node cannot read; publish "
+        f"{' or '.join(known)}, for example with `ros2 run image_transport republish`"
+    )
+
+
+def several_publishers(topic: str, publishers: Sequence[TopicEndpointInfo]) -> str | None:
+    """A hint if more than one publisher sends to a topic, whose frames would alternate."""
+    if len(publishers) < 2:
+        return None
+    return (
+        f"{len(publishers)} publishers on {topic}: {', '.join(_full_names(publishers))}; their "
+        "frames mix, so stop all but one, or remap the topic"
+    )
+
+
+def other_size(stream: str, image: tuple[int, int], info: tuple[int, int]) -> str | None:
+    """A hint if a camera_info is not that of the image; sizes are (height, width) in pixels."""
+    if image == info:
+        return None
+    return (
+        f"{stream}/camera_info is for {info[1]}×{info[0]} images, but those of {stream} have "
+        f"{image[1]}×{image[0]}: remap {stream}/camera_info to the camera_info of this topic"
+    )
 
 
 def _qos_or_network(subscription: Subscription, publishers: Sequence[TopicEndpointInfo]) -> str:
@@ -80,8 +129,12 @@ def _other_topics(node: Node, wanted: str, topic: str, name: str) -> str:
 
 
 def _names(publishers: Sequence[TopicEndpointInfo]) -> str:
-    names = sorted({f"{i.node_namespace.rstrip('/')}/{i.node_name}" for i in publishers})
-    return f"{len(publishers)} publisher{'s' * (len(publishers) > 1)} ({', '.join(names)})"
+    names = ", ".join(dict.fromkeys(_full_names(publishers)))
+    return f"{len(publishers)} publisher{'s' * (len(publishers) > 1)} ({names})"
+
+
+def _full_names(publishers: Sequence[TopicEndpointInfo]) -> list[str]:
+    return sorted(f"{i.node_namespace.rstrip('/')}/{i.node_name}" for i in publishers)
 
 
 def describe_qos(qos: QoSProfile) -> str:
@@ -93,28 +146,3 @@ def type_name(message_type: type) -> str:
     """Name of a message class, for example ``sensor_msgs/msg/Image``."""
     package, folder, *_ = message_type.__module__.split(".")
     return f"{package}/{folder}/{message_type.__name__}"
-
-
-def wrong_clock(stream: str, stamp_ns: int, now_ns: int, simulated: bool) -> str | None:
-    """A hint if a stamp is far from the node's clock, else None.
-
-    Args:
-        stream: name of the stream.
-        stamp_ns: stamp of a message.
-        now_ns: the node's clock when it arrived.
-        simulated: whether that clock is /clock.
-    """
-    age_s = (now_ns - stamp_ns) / 1e9
-    if abs(age_s) < WRONG_CLOCK_S:
-        return None
-    days = f"{abs(age_s) / 86400:.1f} days"
-    if simulated:
-        return (
-            f"{stream} stamps are {days} {'behind' if age_s > 0 else 'ahead of'} the simulated "
-            "clock: play the bag with --clock, or stop the other publisher of /clock"
-        )
-    return (
-        f"{stream} stamps are {days} {'old' if age_s > 0 else 'in the future'}: play a recording "
-        "with `ros2 bag play BAG --clock` and launch with use_sim_time:=true; for a live camera, "
-        "set its clock"
-    )

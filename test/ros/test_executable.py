@@ -176,9 +176,9 @@ def test_a_launch_from_another_directory_without_a_camera(
     ("argument", "words"),
     [
         ("bundle:=/nowhere", ("bundle:=/nowhere", "no bundle.json")),
-        ("device:=tpu", ("cannot configure", "tpu", "ended with exit code 1")),
+        ("device:=cud", ("device:=cud", "did you mean 'cuda'?")),
         ("params_file:=/nowhere.yaml", ("params_file", "/nowhere.yaml")),
-        ("camera:=kinect9", ("unknown camera", "kinect9", "realsense")),
+        ("camera:=realsens", ("unknown camera", "did you mean 'realsense'?", "oak")),
         ("use_sim_time:=yes", ("use_sim_time:=yes", "true or false")),
         ("log_level:=loud", ("segmenter:", "loud", "ended with exit code 2")),
     ],

@@ -10,7 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from rgbd_seg_ros.fallback import CoreConfig
-from rgbd_seg_ros.ros.parameters import FIELDS, LIVE, START, NodeConfig, refusal, table, updated
+from rgbd_seg_ros.ros.parameters import (
+    FIELDS,
+    LIVE,
+    START,
+    NodeConfig,
+    refusal,
+    table,
+    unknown_overrides,
+    updated,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +65,20 @@ def test_an_invalid_value_is_refused_with_the_reason(name: str, value: object, w
 
 
 def test_unknown_parameters_are_ignored() -> None:
-    assert refusal([change("use_sim_time", True)], configured=True) is None
+    assert refusal([change("other", True)], configured=True) is None
+
+
+def test_simulated_time_is_chosen_before_the_node_is_configured() -> None:
+    assert refusal([change("use_sim_time", True)], configured=False) is None
+    assert "at launch" in (refusal([change("use_sim_time", True)], configured=True) or "")
+
+
+def test_a_parameter_that_the_node_does_not_have_is_told_with_the_nearest() -> None:
+    given = ["max_age", "device", "qos_overrides./rgb.subscription.depth", "x" * 10_000]
+    first, second = unknown_overrides(given, lambda name: name in FIELDS)
+    assert first.startswith("parameter 'max_age' was set but")
+    assert first.endswith("did you mean 'max_age_s'?")
+    assert len(second) < 300
 
 
 def test_integers_are_converted_to_floats() -> None:
