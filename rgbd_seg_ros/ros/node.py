@@ -25,7 +25,6 @@ from rgbd_seg_ros.ros.diagnostics import Measurements, NodeState, SegmentationTa
 from rgbd_seg_ros.ros.engine_thread import EngineThread, Pipeline
 from rgbd_seg_ros.ros.inputs import Inputs
 from rgbd_seg_ros.ros.lifecycle import AsyncLifecycleNode
-from rgbd_seg_ros.ros.log_once import LogOnce
 from rgbd_seg_ros.ros.outputs import Outputs
 
 #: Period of the timer that checks deadlines, on the steady clock. It matters while the engine is
@@ -112,8 +111,7 @@ class SegmenterNode(AsyncLifecycleNode):
         self._core = Core(self._core_config, thread.engine.available, needs)
         outputs.publish_labels()
         outputs.publish_changes(self._core)
-        log_once = LogOnce(self.get_logger().warning)
-        converter = Converter(log_once)
+        converter = Converter(self._core_config.max_image_pixels)
         # Only networks that read HHA use gravity; its source is logged when they first do.
         gravity = Gravity(self._config.gravity_frame, self.get_logger().info)
         thread.start(Pipeline(converter, self._core, gravity, outputs))
@@ -124,7 +122,6 @@ class SegmenterNode(AsyncLifecycleNode):
             thread.enqueue,
             converter,
             self._measurements,
-            log_once,
             transforms,
         )
         for period_s, callback in ((DEADLINE_CHECK_S, thread.wake), (1.0, self._every_second)):
