@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.image_size import UnusableImageError, check_size
-from rgbd_seg_ros.names import shown, unknown_name
+from rgbd_seg_ros.names import did_you_mean, shown, unknown_name
 
 _U8, _U16, _F32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)
 
@@ -106,7 +106,8 @@ def decode_color(message: Any, max_pixels: int) -> npt.NDArray[np.uint8]:
                 f"encoding {encoding!r} is depth, not color; check the topics"
             )
         raise UnusableImageError(
-            f"{unknown_name('color encoding', encoding, COLOR_ENCODINGS)}; publish one of these"
+            f"unknown color encoding {shown(encoding)}{did_you_mean(encoding, COLOR_ENCODINGS)}; "
+            "publish rgb8, bgr8 or another encoding that docs/replay.md lists"
         )
     rows = _rows(message, known.dtype, max_pixels, known.channels, known.half_rows)
     if known.multiple_of != (1, 1):

@@ -21,7 +21,7 @@ from rgbd_seg_ros.fallback.core_warnings import CoreWarnings, fusion_problems
 from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.fallback.decoding import Purpose
 from rgbd_seg_ros.fallback.fused_share import FusedShare
-from rgbd_seg_ros.fallback.health import SensorHealth, Verdict
+from rgbd_seg_ros.fallback.health import SensorHealth, State, Verdict
 from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.modes import Mode, ModeChange
 from rgbd_seg_ros.fallback.pairing import FramePair, PairedStream, Pairer, StreamStatus
@@ -243,12 +243,7 @@ class Core:
             self._end_starting()
         self._warnings.add_all(
             fusion_problems(
-                self._config,
-                self._pairer,
-                misaligned=self._streams.geometry.misaligned,
-                without_intrinsics=self._streams.without_intrinsics,
-                delivering=self._streams.delivering(self._now_ns),
-                fused_share=self._fused_share,
+                self._config, self._pairer, self._streams, self._fused_share, self._now_ns
             )
         )
         deadlines = [health.silence_deadline_ns for health in self.health.values()]
@@ -285,7 +280,8 @@ class Core:
 
     def _count_unusable(self, stream: Stream, verdict: Verdict) -> None:
         count = self.counters.count_unusable(stream, verdict.reason or "", verdict.detail)
-        self._warnings.add_unusable(stream, verdict, count)
+        waiting = self.health[stream].state is State.WAITING
+        self._warnings.add_unusable(stream, verdict, count, waiting=waiting)
 
     # --- Modes ---------------------------------------------------------------------------------
 

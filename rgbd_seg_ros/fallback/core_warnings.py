@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.fused_share import WINDOW, FusedShare
 from rgbd_seg_ros.fallback.health import Verdict
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
+from rgbd_seg_ros.fallback.streams import Streams
 from rgbd_seg_ros.frames import NS_PER_MS, Stream
 
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
@@ -19,6 +20,8 @@ MISSED_WARNING = 0.1
 #: After how many messages a frame test that fails is told. The tests that are missing here point
 #: to a failed sensor, which the change of mode tells.
 TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
+#: The same for all other tests of a stream that has had no usable frame yet.
+WAITING_TOLD_AFTER = 3
 #: At most this many warnings are kept until the caller fetches them.
 MAX_WARNINGS = 256
 
@@ -41,12 +44,19 @@ class CoreWarnings:
         for key, text in problems:
             self.add(key, text)
 
-    def add_unusable(self, stream: Stream, verdict: Verdict, count: int) -> None:
-        """Warn about a frame test that has failed for as many messages as :data:`TOLD_AFTER`."""
+    def add_unusable(self, stream: Stream, verdict: Verdict, count: int, *, waiting: bool) -> None:
+        """Warn about a frame test that has failed for as many messages as :data:`TOLD_AFTER`.
+
+        Args:
+            stream: the stream.
+            verdict: of an unusable message.
+            count: number of messages of this stream with this reason so far.
+            waiting: the stream has had no usable frame yet, so no mode change tells any reason.
+        """
         reason = verdict.reason or ""
-        if count >= TOLD_AFTER.get(reason, math.inf):
-            messages = f"{count} {stream} messages are" if count > 1 else f"a {stream} message is"
-            text = f"{messages} unusable ({reason}): {verdict.detail}"
+        if count >= TOLD_AFTER.get(reason, WAITING_TOLD_AFTER if waiting else math.inf):
+            messages = f"{count} messages are" if count > 1 else "a message is"
+            text = f"{stream}: {messages} unusable ({reason}): {verdict.detail}"
             self.add(f"{stream} {reason}", text)
 
     def forget(self) -> None:
@@ -61,25 +71,18 @@ class CoreWarnings:
 
 
 def fusion_problems(
-    config: CoreConfig,
-    pairer: Pairer,
-    *,
-    misaligned: str | None,
-    without_intrinsics: Sequence[str],
-    delivering: bool,
-    fused_share: FusedShare,
+    config: CoreConfig, pairer: Pairer, streams: Streams, fused_share: FusedShare, now_ns: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield (key, message) for every problem; the core logs each key once.
+    """Yield (key, message) for everything that prevents the fusion of color and depth.
 
     Args:
         config: current parameters.
         pairer: provides the lag and the share of missing partner frames.
-        misaligned: why depth is not aligned to color; None if it is.
-        without_intrinsics: networks that need camera intrinsics and have none.
-        delivering: both streams deliver usable frames. If not, missing partners give no reason to
-            change the wait or the skew.
+        streams: provide alignment, intrinsics and health.
         fused_share: the share of the recent masks that are fused.
+        now_ns: the current time.
     """
+    misaligned, without_intrinsics = streams.geometry.misaligned, streams.without_intrinsics
     if misaligned is not None:
         yield (
             "aligned",
@@ -102,7 +105,8 @@ def fusion_problems(
                 f"max_wait_ms={config.max_wait_ms:g}, so only {stream} is used: raise max_wait_ms "
                 "to fuse them",
             )
-    if delivering and pairer.missed_fraction > MISSED_WARNING:
+    # If a stream delivers no usable frames, missing partners give no reason to change the wait.
+    if streams.delivering(now_ns) and pairer.missed_fraction > MISSED_WARNING:
         yield (
             "missed",
             f"{pairer.missed_fraction:.0%} of the last 30 frame pairs are incomplete (depth "

@@ -120,9 +120,13 @@ def replay_bag(
         replay = Replay(core, engine, options.engine_latency_ms, options.without_fallback, gravity)
 
         session = _Session(options, reader, topics, core, engine.labels, stack)
-        notes = (*topics.notes, *depth_notes, *stamps.warnings)
+        notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
         for text in (*options.faults.warnings, *notes):
             session.warn(text)
+        if options.without_fallback and topics.truth is None:
+            session.warn("--without-fallback scores nothing without --truth-topic")
+        if options.gravity_frame != DEFAULT_FRAME and not engine.need_intrinsics:
+            session.warn("--gravity-frame is not used, because no network of the bundle reads HHA")
         for result in replay.run(session.arrivals(source, interrupted), session.scorer.add_truth):
             session.add(result)
         return session.finish(source, stamps.name)
@@ -263,6 +267,8 @@ class _Session:
         """Warn about problems that are known only at the end of the replay."""
         if self.reader.damage:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
+        for text in self.reader.warnings:
+            self.warn(text)
         if self.topics.truth and self.stamps_ns and not self.scorer.has_truth:
             self.warn(
                 f"no mask has ground truth on {self.topics.truth} within 20 ms of its stamp, so "

@@ -15,9 +15,10 @@ from rgbd_seg_ros.bag.topics import Topics
 from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Intrinsics, Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
-from rgbd_seg_ros.images import inspect, to_intrinsics, to_mask
+from rgbd_seg_ros.images import to_intrinsics, to_mask
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem
 from rgbd_seg_ros.replay.stamps import HEADER_STAMPS, Restamper, StampChoice
+from rgbd_seg_ros.video import StreamDecoder
 
 TF, TF_STATIC = "/tf", "/tf_static"
 
@@ -53,7 +54,7 @@ class BagSource:
         max_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         self._reader = reader
-        self._max_pixels = max_pixels
+        self._decoders = {s: StreamDecoder(s, max_pixels=max_pixels) for s in STREAMS}
         self._transforms = transforms
         self._topics = topics
         self._faults = faults
@@ -116,12 +117,7 @@ class BagSource:
                 "malformed", "its bytes are not a message of its type"
             )
         else:
-            item = inspect(
-                message.message,
-                stream,
-                self._intrinsics.get(stream),
-                max_pixels=self._max_pixels,
-            )
+            item = self._decoders[stream].inspect(message.message, self._intrinsics.get(stream))
         item = self._stamped(stream, item, message.receive_ns)
         received = self._faults.apply(
             stream, ReceivedItem(item, message.receive_ns), self._reader.start_ns
