@@ -181,7 +181,7 @@ class Core:
         """
         if not self._enabled or not self._advance(now_ns):
             return []
-        return self._work.next_decodes(self._now_ns, self._pairer.holds)
+        return self._work.next_decodes(self._now_ns, self._pairer.holds, self._streams.ok)
 
     def decoded(self, frame: CompressedFrame, result: Frame | Defect, now_ns: int) -> None:
         """Take the decoded pixels of a frame from :meth:`next_decodes`."""
@@ -193,8 +193,9 @@ class Core:
         result = replace(result, stamp_ns=frame.stamp_ns)
         if isinstance(result, Frame):
             result = replace(result, frame_id=frame.frame_id, intrinsics=frame.intrinsics)
-        if purpose is Purpose.ADMISSION and self._work.is_expired(frame.stamp_ns, self._now_ns):
-            self.counters.count(stream, "late")
+        if purpose is not Purpose.JOB and self._work.is_expired(frame.stamp_ns, self._now_ns):
+            if purpose is Purpose.ADMISSION:
+                self.counters.count(stream, "late")
             return
         alone = self._streams.no_other_serves(stream, self._now_ns)
         verdict = self.health[stream].judge(result, self._now_ns, alone=alone)

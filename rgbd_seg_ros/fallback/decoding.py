@@ -15,7 +15,7 @@ The newest frame always wins, so at any load only as much is decoded as there is
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rgbd_seg_ros.frames import CompressedFrame, Stream
 
@@ -50,6 +50,11 @@ class DecodeQueue:
     def note(self, stream: Stream, frame: CompressedFrame) -> None:
         """Remember the newest frame of an OK stream, in case its health must be examined."""
         self._newest[stream] = frame
+
+    def forget_health(self, streams: Iterable[Stream]) -> None:
+        """Do not examine the health of streams that are no longer OK by their earlier frames."""
+        for stream in streams:
+            self._newest.pop(stream, None)
 
     def next(
         self,

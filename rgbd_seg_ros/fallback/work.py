@@ -18,6 +18,7 @@ from rgbd_seg_ros.fallback.streams import Streams
 from rgbd_seg_ros.frames import (
     NS_PER_MS,
     NS_PER_S,
+    STREAMS,
     AnyFrame,
     CompressedFrame,
     Defect,
@@ -128,13 +129,17 @@ class Work:
         return None if expired else pending.job
 
     def next_decodes(
-        self, now_ns: int, is_held: Callable[[AnyFrame], bool]
+        self,
+        now_ns: int,
+        is_held: Callable[[AnyFrame], bool],
+        is_ok: Callable[[Stream], bool],
     ) -> list[CompressedFrame]:
         """The frames to decode now. The waiting job starts, unless another one has started.
 
         Args:
             now_ns: the current time.
             is_held: whether pairing holds a frame, so that it may become part of a job.
+            is_ok: whether a stream is OK.
         """
         job_frames: dict[Stream, CompressedFrame] = {}
         if self.started is None and self.waiting is not None and self.waiting.undecoded:
@@ -149,6 +154,7 @@ class Work:
         def is_pending(frame: CompressedFrame) -> bool:
             return is_held(frame) or any(frame in job.frames.values() for job in jobs)
 
+        self.queue.forget_health(stream for stream in STREAMS if not is_ok(stream))
         period_ns = round(self.config.decode_period_s * NS_PER_S)
         return self.queue.next(
             now_ns, period_ns, job_frames, job_waits=bool(jobs), is_pending=is_pending

@@ -195,7 +195,7 @@ def _no_images(tmp_path: Path, recording: Path) -> list[object]:
     [
         (lambda t, r: [t / "nowhere"], "there is no bag at"),
         (_empty_bag, "is empty (0 bytes)"),
-        (_cut_bag, "rosbag reindex"),
+        (_cut_bag, "cut.bag cannot be read"),
         (_no_images, "no usable color or depth topic"),
         (_bad_faults, "unknown fault 'explode'"),
         (lambda t, r: [r, "--faults", t / "none.yaml"], "cannot read fault schedule"),

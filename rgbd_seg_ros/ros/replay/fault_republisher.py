@@ -19,7 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from rgbd_seg_ros.frames import Defect, Frame, Stream
+from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.images import stamp_ns, to_frame
 from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem, load_faults
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
@@ -57,7 +57,7 @@ class FaultRepublisher(Node):
         recorded_ns = self._receive_times.take(stream, stamp_ns(message.header)) or now_ns
         before = to_frame(message, stream)
         after = self._schedule.apply(stream, ReceivedItem(before, recorded_ns), self._start_ns)
-        if after is None:
+        if after is None or isinstance(after.item, CompressedFrame):  # only raw images come here
             return
         message = with_fault(message, before, after.item)
         delay_ns = after.receive_ns - recorded_ns

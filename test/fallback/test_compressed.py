@@ -1,0 +1,222 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed frames: which are decoded and when, and what happens if one proves unusable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from rigs.fallback.bench import T0, depth, rgb
+from rigs.fallback.scenario import MS, S
+
+from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
+from rgbd_seg_ros.frames import STREAMS, CompressedFrame, Defect, Frame, Stream
+
+PERIOD = 33 * MS
+BLACK = np.zeros((8, 8, 3), np.uint8)
+EMPTY = np.zeros((8, 8), np.uint16)
+
+
+class Camera:
+    """Offers compressed frames to a core, and records which of them are decoded."""
+
+    def __init__(self, **config: Any) -> None:
+        self.core = Core(CoreConfig(**config))
+        self.decoded: list[tuple[Stream, int]] = []
+        #: What a stream's frames turn out to be; usable images by default.
+        self.pixels: dict[Stream, Callable[[int], Frame | Defect]] = {}
+        self.jobs: list[Any] = []
+
+    def now(self, index: int) -> int:
+        return T0 + index * PERIOD
+
+    def frame(self, stream: Stream, index: int, frame_id: str = "camera") -> CompressedFrame:
+        make = self.pixels.get(stream, rgb if stream == "rgb" else depth)
+
+        def decode() -> Frame | Defect:
+            self.decoded.append((stream, index))
+            return make(self.now(index))
+
+        return CompressedFrame((8, 8), self.now(index), frame_id, decode)
+
+    def send(self, index: int, *streams: Stream, **frame: Any) -> None:
+        for stream in streams or ("rgb", "depth"):
+            self.core.offer(stream, self.frame(stream, index, **frame), self.now(index))
+
+    def work(self, index: int) -> None:
+        """Do what a free engine does."""
+        now = self.now(index)
+        while True:
+            while frames := self.core.next_decodes(now):
+                for frame in frames:
+                    self.core.decoded(frame, frame.decode(), now)
+            job = self.core.next_job(now)
+            if job is None:
+                return
+            self.jobs.append(job)
+
+    def run(self, begin: int, end: int, *streams: Stream, **frame: Any) -> None:
+        for index in range(begin, end):
+            self.core.tick(self.now(index))
+            self.send(index, *streams, **frame)
+            self.work(index)
+
+    def check_accounting(self) -> None:
+        counters = self.core.counters
+        for stream in STREAMS:
+            ended = sum(counters.fates[stream].values()) + sum(counters.unusable[stream].values())
+            assert counters.offered[stream] == ended, stream
+
+
+def test_every_pair_is_decoded_once_and_fused_if_the_engine_is_free() -> None:
+    camera = Camera()
+    camera.run(0, 20)
+    assert [job.network for job in camera.jobs] == ["rgbd"] * 20
+    assert all(isinstance(job.rgb, Frame) and isinstance(job.depth, Frame) for job in camera.jobs)
+    assert sorted(camera.decoded) == sorted((s, i) for s in ("rgb", "depth") for i in range(20))
+    camera.check_accounting()
+
+
+def test_frames_that_a_busy_engine_does_not_need_are_never_decoded() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.decoded.clear()
+    for index in range(10, 25):
+        camera.send(index)
+    camera.work(24)
+    assert sorted(camera.decoded) == [("depth", 24), ("rgb", 24)]
+    assert camera.jobs[-1].stamp_ns == camera.now(24)
+    assert camera.core.counters.fates["rgb"]["superseded"] == 14
+    assert camera.core.mode is Mode.RGBD
+    camera.check_accounting()
+
+
+def test_a_stream_is_not_used_before_its_first_frame_is_decoded() -> None:
+    camera = Camera()
+    camera.send(0)
+    assert camera.core.health["rgb"].state is State.WAITING
+    assert camera.core.next_job(camera.now(0)) is None
+    camera.work(0)
+    assert [job.network for job in camera.jobs] == ["rgbd"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "bad", "reason", "network"),
+    [
+        ("rgb", lambda t: rgb(t, array=BLACK), "black", "depth"),
+        ("depth", lambda t: depth(t, array=EMPTY), "no_depth", "rgb"),
+        ("rgb", lambda t: Defect("malformed", "cut off"), "malformed", "depth"),
+    ],
+)
+def test_the_partner_of_an_unusable_frame_is_used_alone_at_once(
+    stream: Stream, bad: Any, reason: str, network: str
+) -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.pixels[stream] = bad
+    camera.run(10, 11)
+    assert camera.jobs[-1].network == network
+    assert camera.jobs[-1].stamp_ns == camera.now(10)
+    assert camera.core.counters.unusable[stream] == {reason: 1}
+    assert camera.core.mode is Mode.RGBD  # one unusable frame does not make a stream lost
+    camera.run(11, 13)
+    assert camera.core.health[stream].state is State.LOST
+    assert [job.network for job in camera.jobs[10:]] == [network] * 3
+    del camera.pixels[stream]
+    camera.run(13, 60)
+    assert camera.core.mode is Mode.RGBD
+    assert camera.jobs[-1].network == "rgbd"
+    camera.check_accounting()
+
+
+def test_two_unusable_frames_make_no_job() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.pixels = {
+        "rgb": lambda t: rgb(t, array=BLACK),
+        "depth": lambda t: depth(t, array=EMPTY),
+    }
+    camera.run(10, 20)
+    assert len(camera.jobs) == 10
+    assert camera.core.mode is Mode.NO_INPUT
+    camera.check_accounting()
+
+
+def test_a_stream_that_no_job_uses_is_decoded_every_250_ms_and_can_be_lost() -> None:
+    camera = Camera(force_network="rgb")
+    camera.run(0, 40)
+    indices = [index for stream, index in camera.decoded if stream == "depth"]
+    assert indices[1:] == list(range(indices[1], 40, 8))  # 8 × 33 ms is the first beyond 250 ms
+    camera.pixels["depth"] = lambda t: depth(t, array=EMPTY)
+    camera.run(40, 40 + 4 * 8)
+    assert camera.core.health["depth"].reason == "no_depth"
+    assert set(camera.core.counters.unusable["depth"]) <= {"no_depth"}
+    camera.check_accounting()
+
+
+def test_frozen_counts_decoded_frames() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.pixels["rgb"] = lambda t: rgb(t, image=7)
+    for index in range(10, 60):
+        camera.send(index)
+        if index % 5 == 0:  # an engine that is too slow for four of five pairs
+            camera.work(index)
+    # The image of index 10 and nine repeats pass; the tenth repeat is frozen.
+    assert camera.core.health["rgb"].reason == "ok"
+    camera.run(60, 62)
+    assert camera.core.health["rgb"].reason == "frozen"
+    camera.check_accounting()
+
+
+def test_a_reset_during_decoding_ignores_the_result() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.send(10)
+    frames = camera.core.next_decodes(camera.now(10))
+    assert len(frames) == 2
+    camera.core.reset(camera.now(10))
+    for frame in frames:
+        camera.core.decoded(frame, frame.decode(), camera.now(10))
+    assert camera.core.next_job(camera.now(10)) is None
+    assert camera.core.counters.fates["rgb"]["reset"] == 1
+    camera.check_accounting()
+
+
+def test_a_job_whose_frames_are_too_old_is_not_decoded() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.send(10)
+    camera.decoded.clear()
+    late = camera.now(10) + S + MS
+    for now in range(camera.now(10), late, 100 * MS):
+        camera.core.tick(now)  # a larger step would be one of the clock
+    assert camera.core.next_decodes(late) == []
+    assert camera.core.next_job(late) is None
+    assert camera.core.counters.fates["rgb"]["late"] == 1
+    camera.check_accounting()
+
+
+def test_raw_depth_is_decoded_only_if_it_is_needed() -> None:
+    camera = Camera()
+    camera.run(0, 10, "rgb", "depth", "depth_raw")
+    camera.decoded.clear()
+    camera.run(10, 14, "rgb", "depth", "depth_raw")
+    assert "depth_raw" not in [stream for stream, _ in camera.decoded]
+    camera.run(14, 40, "depth_raw", frame_id="raw")
+    assert camera.core.mode is Mode.DEPTH_ONLY
+    assert camera.jobs[-1].raw
+    camera.check_accounting()
+
+
+def test_an_expired_mask_is_dropped_counted_and_told() -> None:
+    camera = Camera()
+    camera.run(0, 3)
+    job = camera.jobs[-1]
+    assert camera.core.accept_mask(job, job.stamp_ns + S)
+    assert not camera.core.accept_mask(job, job.stamp_ns + S + MS)
+    assert camera.core.counters.masks_expired == 1
+    assert [text for text in camera.core.drain_warnings() if "max_age_s=1" in text]
