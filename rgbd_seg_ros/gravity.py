@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,17 @@ class TransformTree:
         self._parents: dict[str, tuple[str, npt.NDArray[np.float64]]] = {}
 
     def add(self, message: Any) -> None:
-        """Add a ``tf2_msgs/TFMessage`` from /tf or /tf_static; invalid rotations are ignored."""
-        for item in message.transforms:
-            q = item.transform.rotation
-            rotation = rotation_matrix(float(q.x), float(q.y), float(q.z), float(q.w))
+        """Add a ``tf2_msgs/TFMessage`` from /tf or /tf_static; invalid transforms are ignored."""
+        transforms = getattr(message, "transforms", None)
+        for item in transforms if isinstance(transforms, Iterable) else ():
+            try:
+                q = item.transform.rotation
+                rotation = rotation_matrix(float(q.x), float(q.y), float(q.z), float(q.w))
+                parent, child = str(item.header.frame_id), str(item.child_frame_id)
+            except (AttributeError, TypeError, ValueError, OverflowError):
+                continue
             if rotation is not None:
-                parent = str(item.header.frame_id).lstrip("/")
-                self._parents[str(item.child_frame_id).lstrip("/")] = (parent, rotation)
+                self._parents[child.lstrip("/")] = (parent.lstrip("/"), rotation)
 
     def down(self, frame: str, level_frame: str) -> Vector | None:
         """Unit vector (3) pointing down in ``frame``; None if the frames are not connected.

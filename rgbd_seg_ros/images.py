@@ -150,14 +150,15 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
     """Intrinsics of the image as published, that is, after region of interest and binning.
 
     Returns:
-        None for an uncalibrated camera (K all zeros) or a size of zero.
+        None for an uncalibrated camera (K all zeros), a size of zero, or any other content that
+        is no calibration. Never raises.
     """
-    k = message.k if hasattr(message, "k") else message.K  # ROS 1 spells it K
-    roi = message.roi
-    bin_x, bin_y = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
-    width = int(roi.width) or int(message.width)
-    height = int(roi.height) or int(message.height)
     try:
+        k = message.k if hasattr(message, "k") else message.K  # ROS 1 spells it K
+        roi = message.roi
+        bin_x, bin_y = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
+        width = int(roi.width) or int(message.width)
+        height = int(roi.height) or int(message.height)
         return Intrinsics(
             fx=float(k[0]) / bin_x,
             fy=float(k[4]) / bin_y,
@@ -167,7 +168,8 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
             width=width // bin_x,
             height=height // bin_y,
         )
-    except ValueError:
+    # Whatever a message contains, it must not end the thread that handles all messages.
+    except Exception:
         return None
 
 

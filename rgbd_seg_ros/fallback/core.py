@@ -153,7 +153,8 @@ class Core:
             return None
         job = self._work.next_job(self._now_ns)
         status = self._status()
-        if job is not None and status.fusing:
+        # A stream that has just stopped says nothing; it will be silent.
+        if job is not None and status.fusing and self._streams.delivering(self._now_ns):
             self._fused_share.add(job.network)
             self._update_mode(status)
         return job

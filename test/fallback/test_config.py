@@ -30,7 +30,8 @@ def test_ranges(field: Any) -> None:
     for inside in (low, high):
         if math.isfinite(inside):
             CoreConfig(**{field.name: kind(inside)})
-    with pytest.raises(ValueError, match=re.escape(f"{field.name} must be from {low:g} to {high:g}")):
+    expected = f"{field.name} must be from {low:g} to {high:g}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
         CoreConfig(**{field.name: kind(low - 1)})
     if math.isfinite(high):
         with pytest.raises(ValueError, match=field.name):

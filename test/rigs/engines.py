@@ -30,6 +30,10 @@ class NetworkIdEngine(FakeEngine):
     """An engine whose masks are filled with the index of their network."""
 
     def __init__(self) -> None:
+        # Importing it takes a second, after which the first mask would be too old.
+        from rgbd_seg_ros.engine import Segmentation
+
+        self._segmentation = Segmentation
         self.calls: list[dict[str, Any]] = []
         #: Cleared by a test to keep the engine busy with a mask.
         self.may_finish = threading.Event()
@@ -47,8 +51,6 @@ class NetworkIdEngine(FakeEngine):
         size: tuple[int, int],
         network: str,
     ) -> Any:
-        from rgbd_seg_ros.engine import Segmentation
-
         self.calls.append(
             {"rgb": rgb, "depth": depth, "intrinsics": intrinsics, "gravity": gravity}
         )
@@ -56,4 +58,4 @@ class NetworkIdEngine(FakeEngine):
         if self.failures:
             raise self.failures.pop()
         labels = np.full(size, self.available.index(network), np.uint8)
-        return Segmentation(labels, np.full(size, 200, np.uint8), network, {})
+        return self._segmentation(labels, np.full(size, 200, np.uint8), network, {})

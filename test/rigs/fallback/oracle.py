@@ -166,7 +166,7 @@ class Oracle:
             assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
             for record in self._records_of(job):
                 self.used[record.stream] += 1
-            if self.fusing:
+            if self.fusing and all(self.health[s].dependable(self._now) for s in PAIRED):
                 self._count_fused(job)
         assert self.core._work.waiting is None
         if self.pending is not None or self._cleared:  # else nothing has changed

@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
+from rigs.graph import wait_for_log
+
 from rgbd_seg_ros.ros.engine_thread import REMEMBERED_FRAMES
 
 pytestmark = pytest.mark.ros
@@ -205,7 +207,10 @@ def test_the_node_continues_after_an_engine_failure(rig: Any) -> None:
     rig.until(lambda: any(s.level == b"\x02" for s in rig.diagnostics))
 
 
-def test_a_busy_engine_delays_masks_but_not_mode_changes(rig: Any) -> None:
+def test_a_busy_engine_delays_masks_but_not_mode_changes(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(max_age_s=60.0)  # the mask is held back for longer than the usual second
+    rig.activate()
+    rig.mode("RGBD")
     rig.engine.may_finish.clear()
     calls = len(rig.engine.calls)
     rig.until(lambda: len(rig.engine.calls) > calls)
@@ -215,7 +220,10 @@ def test_a_busy_engine_delays_masks_but_not_mode_changes(rig: Any) -> None:
     rig.check_masks()
 
 
-def test_a_slow_mask_reports_its_full_latency(rig: Any) -> None:
+def test_a_slow_mask_reports_its_full_latency(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(max_age_s=60.0)  # the mask is held back for longer than the usual second
+    rig.activate()
+    rig.mode("RGBD")
     rig.engine.may_finish.clear()
     calls, masks = len(rig.engine.calls), len(rig.statuses)
     rig.until(lambda: len(rig.engine.calls) > calls)
@@ -227,3 +235,55 @@ def test_a_slow_mask_reports_its_full_latency(rig: Any) -> None:
     rig.engine.may_finish.set()
     rig.until(lambda: len(rig.statuses) > masks + 1)
     assert max(float(s["latency_ms"]) for s in rig.statuses[masks:]) >= held_ms
+
+
+def test_a_mask_that_is_too_old_when_it_is_ready_is_dropped(rig: Any) -> None:
+    """As after SIGSTOP and SIGCONT."""
+    rig.engine.may_finish.clear()
+    calls = len(rig.engine.calls)
+    rig.until(lambda: len(rig.engine.calls) > calls)
+    rig.until(lambda: any("no mask for" in d.message for d in rig.diagnostics))
+    rig.engine.may_finish.set()
+    wait_for_log(rig, "a mask was dropped", "max_age_s=1")
+    masks = len(rig.masks)
+    rig.until(lambda: len(rig.masks) > masks + 5)
+    assert rig.node._core.counters.masks_expired == 1
+    rig.until(lambda: rig.diagnostics[-1].message.startswith("RGBD: "))
+
+
+@pytest.mark.parametrize("stream", ["rgb", "depth"])
+@pytest.mark.parametrize("encoding", ["rgb16", "bayer_rggb16", "x" * 100_000])
+def test_an_impossible_image_is_skipped_and_told(rig: Any, stream: str, encoding: str) -> None:
+    working = getattr(rig, stream)
+    bad = rig.image(np.zeros((30, 1), np.uint8), "mono8")
+    bad.encoding, bad.step = encoding, 1
+    rig.good[stream] = False
+    setattr(rig, stream, lambda _: bad)
+    rig.until(lambda: rig.node._core.counters.unusable[stream].get("malformed", 0) > 3)
+    wait_for_log(rig, f"{stream}: a message is unusable (malformed)")
+    assert max(map(len, rig.logs)) < 500
+    rig.good[stream] = True
+    setattr(rig, stream, working)
+    rig.mode("RGBD")
+    masks = len(rig.masks)
+    rig.until(lambda: len(rig.masks) > masks + 5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_outside_the_engine_does_not_end_the_masks(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, failures = rig.node._core, [ValueError("planted"), SystemExit("planted")]
+    real = core.next_decodes
+
+    def next_decodes(now_ns: int) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return real(now_ns)
+
+    monkeypatch.setattr(core, "next_decodes", next_decodes)
+    rig.until(lambda: not failures)
+    wait_for_log(rig, "planted")
+    wait_for_log(rig, "the engine's thread ended and was started again")
+    masks = len(rig.masks)
+    rig.until(lambda: len(rig.masks) > masks + 5)
