@@ -80,7 +80,7 @@ class StreamDecoder:
         self._packets[self._number] = (stamp, str(message.header.frame_id))
         if len(self._packets) > REMEMBERED_PACKETS:
             self._packets.popitem(last=False)
-        frame = self._newest_frame(bytes(message.data))
+        frame = self._newest_frame(memoryview(message.data).tobytes())
         size = (int(frame.height), int(frame.width))
         check_size(*size, self._max_pixels)
         if stated is not None and size != stated:

@@ -151,3 +151,15 @@ def test_other_messages_need_no_video() -> None:
     assert isinstance(defect, Defect)
     assert "depth as video is not supported" in defect.detail
     assert isinstance(inspect(message(b"\0\0\0\1", "h264", ffmpeg=True), "rgb"), Defect)
+
+
+def test_data_that_is_no_buffer_allocates_nothing() -> None:
+    """``bytes(n)`` of a number would allocate n zeros."""
+    message = SimpleNamespace(
+        header=SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=0), frame_id="camera"),
+        format="h264",
+        data=2**40,
+    )
+    item = StreamDecoder("rgb").inspect(message)
+    assert isinstance(item, Defect)
+    assert item.reason == "malformed"
