@@ -26,7 +26,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import regular_file_inside, write_atomically
 from rgbd_seg_ros.labels import LabelSet
 from training.options import UsageError
 from training.settings import Settings
@@ -136,7 +136,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     state = json.loads((folder / STATE).read_text())
     contents: dict[str, Any] = {}
     for name, expected in state["sha256"].items():
-        data = (folder / name).read_bytes()
+        data = regular_file_inside(folder, name).read_bytes()
         if hashlib.sha256(data).hexdigest() != expected:
             raise ValueError(f"the SHA-256 of {name} is not the one in {STATE}")
         stem, _, kind = name.partition(".")

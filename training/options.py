@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros import files
+from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.names import did_you_mean, unknown_name
 
 
@@ -210,14 +212,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, is not YAML, or does not contain a mapping.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        document = files.read_yaml(path)
+    except InputFileError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(document, dict):
         raise UsageError(f"{path} must contain `key: value` lines, got {type(document).__name__}")
     return document

@@ -537,3 +537,10 @@ def test_mistakes_are_one_line_and_code_2(
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1
     assert message in error[0]
+
+
+@pytest.mark.parametrize("name", ["../0001", "a/b", "/etc/passwd", "a\0b", "", 7])
+def test_a_frame_name_that_leads_out_of_the_folder_is_refused(name: object) -> None:
+    values = {"name": name, "size": None, "intrinsics": None, "gravity": None}
+    with pytest.raises(ValueError, match="which is not a plain file name"):
+        to_record(values)

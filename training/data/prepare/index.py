@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
+from rgbd_seg_ros.names import shown
 from training.data.sample import FOLDERS, Sample, hold_out
 from training.options import UsageError
 
@@ -135,7 +136,14 @@ def read_index(root: Path) -> Index:
 
 
 def to_record(values: dict[str, Any]) -> Record:
-    """A record from its JSON values."""
+    """A record from its JSON values.
+
+    Raises:
+        ValueError: its name is not the plain name of a file, so it may lead out of the folder.
+    """
+    name = values["name"]
+    if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
+        raise ValueError(f"a frame has the name {shown(name)}, which is not a plain file name")
     as_tuple = {
         key: None if values[key] is None else tuple(values[key])
         for key in ("size", "intrinsics", "gravity")
