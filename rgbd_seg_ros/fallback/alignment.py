@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from rgbd_seg_ros.camera_names import name_two_cameras, same_frame
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.frames import AnyFrame, Intrinsics, Stream
+from rgbd_seg_ros.frames import AnyFrame, Frame, Intrinsics, Stream
+from rgbd_seg_ros.names import shown
 
 #: Relative difference up to which aspect ratios and intrinsics count as equal.
 TOLERANCE = 0.01
@@ -17,11 +18,11 @@ class StreamGeometry:
 
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
-        self._newest: dict[Stream, AnyFrame] = {}
+        self._newest: dict[Stream, Frame] = {}
         self._misaligned: str | None = None
 
-    def update(self, stream: Stream, frame: AnyFrame) -> None:
-        """Replace the newest usable frame of ``stream``."""
+    def update(self, stream: Stream, frame: Frame) -> None:
+        """Replace the newest usable frame of ``stream``; the header of a damaged image may lie."""
         self._newest[stream] = frame
         rgb, depth = self._newest.get("rgb"), self._newest.get("depth")
         if rgb is not None and depth is not None:
@@ -68,16 +69,16 @@ def misalignment(rgb: AnyFrame, depth: AnyFrame) -> str | None:
         return None
     if name_two_cameras(rgb.frame_id, depth.frame_id):
         return (
-            f"depth seems to be from another camera: its frame_id is {depth.frame_id!r} but "
-            f"color's is {rgb.frame_id!r}"
+            f"depth seems to be from another camera: its frame_id is {shown(depth.frame_id)} but "
+            f"color's is {shown(rgb.frame_id)}"
         )
     if rgb.intrinsics is not None and depth.intrinsics is not None:
         if _agree(rgb.intrinsics, depth.intrinsics):
             return None
         return "depth is not aligned: its camera_info differs from color's"
     return (
-        f"depth does not seem to be aligned: its frame_id is {depth.frame_id!r} but color's is "
-        f"{rgb.frame_id!r}"
+        f"depth does not seem to be aligned: its frame_id is {shown(depth.frame_id)} but "
+        f"color's is {shown(rgb.frame_id)}"
     )
 
 

@@ -111,7 +111,7 @@ class Core:
 
     def _take(self, stream: Stream, item: AnyFrame | Defect, verdict: Verdict) -> None:
         """Pass a judged message to pairing, or count what else happened to it."""
-        if isinstance(item, (Frame, CompressedFrame)) and verdict.reason is None:
+        if isinstance(item, Frame) and verdict.reason is None:
             self._streams.geometry.update(stream, item)
         status = self._status()
         if verdict.reason is not None:
@@ -137,10 +137,9 @@ class Core:
         if not self._enabled or not self._advance(now_ns):
             return
         late_ns = 0 if due_ns is None else self._now_ns - due_ns
+        late = late_ns > self._config.late_tick_ms * NS_PER_MS
         for health in self.health.values():
-            health.check_silence(
-                self._now_ns, late=late_ns > self._config.late_tick_ms * NS_PER_MS
-            )
+            health.check_silence(self._now_ns, late=late)
         self._decide()
 
     def next_job(self, now_ns: int) -> Job | None:
@@ -177,8 +176,8 @@ class Core:
     def next_decodes(self, now_ns: int) -> list[CompressedFrame]:
         """The compressed frames to decode now, because the engine is free.
 
-        Decode them outside the lock, give each result to :meth:`decoded`, and repeat until the
-        list is empty. Frames that are never returned need not be decoded.
+        Decode them outside the lock, give the result of every one to :meth:`decoded`, and repeat
+        until the list is empty. All other compressed frames need not be decoded.
         """
         if not self._enabled or not self._advance(now_ns):
             return []
@@ -186,9 +185,9 @@ class Core:
 
     def decoded(self, frame: CompressedFrame, result: Frame | Defect, now_ns: int) -> None:
         """Take the decoded pixels of a frame from :meth:`next_decodes`."""
-        running = self._advance(now_ns)
+        self._advance(now_ns)
         found = self._work.queue.finish(frame)
-        if found is None or not (self._enabled and running):
+        if found is None:
             return  # everything was cleared in the meantime
         stream, purpose = found
         result = replace(result, stamp_ns=frame.stamp_ns)
@@ -200,6 +199,8 @@ class Core:
             return
         alone = self._streams.no_other_serves(stream, self._now_ns)
         verdict = self.health[stream].judge(result, self._now_ns, alone=alone)
+        if isinstance(result, Frame) and verdict.reason is None:
+            self._streams.geometry.update(stream, result)
         if purpose is Purpose.ADMISSION:
             self._take(stream, result, verdict)
         elif purpose is Purpose.JOB and self._work.started is not None:
@@ -379,9 +380,7 @@ class Core:
     def set_enabled(self, enabled: bool) -> None:
         """Disable the core, which drops all pending messages, or enable it again."""
         if enabled != self._enabled:
-            self._clear(
-                "disabled" if not enabled else "reset", "enabled" if enabled else "disabled"
-            )
+            self._clear(*(("reset", "enabled") if enabled else ("disabled", "disabled")))
             self._enabled = enabled
             self._now_ns = 0  # ignore clock changes while disabled
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.frames import AnyFrame, CompressedFrame, Defect, Stream
+from rgbd_seg_ros.frames import AnyFrame, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
+from rgbd_seg_ros.images import to_defect
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.outputs import Outputs
@@ -138,9 +140,9 @@ class EngineThread:
     def update(self) -> None:
         """Process the messages that have arrived and the deadlines that have passed."""
         try:
-            with self._lock:
-                if self._pipeline is not None:
-                    self._update(self._pipeline)
+            with self._locked_pipeline() as pipeline:
+                if pipeline is not None:
+                    self._update(pipeline)
         # The caller is the executor, which an exception would end.
         except Exception as error:
             self._report(error)
@@ -182,8 +184,7 @@ class EngineThread:
 
         0 if there may be more at once, None if only a message can change anything.
         """
-        with self._lock:
-            pipeline = self._pipeline
+        with self._locked_pipeline() as pipeline:
             if pipeline is None:
                 return None
             self._update(pipeline)
@@ -206,12 +207,32 @@ class EngineThread:
         return None if deadline_ns is None else max(1e-6, (deadline_ns - now_ns) / 1e9)
 
     def _decode(self, pipeline: Pipeline, frames: list[CompressedFrame]) -> None:
-        decoded = list(self._decoders.map(lambda frame: frame.decode(), frames))
-        with self._lock:
-            if self._pipeline is pipeline:
+        decoded = list(self._decoders.map(self._decode_one, frames))
+        with self._locked_pipeline() as current:
+            if current is pipeline:
                 now_ns = self._clock.now().nanoseconds
                 for frame, result in zip(frames, decoded, strict=True):
                     pipeline.core.decoded(frame, result, now_ns)
+
+    def _decode_one(self, frame: CompressedFrame) -> Frame | Defect:
+        try:
+            return frame.decode()
+        # The job of a frame that was never returned to the core would wait for ever.
+        except Exception as error:
+            self._report(error)
+            return to_defect(error, frame.stamp_ns)
+
+    @contextmanager
+    def _locked_pipeline(self) -> Iterator[Pipeline | None]:
+        """Hold the lock. After an error in the core, reset it, since its state is unknown."""
+        with self._lock:
+            pipeline = self._pipeline
+            try:
+                yield pipeline
+            except Exception:
+                if pipeline is not None:
+                    pipeline.core.reset(self._clock.now().nanoseconds)
+                raise
 
     def _report(self, error: Exception) -> None:
         pipeline = self._pipeline

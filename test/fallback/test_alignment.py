@@ -81,3 +81,10 @@ def test_aspect_ratios_must_agree(size: tuple[int, int], aligned: bool) -> None:
     if text:
         assert f"{size[1]}×{size[0]}" in text
         assert "640×480" in text
+
+
+def test_a_long_frame_id_gives_a_short_reason() -> None:
+    color = frame(48, 64, "x" * 100_000, None, rgb=True)
+    text = misalignment(color, frame(48, 64, "y" * 100_000, None, rgb=False))
+    assert text is not None
+    assert len(text) < 400

@@ -220,3 +220,110 @@ def test_an_expired_mask_is_dropped_counted_and_told() -> None:
     assert not camera.core.accept_mask(job, job.stamp_ns + S + MS)
     assert camera.core.counters.masks_expired == 1
     assert [text for text in camera.core.drain_warnings() if "max_age_s=1" in text]
+
+
+# --- Damaged images and interrupted decoding ----------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(4000, 4000), (4000, 3000)])
+def test_the_header_of_a_damaged_image_sets_neither_size_nor_alignment(
+    size: tuple[int, int],
+) -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    damaged = CompressedFrame(
+        size, camera.now(10), "other", lambda: Defect("malformed", "no end marker")
+    )
+    camera.core.offer("rgb", damaged, camera.now(10))
+    camera.send(10, "depth")
+    camera.work(10)
+    assert (camera.jobs[-1].network, camera.jobs[-1].size) == ("depth", (8, 8))
+    assert camera.core.mode is Mode.RGBD
+    assert camera.core.drain_warnings() == [
+        "rgb: a message is unusable (malformed): no end marker"
+    ]
+
+
+def test_geometry_follows_decoded_frames() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.run(10, 12, "depth", frame_id="depth_optical")
+    assert camera.core.mode is Mode.RGB_ONLY
+    assert camera.core.mode_reason == "depth not aligned"
+
+
+def test_a_clock_that_reads_zero_during_decoding_holds_up_no_job() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.send(10)
+    for frame in camera.core.next_decodes(camera.now(10)):
+        camera.core.decoded(frame, frame.decode(), 0)
+    camera.run(11, 20)
+    assert [job.stamp_ns for job in camera.jobs] == [camera.now(i) for i in range(20)]
+    camera.check_accounting()
+
+
+def test_disabling_during_decoding_ignores_the_result() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.send(10)
+    frames = camera.core.next_decodes(camera.now(10))
+    assert len(frames) == 2
+    camera.core.set_enabled(False)
+    for frame in frames:
+        camera.core.decoded(frame, frame.decode(), camera.now(10))
+    camera.check_accounting()
+    assert camera.core.counters.fates["rgb"]["disabled"] == 1
+    camera.core.set_enabled(True)
+    for frame in frames:
+        camera.core.decoded(frame, Defect("malformed", "late"), camera.now(11))
+    assert camera.core.counters.unusable["rgb"] == {}
+    camera.run(12, 20)
+    assert camera.jobs[-1].network == "rgbd"
+    camera.check_accounting()
+
+
+def test_a_frame_that_becomes_stale_while_it_is_decoded_is_late() -> None:
+    camera = Camera()
+    camera.send(0, "rgb")
+    (frame,) = camera.core.next_decodes(camera.now(0))
+    later = camera.now(0) + S + MS
+    camera.core.tick(camera.now(0) + S // 2)
+    camera.core.tick(later)
+    camera.core.decoded(frame, frame.decode(), later)
+    assert camera.core.counters.fates["rgb"]["late"] == 1
+    assert camera.core.health["rgb"].state is State.WAITING
+    camera.check_accounting()
+
+
+def test_only_the_newest_frame_of_a_waiting_stream_is_decoded() -> None:
+    camera = Camera()
+    for index in range(5):
+        camera.send(index, "rgb")
+    camera.work(4)
+    assert camera.decoded == [("rgb", 4)]
+    assert camera.core.counters.fates["rgb"]["superseded"] == 4
+
+
+@pytest.mark.parametrize(("period_s", "decodes"), [(0.25, 4), (0.5, 2)])
+def test_the_decoding_period_of_an_idle_stream(period_s: float, decodes: int) -> None:
+    camera = Camera(decode_period_s=period_s, force_network="rgb")
+    camera.run(0, 5)
+    camera.decoded.clear()
+    camera.run(5, 5 + 32)  # 1.06 s
+    assert [stream for stream, _ in camera.decoded].count("depth") == decodes
+    assert [stream for stream, _ in camera.decoded].count("rgb") == 32
+
+
+def test_a_busy_engine_decodes_an_idle_stream_no_more_often_than_it_is_free() -> None:
+    camera = Camera(force_network="rgb")
+    camera.run(0, 5)
+    camera.decoded.clear()
+    for index in range(5, 65):
+        camera.core.tick(camera.now(index))
+        camera.send(index)
+        if index % 20 == 4:  # every 0.66 s
+            camera.work(index)
+    assert sorted(camera.decoded) == [("depth", i) for i in (24, 44, 64)] + [
+        ("rgb", i) for i in (24, 44, 64)
+    ]
