@@ -165,26 +165,42 @@ def _webp(data: memoryview) -> ImageHeader | None:
 
 
 def _tiff(data: memoryview) -> ImageHeader | None:
-    """TIFF 6.0: the first directory; BigTIFF has none here."""
+    """TIFF 6.0: the first directory; BigTIFF has none here.
+
+    None for a directory in which libtiff could find other values than this function: a tag that
+    occurs twice, is no unsigned integer, or may be among more entries than are read.
+    """
     order = "<" if data[0] == 0x49 else ">"
     (at,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, at)
-    # Samples per pixel and sample format have defaults, tiles are optional.
-    tags = {277: 1, 258: 1, 339: 1, 322: 0, 323: 0}
-    for entry in range(at + 2, at + 2 + 12 * min(count, 4096), 12):
+    if count > _MAX_TIFF_TAGS:
+        return None
+    found: dict[int, int] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+        if tag not in _TIFF_TAGS:
+            continue
         where = entry + 8
         size = {1: 1, 3: 2, 4: 4}.get(kind)
-        if size is None or tag not in (256, 257, 258, 277, 322, 323, 339):
-            continue
+        if size is None or tag in found:
+            return None
         if number * size > 4:  # the values of all channels, elsewhere
             (where,) = struct.unpack_from(order + "I", data, where)
-        (tags[tag],) = struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}[kind], data, where)
-    if 256 not in tags or 257 not in tags:
+        (found[tag],) = struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}[kind], data, where)
+    if 256 not in found or 257 not in found:
         return None
-    return ImageHeader(
-        "tiff", tags[257], tags[256], tags[277], tags[258], tags[339] == 3, tags[322] * tags[323]
+    width, height, bits, channels, tile_width, tile_height, sample_format = (
+        found.get(tag, default) for tag, default in _TIFF_TAGS.items()
     )
+    tile = tile_width * tile_height
+    return ImageHeader("tiff", height, width, channels, bits, sample_format == 3, tile)
+
+
+#: The tags that are read, and their defaults: width, height, bits and number of samples, width and
+#: height of a tile, sample format.
+_TIFF_TAGS = {256: 0, 257: 0, 258: 1, 277: 1, 322: 0, 323: 0, 339: 1}
+#: Entries of a directory; images have about twenty.
+_MAX_TIFF_TAGS = 4096
 
 
 def _bmp(data: memoryview) -> ImageHeader | None:
@@ -221,19 +237,16 @@ def _text(data: memoryview, at: int) -> tuple[bytes, int]:
     return text[: text.index(0)], at + text.index(0) + 1
 
 
-#: A number of Netpbm headers, with the white space and comments before it.
-_NUMBER = rb"(?:\s|#[^\n]{0,200}\n)+([-+.0-9eE]{1,20})"
+#: A number of Netpbm headers, with the white space and comments before it. For OpenCV, a carriage
+#: return ends a comment as well.
+_NUMBER = rb"(?:\s|#[^\r\n]{0,200}[\r\n])+([-+.0-9eE]{1,20})"
 
 
 def _netpbm(data: memoryview) -> ImageHeader | None:
     """PBM, PGM and PPM as text or binary (P1 to P6), PAM (P7), and PFM (Pf and PF)."""
     start, kind = bytes(data[:4096]), bytes(data[1:2])
     if kind == b"7":
-        found = [re.search(rb"\n" + key + _NUMBER, start) for key in _PAM_KEYS]
-        if None in found:
-            return None
-        width, height, channels, largest = (int(match[1]) for match in found if match)
-        return ImageHeader("pnm", height, width, channels, 16 if largest > 255 else 8)
+        return _pam(start)
     has_depth = kind not in b"14"
     match = re.match(rb"P." + _NUMBER * (3 if has_depth else 2), start)
     if match is None:
@@ -245,7 +258,21 @@ def _netpbm(data: memoryview) -> ImageHeader | None:
     return ImageHeader("pnm", height, width, 3 if kind in b"36" else 1, bits)
 
 
-_PAM_KEYS = (rb"WIDTH", rb"HEIGHT", rb"DEPTH", rb"MAXVAL")
+def _pam(start: bytes) -> ImageHeader | None:
+    """PAM (P7): one ``KEY value`` a line, each once. In anything else, OpenCV may find others."""
+    lines, found, _ = start.partition(b"\nENDHDR\n")
+    pairs = [_PAM_LINE.fullmatch(line) for line in lines.split(b"\n")[1:]]
+    values = {match[1]: match[2] for match in pairs if match}
+    if not found or len(values) < len(pairs):
+        return None
+    if not values.keys() >= {b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"}:
+        return None
+    bits = 16 if int(values[b"MAXVAL"]) > 255 else 8
+    width, height, channels = (int(values[key]) for key in (b"WIDTH", b"HEIGHT", b"DEPTH"))
+    return ImageHeader("pnm", height, width, channels, bits)
+
+
+_PAM_LINE = re.compile(rb"([A-Z]{5,8}) ([A-Z0-9_]{1,20})")
 
 
 def _jp2(data: memoryview) -> ImageHeader | None:

@@ -52,6 +52,15 @@ def zeros(count: int) -> bytes:
     return b"".join([*parts, pack.compress(bytes(count & 0xFFFFF)), pack.flush()])
 
 
+def two_sizes(side: int) -> bytes:
+    """A TIFF whose size occurs twice; decoders use the first one, ``side`` × ``side``."""
+    sizes = [(256, 4, side), (256, 4, 16), (257, 4, side), (257, 4, 16), (258, 3, 8), (259, 3, 8)]
+    pixels = zeros(side * side)
+    entries = [*sizes, (262, 3, 1), (273, 4, 134), (278, 4, side), (279, 4, len(pixels))]
+    packed = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + packed + bytes(4) + pixels
+
+
 # --- Memory ------------------------------------------------------------------------------------
 
 #: (data, format, stream, bytes of the image as declared, decodes). None of them has 3 MB.
@@ -88,6 +97,7 @@ HEAVY: dict[str, Callable[[], tuple[bytes, str, str, int, bool]]] = {
             for tag, value in ((256, 16), (257, 16), (322, 2**14), (323, 2**14))
         ) + bytes(100), "", "rgb", 1, False,
     ),
+    "tiff with two sizes": lambda: (two_sizes(8000), "", "rgb", 1, False),
     "rvl of zeros": lambda: (
         config_header() + struct.pack("<II", WIDTH, HEIGHT) + rvl_code([PIXELS, 0]),
         "16UC1; compressedDepth rvl", "depth", 2 * PIXELS, True,

@@ -109,6 +109,47 @@ def test_big_endian_tiff() -> None:
     assert read_header(data) == ImageHeader("tiff", HEIGHT, WIDTH, 3, 8)
 
 
+def tiff(*entries: tuple[int, int, int]) -> bytes:
+    """A TIFF of 8-bit gray with these (tag, type, value) in its directory; its pixels are 0."""
+    at = 8 + 2 + 12 * (len(entries) + 6) + 4
+    pixels = zlib.compress(bytes(LARGE * LARGE), 9)
+    more = ((258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, at), (278, 4, LARGE))
+    directory = b"".join(
+        struct.pack("<HHII", tag, kind, 1, value)
+        for tag, kind, value in (*entries, *more, (279, 4, len(pixels)))
+    )
+    count = struct.pack("<H", len(entries) + 6)
+    return b"II*\0\x08\0\0\0" + count + directory + bytes(4) + pixels
+
+
+#: Sides of the image that OpenCV decodes, and of the one that a second header claims.
+LARGE, SMALL = 700, 16
+PIXELS = bytes(LARGE * LARGE)
+PAM = "{0}WIDTH {1}\n{0}HEIGHT {1}\nDEPTH 1\nMAXVAL 255\nTUPLTYPE GRAYSCALE\n{0}ENDHDR\n"
+#: Files with two sizes; OpenCV uses the larger one.
+TWO_SIZES = {
+    "tiff": tiff((256, 4, LARGE), (256, 4, SMALL), (257, 4, LARGE), (257, 4, SMALL)),
+    "tiff of signed": tiff((256, 9, LARGE), (256, 4, SMALL), (257, 9, LARGE), (257, 4, SMALL)),
+    "pgm": f"P5\n#\r{LARGE} {LARGE} 255\n{SMALL} {SMALL} 255\n".encode() + PIXELS,
+    "pam": ("P7\n" + PAM.format(" ", LARGE) + PAM.format("", SMALL)).encode() + PIXELS,
+}
+
+
+@pytest.mark.parametrize("name", TWO_SIZES)
+def test_a_second_size_does_not_hide_the_one_that_is_decoded(name: str) -> None:
+    data = TWO_SIZES[name]
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image.shape == (LARGE, LARGE)
+    assert image_size(data) == ((LARGE, LARGE) if name == "pgm" else None)
+
+
+def test_a_tiff_with_more_tags_than_are_read_has_no_size() -> None:
+    sizes = ((256, 4, LARGE), (257, 4, LARGE))
+    filler = ((280, 3, 0),) * 4086
+    assert image_size(tiff(*sizes, *filler)) == (LARGE, LARGE)
+    assert image_size(tiff(*sizes, *filler, *filler[:3])) is None
+
+
 def test_the_thumbnail_of_a_jpeg_is_not_its_size() -> None:
     data, thumbnail = FILES["jpeg"][0], encode(".jpg", COLOR[:8, :8])
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
