@@ -42,6 +42,11 @@ class StreamDecoder:
         #: Stamp and frame_id by number of the packet.
         self._packets: OrderedDict[int, tuple[int, str]] = OrderedDict()
 
+    def limit(self, max_pixels: int) -> None:
+        """Change the largest height × width that is decoded; video restarts at a keyframe."""
+        if max_pixels != self._max_pixels:
+            self._max_pixels, self._context = max_pixels, None
+
     def inspect(
         self, message: Any, intrinsics: Intrinsics | None = None
     ) -> Frame | CompressedFrame | Defect:

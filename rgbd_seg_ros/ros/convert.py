@@ -26,11 +26,12 @@ class Converter:
     packets depend on each other.
 
     Args:
-        max_pixels: largest height × width that is decoded; the parameter ``max_image_pixels``.
+        max_pixels: largest height × width that is decoded; the parameter ``max_image_pixels``. May
+            be assigned at any time.
     """
 
     def __init__(self, max_pixels: int = MAX_IMAGE_PIXELS) -> None:
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._decoders: dict[Stream, StreamDecoder] = {}
         self._intrinsics: dict[Stream, Intrinsics | None] = {}
 
@@ -45,7 +46,8 @@ class Converter:
         """
         decoder = self._decoders.get(stream)
         if decoder is None:
-            decoder = self._decoders[stream] = StreamDecoder(stream, max_pixels=self._max_pixels)
+            decoder = self._decoders[stream] = StreamDecoder(stream)
+        decoder.limit(self.max_pixels)
         return decoder.inspect(message, self._intrinsics.get(stream))
 
 

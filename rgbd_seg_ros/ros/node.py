@@ -57,6 +57,7 @@ class SegmenterNode(AsyncLifecycleNode):
         self._outputs: Outputs | None = None
         # From activate to deactivate.
         self._core: Core | None = None
+        self._converter: Converter | None = None
         self._inputs: Inputs | None = None
         self._release: list[Callable[[], Any]] = []
         self._measurements = Measurements()
@@ -111,7 +112,7 @@ class SegmenterNode(AsyncLifecycleNode):
         self._core = Core(self._core_config, thread.engine.available, needs)
         outputs.publish_labels()
         outputs.publish_changes(self._core)
-        converter = Converter(self._core_config.max_image_pixels)
+        converter = self._converter = Converter(self._core_config.max_image_pixels)
         # Only networks that read HHA use gravity; its source is logged when they first do.
         gravity = Gravity(self._config.gravity_frame, self.get_logger().info)
         thread.start(Pipeline(converter, self._core, gravity, outputs))
@@ -164,7 +165,7 @@ class SegmenterNode(AsyncLifecycleNode):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
-        self._core = None
+        self._core = self._converter = None
 
     def _tear_down(self, timeout_s: float = CLEANUP_S) -> None:
         self._stop()
@@ -220,6 +221,8 @@ class SegmenterNode(AsyncLifecycleNode):
         if self._outputs is not None and "overlay_rate_hz" in values:
             self._outputs.overlay_rate_hz = values["overlay_rate_hz"]
         self._core_config = parameters.updated(self._core_config, values)
+        if self._converter is not None:
+            self._converter.max_pixels = self._core_config.max_image_pixels
         if self._engine_thread is not None:
             self._engine_thread.with_core(lambda core: setattr(core, "config", self._core_config))
         return SetParametersResult(successful=True)
