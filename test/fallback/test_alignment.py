@@ -83,8 +83,10 @@ def test_aspect_ratios_must_agree(size: tuple[int, int], aligned: bool) -> None:
         assert "640×480" in text
 
 
-def test_a_long_frame_id_gives_a_short_reason() -> None:
-    color = frame(48, 64, "x" * 100_000, None, rgb=True)
-    text = misalignment(color, frame(48, 64, "y" * 100_000, None, rgb=False))
+@pytest.mark.parametrize(("place", "two_cameras"), [("rear", True), ("front", False)])
+def test_long_frame_ids_give_a_short_reason(place: str, two_cameras: bool) -> None:
+    color = frame(48, 64, "front" + "_color" * 20_000, None, rgb=True)
+    text = misalignment(color, frame(48, 64, place + "_depth" * 20_000, None, rgb=False))
     assert text is not None
+    assert ("another camera" in text) == two_cameras
     assert len(text) < 400

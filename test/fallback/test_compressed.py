@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -327,3 +328,38 @@ def test_a_busy_engine_decodes_an_idle_stream_no_more_often_than_it_is_free() ->
     assert sorted(camera.decoded) == [("depth", i) for i in (24, 44, 64)] + [
         ("rgb", i) for i in (24, 44, 64)
     ]
+
+
+@pytest.mark.parametrize("next_pair_waits", [True, False])
+def test_stamps_increase_if_the_later_frame_of_a_pair_is_used_alone(next_pair_waits: bool) -> None:
+    """With this skew, depth of one instant is later than color of the next one."""
+    camera = Camera(max_skew_ms=40)
+    lag = PERIOD + 2 * MS
+
+    def send(index: int) -> None:
+        camera.send(index, "rgb")
+        late = replace(camera.frame("depth", index), stamp_ns=camera.now(index) + lag)
+        camera.core.offer("depth", late, camera.now(index))
+
+    for index in range(10):
+        send(index)
+        camera.work(index)
+    camera.pixels["rgb"] = lambda stamp: rgb(stamp, array=BLACK)
+    send(10)
+    camera.pixels.clear()
+    frames = camera.core.next_decodes(camera.now(10))
+    assert len(frames) == 2
+    if next_pair_waits:
+        send(11)
+    for frame in frames:
+        camera.core.decoded(frame, frame.decode(), camera.now(10))
+    camera.work(10)
+    if not next_pair_waits:
+        send(11)
+    for index in range(12, 15):
+        camera.work(index)
+        send(index)
+    stamps = [job.stamp_ns for job in camera.jobs]
+    assert stamps == sorted(set(stamps))
+    expected = camera.now(11) if next_pair_waits else camera.now(10) + lag
+    assert stamps[10] == expected
