@@ -291,6 +291,18 @@ def test_a_flood_while_the_engine_is_busy_is_bounded(rig: Any) -> None:
     rig.mode("RGBD")
 
 
+def test_an_error_in_the_core_while_the_engine_is_busy_does_not_end_the_executor(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(rig)
+    failed = fail_once(monkeypatch, Core, "offer")
+    rig.until(lambda: failed)  # spins the executor, which would raise
+    wait_for_report(rig, "RuntimeError: planted in offer")
+    rig.engine.may_finish.set()
+    rig.mode("RGBD")
+    rig.settle()
+
+
 def test_a_busy_engine_decodes_only_what_its_masks_need(
     compressed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
