@@ -2,326 +2,379 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzzer of messages: mutated images, camera_infos and transforms through converter and core.
 
-Every message is made from the seed and its number alone. If one raises an exception, gives a frame
-that does not fit its stream, or makes Python and numpy allocate more than four times its declared
-size, the mutations that are not needed for the failure are removed, and the rest is printed.
+    python -m benchmarks.fuzz_messages --messages 100000 --seed 0 2>/dev/null
 
-    python -m benchmarks.fuzz_messages --messages 100000 --seed 0
+Every message is made from the seed and its number alone (test/rigs/message_mutations.py). Between
+the mutated ones, enough intact ones arrive for the core to form jobs. A failure is an exception, a
+result that does not fit its stream, a message that the core does not account for, or memory of
+more than four times the declared size and the message. It is printed without the messages and the
+mutations that it does not need. OpenCV and libjpeg write their own complaints to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import struct
+import ctypes
+import math
+import os
 import sys
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
-from types import SimpleNamespace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 
-from rgbd_seg_ros.encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
-from rgbd_seg_ros.fallback import Core
+sys.path.append(str(Path(__file__).resolve().parents[1] / "test"))
+
+from rigs.message_mutations import BLOCK, START_NS, Arrival, arrival
+from rigs.message_seeds import MAX_PIXELS
+
+from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import STREAMS, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.gravity import TransformTree
+from rgbd_seg_ros.image_size import read_header
 from rgbd_seg_ros.images import to_intrinsics
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.video import StreamDecoder
 
-MAX_PIXELS = 1_000_000
-#: Allocations allowed beyond four times the declared size and the message itself, bytes.
-ALLOWANCE = 2_000_000
-START_NS = 1_700_000_000_000_000_000
-Mutation = Callable[[Any], None]
-#: Values that are put into any field.
-ODD: tuple[Any, ...] = (
-    0, 1, -1, 2**31 - 1, 2**32 - 1, 2**63, float("nan"), float("inf"), None, "", "x" * 100_000,
-    "rgb8", "16UC1", b"", [], {}, "\x00", 3.5,
-)  # fmt: skip
+#: Memory beyond four times the declared size and the message, bytes: of Python and NumPy, and of
+#: the process, in which decoders have buffers of their own.
+TRACED_ALLOWANCE, RESIDENT_ALLOWANCE = 2_000_000, 8_000_000
+#: The receiver starts anew after so many messages, so that a failure can be reproduced quickly.
+SPAN = 2 * BLOCK
+MAX_PENDING = 64
+MAX_DETAIL = 400
 
 
-def _namespace(**values: Any) -> SimpleNamespace:
-    return SimpleNamespace(**values)
+@dataclass
+class Statistics:
+    """What the fuzzer did."""
+
+    messages: int = 0
+    seconds: float = 0.0
+    kinds: Counter[str] = field(default_factory=Counter)
+    results: Counter[str] = field(default_factory=Counter)
+    jobs: Counter[str] = field(default_factory=Counter)
+    fates: Counter[str] = field(default_factory=Counter)
+    #: The slowest message of each kind: milliseconds, while memory is traced, and its number.
+    slowest: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: Largest memory of a message, in units of its declared size and its own (from 1 MB on).
+    worst_factor: float = 0.0
+    worst: int = -1
 
 
-def _header(now_ns: int) -> SimpleNamespace:
-    stamp = _namespace(sec=now_ns // 10**9, nanosec=now_ns % 10**9)
-    return _namespace(stamp=stamp, frame_id="camera")
+class Memory:
+    """Peak memory since the start of a message: traced by Python, and resident on Linux."""
+
+    def __init__(self) -> None:
+        self.is_resident = os.access("/proc/self/clear_refs", os.W_OK)
+        self._traced = self._resident = 0
+
+    def start(self) -> None:
+        """Forget earlier peaks."""
+        if self.is_resident:
+            Path("/proc/self/clear_refs").write_text("5")
+            self._resident = _resident_peak()
+        tracemalloc.reset_peak()
+        self._traced = tracemalloc.get_traced_memory()[0]
+
+    def peaks(self) -> tuple[int, int]:
+        """Bytes above the start: traced and resident; the latter is 0 where it is not known."""
+        traced = tracemalloc.get_traced_memory()[1] - self._traced
+        return traced, _resident_peak() - self._resident if self.is_resident else 0
 
 
-def _image(rng: np.random.Generator, now_ns: int) -> SimpleNamespace:
-    encoding = str(rng.choice([*COLOR_ENCODINGS, *DEPTH_ENCODINGS]))
-    height, width = int(rng.integers(1, 40)) * 2, int(rng.integers(1, 40)) * 2
-    step = width * int(rng.choice([1, 2, 3, 4, 6, 8]))
-    data = rng.integers(0, 256, step * height * int(rng.integers(1, 4)), dtype=np.uint8).tobytes()
-    return _namespace(
-        header=_header(now_ns), height=height, width=width, encoding=encoding,
-        is_bigendian=int(rng.integers(2)), step=step, data=data,
-    )  # fmt: skip
-
-
-def _compressed(rng: np.random.Generator, now_ns: int) -> SimpleNamespace:
-    size = (int(rng.integers(1, 60)), int(rng.integers(1, 60)))
-    color = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    depth = rng.integers(0, 5000, size, dtype=np.uint16)
-    suffix, form = [
-        (".jpg", "rgb8; jpeg compressed bgr8"), (".png", "png"), (".webp", "webp"),
-        (".tiff", "tiff"), (".bmp", "bmp"), (".png", "16UC1; compressedDepth"),
-        (".png", "32FC1; compressedDepth png"), ("rvl", "16UC1; compressedDepth rvl"),
-        ("", "h264"),
-    ][rng.integers(9)]  # fmt: skip
-    if suffix == "rvl":
-        data = bytes(12) + struct.pack("<II", size[1], size[0]) + rng.bytes(size[0] * size[1])
-    elif not suffix:
-        data = b"\x00\x00\x00\x01\x67" + rng.bytes(200)
-    elif "compressedDepth" in form:
-        data = struct.pack("<iff", 0, 100.0, 0.0) + cv2.imencode(suffix, depth)[1].tobytes()
-    else:
-        data = cv2.imencode(suffix, color if rng.integers(4) else color[..., 0])[1].tobytes()
-    return _namespace(header=_header(now_ns), format=form, data=data)
-
-
-def _camera_info(rng: np.random.Generator, now_ns: int) -> SimpleNamespace:
-    roi = _namespace(x_offset=0, y_offset=0, width=0, height=0)
-    k = [500.0, 0.0, 40.0, 0.0, 500.0, 30.0, 0.0, 0.0, 1.0]
-    return _namespace(
-        header=_header(now_ns), height=60, width=80, k=k, binning_x=0, binning_y=0, roi=roi
-    )
-
-
-def _transforms(rng: np.random.Generator, now_ns: int) -> SimpleNamespace:
-    names = ["base_link", "camera", "a", "b", ""]
-    transforms = []
-    for _ in range(int(rng.integers(0, 6))):
-        parent, child = rng.choice(names, 2)
-        x, y, z, w = (float(v) for v in rng.normal(size=4))
-        transforms.append(
-            _namespace(
-                header=_namespace(stamp=_header(now_ns).stamp, frame_id=str(parent)),
-                child_frame_id=str(child),
-                transform=_namespace(
-                    rotation=_namespace(x=x, y=y, z=z, w=w),
-                    translation=_namespace(x=0.0, y=0.0, z=0.0),
-                ),
-            )
-        )
-    return _namespace(transforms=transforms)
-
-
-KINDS: dict[str, Callable[[np.random.Generator, int], SimpleNamespace]] = {
-    "Image": _image, "CompressedImage": _compressed, "CameraInfo": _camera_info, "TF": _transforms,
-}  # fmt: skip
-
-
-def _mutations(rng: np.random.Generator, message: SimpleNamespace) -> list[tuple[str, Mutation]]:
-    """Up to four changes of a message, each with its description."""
-    found: list[tuple[str, Mutation]] = []
-    for _ in range(int(rng.integers(0, 5))):
-        paths = list(_paths(message))
-        path = paths[rng.integers(len(paths))]
-        data = getattr(message, "data", None)
-        if isinstance(data, bytes) and data and rng.integers(2):
-            found.append(_data_mutation(rng, data))
-        else:
-            value = ODD[rng.integers(len(ODD))]
-            shown = repr(value)[:40]
-            found.append((f"{'.'.join(map(str, path))} = {shown}", _setter(path, value)))
-    return found
-
-
-def _data_mutation(rng: np.random.Generator, data: bytes) -> tuple[str, Mutation]:
-    position, value = int(rng.integers(min(len(data), 64 if rng.integers(2) else len(data)))), 0
-    kind = ("flip", "cut", "extend", "word")[rng.integers(4)]
-    value = int(rng.choice([0, 1, 255, 2**31 - 1, 2**32 - 1]))
-
-    def change(message: Any) -> None:
-        old = message.data
-        if not isinstance(old, bytes):
-            return
-        if kind == "flip":
-            message.data = old[:position] + bytes([value % 256]) + old[position + 1 :]
-        elif kind == "cut":
-            message.data = old[:position]
-        elif kind == "extend":
-            message.data = old + bytes(position)
-        else:
-            message.data = old[:position] + struct.pack(">I", value) + old[position + 4 :]
-
-    return f"data: {kind} at {position}, {value}", change
-
-
-def _paths(thing: Any, path: tuple[Any, ...] = ()) -> Any:
-    items = vars(thing).items() if isinstance(thing, SimpleNamespace) else enumerate(thing)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, (SimpleNamespace, list)):
-            yield from _paths(value, (*path, key))
-
-
-def _setter(path: tuple[Any, ...], value: Any) -> Mutation:
-    def change(message: Any) -> None:
-        for key in path[:-1]:
-            try:
-                message = message[key] if isinstance(key, int) else getattr(message, key)
-            except (AttributeError, LookupError, TypeError):
-                return  # an earlier mutation has replaced it
-        if isinstance(message, list) and isinstance(path[-1], int) and path[-1] < len(message):
-            message[path[-1]] = value
-        elif isinstance(message, SimpleNamespace):
-            setattr(message, str(path[-1]), value)
-
-    return change
+def _resident_peak() -> int:
+    status = Path("/proc/self/status").read_bytes()
+    return 1024 * int(status[status.index(b"VmHWM:") + 6 :].split(maxsplit=1)[0])
 
 
 class Receiver:
     """What the node does with a message: converter, transforms and core."""
 
-    def __init__(self) -> None:
-        self.core = Core()
-        self.now_ns = START_NS
+    def __init__(self, statistics: Statistics | None = None) -> None:
+        self.core = Core(need_intrinsics=("depth",))
+        self.statistics = statistics or Statistics()
+        self.memory = Memory()
         self._decoders = {s: StreamDecoder(s, max_pixels=MAX_PIXELS) for s in STREAMS}
         self._transforms = TransformTree()
-        self._intrinsics: Any = None
+        self._intrinsics: dict[Stream, Any] = {}
+        self._offered: Counter[str] = Counter()
+        self._now_ns = START_NS
+        #: Declared size and bytes of each compressed frame that the core may still have decoded.
+        self._bases: WeakKeyDictionary[CompressedFrame, int] = WeakKeyDictionary()
 
-    def take(self, kind: str, stream: Stream, message: Any) -> None:
+    def take(self, item: Arrival, message: Any) -> None:
         """Process one message; raises AssertionError if the result breaks a rule."""
-        if kind == "CameraInfo":
-            self._intrinsics = to_intrinsics(message)
-        elif kind == "TF":
+        if item.kind == "CameraInfo":
+            self._intrinsics[item.stream] = to_intrinsics(message)
+        elif item.kind == "TF":
             self._transforms.add(message)
+            down = self._transforms.down("camera", "base_link")
+            assert down is None or abs(float(np.linalg.norm(down)) - 1) < 1e-3, f"down is {down}"
         else:
-            self._take_image(stream, message)
+            self._take_image(item, message)
 
-    def _take_image(self, stream: Stream, message: Any) -> None:
-        tracemalloc.reset_peak()
-        before, _ = tracemalloc.get_traced_memory()
-        item = self._decoders[stream].inspect(message, self._intrinsics)
-        pixels = 0
-        if isinstance(item, CompressedFrame):
-            pixels = item.size[0] * item.size[1]
-            _check(item.decode(), stream, item.size)
-        else:
-            _check(item, stream, None)
-            pixels = 0 if isinstance(item, Defect) else item.size[0] * item.size[1]
-        peak = tracemalloc.get_traced_memory()[1] - before
-        data = getattr(message, "data", b"")
-        own = len(data) if isinstance(data, (bytes, str, list)) else 0
-        # Four bytes of a pixel: a float, or color with the step to three channels.
-        limit = 4 * 4 * min(pixels, MAX_PIXELS) + 4 * own + ALLOWANCE
-        assert peak <= limit, f"allocated {peak} bytes, at most {limit} are allowed"
-        core = self.core
-        core.tick(self.now_ns)
-        core.offer(stream, item, self.now_ns)
-        for frame in core.next_decodes(self.now_ns):
-            core.decoded(frame, frame.decode(), self.now_ns)
-        job = core.next_job(self.now_ns)
-        if job is not None:
-            core.accept_mask(job, self.now_ns)
-        for name in STREAMS:
-            assert 0 <= core.counters.pending(name) <= 40, (
-                f"{name}: messages are not accounted for"
+    def _take_image(self, item: Arrival, message: Any) -> None:
+        own = _bytes_of(getattr(message, "data", b""))
+        self.memory.start()
+        found = self._decoders[item.stream].inspect(message, self._intrinsics.get(item.stream))
+        result = found.decode() if isinstance(found, CompressedFrame) else found
+        peaks = self.memory.peaks()
+        declared = 0 if isinstance(found, Defect) else _declared(item.stream, found, message)
+        self._check_memory(item, peaks, declared + own)
+        size = found.size if isinstance(found, CompressedFrame) else None
+        _check_result(result, item.stream, size)
+        if isinstance(found, Frame):
+            assert found.size == (message.height, message.width), f"{found.size} is another size"
+        if isinstance(found, CompressedFrame):
+            self._bases[found] = declared + own
+        self.statistics.results[f"{type(found).__name__} → {type(result).__name__}"] += 1
+        del result
+        self.memory.start()
+        decoded = self._drive(item, found)
+        self._check_memory(item, self.memory.peaks(), declared + own + decoded)
+
+    def _check_memory(self, item: Arrival, peaks: tuple[int, int], basis: int) -> None:
+        """Compare the peaks with the declared sizes and the bytes of what was decoded."""
+        allowances = (TRACED_ALLOWANCE, RESIDENT_ALLOWANCE)
+        for name, peak, allowance in zip(("traced", "resident"), peaks, allowances, strict=True):
+            limit = 4 * basis + allowance
+            assert peak <= limit, (
+                f"{peak} bytes of {name} memory for {basis} bytes of declared size and message; "
+                f"the limit is {limit}"
             )
+            if basis > 1_000_000 and peak / basis > self.statistics.worst_factor:
+                self.statistics.worst_factor = peak / basis
+                self.statistics.worst = item.number
+
+    def _drive(self, item: Arrival, found: Frame | CompressedFrame | Defect) -> int:
+        """Drive the core as the skins do; while the engine is busy, nothing is decoded.
+
+        Returns:
+            Declared sizes and bytes of all frames that the core had decoded.
+        """
+        core, now_ns, decoded = self.core, item.now_ns, 0
+        deadline_ns = core.next_deadline(now_ns)
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            core.tick(now_ns)
+        core.offer(item.stream, found, now_ns)
+        self._now_ns = now_ns if now_ns > 0 else self._now_ns
+        self._offered[item.stream] += 1
+        if item.number % 7:
+            decoded = self._run_engine(now_ns)
+        for stream in STREAMS:
+            offered, pending = core.counters.offered[stream], core.counters.pending(stream)
+            assert offered == self._offered[stream], f"{stream}: {offered} messages were offered"
+            assert 0 <= pending <= MAX_PENDING, f"{stream}: {pending} messages are pending"
+            for detail in core.counters.details[stream].values():
+                _check_line(detail)
         core.drain_mode_changes()
         for text in core.drain_warnings():
-            assert len(text) < 1000, f"a warning of {len(text)} characters"
+            _check_line(text, 2 * MAX_DETAIL)
+        return decoded
+
+    def _run_engine(self, now_ns: int) -> int:
+        """Decode and take jobs until there are none; returns the bytes as above."""
+        core, decoded = self.core, 0
+        while True:
+            while frames := core.next_decodes(now_ns):
+                for frame in frames:
+                    decoded += self._bases[frame]
+                    core.decoded(frame, frame.decode(), now_ns)
+            job = core.next_job(now_ns)
+            if job is None:
+                return decoded
+            _check_job(job)
+            self.statistics.jobs[job.network] += 1
+            core.accept_mask(job, now_ns)
+
+    def settle(self) -> None:
+        """Let no more messages arrive; then every wait ends, and no message may stay pending."""
+        for _ in range(20):
+            self._now_ns += 100_000_000
+            self.core.tick(self._now_ns)
+            self._run_engine(self._now_ns)
+        for stream in STREAMS:
+            pending = self.core.counters.pending(stream)
+            assert pending == 0, f"{stream}: {pending} messages have no fate after two seconds"
 
 
-def _check(item: Any, stream: Stream, size: tuple[int, int] | None) -> None:
+def _bytes_of(data: Any) -> int:
+    try:
+        return memoryview(data).nbytes
+    except TypeError:
+        return 8 * len(data) if hasattr(data, "__len__") else 0
+
+
+def _declared(stream: Stream, found: Frame | CompressedFrame, message: Any) -> int:
+    """Bytes of the image that the message declares, as stored or as a frame; capped."""
+    pixels = found.size[0] * found.size[1]
+    assert 0 < pixels <= MAX_PIXELS, f"a size of {found.size} was accepted"
+    result = 3 if stream == "rgb" else 4
+    if isinstance(found, Frame):
+        return pixels * result
+    data = memoryview(message.data).tobytes()
+    header = read_header(data) or read_header(data[12:])
+    stored = 0 if header is None else math.ceil(min(header.channels, 4) * header.bits / 8)
+    return pixels * max(result, stored)
+
+
+def _check_line(text: str, longest: int = MAX_DETAIL) -> None:
+    assert len(text) <= longest, f"a line of {len(text)} characters: {text[:100]}"
+    assert text.isprintable(), f"a line with control characters: {text!r}"[:200]
+
+
+def _check_result(item: Any, stream: Stream, size: tuple[int, int] | None) -> None:
     if isinstance(item, Defect):
-        assert len(item.detail) < 600, f"a detail of {len(item.detail)} characters"
-        assert "\n" not in item.detail, "a detail of several lines"
+        assert item.detail, "a Defect without a detail"
+        _check_line(item.detail)
         return
     assert isinstance(item, Frame), f"{type(item).__name__} is no frame"
-    allowed = [(3, "uint8")] if stream == "rgb" else [(2, "uint16"), (2, "float32")]
-    found = (item.array.ndim, str(item.array.dtype))
-    assert found in allowed, f"{found} on stream {stream}"
+    array = item.array
+    kinds = [(3, "uint8")] if stream == "rgb" else [(2, "uint16"), (2, "float32")]
+    assert (array.ndim, str(array.dtype)) in kinds, f"{array.dtype} {array.shape} on {stream}"
+    assert stream != "rgb" or array.shape[2] == 3, f"{array.shape} on {stream}"
     assert size is None or item.size == size, f"size {item.size}, but the header says {size}"
-    assert 0 < item.size[0] * item.size[1] <= MAX_PIXELS, f"size {item.size}"
+    np.count_nonzero(array)  # every pixel can be read
 
 
-def make(seed: int, number: int) -> tuple[str, Stream, Any, list[tuple[str, Mutation]], int]:
-    """A message of a seed: kind, stream, message, mutations and its time of arrival, ns."""
-    rng = np.random.default_rng((seed, number))
-    kind = str(rng.choice(list(KINDS), p=[0.45, 0.4, 0.1, 0.05]))
-    stream = STREAMS[rng.integers(len(STREAMS))]
-    now_ns = START_NS + number * 10_000_000
-    message = KINDS[kind](rng, now_ns)
-    return kind, stream, message, _mutations(rng, message), now_ns
+def _check_job(job: Job) -> None:
+    frames = {"rgb": job.rgb, "depth": job.depth}
+    expected = {"rgbd": {"rgb", "depth"}, "rgb": {"rgb"}, "depth": {"depth"}}[job.network]
+    assert {name for name, frame in frames.items() if frame is not None} == expected, job.network
+    for name, frame in frames.items():
+        if frame is not None:
+            _check_result(frame, "rgb" if name == "rgb" else "depth", None)
+    assert min(job.size) > 0, f"a mask of {job.size}"
 
 
-def fails(receiver: Receiver, seed: int, number: int, kept: list[int] | None = None) -> str:
+# --- Failures ----------------------------------------------------------------------------------
+
+
+def failure(receiver: Receiver, item: Arrival, kept: set[int] | None = None) -> str:
     """Why a message with the kept mutations (default: all) fails; empty if it does not."""
-    kind, stream, message, mutations, receiver.now_ns = make(seed, number)
-    message = copy.deepcopy(message)
-    for index, (_, change) in enumerate(mutations):
-        if kept is None or index in kept:
-            change(message)
+    message, statistics = item.mutated(kept), receiver.statistics
+    start_s = time.perf_counter()
     try:
-        receiver.take(kind, stream, message)
+        receiver.take(item, message)
+        if item.number % SPAN == SPAN - 1:
+            receiver.settle()
     # Any exception is a finding.
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    took_ms = 1e3 * (time.perf_counter() - start_s)
+    if took_ms > statistics.slowest.get(item.kind, (0.0, 0))[0]:
+        statistics.slowest[item.kind] = round(took_ms, 1), item.number
     return ""
 
 
+def play(seed: int, numbers: list[int], kept: set[int] | None = None) -> str:
+    """Why the last of these messages fails in a new receiver, with these of its mutations."""
+    receiver = Receiver()
+    for number in numbers[:-1]:
+        if failure(receiver, arrival(seed, number)):
+            receiver = Receiver()
+    return failure(receiver, arrival(seed, numbers[-1]), kept)
+
+
 def shrink(seed: int, number: int) -> str:
-    """A description of a failing message without the mutations that do not matter."""
-    kind, stream, message, mutations, _ = make(seed, number)
-    kept = list(range(len(mutations)))
-    for index in list(kept):
-        fewer = [other for other in kept if other != index]
-        if fails(Receiver(), seed, number, fewer):
-            kept = fewer
-    reason = fails(Receiver(), seed, number, kept)
-    changes = "; ".join(mutations[index][0] for index in kept) or "no mutation"
-    form = getattr(message, "encoding", getattr(message, "format", ""))
+    """One line: the fewest messages and mutations with which this message still fails."""
+    item = arrival(seed, number)
+    numbers = [number]
+    if not play(seed, numbers):
+        numbers = list(range(number - number % SPAN, number + 1))
+        for size in (64, 16, 4, 1):
+            start = 0
+            while start < len(numbers) - 1:
+                fewer = [*numbers[:start], *numbers[start + size : -1], number]
+                if play(seed, fewer):
+                    numbers = fewer
+                else:
+                    start += size
+    kept = set(range(len(item.mutations)))
+    for index in sorted(kept):
+        if play(seed, numbers, kept - {index}):
+            kept -= {index}
+    reason = play(seed, numbers, kept) or "not reproduced by the messages before it"
+    form = getattr(item.message, "encoding", getattr(item.message, "format", ""))
+    changes = "; ".join(item.mutations[index][0] for index in sorted(kept)) or "no mutation"
+    before = f" after {numbers[:-1]}" if numbers[:-1] else ""
     return (
-        f"message {number}: {kind} {form} on {stream}; {changes}: {reason or 'only in sequence'}"
+        f"seed {seed}, message {number}{before}: {item.kind} {form} on {item.stream}; {changes}: "
+        f"{reason}"
     )
 
 
-def fuzz(messages: int, seed: int) -> tuple[list[str], dict[str, Any]]:
-    """Fuzz; returns descriptions of the failures, and statistics."""
-    receiver, failures, kinds = Receiver(), [], Counter[str]()
-    slowest_s, slowest = 0.0, -1
+def fuzz(
+    messages: int, seed: int, first: int = 0, minutes: float = math.inf
+) -> tuple[list[str], Statistics]:
+    """Fuzz with the messages from ``first`` on; one line per failure, and statistics."""
+    statistics, failures = Statistics(), []
+    for number in range(first, first + BLOCK):  # imports and caches must not count
+        failure(Receiver(), arrival(seed, number))
+    receiver = Receiver(statistics)
+    _return_freed_memory()
     tracemalloc.start()
     begin_s = time.perf_counter()
     with progress_bar("fuzzing", messages) as bar:
-        for number in range(messages):
-            start_s = time.perf_counter()
-            reason = fails(receiver, seed, number)
-            took_s = time.perf_counter() - start_s
-            if took_s > slowest_s:
-                slowest_s, slowest = took_s, number
-            kinds[make(seed, number)[0]] += 1
+        for number in range(first, first + messages):
+            if time.perf_counter() - begin_s > 60 * minutes:
+                break
+            if number % SPAN == 0:
+                statistics.fates += _fates(receiver.core)
+                receiver = Receiver(statistics)
+            item = arrival(seed, number)
+            reason = failure(receiver, item)
+            statistics.kinds[item.kind] += 1
+            statistics.messages += 1
             if reason:
-                failures.append(f"{shrink(seed, number)} ({reason})")
-                receiver = Receiver()
+                failures.append(shrink(seed, number))
+                statistics.fates += _fates(receiver.core)
+                receiver = Receiver(statistics)
             bar.update(1)
     tracemalloc.stop()
-    statistics = {
-        "messages": messages, "kinds": dict(kinds), "failures": len(failures),
-        "seconds": round(time.perf_counter() - begin_s, 1),
-        "slowest_ms": round(1e3 * slowest_s, 1), "slowest_message": slowest,
-    }  # fmt: skip
+    statistics.fates += _fates(receiver.core)
+    statistics.seconds = round(time.perf_counter() - begin_s, 1)
     return failures, statistics
 
 
+def _fates(core: Core) -> Counter[str]:
+    counts = Counter[str]()
+    for stream in STREAMS:
+        counts.update({k: n for k, n in core.counters.fates[stream].items() if n})
+        counts.update({k: n for k, n in core.counters.unusable[stream].items() if n})
+    return counts
+
+
+def _return_freed_memory() -> None:
+    """Let the C library return large blocks at once, or the next message would reuse them."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD, which otherwise adapts to the blocks freed
+
+
 def main() -> int:
-    """Fuzz and print the failures and statistics; returns 1 if there are failures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Fuzz and print failures and statistics; returns 1 if there are failures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--messages", type=int, default=100_000, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--first", type=int, default=0, help="number of the first message")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     args = parser.parse_args()
-    failures, statistics = fuzz(args.messages, args.seed)
+    if min(args.messages, args.seed, args.first) < 0 or not args.minutes > 0:
+        parser.error("--messages, --seed and --first must be 0 or more, --minutes more than 0")
+    failures, statistics = fuzz(args.messages, args.seed, args.first, args.minutes)
     for text in failures[:20]:
         print(text)
-    print("\n".join(f"{key:16} {value}" for key, value in statistics.items()))
+    print(f"{'failures':13} {len(failures)}")
+    for name, value in vars(statistics).items():
+        text = dict(value.most_common()) if isinstance(value, Counter) else value
+        print(f"{name:13} {round(text, 2) if isinstance(text, float) else text}")
     return 1 if failures else 0
 
 

@@ -23,8 +23,9 @@ from rgbd_seg_ros.image_size import ImageHeader, UnusableImageError, read_header
 
 _CONFIG = struct.Struct("<iff")
 _RVL_SIZE = struct.Struct("<II")
-#: RVL is decoded in pieces of this many bytes, so that its working memory stays small.
-_PIECE = 1 << 16
+#: RVL is decoded in pieces of this many bytes, so that its working memory stays small. Pieces four
+#: times as large would save a fifth of the time, 0.7 ms for 640×480, but need four times as much.
+_PIECE = 1 << 14
 #: Nibbles of the longest value: a count of 2³⁰ has ten groups of three bits.
 _LONGEST = 10
 
@@ -132,7 +133,7 @@ def decode_rvl(data: Any, height: int, width: int) -> npt.NDArray[np.uint16]:
     little-endian word of 32 bits, the first nibble in its highest bits.
 
     NumPy decodes the numbers of one piece of the data at a time; only the runs take a loop. Apart
-    from the image and a bit mask of it, this needs less than 10 MB.
+    from the image and a bit mask of it, this needs less than 2 MB.
 
     Args:
         data: the code, without the size before it. Bytes after the last pixel are ignored.

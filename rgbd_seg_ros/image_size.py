@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rgbd_seg_ros.names import shown
+
 #: Default of the largest number of pixels that is decoded: any image of up to 8160×6120 pixels, as
 #: the 50-megapixel sensors of cameras have them. As RGB, they fill 150 MB.
 MAX_IMAGE_PIXELS = 50_000_000
@@ -77,12 +79,13 @@ def check_size(height: int, width: int, max_pixels: int, held: int = 0) -> None:
     Raises:
         UnusableImageError: a size of zero or less, or too many pixels.
     """
+    size = f"{shown(width)}×{shown(height)}"
     if height <= 0 or width <= 0:
-        raise UnusableImageError(f"the image is {width}×{height}; check the camera driver")
+        raise UnusableImageError(f"the image is {size}; check the camera driver")
     if max(height * width, held) > max_pixels:
         tiles = f" in tiles of {held} pixels" if held > height * width else ""
         raise UnusableImageError(
-            f"the image is {width}×{height}{tiles}, but max_image_pixels allows {max_pixels} "
+            f"the image is {size}{tiles}, but max_image_pixels allows {max_pixels} "
             "pixels; raise max_image_pixels if the camera really sends such images"
         )
 

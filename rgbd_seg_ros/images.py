@@ -150,8 +150,8 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
     """Intrinsics of the image as published, that is, after region of interest and binning.
 
     Returns:
-        None for an uncalibrated camera (K all zeros), a size of zero, or any other content that
-        is no calibration. Never raises.
+        None for an uncalibrated camera (K all zeros), a size of zero, a focal length below a
+        thousandth of a pixel or any other content that is no calibration. Never raises.
     """
     try:
         k = message.k if hasattr(message, "k") else message.K  # ROS 1 spells it K
@@ -159,23 +159,31 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
         bin_x, bin_y = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
         width = int(roi.width) or int(message.width)
         height = int(roi.height) or int(message.height)
-        return Intrinsics(
-            fx=float(k[0]) / bin_x,
-            fy=float(k[4]) / bin_y,
-            # Pixel centers lie at integer coordinates, so the image's corner is at (-0.5, -0.5).
-            cx=(float(k[2]) - int(roi.x_offset) + 0.5) / bin_x - 0.5,
-            cy=(float(k[5]) - int(roi.y_offset) + 0.5) / bin_y - 0.5,
-            width=width // bin_x,
-            height=height // bin_y,
-        )
+        fx, fy = float(k[0]) / bin_x, float(k[4]) / bin_y
+        # Pixel centers lie at integer coordinates, so the image's corner is at (-0.5, -0.5).
+        cx = (float(k[2]) - int(roi.x_offset) + 0.5) / bin_x - 0.5
+        cy = (float(k[5]) - int(roi.y_offset) + 0.5) / bin_y - 0.5
+        # Values that stay finite and above zero at any size to which the image is resized.
+        if not (min(fx, fy) >= 1e-3 and max(fx, fy, abs(cx), abs(cy)) <= 1e9):
+            return None
+        return Intrinsics(fx, fy, cx, cy, width // bin_x, height // bin_y)
     # Whatever a message contains, it must not end the thread that handles all messages.
     except Exception:
         return None
 
 
 def stamp_ns(header: Any) -> int:
-    """The header's stamp in nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+    """The header's stamp in nanoseconds.
+
+    Raises:
+        UnusableImageError: a stamp of more than 64 bits, which no ROS message can have.
+    """
+    stamp = int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+    if not -(2**63) <= stamp < 2**63:
+        raise UnusableImageError(
+            f"the stamp of {shown(header.stamp.sec)} s is no time; check the camera driver"
+        )
+    return stamp
 
 
 def _inspect_compressed(

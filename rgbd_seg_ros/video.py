@@ -81,11 +81,14 @@ class StreamDecoder:
             stated = (int(message.height), int(message.width))
             check_size(*stated, self._max_pixels)
         self._open(name)
+        data = memoryview(message.data).tobytes()
+        if not data:  # FFmpeg would take it for the end of the video, and refuse all that follows
+            raise UnusableImageError("the video packet has no bytes; check the encoder")
         self._number += 1
         self._packets[self._number] = (stamp, str(message.header.frame_id))
         if len(self._packets) > REMEMBERED_PACKETS:
             self._packets.popitem(last=False)
-        frame = self._newest_frame(memoryview(message.data).tobytes())
+        frame = self._newest_frame(data)
         size = (int(frame.height), int(frame.width))
         check_size(*size, self._max_pixels)
         if stated is not None and size != stated:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,21 @@ def test_damaged_rvl(numbers: list[int], detail: str) -> None:
 def test_any_code_gives_an_image_or_an_error(code: bytes, height: int, width: int) -> None:
     with contextlib.suppress(UnusableImageError):
         assert decode_rvl(code, height, width).shape == (height, width)
+
+
+@pytest.mark.parametrize("code", [b"\0", b"\x11", b"\x21", b"\x99\x99\x99\x91"])
+def test_memory_beside_the_image_is_bounded(code: bytes) -> None:
+    """Damaged code of one-nibble numbers needs the most memory per byte."""
+    height, width = 500, 700
+    code = code * (500_000 // len(code))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(UnusableImageError):
+            decode_rvl(code, height, width)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * height * width + 2_000_000
 
 
 @pytest.mark.parametrize(

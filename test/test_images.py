@@ -401,7 +401,35 @@ def test_intrinsics() -> None:
     assert to_intrinsics(_info([0.0] * 9)) is None
     assert to_intrinsics(_info([*k[:2], float("nan"), *k[3:]])) is None
     assert to_intrinsics(_info(k, width=0)) is None
+    assert to_intrinsics(_info([5e-324, *k[1:]])) is None  # would be 0 after resizing
+    assert to_intrinsics(_info([1e300, *k[1:]])) is None  # would be infinite
 
 
 def test_stamp() -> None:
     assert stamp_ns(HEADER) == 12_000_000_345
+    for sec in (-(2**31), 2**32 - 1):  # the limits of ROS 2 and of ROS 1
+        assert stamp_ns(Namespace(stamp=Namespace(sec=sec, nanosec=5))) == sec * 10**9 + 5
+
+
+@pytest.mark.parametrize("name", ["sec", "nanosec"])
+def test_a_stamp_that_is_no_time_is_a_defect(name: str) -> None:
+    """The core divides stamps, which Python cannot do if they have hundreds of digits."""
+    message = image_message(RGB, "rgb8")
+    message.header = Namespace(stamp=Namespace(sec=0, nanosec=0), frame_id="camera")
+    setattr(message.header.stamp, name, 10**400)
+    defect = inspect(message, "rgb")
+    assert isinstance(defect, Defect)
+    assert defect.stamp_ns is None
+    assert "is no time; check the camera driver" in defect.detail
+    assert len(defect.detail) < 200
+
+
+@pytest.mark.parametrize("name", ["height", "width"])
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e308])
+def test_a_huge_size_makes_no_long_line(name: str, value: float) -> None:
+    message = image_message(RGB, "rgb8")
+    setattr(message, name, value)
+    defect = inspect(message, "rgb")
+    assert isinstance(defect, Defect)
+    assert "check the camera driver" in defect.detail or "max_image_pixels" in defect.detail
+    assert len(defect.detail) < 400

@@ -94,11 +94,14 @@ def test_frames_wait_for_a_keyframe() -> None:
     assert "hevc video is waiting for a keyframe" in items[0].detail
 
 
-def test_damaged_packets_are_defects_until_the_next_keyframe() -> None:
+@pytest.mark.parametrize("damaged", [b"damaged", b"\0\0\0\1", b""])
+@pytest.mark.parametrize("codec", CODECS)
+def test_damaged_packets_are_defects_until_the_next_keyframe(codec: str, damaged: bytes) -> None:
+    """FFmpeg takes an empty packet for the end of the video, and would refuse all that follow."""
     decoder = StreamDecoder("rgb")
-    sent = packets("hevc", 18)
-    sent[2] = b"damaged"
-    items = [read(decoder, data, "hevc", number) for number, data in enumerate(sent)]
+    sent = packets(codec, 18)
+    sent[2] = damaged
+    items = [read(decoder, data, codec, number) for number, data in enumerate(sent)]
     usable = [isinstance(item, Frame) for item in items]
     assert usable[:2] == [True, True]
     assert not any(usable[2:6])

@@ -203,7 +203,7 @@ class SegmentationTask(DiagnosticTask):
         level, text = STATES[node.state]
         text = f"{node.state}: {text}"
         if time.monotonic() - measured.last_error_s < RATE_WINDOW_S:
-            level, text = ERROR, f"inference failed: {measured.last_error}"
+            level, text = ERROR, f"processing failed: {measured.last_error}"
         elif (silence_s := measured.silence_s(node)) is not None:
             text = f"{node.state}, but no mask for {silence_s:.1f} s although images arrive"
             level = ERROR

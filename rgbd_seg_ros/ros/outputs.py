@@ -198,7 +198,7 @@ class Outputs:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         self._measurements.add_error(text)
         self._node.get_logger().error(
-            f"inference failed: {text}", throttle_duration_sec=ERROR_PERIOD_S
+            f"processing failed: {text}", throttle_duration_sec=ERROR_PERIOD_S
         )
 
     def _now_ns(self) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import sys
@@ -113,7 +114,9 @@ def main() -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    rclpy.try_shutdown()
+    # A signal may shut down the context from its own thread at the same time.
+    with contextlib.suppress(RuntimeError):
+        rclpy.try_shutdown()
     return 0
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -146,7 +147,9 @@ def main() -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         return 1
     node.destroy_node()
-    rclpy.try_shutdown()
+    # A signal may shut down the context from its own thread at the same time.
+    with contextlib.suppress(RuntimeError):
+        rclpy.try_shutdown()
     return 0
 
 
