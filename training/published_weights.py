@@ -30,6 +30,7 @@ NVIDIA_LICENSE = (
     "research and evaluation only, no commercial use"
 )
 TORCHVISION_LICENSE = "BSD-3-Clause (torchvision), trained on ImageNet"
+EFFICIENTNET_LICENSE = "Apache-2.0 (EfficientNet-Lite, from TensorFlow), trained on ImageNet"
 
 #: Published name → name in this project, tried in order; None for a known but unused weight.
 Rules = list[tuple[str, "str | Callable[[re.Match[str]], str] | None"]]
@@ -164,8 +165,33 @@ def convert_encoder(source: str, state: Mapping[str, Tensor]) -> tuple[str, Stat
             "resnet", weights, r"layer(\d)\.(\d+)\.", "layer4.0.downsample.1.weight"
         )
         return name, weights, TORCHVISION_LICENSE
+    if source == "efficientnet":
+        return "efficientnet_lite0", _in_order("efficientnet_lite0", state), EFFICIENTNET_LICENSE
     weights = rename(state, MIT_RULES)
     return mit_name(weights, ""), weights, NVIDIA_LICENSE
+
+
+def encoder_source(state: Mapping[str, Tensor]) -> str:
+    """The argument ``source`` of :func:`convert_encoder` for these weights."""
+    if "conv1.weight" in state:
+        return "torchvision"
+    return "efficientnet" if any("conv_stem." in key for key in state) else "segformer"
+
+
+def _in_order(encoder: str, state: Mapping[str, Tensor]) -> State:
+    """The weights under our names: all implementations define the same layers in one order."""
+    import torch
+
+    from rgbd_seg_ros.models.encoders import build_encoder
+
+    with torch.device("meta"):
+        own = build_encoder(encoder).state_dict()
+    classifier = re.compile(r"_?(conv_head|fc|classifier)\.|_bn1\.|bn2\.")
+    published = {key: value for key, value in state.items() if not classifier.match(key)}
+    shapes = [[tuple(v.shape) for v in weights.values()] for weights in (own, published)]
+    if shapes[0] != shapes[1]:
+        raise UsageError(f"these are not weights of {encoder}; check the file")
+    return dict(zip(own, published.values(), strict=True))
 
 
 def mit_name(state: Mapping[str, Tensor], prefix: str) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rgbd_seg_ros.models.encoders import ENCODERS
-
 if TYPE_CHECKING:
     from rgbd_seg_ros.models.network import Network
     from rgbd_seg_ros.models.spec import NetworkSpec
@@ -23,15 +21,12 @@ class Architecture:
     build: Callable[[NetworkSpec], Network]
     #: Allowed values of ``NetworkSpec.modality``; named networks use the first.
     modalities: tuple[str, ...]
-    #: Family of encoders that it requires; None if it takes any encoder.
-    family: str | None = None
+    #: Family of encoders that the names of its networks omit: ``cmx_b2``, not ``cmx_mit_b2``.
+    family: str = ""
+    #: Whether it works between the encoder's stages.
+    staged: bool = False
     #: Whether it has the all-MLP head, whose default width depends on the encoder.
     mlp_head: bool = False
-
-    @property
-    def encoders(self) -> tuple[str, ...]:
-        """Names of the encoders that it can be built on."""
-        return tuple(n for n, e in ENCODERS.items() if self.family in (None, e.family))
 
 
 def _deeplabv3plus(spec: NetworkSpec) -> Network:
@@ -63,6 +58,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "segformer": Architecture(
         build=_segformer, modalities=("rgb", "depth"), family="mit", mlp_head=True
     ),
-    "cmx": Architecture(build=_cmx, modalities=("rgbd",), family="mit", mlp_head=True),
-    "acnet": Architecture(build=_acnet, modalities=("rgbd",), family="resnet"),
+    "cmx": Architecture(
+        build=_cmx, modalities=("rgbd",), family="mit", staged=True, mlp_head=True
+    ),
+    "acnet": Architecture(build=_acnet, modalities=("rgbd",), staged=True),
 }

@@ -1,18 +1,18 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CMX (arXiv 2203.04838): two MiT encoders that rectify each other and are fused per stage."""
+"""CMX (arXiv 2203.04838): two encoders that rectify each other and are fused per stage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from rgbd_seg_ros.models.encoders import build_encoder
-from rgbd_seg_ros.models.mit import HEADS, MiT, init_mit, to_map, to_tokens
-from rgbd_seg_ros.models.network import Network, Output, repeat_depth, resize
+from rgbd_seg_ros.models.mit import init_mit, to_map, to_tokens
+from rgbd_seg_ros.models.network import Network, Output, resize
 from rgbd_seg_ros.models.segformer import AllMLPHead
 
 if TYPE_CHECKING:
@@ -140,18 +140,24 @@ def is_capturing(x: Tensor) -> bool:
     return torch.cuda.is_current_stream_capturing()
 
 
+def heads(stages: tuple[int, ...], channels: int) -> int:
+    """Heads of the FFM of a stage with ``channels``: 1, 2, 5 and 8 for MiT, as published.
+
+    They are as wide as the first stage or, if that does not divide the channels, somewhat wider.
+    """
+    return max(n for n in range(1, channels // stages[0] + 1) if channels % n == 0)
+
+
 class CMX(Network):
     """A fused network; PrimKD's student. ``features`` are the FFMs' fused maps."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        self.rgb = cast(MiT, build_encoder(spec.encoder))
-        self.depth = cast(MiT, build_encoder(spec.encoder))
+        self.rgb = build_encoder(spec.encoder, 3, spec.output_stride)
+        self.depth = build_encoder(spec.encoder, spec.depth_channels, spec.output_stride)
         self.channels, self.strides = self.rgb.channels, self.rgb.strides
         self.rectify = nn.ModuleList(FeatureRectify(c) for c in self.channels)
-        self.fuse = nn.ModuleList(
-            FeatureFusion(c, heads) for c, heads in zip(self.channels, HEADS, strict=True)
-        )
+        self.fuse = nn.ModuleList(FeatureFusion(c, heads(self.channels, c)) for c in self.channels)
         init_mit(self.rectify)
         init_mit(self.fuse)
         self.head = AllMLPHead(self.channels, spec.width, spec.num_classes)
@@ -159,7 +165,7 @@ class CMX(Network):
     def forward(self, rgb: Tensor, depth: Tensor) -> Output:
         """Normalized B×3×H×W and B×depth_channels×H×W."""
         self._check(rgb, depth)
-        x1, x2 = rgb, repeat_depth(depth)
+        x1, x2 = rgb, depth
         depth_encoder, fusion = SideStream(rgb), SideStream(rgb)
         fused = []
         for stage1, stage2, rectify, fuse in zip(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rgbd_seg_ros.models.encoders import ENCODERS, build_encoder
+from rgbd_seg_ros.models.encoders import build_encoder, encoder_entry
 from rgbd_seg_ros.models.network import ConvBNReLU, Network, Output, init_convs, resize
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def auxiliary_decoder(spec: NetworkSpec, skip: bool = True) -> Decoder:
     """
     if not spec.split:
         raise ValueError("the auxiliary decoder needs a network with split=True (crodino_*)")
-    channels = ENCODERS[spec.encoder].channels
+    channels = encoder_entry(spec.encoder).channels
     return Decoder(
         channels[-1] // 4,
         channels[0] if skip else None,

@@ -70,8 +70,8 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-5)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """B×C×H×W → tokens B×(h·w)×dim and (h, w)."""
-        x = self.proj(x)
+        """B×C×H×W → tokens B×(h·w)×dim and (h, w). One-channel depth is repeated to three."""
+        x = self.proj(repeat_depth(x))
         return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
 
 
@@ -178,12 +178,3 @@ class MiT(Encoder):
             in_channels = dim
         self.stages = nn.ModuleList(stages)
         init_mit(self)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """B×3×H×W or B×1×H×W → four maps of strides 4, 8, 16, 32."""
-        x = repeat_depth(x)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return tuple(maps)

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,22 +31,43 @@ class Output(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Turns B×C×H×W into stage maps, fine to coarse."""
+    """Turns B×C×H×W into four stage maps, fine to coarse."""
 
     #: Channels of each stage map.
     channels: tuple[int, ...]
     #: Input pixels per pixel of each stage map, whose size is ⌈H/stride⌉×⌈W/stride⌉.
     strides: tuple[int, ...]
+    #: The stages in order: each takes the map of the one before it, the first B×C×H×W.
+    stages: Any
+    #: Name of the first convolution's weight, if it is built with as many channels as the input.
+    stem_weight: str = ""
     #: Prefixes of published weights that the encoder does not use, such as a classifier's.
     unused: tuple[str, ...] = ()
 
+    def parts(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """What ACNet merges after: the stages, preceded by the stem if it is a part of its own."""
+        return tuple(self.stages)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """B×C×H×W → four stage maps."""
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
+
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Load a state dict with this module's names.
+
+        A first convolution of one channel gets the mean of the weight's RGB kernels.
 
         Raises:
             ValueError: the weights belong to another encoder.
         """
         used = {k: v for k, v in state.items() if not k.startswith(self.unused)}
+        stem = used.get(self.stem_weight)
+        if stem is not None and stem.shape[1] == 3 and self._stem_channels() == 1:
+            used[self.stem_weight] = stem.mean(dim=1, keepdim=True)
         try:
             self.load_state_dict(used)
         except RuntimeError as error:
@@ -55,6 +76,9 @@ class Encoder(nn.Module):
                 f"these are not weights of {type(self).__name__} with stages {self.channels}: "
                 f"{' '.join(lines)[:400]}; convert them first with training.import_weights"
             ) from error
+
+    def _stem_channels(self) -> int:
+        return int(self.get_parameter(self.stem_weight).shape[1])
 
 
 class Network(nn.Module):
@@ -131,3 +155,22 @@ def init_convs(module: nn.Module) -> None:
             nn.init.kaiming_normal_(m.weight, mode="fan_in", nonlinearity="relu")
             if m.bias is not None:
                 nn.init.zeros_(m.bias)
+
+
+def dilate(stage: nn.Module, before: int, after: int) -> None:
+    """Replace a stage's stride by dilation of its convolutions.
+
+    As in torchvision, the formerly strided convolution keeps the dilation of the previous stage
+    (``before``) and the following ones have ``after``. torchvision itself rejects ResNet-18's
+    basic blocks.
+    """
+    dilation = before
+    for module in stage.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        module.stride = (1, 1)
+        if module.kernel_size != (1, 1):
+            module.dilation = (dilation, dilation)
+            reach = dilation * (module.kernel_size[0] // 2)
+            module.padding = (reach, reach)
+            dilation = after

@@ -8,7 +8,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from rgbd_seg_ros.models.architectures import ARCHITECTURES
-from rgbd_seg_ros.models.encoders import ENCODERS
+from rgbd_seg_ros.models.encoders import ENCODERS, TIMM, encoder_entry
 from rgbd_seg_ros.models.spec import NetworkSpec
 from rgbd_seg_ros.names import unknown_name
 
@@ -40,10 +40,12 @@ def complete(spec: NetworkSpec) -> NetworkSpec:
             f"modality of {spec.architecture} must be {' or '.join(architecture.modalities)}, "
             f"got {spec.modality!r}: choose a network whose input is {spec.modality}"
         )
-    if spec.encoder not in architecture.encoders:
-        what = f"encoder of {spec.architecture}"
-        raise ValueError(unknown_name(what, spec.encoder, architecture.encoders))
-    encoder = ENCODERS[spec.encoder]
+    encoder = encoder_entry(spec.encoder)
+    if architecture.staged and not encoder.staged:
+        raise ValueError(
+            f"{spec.architecture} runs an encoder stage by stage, which {spec.encoder} cannot: "
+            "choose a convolutional one, or deeplabv3plus or segformer on it"
+        )
     if spec.output_stride not in (0, *encoder.strides):
         raise ValueError(
             f"output_stride of {spec.encoder} must be one of {encoder.strides}, "
@@ -65,21 +67,26 @@ def complete(spec: NetworkSpec) -> NetworkSpec:
 def named_networks() -> dict[str, NetworkSpec]:
     """cmx_b0 … acnet_r50: each prefix with each encoder, 40 classes and the published widths."""
     networks = {}
-    for prefix, (name, split) in PREFIXES.items():
+    for prefix, (name, _) in PREFIXES.items():
         architecture = ARCHITECTURES[name]
-        for encoder in architecture.encoders:
-            # cmx_b0 rather than cmx_mit_b0, since CMX takes no other family.
-            short = ENCODERS[encoder].short.removeprefix(f"{architecture.family}_")
-            networks[f"{prefix}_{short}"] = complete(
-                NetworkSpec(
-                    architecture=name,
-                    modality=architecture.modalities[0],
-                    encoder=encoder,
-                    num_classes=40,
-                    split=split,
-                )
-            )
+        for encoder, entry in ENCODERS.items():
+            # cmx_b0 rather than cmx_mit_b0, since CMX was published with MiT.
+            short = entry.short.removeprefix(f"{architecture.family}_")
+            networks[f"{prefix}_{short}"] = _default_spec(prefix, encoder)
     return networks
+
+
+def _default_spec(prefix: str, encoder: str) -> NetworkSpec:
+    name, split = PREFIXES[prefix]
+    return complete(
+        NetworkSpec(
+            architecture=name,
+            modality=ARCHITECTURES[name].modalities[0],
+            encoder=encoder,
+            num_classes=40,
+            split=split,
+        )
+    )
 
 
 #: Name → spec.
@@ -89,19 +96,28 @@ NETWORKS: dict[str, NetworkSpec] = named_networks()
 def network_spec(name: str, **changes: Any) -> NetworkSpec:
     """The named network's spec with fields changed, e.g. ``modality="depth", num_classes=16``.
 
+    Args:
+        name: a key of ``NETWORKS``, or one on a network of timm, as ``cmx_timm:convnext_tiny``.
+        changes: fields of the spec.
+
     Raises:
         ValueError: an unknown network or field, or fields that do not go together.
+        ModuleNotFoundError: a network of timm without timm.
     """
-    if name not in NETWORKS:
+    prefix, _, encoder = name.partition(f"_{TIMM}")
+    if encoder and prefix in PREFIXES:
+        default = _default_spec(prefix, f"{TIMM}{encoder}")
+    elif name in NETWORKS:
+        default = NETWORKS[name]
+    else:
         raise ValueError(unknown_name("network", name, NETWORKS))
     known = [field.name for field in dataclasses.fields(NetworkSpec)]
     for key in changes:
         if key not in known:
             raise ValueError(unknown_name("field of the network spec", key, known))
-    spec = NETWORKS[name]
     if "encoder" in changes or "architecture" in changes:  # stride and width may depend on them
         changes = {"output_stride": 0, "width": 0, **changes}
-    return complete(dataclasses.replace(spec, **changes))
+    return complete(dataclasses.replace(default, **changes))
 
 
 def build(spec: NetworkSpec) -> Network:

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rgbd_seg_ros.models.network import Encoder
+from rgbd_seg_ros.models.network import Encoder, dilate
 
 
 def _torchvision_resnet(name: str) -> Any:
@@ -29,21 +29,8 @@ def _torchvision_resnet(name: str) -> Any:
     return getattr(resnet, name)(weights=None)
 
 
-def dilate(layer: nn.Module, before: int, after: int) -> None:
-    """Replace a layer's stride by dilation of its 3×3 convolutions.
-
-    As in torchvision, the formerly strided convolution keeps the dilation of the previous layer
-    (``before``) and the following ones have ``after``. torchvision itself rejects ResNet-18's
-    basic blocks.
-    """
-    dilation = before
-    for module in layer.modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-        module.stride = (1, 1)
-        if module.kernel_size == (3, 3):
-            module.dilation = module.padding = (dilation, dilation)
-            dilation = after
+#: Channels of the stem's map, before max pooling.
+STEM_CHANNELS = 64
 
 
 class ResNetLayers(Encoder):
@@ -54,6 +41,7 @@ class ResNetLayers(Encoder):
     def __init__(self, name: str, output_stride: int) -> None:
         super().__init__()
         net = _torchvision_resnet(name)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.layer1: nn.Module = net.layer1
         self.layer2: nn.Module = net.layer2
         self.layer3: nn.Module = net.layer3
@@ -67,42 +55,38 @@ class ResNetLayers(Encoder):
             dilate(self.layer4, 1, 2)
 
     @property
-    def layers(self) -> tuple[nn.Module, ...]:
-        """The four layers, in order."""
-        return self.layer1, self.layer2, self.layer3, self.layer4
+    def stages(self) -> Any:
+        """The four layers in order, of which the first takes the stem's map and pools it."""
+        return self._pool, self.layer2, self.layer3, self.layer4
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The stem's B×64×H/4×W/4 → four stage maps."""
-        maps = []
-        for layer in self.layers:
-            x = layer(x)
-            maps.append(x)
-        return tuple(maps)
+    def _pool(self, x: Tensor) -> Tensor:
+        """The stem's B×64×H/2×W/2 → the first stage map."""
+        first: Tensor = self.layer1(self.maxpool(x))
+        return first
 
 
 class ResNetEncoder(ResNetLayers):
     """A whole ResNet. Its parameters have torchvision's names."""
 
     unused = ("fc.",)
+    stem_weight = "conv1.weight"
 
     def __init__(self, name: str, in_channels: int, output_stride: int) -> None:
         super().__init__(name, output_stride)
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, STEM_CHANNELS, 7, 2, 3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.bn1 = nn.BatchNorm2d(64)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
 
     def stem(self, x: Tensor) -> Tensor:
         """B×C×H×W → B×64×H/2×W/2, before max pooling."""
         return torch.relu(self.bn1(self.conv1(x)))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """B×C×H×W → four stage maps."""
-        return super().forward(self.maxpool(self.stem(x)))
+    @property
+    def stages(self) -> Any:
+        """The stem with the first layer, and the other three layers."""
+        _, first, *others = self.parts()
+        return (lambda x: first(self.stem(x))), *others
 
-    def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """As :meth:`Encoder.load_weights`; a one-channel stem gets the mean of the RGB kernels."""
-        weight = state.get("conv1.weight")
-        if weight is not None and weight.shape[1] == 3 and self.conv1.in_channels == 1:
-            state = {**state, "conv1.weight": weight.mean(dim=1, keepdim=True)}
-        super().load_weights(state)
+    def parts(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """The stem, and the four layers."""
+        return self.stem, *super().stages

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""SegFormer (arXiv 2105.15203): a MiT encoder and the all-MLP head, on RGB or on depth."""
+"""SegFormer (arXiv 2105.15203): an encoder and the all-MLP head, on RGB or on depth."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SegFormer(Network):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        self.encoder = build_encoder(spec.encoder)
+        self.encoder = build_encoder(spec.encoder, spec.in_channels[0], spec.output_stride)
         self.channels, self.strides = self.encoder.channels, self.encoder.strides
         self.head = AllMLPHead(self.channels, spec.width, spec.num_classes)
 

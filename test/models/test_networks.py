@@ -22,6 +22,13 @@ SMALL = (
     network_spec("crodino_r18", num_classes=5, width=16),
     network_spec("crodino_mit_b0", num_classes=5, width=16, modality="depth", depth_channels=3),
     network_spec("acnet_r18", num_classes=5, width=16),
+    network_spec("cmx_lite0", num_classes=5, width=16),
+    network_spec("cmx_r18", num_classes=5, width=16, depth_channels=3),
+    network_spec("segformer_r18", num_classes=5, width=16, modality="depth"),
+    network_spec("deeplabv3plus_lite0", num_classes=5, width=16, output_stride=8),
+    network_spec("crodino_lite0", num_classes=5, width=16, modality="depth"),
+    network_spec("acnet_lite0", num_classes=5, width=16),
+    network_spec("acnet_mit_b0", num_classes=5, width=16),
 )
 
 

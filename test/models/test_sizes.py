@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Exact parameter counts of every named network, which match the published counts."""
+"""Exact parameter counts of every named network; those that are published match."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ PARAMS = {
     "cmx_b3": 106_333_104,
     "cmx_b4": 139_874_224,
     "cmx_b5": 181_074_864,
+    "cmx_lite0": 11_371_840,
+    "cmx_r18": 38_915_440,
+    "cmx_r50": 289_717_040,
     "segformer_b0": 3_724_680,
     "segformer_b1": 14_748_392,
     "segformer_b2": 25_793_256,
     "segformer_b3": 45_669_096,
     "segformer_b4": 62_439_656,
     "segformer_b5": 83_039_976,
+    "segformer_lite0": 3_360_040,
+    "segformer_r18": 12_740_712,
+    "segformer_r50": 26_546_792,
+    "deeplabv3plus_lite0": 6_377_736,
     "deeplabv3plus_r18": 16_022_728,
     "deeplabv3plus_r50": 39_766_728,
     "deeplabv3plus_mit_b0": 6_263_528,
@@ -31,6 +38,7 @@ PARAMS = {
     "deeplabv3plus_mit_b3": 48_918_344,
     "deeplabv3plus_mit_b4": 65_688_904,
     "deeplabv3plus_mit_b5": 86_289_224,
+    "crodino_lite0": 5_241_416,
     "crodino_r18": 14_253_768,
     "crodino_r50": 34_263_752,
     "crodino_mit_b0": 5_346_280,
@@ -39,6 +47,13 @@ PARAMS = {
     "crodino_mit_b3": 47_149_384,
     "crodino_mit_b4": 63_919_944,
     "crodino_mit_b5": 84_520_264,
+    "acnet_lite0": 12_514_296,
+    "acnet_mit_b0": 12_931_752,
+    "acnet_mit_b1": 44_433_096,
+    "acnet_mit_b2": 77_252_808,
+    "acnet_mit_b3": 136_880_328,
+    "acnet_mit_b4": 187_192_008,
+    "acnet_mit_b5": 248_992_968,
     "acnet_r18": 39_066_504,
     "acnet_r50": 97_924_104,
 }

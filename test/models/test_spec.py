@@ -40,7 +40,11 @@ def test_json_contains_the_defaults_that_were_filled_in() -> None:
         ),
         ({"architecture": "cmxx"}, "unknown architecture 'cmxx'; did you mean 'cmx'.*segformer"),
         ({"modality": "rgb"}, r"modality of cmx must be rgbd, got 'rgb': choose"),
-        ({"encoder": "resnet50"}, r"unknown encoder of cmx 'resnet50' \(known: mit_b0, .*mit_b5"),
+        ({"encoder": "resnet5"}, r"unknown encoder 'resnet5'; did you mean 'resnet50'"),
+        (
+            {"encoder": "mit_b0", "output_stride": 8},
+            r"output_stride of mit_b0 must be one of \(32",
+        ),
         ({"num_classes": 0}, "num_classes must be 1 to 255, got 0"),
         ({"num_classes": 256}, "num_classes must be 1 to 255, got 256"),
         ({"num_classes": "40"}, "num_classes must be int, got '40'"),
