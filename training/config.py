@@ -29,7 +29,7 @@ AT_LEAST_1 = (
 )
 AT_LEAST_0 = (
     *("seed", "early_stop", "sanity_batches", "overfit", "checkpoint_every", "clip_norm"),
-    *("weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "focal_gamma"),
+    *("log_gradients", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "focal_gamma"),
 )
 
 
@@ -128,6 +128,9 @@ class RunConfig:
     overfit: int = opt(0, "train and validate on the first N samples only, for debugging")
     checkpoint_every: int = opt(0, "steps between checkpoints; 0: only at validations")
     log_every: int = opt(20, "steps between progress lines")
+    log_gradients: int = opt(
+        0, "steps between measurements of each loss's gradient on each part; 0: never"
+    )
     tensorboard: bool = opt(True, "write TensorBoard files beside log.jsonl")
 
     def __post_init__(self) -> None:
@@ -147,6 +150,7 @@ class RunConfig:
         check(bool(self.scales) and min(self.scales) > 0, "scales", "one or more numbers above 0")
         check(min(self.jitter) >= 0 and max(self.jitter[:3]) <= 1 and self.jitter[3] <= 0.5,
               "jitter", "0 to 1 for the first three values and 0 to 0.5 for hue")  # fmt: skip
+        check(not (self.log_gradients and self.compile), "log_gradients", "0 if compile is true")
         check(0 <= self.ema < 1, "ema", "at least 0 and below 1, for example 0.999")
         check(0 < self.ohem_threshold < 1, "ohem_threshold", "between 0 and 1")
         check(0 <= self.ohem_min_kept <= 1, "ohem_min_kept", "from 0 to 1")

@@ -21,9 +21,10 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 from training import checkpoint, distributed, results
 from training.class_weights import resolve_class_weights
 from training.command import Interrupt, out_of_memory
-from training.config import RunConfig, preprocess_of, unused_options
+from training.config import preprocess_of, unused_options
 from training.data.datasets import open_split, report_classes
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
+from training.gradient_meter import log_gradients
 from training.methods import build_method
 from training.methods.base import Method, Task
 from training.methods.losses import segmentation_loss
@@ -31,7 +32,7 @@ from training.options import UsageError
 from training.runlog import Clock, RunLog, progress_line
 from training.schedule import AveragedWeights, learning_rate, parameter_groups
 from training.scoring import Predictor, Protocol, make_predictor, panel, score
-from training.settings import Settings, save_recipe
+from training.settings import Settings, save_recipe, set_determinism
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Validation images sent to TensorBoard at each validation.
@@ -179,6 +180,7 @@ class Run:
         torch.manual_seed(((config.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
         self.optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
+        measured = bool(config.log_gradients) and self.step % config.log_gradients == 0
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with out_of_memory(
             f"with batch {config.batch} in {config.accumulate} parts at "
@@ -191,6 +193,8 @@ class Run:
                 with self._no_sync() if number + 1 < len(raws) else nullcontext():
                     with torch.autocast(self.device.type, AMP_DTYPES[config.amp], enabled=mixed):
                         losses = self.forward(batch)
+                    if number == 0 and measured:
+                        log_gradients(self.log, self.step, losses, self.method.students)
                     loss = torch.stack([value.float() for value in losses.values()]).sum()
                     self.scaler.scale(loss * share).backward()
                 finite &= torch.isfinite(loss.detach())
@@ -390,11 +394,3 @@ class Run:
             f"a loss is not finite at step {self.step}: {values}; the batch was saved to {path}; "
             "lower lr, set clip_norm, or use amp bf16 instead of fp16"
         )
-
-
-def set_determinism(config: RunConfig, device: torch.device) -> None:
-    """Set up bit-identical runs, or else the fastest cuDNN kernels."""
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = not config.deterministic and device.type == "cuda"

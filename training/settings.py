@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.names import did_you_mean
 from training.config import SAVED_RECIPE, RunConfig
 from training.methods import options_of
 from training.options import UsageError, add_options, field_types, fill, parse_flags, read_yaml
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,13 @@ def to_yaml(settings: Settings) -> str:
 def save_recipe(settings: Settings) -> None:
     """Write the resolved configuration into the run's folder."""
     write_atomically(Path(settings.run.out) / SAVED_RECIPE, to_yaml(settings))
+
+
+def set_determinism(config: RunConfig, device: torch.device) -> None:
+    """Set up bit-identical runs, or else the fastest cuDNN kernels."""
+    import torch
+
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic and device.type == "cuda"

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rgbd_seg_ros.models.deeplabv3plus import auxiliary_decoder
@@ -38,6 +41,13 @@ class Config:
     contrastive: bool = opt(True, "L_con: align the invariant features of one scene")
     auxiliary: bool = opt(True, "L_aux: segment from each half alone")
     auxiliary_skip: bool = opt(True, "also feed low-level features to the auxiliary decoder")
+    mixup_weight: float = opt(1.0, "weight of the losses of mixed features; published: 1")
+    orthogonality_weight: float = opt(1.0, "weight of L_orth; published: 1")
+    contrastive_weight: float = opt(1.0, "weight of L_con; published: 1")
+    auxiliary_weight: float = opt(1.0, "weight of L_aux; published: 1")
+    contrastive_into: Literal["all", "projection"] = opt(
+        "all", "layers that L_con trains; projection: not the encoder"
+    )
     tau: float = opt(0.07, "temperature of L_con")
     decoupled: bool = opt(True, "augment color and depth independently")
 
@@ -47,12 +57,19 @@ class Config:
                              "choose a crodino_* network")  # fmt: skip
         if not 0 <= self.mixup <= 1:
             raise UsageError(f"mixup must be from 0 (none) to 1, got {self.mixup}")
+        for part in ("mixup", "orthogonality", "contrastive", "auxiliary"):
+            weight = getattr(self, f"{part}_weight")
+            if not 0 < weight < math.inf:
+                off = f"{part} {0 if part == 'mixup' else 'false'}"
+                raise UsageError(
+                    f"{part}_weight must be above 0, got {weight}; {off} omits that loss"
+                )
         if self.tau <= 0:
             raise UsageError(f"tau must be above 0, got {self.tau}")
 
 
 class CroDiNoKD(Method):
-    """L = L_seg + L_aux + L_orth + L_con, unweighted (paper, §3).
+    """L = L_seg + L_aux + L_orth + L_con, unweighted (paper, §3). Other weights are a departure.
 
     Each student's encoder yields F = [inv ; spec], invariant and specific features. The mixed inv′
     contains a share of the other student's inv; the student's own decoder also segments it. The
@@ -74,10 +91,10 @@ class CroDiNoKD(Method):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         config, size = self.config, batch.rgb.shape[2:]
-        low, inv, spec = {}, {}, {}
+        low, last, inv, spec = {}, {}, {}, {}
         for m, student in self.students.items():
             features, bottleneck = student.encode(*batch.inputs(m))
-            low[m] = features[0]
+            low[m], last[m] = features[0], features[-1]
             inv[m], spec[m] = student.split(bottleneck)
 
         losses = {}
@@ -90,18 +107,44 @@ class CroDiNoKD(Method):
             for m, other in (("rgb", "depth"), ("depth", "rgb")):
                 mixed = torch.cat((inv[m].lerp(inv[other], share), spec[m]), dim=1)
                 logits, _ = self.students[m].decode(mixed, low[m], size)
-                losses[f"mix_{m}"] = self.loss(logits, batch.labels[m])
+                losses[f"mix_{m}"] = config.mixup_weight * self.loss(logits, batch.labels[m])
         if self.auxiliary is not None:
             for m in self.students:
-                losses[f"aux_{m}"] = sum(
+                losses[f"aux_{m}"] = config.auxiliary_weight * sum(
                     self.loss(self.auxiliary(half, low[m], size)[0], batch.labels[m])
                     for half in (inv[m], spec[m])
                 )
         if config.orthogonality:
-            losses["orth"] = sum(orthogonality(inv[m], spec[m]) for m in self.students)
+            losses["orth"] = config.orthogonality_weight * sum(
+                orthogonality(inv[m], spec[m]) for m in self.students
+            )
         if config.contrastive:
-            losses["con"] = contrastive(embedding(inv["rgb"]), embedding(inv["depth"]), config.tau)
+            if config.contrastive_into == "projection":
+                inv = {m: self._invariant_without_encoder(m, last[m]) for m in self.students}
+            z = {m: embedding(inv[m]) for m in self.students}
+            losses["con"] = config.contrastive_weight * contrastive(
+                z["rgb"], z["depth"], config.tau
+            )
         return losses
+
+    def _invariant_without_encoder(self, modality: str, last: Tensor) -> Tensor:
+        """Invariant features B×C/2×h×w of the last map, with gradients to the projection only."""
+        student: Any = self.students[modality]
+        with frozen_statistics(student.projection):
+            invariant: Tensor = student.split(student.projection(last.detach()))[0]
+        return invariant
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep batch norm's running statistics during a second pass over the same batch."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def orthogonality(inv: Tensor, spec: Tensor) -> Tensor:

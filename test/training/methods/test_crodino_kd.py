@@ -264,3 +264,49 @@ def test_published_sizes(skip: bool, millions: float) -> None:
 def test_bad_options_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(**options)
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("mixup", {"mix_rgb", "mix_depth"}),
+        ("orthogonality", {"orth"}),
+        ("contrastive", {"con"}),
+        ("auxiliary", {"aux_rgb", "aux_depth"}),
+    ],
+)
+def test_a_weight_scales_its_losses_only(part: str, names: set[str]) -> None:
+    plain = build()(a_batch())
+    weighted = build(**{f"{part}_weight": 0.25})(a_batch())
+    for name, value in plain.items():
+        factor = 0.25 if name in names else 1.0
+        torch.testing.assert_close(weighted[name], factor * value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
+def test_a_weight_must_be_positive(weight: float) -> None:
+    with pytest.raises(UsageError, match=r"contrastive_weight must be above 0.*contrastive false"):
+        Config(contrastive_weight=weight)
+
+
+def test_the_contrast_can_train_the_projection_only() -> None:
+    gradients = {}
+    for into in ("all", "projection"):
+        method = build(contrastive_into=into)
+        losses = method(a_batch())
+        losses["con"].backward()
+        gradients[into] = {n: p.grad for n, p in method.students.named_parameters()}
+        if into == "all":
+            value, statistics = losses["con"], dict(method.students.named_buffers())
+        else:
+            torch.testing.assert_close(losses["con"], value, rtol=1e-5, atol=1e-6)
+            for name, buffer in method.students.named_buffers():
+                if not name.endswith("num_batches_tracked"):
+                    torch.testing.assert_close(buffer, statistics[name])
+    for name, gradient in gradients["all"].items():
+        stopped = gradients["projection"][name]
+        if ".projection." in name:  # unchanged
+            torch.testing.assert_close(stopped, gradient, rtol=1e-4, atol=1e-7)
+        elif ".encoder." in name:
+            assert float(gradient.abs().sum()) > 0, name
+            assert stopped is None, name
