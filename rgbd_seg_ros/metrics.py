@@ -25,11 +25,20 @@ class ConfusionMatrix:
         self.num_classes = num_classes
         self.ignore = ignore
         self._counts = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
+        #: Image → :func:`class_counts` of that image alone, for images added with a name.
+        self.images: dict[str, npt.NDArray[np.int64]] = {}
 
-    def update(self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any]) -> None:
+    def update(
+        self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any], image: str | None = None
+    ) -> None:
         """Add a ground truth and a prediction, integer arrays of class ids of equal shape.
 
         Pixels where ``truth`` is ``ignore`` are not counted.
+
+        Args:
+            truth: class ids, or ``ignore``.
+            prediction: class ids, or ``ignore``.
+            image: name under which the counts of this call are also kept on their own.
 
         Raises:
             ValueError: the shapes differ, or an id is neither below ``num_classes`` nor
@@ -52,9 +61,11 @@ class ConfusionMatrix:
                 )
         p[p == self.ignore] = self.num_classes
         columns = self.num_classes + 1
-        self._counts += np.bincount(t * columns + p, minlength=self.num_classes * columns).reshape(
-            self._counts.shape
-        )
+        counts = np.bincount(t * columns + p, minlength=self.num_classes * columns)
+        counts = counts.reshape(self._counts.shape)
+        self._counts += counts
+        if image is not None:
+            self.images[image] = self.images.get(image, 0) + class_counts(counts)
 
     def merge(self, other: ConfusionMatrix) -> None:
         """Add the counts of another matrix, for example from another rank.
@@ -65,6 +76,7 @@ class ConfusionMatrix:
         if other._counts.shape != self._counts.shape:
             raise ValueError(f"cannot merge {other.num_classes} classes into {self.num_classes}")
         self._counts += other._counts
+        self.images.update(other.images)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -77,12 +89,7 @@ class ConfusionMatrix:
 
         NaN for a class that occurs neither in the ground truth nor in the prediction.
         """
-        inside = self._counts[:, : self.num_classes]
-        hit = np.diag(inside).astype(np.float64)
-        union = self._counts.sum(axis=1) + inside.sum(axis=0) - hit
-        iou = np.full_like(hit, np.nan)
-        np.divide(hit, union, out=iou, where=union > 0)
-        return iou
+        return iou_of(class_counts(self._counts))
 
     @property
     def miou(self) -> float:
@@ -90,8 +97,7 @@ class ConfusionMatrix:
 
         A class that is only predicted still lowers it: its pixels are false negatives of others.
         """
-        present = self._counts.sum(axis=1) > 0
-        return float(self.iou[present].mean()) if present.any() else float("nan")
+        return float(miou_of(class_counts(self._counts)))
 
     @property
     def miou_all(self) -> float:
@@ -111,3 +117,34 @@ class ConfusionMatrix:
         present = rows > 0
         recall = np.diag(self._counts)[present] / rows[present]
         return float(recall.mean()) if present.any() else float("nan")
+
+
+def class_counts(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """K×3 pixel counts per class, in the ground truth, in the prediction, and in both.
+
+    They are what IoU depends on, and may be added over images.
+
+    Args:
+        confusion: K×(K+1), see :attr:`ConfusionMatrix.counts`.
+    """
+    inside = confusion[:, : len(confusion)]
+    return np.stack([confusion.sum(axis=1), inside.sum(axis=0), np.diag(inside)], axis=1)
+
+
+def iou_of(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """IoU per class, …×K, of :func:`class_counts`, …×K×3; NaN where a class does not occur."""
+    hit = counts[..., 2].astype(np.float64)
+    union = counts[..., 0] + counts[..., 1] - hit
+    iou = np.full_like(hit, np.nan)
+    np.divide(hit, union, out=iou, where=union > 0)
+    return iou
+
+
+def miou_of(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """mIoU over the classes in the ground truth, …, of :func:`class_counts`, …×K×3."""
+    present = counts[..., 0] > 0
+    total = np.where(present, np.nan_to_num(iou_of(counts)), 0.0).sum(axis=-1)
+    number = present.sum(axis=-1)
+    miou = np.full(np.shape(total), np.nan)
+    np.divide(total, number, out=miou, where=number > 0)
+    return miou

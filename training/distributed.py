@@ -107,6 +107,10 @@ def merge_confusion(matrix: ConfusionMatrix, device: torch.device) -> None:
         counts = torch.from_numpy(matrix.counts).to(device)
         dist.all_reduce(counts)
         matrix.counts[:] = counts.cpu().numpy()
+        images: list[Any] = [None] * world_size()
+        dist.all_gather_object(images, matrix.images)
+        for of_rank in images:
+            matrix.images.update(of_rank)
 
 
 class _Gather(Function):

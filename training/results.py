@@ -21,6 +21,7 @@ from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.text_table import text_table
 from training import distributed
+from training.bootstrap import save_image_counts
 from training.class_weights import weight_of_each
 from training.methods.base import Frozen, Method, Task
 from training.networks import student_file
@@ -78,6 +79,7 @@ def save_students(
         license = getattr(student, "license", "Apache-2.0")
         record = NetworkRecord(student.spec, task.preprocess, task.labels, facts, license)
         save_network(student_file(folder, name), student, record)
+    save_image_counts(folder, "val", val)
 
 
 def _loss_facts(settings: Settings, task: Task) -> dict[str, Any]:
@@ -105,6 +107,8 @@ def save_test_scores(
         record = replace(network.record, training={**facts, "scores": students[name]})
         if distributed.is_main():
             save_network(student_file(folder, name), network.module, record)
+    if distributed.is_main():
+        save_image_counts(folder, "test", test)
     return students
 
 

@@ -175,6 +175,8 @@ def score(
 ) -> dict[str, ConfusionMatrix]:
     """One confusion matrix per case, over all ranks, at the size of the ground truth.
 
+    It also has the counts of each image, under the sample's name.
+
     Args:
         cases: predictors by name.
         batches: from :func:`training.data.loader.scoring_loader`.
@@ -186,10 +188,10 @@ def score(
     for batch in itertools.islice(batches, limit):
         for samples in stackable(batch):
             images = stack(samples, device)
-            truth = np.stack([sample.labels for sample in samples])
             for name, predict in cases.items():
-                masks, _ = decide(predict(images), truth.shape[1:])
-                matrices[name].update(truth, masks.cpu().numpy())
+                masks, _ = decide(predict(images), samples[0].labels.shape)
+                for sample, mask in zip(samples, masks.cpu().numpy(), strict=True):
+                    matrices[name].update(sample.labels, mask, sample.name)
     for matrix in matrices.values():
         distributed.merge_confusion(matrix, device)
     return matrices
