@@ -16,6 +16,7 @@ from rgbd_seg_ros.names import unknown_name
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
 from training.command import run_command
+from training.options import parse_command
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,7 +118,7 @@ def generators_cost(size: tuple[int, int]) -> Cost:
     """Cost of MGD's two generators on the last maps of two ResNet-50 students."""
     import torch
 
-    from training.methods.mgd_generator import MgdGenerator
+    from training.methods.mgd import MgdGenerator
 
     with torch.device("meta"):
         one = measure(MgdGenerator(2048), torch.empty(1, 2048, *_map_size(size, 16)))
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--classes", type=_classes, default=40, metavar="K", help="number of classes (default 40)"
     )
-    args = parser.parse_args(argv)
+    args = parse_command(parser, argv)
     rows = costs(args.size, args.classes)
     for name in args.names:
         if name not in rows:

@@ -15,7 +15,7 @@ from torch import nn
 
 from rgbd_seg_ros.models import NETWORKS
 from training import model_info
-from training.methods.mgd_generator import MgdGenerator
+from training.methods.mgd import MgdGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
 #: In millions with 40 classes; published, or computed from published numbers.

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Training methods, one file each."""
+"""Training methods."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from typing import Any
 
 from training.options import UsageError, lookup
 
-#: Method name → class in ``training/methods/NAME.py``. That file also has the method's options,
-#: a frozen dataclass ``Config``. A method's file, and therefore torch, is imported on first use.
+#: Method name → ``FILE.CLASS`` in this folder. The file also has the method's options, a frozen
+#: dataclass ``Config``. It is imported, and therefore torch, on first use.
 METHODS: dict[str, str] = {
-    "supervised": "Supervised",
-    "crodino_kd": "CroDiNoKD",
-    "prim_kd": "PrimKD",
-    "kd_v2": "KDv2",
+    "supervised": "supervised.Supervised",
+    "crodino_kd": "crodino_kd.CroDiNoKD",
+    "prim_kd": "prim_kd.PrimKD",
+    "kd_v1": "kd_v2.KDv1",
+    "kd_v2": "kd_v2.KDv2",
+    "kd_net": "kd_net.KDNet",
+    "mgd": "mgd.MGD",
+    "proto_kd": "proto_kd.ProtoKD",
+    "lad": "angular_kd.LAD",
+    "cad": "angular_kd.CAD",
 }
 
 
@@ -26,7 +32,8 @@ def method_class(method: str) -> Any:
     Raises:
         UsageError: an unknown method.
     """
-    return getattr(_module(method), METHODS[method])
+    module = _module(method)
+    return getattr(module, METHODS[method].partition(".")[2])
 
 
 def build_method(method: str, options: Any, task: Any) -> Any:
@@ -58,4 +65,4 @@ def options_of(method: str) -> type:
 
 def _module(method: str) -> ModuleType:
     lookup("method", method, METHODS)
-    return importlib.import_module(f"training.methods.{method}")
+    return importlib.import_module(f"training.methods.{METHODS[method].partition('.')[0]}")

@@ -159,17 +159,40 @@ def hard_pixels(losses: Tensor, valid: Tensor, threshold: float, min_kept: float
     return valid & ~(losses < hardest.topk(wanted).values[-1])
 
 
-def kl_divergence(target: Tensor, logits: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Pixel-wise KL(target ‖ logits) at temperature 1: summed over classes, averaged over pixels.
+def kl_divergence(
+    target: Tensor, logits: Tensor, labels: Tensor | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Pixel-wise KL(target ‖ logits): summed over classes, averaged over pixels.
 
     Args:
         target: B×K×H×W logits of the target distribution.
         logits: B×K×H×W.
         labels: B×H×W class ids; pixels with 255 are excluded. None: all pixels are used.
+        temperature: divides both; the loss is not multiplied by its square.
     """
-    p, q = target.float().log_softmax(dim=1), logits.float().log_softmax(dim=1)
+    p = (target.float() / temperature).log_softmax(dim=1)
+    q = (logits.float() / temperature).log_softmax(dim=1)
     per_pixel = (p.exp() * (p - q)).sum(dim=1)
     if labels is None:
         return global_mean(per_pixel.sum(), per_pixel.numel())
     valid = labels != IGNORE_ID
     return global_mean(per_pixel[valid].sum(), valid.sum())
+
+
+def dice(logits: Tensor, labels: Tensor, smooth: float = 1e-5) -> Tensor:
+    """1 minus the Dice coefficient of each class over the global batch, averaged over all classes.
+
+    With probabilities p and one-hot labels y of the labeled pixels, the coefficient is
+    (2·Σ p·y + smooth) / (Σ p² + Σ y² + smooth), as in the V-Net paper (arXiv 1606.04797).
+
+    Args:
+        logits: B×K×H×W.
+        labels: B×H×W class ids, 255 ignored.
+        smooth: makes a class that does not occur finite.
+    """
+    valid = (labels != IGNORE_ID)[:, None]
+    p = logits.float().softmax(dim=1) * valid
+    truth = functional.one_hot(labels.where(valid[:, 0], 0), p.shape[1]).movedim(-1, 1) * valid
+    sums = torch.stack([(p * truth).sum((0, 2, 3)), (p * p + truth).sum((0, 2, 3))])
+    product, squares = distributed.gather_rows(sums[None]).sum(dim=0)
+    return (1 - (2 * product + smooth) / (squares + smooth)).mean()

@@ -46,5 +46,5 @@ def test_losses_and_students(tmp_path: Path) -> None:
 
 
 def test_without_a_teacher_the_error_says_how_to_train_one() -> None:
-    with pytest.raises(UsageError, match="kd_v2 needs a teacher: train one with"):
+    with pytest.raises(UsageError, match="this method needs a teacher: train one with"):
         KDv2(Config(), TASK)

@@ -122,10 +122,10 @@ EARLY = [
     ("crodino_kd", {"network": "segformer_b0"}, "needs a network with a split"),
     ("kd_v2", {"output_stride": 3}, "output_stride of resnet50 must be one of"),
     ("kd_v2", {"width": 9999}, "width must be 1 to 4096"),
-    ("kd_v2", {}, "kd_v2 needs a teacher"),
+    ("kd_v2", {}, "this method needs a teacher"),
     ("prim_kd", {}, "prim_kd needs a teacher"),
     ("prim_kd", {"teacher": NOWHERE}, f"the teacher {NOWHERE} does not exist"),
-    ("supervised", {"pretrained": NOWHERE}, f"'{NOWHERE}' is not a file"),
+    ("supervised", {"pretrained": NOWHERE}, f"'{NOWHERE}' is neither a file nor"),
     ("kd_v2", {"pretrained": "imagenett", "teacher": "."}, "'imagenett' is neither a file nor"),
 ]
 
