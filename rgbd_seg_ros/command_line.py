@@ -37,12 +37,12 @@ def unknown_option(parser: argparse.ArgumentParser, words: Sequence[str]) -> str
         if not word.startswith("-") or word == "-" or _NEGATIVE_NUMBER.fullmatch(word):
             continue
         name = word.partition("=")[0]
-        # As argparse does, accept abbreviations of long options, and -xVALUE.
-        long = name.startswith("--")
-        if not any(
-            option.startswith(name) if long else not option.startswith("--") and name[:2] == option
-            for option in known
-        ):
+        # As argparse does, accept -xVALUE and, unless the parser forbids them, abbreviations.
+        if name.startswith("--"):
+            fits = any(o.startswith(name) if parser.allow_abbrev else o == name for o in known)
+        else:
+            fits = name[:2] in known or name in known
+        if not fits:
             hint = did_you_mean(name, [option for option in known if option.startswith("--")])
             return f"unknown option {shown(name)}{hint} (all: {parser.prog} --help)"
     return None

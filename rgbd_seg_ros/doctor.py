@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,8 +87,11 @@ def check_torch() -> Finding:
             f"cannot be imported ({error}); install the build for this machine from "
             "https://pytorch.org/get-started (Jetson: NVIDIA's wheel for your JetPack)",
         )
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version < OLDEST_TORCH:
+    version = re.match(r"(\d+)\.(\d+)", torch.__version__)  # also in 2.4rc1 and 2.5.0a0+git1
+    if version is None:
+        text = f"version {torch.__version__} has an unknown form; 2.4 or later is required"
+        return Finding("warn", "torch", text)
+    if tuple(map(int, version.groups())) < OLDEST_TORCH:
         return Finding("fail", "torch", f"{torch.__version__}; version 2.4 or later is required")
     return Finding("ok", "torch", torch.__version__)
 

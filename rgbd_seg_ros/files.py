@@ -19,6 +19,8 @@ from rgbd_seg_ros.names import shown
 #: Largest JSON or YAML file that is read, in bytes. The largest shipped one has 12 kB; the index
 #: of a prepared dataset has its own limit.
 MAX_TEXT_BYTES = 4 * 2**20
+#: Largest file with one JSON document per line that is read, in bytes.
+MAX_LINES_BYTES = 256 * 2**20
 #: Largest YAML document, as values plus characters after every alias is replaced by its content.
 #: "Billion laughs" documents of a few hundred bytes stand for 10⁹ values.
 MAX_YAML_SIZE = 2_000_000
@@ -111,16 +113,32 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, allow_nan: bool = False) -> Any:
     """The value in a JSON file, see :func:`parse_json`.
 
     Raises:
         InputFileError: the file cannot be read, is not regular, is too large, or is not JSON.
     """
-    return parse_json(read_regular_file(path, max_bytes), str(path))
+    return parse_json(read_regular_file(path, max_bytes), str(path), allow_nan=allow_nan)
 
 
-def parse_json(data: bytes, where: str) -> Any:
+def read_json_lines(path: Path, *, allow_nan: bool = False) -> list[Any]:
+    """The values in a file with one JSON document per line, see :func:`parse_json`.
+
+    Raises:
+        InputFileError: the file cannot be read, is not regular, is too large, or a line is not
+            JSON; the message names the line.
+    """
+    # Not str.splitlines, which also splits at characters that may occur within a JSON string.
+    lines = read_regular_file(path, MAX_LINES_BYTES).split(b"\n")
+    return [
+        parse_json(line, f"{path}:{number}", allow_nan=allow_nan)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+
+
+def parse_json(data: bytes, where: str, *, allow_nan: bool = False) -> Any:
     """The value of a JSON document (RFC 8259) in UTF-8, with or without a byte order mark.
 
     Stricter than :mod:`json`: a key that appears twice, NaN, Infinity, endless numbers and
@@ -129,6 +147,7 @@ def parse_json(data: bytes, where: str) -> Any:
     Args:
         data: the document.
         where: its file, named in errors.
+        allow_nan: accept NaN and Infinity, which :mod:`json` writes for undefined scores.
 
     Raises:
         InputFileError: it is not such a document, or is nested too deeply.
@@ -137,7 +156,7 @@ def parse_json(data: bytes, where: str) -> Any:
         value = json.loads(
             data.decode("utf-8-sig"),
             object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
+            parse_constant=float if allow_nan else _refuse_constant,
             parse_int=_parse_int,
             parse_float=_parse_float,
         )

@@ -94,11 +94,13 @@ def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = 
     try:
         from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
         from rgbd_seg_ros.engine import Segmenter
+        from rgbd_seg_ros.engine.backends import resolve_backend, resolve_device
     except ImportError as error:
         raise ImportError(
             f"{error}: PyTorch and safetensors are required; install the PyTorch build for this "
             "machine from https://pytorch.org/get-started, then run `rgbd_seg doctor`"
         ) from error
+    resolve_backend(backend, resolve_device(device))  # a mistake is found before the slow part
     return Segmenter(load_bundle(bundle or DEFAULT_BUNDLE), device, backend)
 
 

@@ -130,6 +130,15 @@ def test_what_argparse_accepts_is_no_unknown_option(words: list[str]) -> None:
     assert unknown_option(parser, words) is None
 
 
+@pytest.mark.parametrize(("allowed", "found"), [(True, False), (False, True)])
+def test_an_abbreviation_is_unknown_if_the_parser_forbids_it(allowed: bool, found: bool) -> None:
+    parser = argparse.ArgumentParser(prog="p", allow_abbrev=allowed)
+    parser.add_argument("--number")
+    message = unknown_option(parser, ["--num=3"])
+    expected = "unknown option '--num'; did you mean '--number'? (all: p --help)"
+    assert message == (expected if found else None)
+
+
 def test_an_endless_message_is_cut() -> None:
     assert one_line("a\n  b") == "a b"
     assert len(one_line("x" * 10**6)) == 1000

@@ -58,6 +58,29 @@ def test_old_torch_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("2.4rc1", "ok"),
+        ("2.4.0rc1+cu121", "ok"),
+        ("2.11.0a0+git1234567", "ok"),
+        ("3.0.0.dev20261001", "ok"),
+        ("10.0", "ok"),
+        ("2.3rc2", "fail"),
+        ("1.13.1a0+git", "fail"),
+        ("unknown", "warn"),
+        ("2", "warn"),
+    ],
+)
+def test_every_form_of_version_is_read(
+    version: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.__version__", version)
+    finding = doctor.check_torch()
+    assert finding.level == level
+    assert version in finding.text
+
+
 def test_a_module_built_for_another_numpy_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

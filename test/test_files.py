@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rgbd_seg_ros.files import (
     parse_json,
     parse_yaml,
     read_json,
+    read_json_lines,
     read_yaml,
     regular_file_inside,
 )
@@ -110,6 +112,23 @@ def test_json_that_other_programs_read_differently_is_refused(text: bytes, words
     with pytest.raises(InputFileError, match=f"f.json is not JSON.*{words}") as refused:
         parse_json(text, "f.json")
     assert "\n" not in str(refused.value)
+
+
+def test_nan_is_read_only_on_request(folder: Path) -> None:
+    path = folder / "scores.jsonl"
+    path.write_text('{"miou": NaN}\n\n{"miou": -Infinity}\n')
+    first, second = read_json_lines(path, allow_nan=True)
+    assert math.isnan(first["miou"])
+    assert second == {"miou": -math.inf}
+    with pytest.raises(InputFileError, match=r"scores.jsonl:1 is not JSON .*NaN"):
+        read_json_lines(path)
+
+
+def test_an_error_in_json_lines_names_the_line(folder: Path) -> None:
+    path = folder / "lines.jsonl"
+    path.write_text('{"a": 1}\n{"a": ')
+    with pytest.raises(InputFileError, match=r"lines.jsonl:2 is not JSON"):
+        read_json_lines(path)
 
 
 def test_json_with_a_byte_order_mark_is_read() -> None:

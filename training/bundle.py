@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from training.command import require_empty, run_command
 from training.networks import open_network
-from training.options import UsageError, lookup
+from training.options import UsageError, lookup, parse_command
 from training.published_networks import (
     NETWORK_OPTIONS,
     SOURCES,
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         help="type of stored matrices and kernels (default %(default)s, half the size)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace the contents of --out")
-    args = parser.parse_args(argv)
+    args = parse_command(parser, argv)
     chosen = {slot: getattr(args, slot) for slot in SLOTS if getattr(args, slot)}
     _check_usage(args, chosen)
     require_empty(args.out, args.overwrite)

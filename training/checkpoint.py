@@ -26,7 +26,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from rgbd_seg_ros.files import regular_file_inside, write_atomically
+from rgbd_seg_ros.files import read_json, regular_file_inside, write_atomically
 from rgbd_seg_ros.labels import LabelSet
 from training.options import UsageError
 from training.settings import Settings
@@ -89,7 +89,7 @@ def load_latest(run: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     for folder in reversed(candidates):
         try:
             return _load(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             print(f"{folder} is damaged ({error}); trying the previous one", file=sys.stderr)
     if candidates:
         raise UsageError(f"every checkpoint in {run / 'checkpoints'} is damaged; train again")
@@ -133,7 +133,7 @@ def compare(
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    state = json.loads((folder / STATE).read_text())
+    state = read_json(folder / STATE, allow_nan=True)
     contents: dict[str, Any] = {}
     for name, expected in state["sha256"].items():
         data = regular_file_inside(folder, name).read_bytes()

@@ -19,24 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.text_table import text_table
+from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
+from rgbd_seg_ros.names import shown
 from training.command import Interrupt, run_command
 from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
+from training.comparison_results import MODALITIES, last_losses, read_results, to_text
 from training.config import SAVED_RECIPE, has_checkpoint
-from training.options import UsageError, lookup, read_yaml
+from training.options import UsageError, lookup, parse_command, read_yaml
 from training.runlog import duration
 
 #: Seconds between two polls of the running processes.
 POLL_S = 0.5
 #: Files in a run's folder: its keys, and hashes of the weights that it started from.
 RECIPE, SOURCES = "recipe.yaml", "sources.json"
-#: Inputs of students, in the order of the table.
-MODALITIES = ("rgb", "depth", "rgbd")
-#: Scalars of a training report that are not losses.
-NOT_LOSSES = ("lr", "samples_per_s", "data_share")
-#: A run's final training loss is the mean over this many of its last reports.
-LAST_REPORTS = 10
 
 
 @dataclass(frozen=True)
@@ -105,11 +100,17 @@ class PlannedRun:
                     f"{now.get(key)}: choose another --out, or delete that folder to train again"
                 )
         path = self.folder / SOURCES
-        began = json.loads(path.read_text()) if path.is_file() else {}
+        again = "delete that folder to train again"
+        try:
+            began = read_json(path) if os.path.lexists(path) else {}
+        except InputFileError as error:
+            raise UsageError(f"{error}; {again}") from error
+        if not isinstance(began, dict) or not all(isinstance(v, str) for v in began.values()):
+            raise UsageError(f"{path} must name SHA-256 sums, got {shown(began)}; {again}")
         for key, _ in sorted(began.items() - self.sources().items()):
             raise UsageError(
                 f"{self.folder} was trained from {key} weights that have changed since: "
-                "choose another --out, or delete that folder to train again"
+                f"choose another --out, or {again}"
             )
 
 
@@ -117,12 +118,6 @@ def digest(path: Path) -> str:
     """SHA-256 of a file or of all networks in a folder; of zero bytes if the path is missing."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] * path.is_file()
     return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
-
-
-def read_results(folder: Path) -> dict[str, Any] | None:
-    """``results.json`` of a run; None if the run has not finished."""
-    path = folder / "results.json"
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def best_rate(candidates: Mapping[float, Path]) -> float:
@@ -278,43 +273,6 @@ def summarize(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) ->
     }
 
 
-def last_losses(folder: Path) -> dict[str, float]:
-    """Loss → its mean over a run's last reports, which reduces noise."""
-    events = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
-    last = [event["scalars"] for event in events if event["event"] == "train"][-LAST_REPORTS:]
-    return {
-        name: round(statistics.mean(report[name] for report in last), 4)
-        for name in last[-1]
-        if name not in NOT_LOSSES
-    }
-
-
-def to_text(document: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table: test mIoU in percent, mean ± std over the seeds, and the costs."""
-    names = [f"miou_{m}" for m in MODALITIES]
-    shown = [n for n in names if any(row[n] for row in document.values())]
-    head = ["run", *(n.removeprefix("miou_") for n in shown), "mean", "seeds", "epochs", "lr",
-            "step, s", "M main / aux / teacher"]  # fmt: skip
-    rows = [head]
-    for name, row in document.items():
-        kept = [row[n] for n in shown if row[n]]
-        means = [statistics.mean(seed) for seed in zip(*kept, strict=True)]
-        cells = [mean_std(row[n]) if row[n] else "" for n in shown]
-        rates = ", ".join(f"{rate:g}" for rate in row["lr"])
-        millions = [row[f"params_{part}"] / 1e6 for part in ("main", "aux", "teacher")]
-        rows.append([
-            name, *cells, mean_std(means), str(len(row["seeds"])), str(row["epochs"]), rates,
-            f"{row['step_s']:.2f}", " / ".join(f"{m:.2f}" for m in millions),
-        ])  # fmt: skip
-    return text_table(rows)
-
-
-def mean_std(values: list[float]) -> str:
-    """Mean ± sample std in percent; a single value has no std."""
-    mean = f"{100 * statistics.mean(values):.2f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
-
-
 def main(argv: list[str] | None = None) -> int:
     """Parse, train the missing runs, write and print the table; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -334,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and exit")
     parser.add_argument("--json", action="store_true", help="print compare.json on stdout")
-    args = parser.parse_args(argv)
+    args = parse_command(parser, argv)
     if args.jobs < 1:
         raise UsageError(f"--jobs must be 1 or more, got {args.jobs}")
     plan = read_plan(args.plan)

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.names import shown, unknown_name
 from training.options import UsageError, convert, read_yaml
 from training.settings import from_dict
 
 #: Keys that the plan sets for every run, so that rows must not.
 OWN = ("seed", "lr", "teacher", "out", "resume", "overwrite")
+#: Keys of a plan, and of its section ``tune``.
+PLAN_KEYS, TUNE_KEYS = ("tune", "keys", "rows", "seeds"), ("lr", "epochs", "seed")
 #: Valid row names; they are also folder names.
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 
@@ -52,6 +54,25 @@ class Member:
         keys = {**self.keys, **changes}
         return from_dict(keys["method"], keys, self.name).to_dict()
 
+    def check_teacher(self, named: bool) -> None:
+        """Check that the plan names a teacher, with ``teacher_row``, if and only if one is used.
+
+        Raises:
+            UsageError: it does not.
+        """
+        options = from_dict(self.keys["method"], self.keys, self.name).options
+        if named and not hasattr(options, "teacher"):
+            raise UsageError(
+                f"{self.name}: the method {self.keys['method']} has no teacher; omit teacher_row"
+            )
+        if not named and hasattr(options, "check_teacher"):
+            try:
+                options.check_teacher()
+            except UsageError as error:
+                raise UsageError(
+                    f"{self.name}: a teacher is missing; set teacher_row to a row that trains one"
+                ) from error
+
 
 @dataclass(frozen=True)
 class Row:
@@ -81,10 +102,11 @@ def read_plan(path: Path) -> ComparisonPlan:
     row that trains the teacher; a list as ``modality`` trains one network for each entry.
 
     Raises:
-        UsageError: an unknown row or key, a value of the wrong type or out of range, or a row
-            without a method.
+        UsageError: an unknown row, key or network, a value of the wrong type or out of range, or a
+            row without a method or without the teacher that its method needs.
     """
     document = read_yaml(path)
+    _check_keys(document, PLAN_KEYS, str(path))
     sections = [document.get(key) or {} for key in ("tune", "keys", "rows")]
     if not all(isinstance(section, dict) for section in sections) or not document.get("rows"):
         raise UsageError(f"{path} needs three mappings: tune (lr, epochs, seed), keys and rows")
@@ -92,14 +114,16 @@ def read_plan(path: Path) -> ComparisonPlan:
     tuning = _tuning(tune, f"{path}, tune")
     rows: dict[str, Row] = {}
     for name, own in raw.items():
-        where = f"{path}, {name}"
-        if not NAME.fullmatch(str(name)):
+        where = f"{path}, {shown(name)[1:-1] if isinstance(name, str) else shown(name)}"
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise UsageError(f"{where}: name rows method/network[/variant]")
         if not isinstance(own, dict):
-            raise UsageError(f"{where}: a row must be a mapping of keys, got {own!r}")
+            raise UsageError(f"{where}: a row must be a mapping of keys, got {shown(own)}")
+    for name, own in raw.items():
+        where = f"{path}, {name}"
         keys = {**common, **_inherited(raw, name, where)}
         seeds = own.get("seeds", document.get("seeds"))
-        rows[name] = _row(name, own.get("like", name), keys, seeds, tuning, rows, where)
+        rows[name] = _row(name, own.get("like") or name, keys, seeds, tuning, rows, where)
     return ComparisonPlan(rows, tuning)
 
 
@@ -124,21 +148,37 @@ def _row(
         raise UsageError(f"{where}: seed {tuning.seed} is reserved for tuning")
     teacher = keys.pop("teacher_row", None)
     for row in (teacher, tuned_as):
-        if row is not None and row != name and row not in above:
+        if row is not None and row != name and not _is_row(row, above):
             raise UsageError(f"{where}: {unknown_name('row', row, above)}; define it above {name}")
     if teacher and len(above[teacher].members) > 1:
         raise UsageError(f"{where}: teacher_row {teacher} trains several networks; "
                          "name a row that trains one")  # fmt: skip
     members = tuple(_members(name, tuned_as, keys))
     for member in members:
-        for rate in tuning.lr:
-            member.resolved(lr=rate, seed=tuning.seed, epochs=tuning.epochs)
-        for seed in seeds:
-            member.resolved(seed=seed)
+        try:
+            member.check_teacher(teacher is not None)
+            for rate in tuning.lr:
+                member.resolved(lr=rate, seed=tuning.seed, epochs=tuning.epochs)
+            for seed in seeds:
+                member.resolved(seed=seed)
+        except UsageError as error:
+            why = str(error).removeprefix(f"{member.name}: ")
+            raise UsageError(f"{where}: {why}") from error
     return Row(name, members, seeds, teacher)
 
 
+def _is_row(name: Any, rows: Mapping[str, Any]) -> bool:
+    return isinstance(name, str) and name in rows
+
+
+def _check_keys(section: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in section:
+        if key not in known:
+            raise UsageError(f"{where}: {unknown_name('key', key, known)}")
+
+
 def _tuning(tune: Mapping[str, Any], where: str) -> Tuning:
+    _check_keys(tune, TUNE_KEYS, where)
     rates = convert(tune.get("lr"), tuple[float, ...], f"{where}: lr")
     if not rates or len(set(rates)) < len(rates):
         raise UsageError(f"{where}: lr must be one or more different rates, got {list(rates)}")
@@ -152,7 +192,7 @@ def _inherited(raw: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     own.pop("seeds", None)
     if like is None:
         return own
-    if like not in raw:
+    if not _is_row(like, raw):
         raise UsageError(f"{where}: {unknown_name('row', like, raw)}")
     base = dict(raw[like])
     base.pop("seeds", None)

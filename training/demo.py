@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.command import require_empty, run_command
 from training.demo_strip import StripColumn, draw_strip
-from training.options import UsageError
+from training.options import UsageError, parse_command
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.inference import Engine
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         "--bag", type=Path, action="append", default=[], metavar="PATH",
         help="a recording to replay as well, without losses (repeatable)",
     )  # fmt: skip
-    args = parser.parse_args(argv)
+    args = parse_command(parser, argv)
     size = _size(args.size)
     if not 5 <= args.rate <= 60:
         raise UsageError(f"--rate must be 5 to 60 Hz, got {args.rate:g}")

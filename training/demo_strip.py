@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +52,13 @@ def draw_strip(
 
     from rgbd_seg_ros.colorize import colorize_depth, overlay
     from rgbd_seg_ros.depth import to_meters
+    from rgbd_seg_ros.files import read_json_lines
     from rgbd_seg_ros.image_io import read_image
+    from rgbd_seg_ros.replay.output_folder import LINES
     from rgbd_seg_ros.replay.report import MODE_COLORS
 
     images = _read_images(bag, topics, {ns for c in columns for ns in (c.color_ns, c.depth_ns)})
-    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
-    by_stamp = {line["stamp_ns"]: line for line in lines}
+    by_stamp = {line["stamp_ns"]: line for line in read_json_lines(out / LINES)}
     canvas = np.full((358, 1200, 3), 255, np.uint8)
     texts: list[tuple[float, float, str, dict[str, Any]]] = []
     width, small, large = 228, (111, 83), (228, 171)

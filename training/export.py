@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.command import run_command
 from training.networks import open_networks
-from training.options import UsageError, lookup
+from training.options import UsageError, lookup, parse_command
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Export and compare each network; returns 0 if all are at parity, else 1."""
-    args = make_parser().parse_args(argv)
+    args = parse_command(make_parser(), argv)
     export = lookup("target", args.to, TARGETS)
     networks = open_networks(args.bundle)
     base = args.bundle if args.bundle.is_dir() else args.bundle.parent

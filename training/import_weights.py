@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rgbd_seg_ros.files import write_atomically
 from training.command import run_command
-from training.options import UsageError
+from training.options import UsageError, parse_command
 from training.published_networks import NETWORK_OPTIONS, add_network_options, convert_published
 from training.published_weights import ENCODER_FORMAT, convert_encoder, read_state
 
@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Convert a file, save the result and read it back; returns the exit code."""
-    args = make_parser().parse_args(argv)
+    args = parse_command(make_parser(), argv)
     out: Path = args.out.with_suffix(".safetensors")
     if out.exists() and not args.overwrite:
         raise UsageError(f"{out} exists; choose another --out or add --overwrite")

@@ -7,15 +7,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rgbd_seg_ros import files
+from rgbd_seg_ros.command_line import unknown_option
 from rgbd_seg_ros.files import InputFileError
-from rgbd_seg_ros.names import did_you_mean, unknown_name
+from rgbd_seg_ros.names import did_you_mean, shown, unknown_name
 
 
 class UsageError(ValueError):
@@ -27,13 +29,13 @@ def opt(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
-def lookup(what: str, name: str, registry: Mapping[str, Any]) -> Any:
+def lookup(what: str, name: Any, registry: Mapping[str, Any]) -> Any:
     """``registry[name]``.
 
     Raises:
         UsageError: an unknown name; the message lists the known ones.
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:  # from YAML, it may be a list
         raise UsageError(unknown_name(what, name, registry))
     return registry[name]
 
@@ -189,14 +191,27 @@ def parse_flags(parser: argparse.ArgumentParser, argv: list[str]) -> dict[str, A
     Raises:
         UsageError: an unknown flag; the message suggests the nearest known one.
     """
-    argv = [_dashed(a) for a in argv]
-    args, unknown = parser.parse_known_args(argv)
+    return vars(parse_command(parser, [_dashed(a) for a in argv]))
+
+
+def parse_command(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """``parser.parse_args(argv)``, with a better answer to an unknown word.
+
+    Raises:
+        UsageError: an unknown option; the message suggests the nearest known one.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if mistake := unknown_option(parser, words):
+        raise UsageError(mistake)
+    args, unknown = parser.parse_known_args(words)
     if unknown:
-        flags = [s for action in parser._actions for s in action.option_strings]
-        name = unknown[0].split("=")[0]
-        hint = did_you_mean(name, flags) if name.startswith("-") else "; options start with --"
-        raise UsageError(f"unknown option {name!r}{hint} (all: {parser.prog} --help)")
-    return vars(args)
+        raise UsageError(
+            f"unexpected argument {shown(unknown[0])}; options start with -- "
+            f"(all: {parser.prog} --help)"
+        )
+    return args
 
 
 def _dashed(arg: str) -> str:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from rgbd_seg_ros.files import read_json
+from rgbd_seg_ros.names import shown
 from training import distributed
 from training.imagenet import check_imagenet, imagenet_weights
 from training.networks import open_network
@@ -49,6 +50,7 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
 
     Raises:
         UsageError: an unknown file or name, weights of another network, or a failed download.
+        InputFileError: the JSON beside the weights is damaged.
     """
     if source == "none":
         return "Apache-2.0"
@@ -57,13 +59,19 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
         return _from_network(network, path, preprocess)
     if not path.is_file():
         return _from_imagenet(network, source, preprocess)
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        document = json.loads(path.with_suffix(".json").read_text())
-        if document.get("format") != ENCODER_FORMAT:
+    if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
+        document = read_json(path.with_suffix(".json"))
+        if not isinstance(document, dict) or document.get("format") != ENCODER_FORMAT:
             return _from_network(network, path, preprocess)
-        if hashlib.sha256(path.read_bytes()).hexdigest() != document["sha256"]:
+        name, license, sha256 = (document.get(key) for key in ("encoder", "license", "sha256"))
+        if not isinstance(name, str) or not isinstance(license, str):
+            raise UsageError(
+                f"{path.with_suffix('.json')} must name encoder and license, got {shown(name)} "
+                f"and {shown(license)}; import the weights again"
+            )
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             raise UsageError(f"{path} is not the file that its JSON describes; import it again")
-        name, weights, license = document["encoder"], read_state(path), document["license"]
+        weights = read_state(path)
     else:
         state = read_state(path)
         name, weights, license = convert_encoder(encoder_source(state), state)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
+from rgbd_seg_ros.files import InputFileError, read_yaml
 
 _FOLDER = Path("config") / "camera"
 #: Names of the node's inputs in a profile, and the fields of ``Topics`` that they correspond to.
@@ -35,10 +35,10 @@ def camera_profiles() -> tuple[CameraProfile, ...]:
     found = []
     for path in sorted(_folder().glob("*.yaml")):
         try:
-            topics = yaml.safe_load(path.read_text(encoding="utf-8"))["topics"]
+            topics = read_yaml(path)["topics"]
             names = {_FIELDS[ours]: str(topics[ours]) for ours in _FIELDS if ours in topics}
             found.append(CameraProfile(**names))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        except (InputFileError, TypeError, KeyError):
             continue  # A user's edit of an installed profile; the launch file reports it.
     return tuple(found)
 

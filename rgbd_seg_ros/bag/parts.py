@@ -209,7 +209,11 @@ def _read_metadata(path: Path) -> tuple[list[str], int | None]:
         raise ValueError(f"it has {path.stat().st_size} bytes; at most {MAX_METADATA} are read")
     try:
         data = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # PyYAML raises many kinds of errors for values such as `!!int ''` or `!!bool x`.
+    except (
+        *(yaml.YAMLError, ValueError, RecursionError),
+        *(ArithmeticError, TypeError, LookupError, AttributeError),
+    ) as error:
         text = " ".join(str(error).split())[:120]
         raise ValueError(f"it is not YAML ({text})") from error
     content: Any = data.get("rosbag2_bagfile_information") if isinstance(data, dict) else None

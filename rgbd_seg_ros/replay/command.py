@@ -16,9 +16,10 @@ from typing import Any
 
 from rgbd_seg_ros.bag.topics import NONE
 from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.files import InputFileError, parse_yaml
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.inference import BACKEND_HELP, load_engine
-from rgbd_seg_ros.names import did_you_mean
+from rgbd_seg_ros.names import did_you_mean, shown
 from rgbd_seg_ros.progress import say
 from rgbd_seg_ros.replay.runner import ReplayError
 
@@ -55,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stamps",
         choices=("auto", "header", "receive"),
         default="auto",
-        help="stamps of the frames; auto uses the header stamps unless they are too far from "
-        "the receive times (default %(default)s)",
+        help="stamps of the frames: of the headers, or the receive times; auto uses the headers "
+        "and corrects each stream whose stamps cannot be right (default %(default)s)",
     )
     group.add_argument("--faults", type=Path, metavar="YAML", help="schedule of sensor faults")
     group.add_argument(
@@ -145,21 +146,27 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
     """The parameters of the core from ``NAME=VALUE`` settings.
 
     Raises:
-        ReplayError: a name is unknown, or a value is invalid.
+        ReplayError: a name is unknown or set twice, or a value is invalid.
     """
-    import yaml
-
     fields = [field.name for field in dataclasses.fields(CoreConfig)]
     values: dict[str, Any] = {"assume_aligned": True} if assume_aligned else {}
     for setting in settings:
         name, separator, text = setting.partition("=")
         if not separator or name not in fields:
             hint = did_you_mean(name, fields) or f"; known parameters: {', '.join(fields)}"
-            raise ReplayError(f"--set {setting}: expected NAME=VALUE with a core parameter{hint}")
+            raise ReplayError(
+                f"--set {shown(setting)[1:-1]}: expected NAME=VALUE with a core parameter{hint}"
+            )
+        if name in values:
+            option = " by --assume-aligned" if name == "assume_aligned" and assume_aligned else ""
+            raise ReplayError(
+                f"--set {name}={shown(text)[1:-1]}: {name} has already been set{option} to "
+                f"{shown(values[name])}; set it once"
+            )
         try:
-            values[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ReplayError(f"--set {setting}: {text!r} is not a YAML value") from error
+            values[name] = parse_yaml(text, f"--set {name}: {shown(text)}")
+        except InputFileError as error:
+            raise ReplayError(str(error)) from error
     try:
         return CoreConfig(**values)
     except ValueError as error:

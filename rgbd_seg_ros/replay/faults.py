@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from rgbd_seg_ros.files import InputFileError, read_yaml
 from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Frame, Stream
-from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.names import shown, unknown_name
 
 _KEYS = ("stream", "fault", "from", "to", "value")
 #: Old names that are still accepted, with a warning.
@@ -254,19 +255,16 @@ def load_faults(path: Path | str) -> FaultSchedule:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaultError(f"cannot read fault schedule {path}: {error}") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise FaultError(f"{path}{line}: {problem}") from error
-    if not isinstance(node, yaml.SequenceNode):
-        raise FaultError(f"{path}: expected a list of faults, each '- {{stream: …, fault: …}}'")
+        entries = read_yaml(path)
+    except InputFileError as error:
+        raise FaultError(str(error)) from error
+    if not isinstance(entries, list):
+        raise FaultError(
+            f"{path}: expected a list of faults, each '- {{stream: …, fault: …}}', got "
+            f"{shown(entries)}"
+        )
+    # Composed once more for the lines of the entries, now that the file is known to be sound.
+    node: Any = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     faults = []
     for item, entry in zip(node.value, entries, strict=True):
         try:
@@ -286,7 +284,7 @@ def load_faults(path: Path | str) -> FaultSchedule:
 
 def _parse(entry: Any) -> Fault:
     if not isinstance(entry, dict):
-        raise FaultError(f"expected {{stream: …, fault: …, from: …, to: …}}, got {entry!r}")
+        raise FaultError(f"expected {{stream: …, fault: …, from: …, to: …}}, got {shown(entry)}")
     for key in entry:
         if key not in _KEYS:
             raise FaultError(unknown_name("key", key, _KEYS))
@@ -305,5 +303,5 @@ def _parse(entry: Any) -> Fault:
 def _number(entry: dict[str, Any], key: str, default: float) -> float:
     value = entry.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise FaultError(f"{key} must be a number, got {value!r}")
+        raise FaultError(f"{key} must be a number, got {shown(value)}")
     return float(value)

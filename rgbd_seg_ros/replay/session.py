@@ -13,10 +13,10 @@ from typing import Any
 
 from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
 from rgbd_seg_ros.bag.reader import BagReader
-from rgbd_seg_ros.bag.topics import Topics, choose_topics
+from rgbd_seg_ros.bag.topics import NONE, Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter, check_output
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.files import check_output_folder
+from rgbd_seg_ros.files import check_output_folder, check_writable
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
@@ -61,8 +61,12 @@ class ReplayOptions:
     record: Path | None = None
     overwrite: bool = False
 
-    def check_outputs(self) -> None:
-        """Raise a ValueError for an unusable output, before anything slow is done."""
+    def check(self) -> None:
+        """Raise a ValueError for an unusable option or output, before anything slow is done."""
+        if not 0 <= self.engine_latency_ms < math.inf:
+            raise ReplayError(
+                f"--engine-latency must be 0 ms or more, got {self.engine_latency_ms:g}"
+            )
         if self.out is not None:
             check_output_folder(self.out, self.overwrite)
             load_template()
@@ -72,7 +76,18 @@ class ReplayOptions:
                 raise ReplayError(f"--record {self.record} would replace the bag that is replayed")
             if self.out is not None and self.record.resolve() == self.out.resolve():
                 raise ReplayError(f"--record and --out are both {self.out}; use two folders")
+            check_writable(self.record, "--record")
             check_output(self.record, self.overwrite)
+
+    def unused(self) -> Iterator[str]:
+        """One warning for each option that changes nothing."""
+        if self.overwrite and self.out is None and self.record is None:
+            yield "--overwrite changes nothing without --out or --record; omit it"
+        if self.topics.get("truth") == NONE:
+            yield (
+                f"--truth-topic {NONE} changes nothing, because ground truth is never chosen "
+                "automatically; omit it"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +119,7 @@ def replay_bag(
         BagError: a bag or topic is unusable.
         OutputError, ReplayError: an output or option is unusable.
     """
-    options.check_outputs()
+    options.check()
     with ExitStack() as stack:
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
@@ -121,7 +136,7 @@ def replay_bag(
 
         session = _Session(options, reader, topics, core, engine.labels, stack)
         notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
-        for text in (*options.faults.warnings, *notes):
+        for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
         if options.without_fallback and topics.truth is None:
             session.warn("--without-fallback scores nothing without --truth-topic")

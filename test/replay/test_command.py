@@ -173,6 +173,11 @@ def _bad_faults(tmp_path: Path, recording: Path) -> list[object]:
     return [recording, "--faults", tmp_path / "f.yaml"]
 
 
+def _file_in_the_way(tmp_path: Path, recording: Path) -> list[object]:
+    (tmp_path / "file").touch()
+    return [recording, "--record", tmp_path / "file" / "bag"]
+
+
 def _empty_bag(tmp_path: Path, recording: Path) -> list[object]:
     (tmp_path / "empty.mcap").touch()
     return [tmp_path / "empty.mcap"]
@@ -198,15 +203,31 @@ def _no_images(tmp_path: Path, recording: Path) -> list[object]:
         (_cut_bag, "cut.bag cannot be read"),
         (_no_images, "no usable color or depth topic"),
         (_bad_faults, "unknown fault 'explode'"),
-        (lambda t, r: [r, "--faults", t / "none.yaml"], "cannot read fault schedule"),
+        (lambda t, r: [r, "--faults", t / "none.yaml"], "none.yaml: No such file or directory"),
         (lambda t, r: [r, "--rgb-topic", "/camera/color/image"], "is not in the bag; did you"),
         (lambda t, r: [r, "--depth-topic", "/truth/masks"], "did you mean '/truth/mask'?"),
         (lambda t, r: [r, "--truth-topic", "/none"], "is not in the bag"),
-        (lambda t, r: [r, "--engine-latency", "-5"], "engine latency must be 0 ms or more"),
+        (
+            lambda t, r: [r, "--engine-latency", "-5"],
+            "latency must be 0 ms or more, got -5",
+        ),
         (lambda t, r: [r, "--set", "max_wait=5"], "did you mean 'max_wait_ms'?"),
         (lambda t, r: [r, "--set", "max_wait_ms=-5"], "max_wait_ms must be from 0"),
         (lambda t, r: [r, "--set", "max_wait_ms"], "expected NAME=VALUE"),
-        (lambda t, r: [r, "--set", "max_wait_ms=["], "'[' is not a YAML value"),
+        (lambda t, r: [r, "--engine-latency", "nan"], "must be 0 ms or more, got nan"),
+        (lambda t, r: [r, "--set", "max_wait_ms=["], "--set max_wait_ms: '[':1 is not valid YAML"),
+        (lambda t, r: [r, "--set", f"max_wait_ms={'[' * 9999}"], "max_wait_ms: '[[[["),
+        (lambda t, r: [r, "--set", "max_wait_ms=!!int ''"], "is not YAML that can be used"),
+        (lambda t, r: [r, "--set", "max_wait_ms=[1]"], "max_wait_ms must be float, got [1]"),
+        (
+            lambda t, r: [r, "--set", "max_wait_ms=5", "--set", "max_wait_ms=6"],
+            "--set max_wait_ms=6: max_wait_ms has already been set to 5; set it once",
+        ),
+        (
+            lambda t, r: [r, "--assume-aligned", "--set", "assume_aligned=false"],
+            "assume_aligned has already been set by --assume-aligned to True",
+        ),
+        (_file_in_the_way, "cannot write --record "),
         (lambda t, r: [r, "--record", r, "--overwrite"], "would replace the bag that is replayed"),
         (lambda t, r: [r, "--record", t / "a", "--out", t / "a"], "use two folders"),
     ],
@@ -275,6 +296,30 @@ def test_the_backend_reaches_the_engine(recording, replay, engine, monkeypatch) 
     monkeypatch.setattr(command, "load_engine", lambda *args: chosen.append(args) or engine)
     assert replay(recording, "--backend", "torch")[0] == 0
     assert chosen == [(None, "auto", "torch")]
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        (["--overwrite"], "--overwrite changes nothing without --out or --record; omit it"),
+        (["--truth-topic", "none"], "--truth-topic none changes nothing, because ground truth"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_told_once(recording, replay, options, warning) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = replay(recording, "--json", *options)
+    assert code == 0
+    (told,) = [text for text in json.loads(out)["warnings"] if text.startswith(warning)]
+    assert err.count(told) == 1
+
+
+@pytest.mark.parametrize(("option", "known"), [("--device", "cpu"), ("--backend", "torch")])
+def test_an_unknown_device_or_backend_is_found_before_the_bundle_is_read(  # type: ignore[no-untyped-def]
+    option, known, recording, capsys, tmp_path
+) -> None:
+    assert cli.main(["replay", str(recording), "--bundle", str(tmp_path), option, "tpu"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"unknown {option[2:]} 'tpu'" in line
+    assert known in line
 
 
 def test_parameters_of_the_core() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros.frames import Defect, Frame
 from rgbd_seg_ros.replay.faults import (
@@ -190,8 +191,8 @@ def test_the_old_name_of_color_driver_is_accepted_with_one_warning(
         ("- drop", "expected .*got 'drop'"),
         ("fault: drop", "expected a list"),
         ("", "expected a list"),
-        ("- {stream: rgb", r":1: expected ',' or '}'"),
-        ("- !!python/object/apply:os.system [ls]", ":1: could not determine a constructor"),
+        ("- {stream: rgb", r":1 is not valid YAML: expected ',' or '}'"),
+        ("- !!python/object/apply:os.system [ls]", ":1 is not valid YAML: could not determine"),
     ],
 )
 def test_errors_in_a_schedule_name_their_line(tmp_path: Path, text: str, message: str) -> None:
@@ -203,9 +204,13 @@ def test_errors_in_a_schedule_name_their_line(tmp_path: Path, text: str, message
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_schedule_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FaultError, match="cannot read fault schedule"):
-        load_faults(tmp_path / "none.yaml")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_schedule_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    BROKEN[kind](path)
+    with pytest.raises(FaultError) as caught:
+        load_faults(path)
+    assert_one_line(caught.value, path)
 
 
 ROOT = Path(__file__).resolve().parents[2]

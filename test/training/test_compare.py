@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rigs.broken_files import BROKEN, assert_one_line
 
 from training import compare
 from training.compare import (
@@ -24,12 +25,11 @@ from training.compare import (
     best_rate,
     collect,
     main,
-    mean_std,
     planned_runs,
-    read_results,
     with_needs,
 )
 from training.comparison_plan import read_plan
+from training.comparison_results import mean_std, read_results, to_text
 from training.options import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +69,23 @@ def finish(run: PlannedRun, val: float, test: float, modality: str) -> None:
     (run.folder / "results.json").write_text(json.dumps(document))
     reports = [{"event": "train", "scalars": {"ce": ce, "lr": 0.1}} for ce in (9.0, *[1, 3] * 5)]
     (run.folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in reports))
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "numbers instead of hashes"])
+def test_a_run_with_a_broken_record_of_its_sources_is_refused(kind: str, tmp_path: Path) -> None:
+    plan = read_plan(write(tmp_path, a_plan()))
+    run = next(planned_runs(plan, tmp_path))
+    finish(run, 0.1, 0.1, "rgb")
+    run.record()
+    run.check()
+    path = run.folder / "sources.json"
+    if kind in BROKEN:
+        BROKEN[kind](path)
+    else:
+        path.write_text('{"pretrained": 3}')
+    with pytest.raises(UsageError, match="delete that folder to train again") as caught:
+        run.check()
+    assert_one_line(caught.value, path)
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
@@ -190,7 +207,7 @@ def test_the_table_has_scores_and_cost() -> None:
     row = {"miou_rgb": [0.4, 0.5], "miou_depth": [0.2, 0.3], "miou_rgbd": [], "seeds": [0, 1],
            "epochs": 5, "lr": [1e-3, 3e-4], "step_s": 1.234, "params_main": 1_500_000,
            "params_aux": 250_000, "params_teacher": 0}  # fmt: skip
-    line = compare.to_text({"a": row}).splitlines()[-1]
+    line = to_text({"a": row}).splitlines()[-1]
     assert re.split(r"\s{2,}", line.strip()) == [
         "a", "45.00 ± 7.07", "25.00 ± 7.07", "35.00 ± 7.07", "2", "5", "0.001, 0.0003", "1.23",
         "1.50 / 0.25 / 0.00",
@@ -220,6 +237,31 @@ def test_the_table_has_scores_and_cost() -> None:
         ({"tune": {"lr": [1, 1.0], "epochs": 1, "seed": 9}}, "one or more different rates"),
         ({"tune": {"lr": [-1], "epochs": 1, "seed": 9}}, "lr must be above 0, got -1.0"),
         ({"tune": {"lr": [1], "epochs": 0, "seed": 9}}, "epochs must be 1 or more, got 0"),
+        ({"seed": [0]}, r"plan.yaml: unknown key 'seed'; did you mean 'seeds'\? \(known: tune"),
+        ({"tune": {"lr": [1], "epoch": 1, "seed": 9}}, "tune: unknown key 'epoch'; did you mean"),
+        (
+            {"rows": {"a": {"method": "supervised", "network": "cmx_b9"}}},
+            "plan.yaml, a: unknown network 'cmx_b9'; did you mean 'cmx_b",
+        ),
+        (
+            {"rows": {"a": {"method": "prim_kd", "network": "cmx_b0"}}},
+            "plan.yaml, a: a teacher is missing; set teacher_row to a row that trains one",
+        ),
+        ({"rows": {"a": {"method": "kd_v2"}}}, "plan.yaml, a: a teacher is missing"),
+        (
+            {
+                "rows": {
+                    "a": {"method": "supervised", "network": "cmx_b0"},
+                    "b": {"method": "supervised", "network": "cmx_b0", "teacher_row": "a"},
+                }
+            },
+            "plan.yaml, b: the method supervised has no teacher; omit teacher_row",
+        ),
+        ({"rows": {"a": {"method": ["supervised"]}}}, r"unknown method \['supervised'\]"),
+        ({"rows": {"a": {"like": ["b"]}}}, r"a: unknown row \['b'\]"),
+        ({"rows": {"a": {"method": "kd_v2", "teacher_row": [1]}}}, r"a: unknown row \[1\]"),
+        ({"rows": {"a": {"like": "b"}, "b": 3}}, "b: a row must be a mapping of keys, got 3"),
+        ({"rows": {5: {"method": "supervised"}}}, "plan.yaml, 5: name rows method/network"),
         ({"seeds": [0, 0]}, r"one or more different numbers, got \(0, 0\)"),
         ({"rows": {"a": None}}, "a row must be a mapping of keys, got None"),
         (

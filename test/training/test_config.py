@@ -65,7 +65,7 @@ def test_resume_uses_the_saved_recipe(tmp_path: Path) -> None:
         (["--epoch", "3"], "did you mean '--epochs'"),
         (["--colour", "1"], "unknown option '--colour' (all"),
         (["--networc", "x"], "did you mean '--network'"),
-        (["5"], "unknown option '5'; options start with --"),
+        (["5"], "unexpected argument '5'; options start with --"),
         (["--epochs", "many"], "epochs: 'many' is not a whole number"),
         (["--epochs", "0"], "epochs must be 1 or more, got 0"),
         (["--size", "100"], "size: expected 2 values"),

@@ -4,14 +4,23 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rigs.broken_files import BROKEN, assert_one_line
 
-from rgbd_seg_ros.bundle import Bundle, NetworkRecord, save_bundle, save_network
+from rgbd_seg_ros.bundle import (
+    Bundle,
+    BundleError,
+    NetworkRecord,
+    save_bundle,
+    save_network,
+)
+from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import NetworkSpec, build, network_spec
 from rgbd_seg_ros.models.encoders import build_encoder
@@ -54,6 +63,28 @@ def test_none_leaves_the_network_unchanged() -> None:
     before = {k: v.clone() for k, v in net.state_dict().items()}
     assert load_pretrained(net, "none", PREPROCESS) == "Apache-2.0"
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in BROKEN if k != "a link to itself"] + ["{}", "no license", "other weights"]
+)
+def test_weights_with_a_broken_description_are_refused_in_one_line(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "encoder.safetensors"
+    import_weights.save_encoder(path, "mit_b0", build_encoder("mit_b0").state_dict(), "MIT")
+    load_pretrained(network("mit_b0"), str(path), PREPROCESS)
+    beside = path.with_suffix(".json")
+    document = json.loads(beside.read_text())
+    if kind in BROKEN:
+        BROKEN[kind](beside)
+    else:
+        changes = {"{}": {}, "no license": {**document, "license": 3},
+                   "other weights": {**document, "sha256": "0"}}  # fmt: skip
+        beside.write_text(json.dumps(changes[kind]))
+    with pytest.raises((UsageError, InputFileError, BundleError)) as caught:
+        load_pretrained(network("mit_b0"), str(path), PREPROCESS)
+    assert_one_line(caught.value, tmp_path / "encoder")
 
 
 @pytest.mark.parametrize("through_import", [False, True])

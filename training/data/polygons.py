@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.image_io import ImageFileError
-from rgbd_seg_ros.names import did_you_mean
+from rgbd_seg_ros.names import did_you_mean, shown
 from training.data.split_lists import read_text
 from training.options import UsageError
 
@@ -63,15 +63,16 @@ def read_polygons(
     for number, shape in enumerate(document["shapes"], 1):
         where = f"{path}, shape {number}"
         label = shape.get("label") if isinstance(shape, dict) else None
-        if label not in values:
+        if not isinstance(label, str) or label not in values:
+            hint = did_you_mean(label, values)
             raise UsageError(
-                f"{where}: label {label!r} is not a class{did_you_mean(str(label), values)}; add "
-                "it to `classes` in dataset.yaml, or to `unlabeled` there"
+                f"{where}: label {shown(label)} is not a class{hint}; add it to "
+                "`classes` in dataset.yaml, or to `unlabeled` there"
             )
         try:
             _draw(shape, values[label], canvas, draw, image_class)
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise UsageError(f"{where} ({label!r}) cannot be drawn: {error}") from error
+        except (KeyError, TypeError, ValueError, ArithmeticError, OSError) as error:
+            raise UsageError(f"{where} ({shown(label)}) cannot be drawn: {error}") from error
     return np.asarray(canvas, dtype=np.uint8).copy()
 
 
@@ -81,7 +82,7 @@ def labels_of(path: Path) -> set[str]:
     Raises:
         ImageFileError, UsageError: as :func:`read_polygons`.
     """
-    return {str(s["label"]) for s in _document(path)["shapes"] if isinstance(s, dict)}
+    return {str(s.get("label")) for s in _document(path)["shapes"] if isinstance(s, dict)}
 
 
 def _pillow(path: Path) -> tuple[Any, Any]:
@@ -98,10 +99,9 @@ def _document(path: Path) -> dict[str, Any]:
     text = read_text(path)
     try:
         document = json.loads(text)
-    except ValueError as error:
-        raise ImageFileError(
-            f"{path} is truncated or not JSON ({error}): copy it again"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ImageFileError(f"{path} is truncated or not JSON ({why}): copy it again") from error
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
         raise UsageError(f"{path} is not a file of labelme: it has no list `shapes`")
     return document

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rgbd_seg_ros.bag.image_topics import IMAGE
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.fallback import CoreConfig
-from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.frames import Stream
+from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
+from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.images import stamp_ns
+from rgbd_seg_ros.names import shown
 from rgbd_seg_ros.replay.faults import Fault, FaultError, load_faults
 from rgbd_seg_ros.replay.stamps import choose_stamps
 
@@ -23,6 +26,10 @@ from rgbd_seg_ros.replay.stamps import choose_stamps
 OFFLINE = "use `rgbd_seg replay`"
 #: Prefix of the player's topics, which the fault republisher removes.
 PREFIX = "/recorded"
+#: A larger plan is not read, in bytes; a message takes about 45.
+MAX_PLAN_BYTES = 512 * 2**20
+#: Remedy for a defective plan.
+AGAIN = "start the live replay again, which writes it"
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,64 @@ class LiveReplayPlan:
 
     @classmethod
     def load(cls, path: Path) -> LiveReplayPlan:
-        """Read a plan that :meth:`save` wrote."""
-        fields = json.loads(path.read_text())
-        arrivals = {s: [(a, b) for a, b in pairs] for s, pairs in fields["arrivals"].items()}
-        return cls(**{**fields, "arrivals": arrivals})
+        """Read a plan that :meth:`save` wrote.
+
+        Raises:
+            InputFileError: the file cannot be read, or is not such a plan.
+        """
+        document = read_json(path, MAX_PLAN_BYTES)
+        if not isinstance(document, dict) or document.keys() != VALUES.keys():
+            raise InputFileError(
+                f"{path} is not the plan of a live replay, which has the keys "
+                f"{', '.join(VALUES)}; got {shown(document)}: {AGAIN}"
+            )
+        for key, (fits, what) in VALUES.items():
+            if not fits(document[key]):
+                raise InputFileError(
+                    f"{path}: {key} must be {what}, got {shown(document[key])}: {AGAIN}"
+                )
+        arrivals = {s: [(a, b) for a, b in pairs] for s, pairs in document["arrivals"].items()}
+        return cls(**{**document, "arrivals": arrivals})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_by_stream(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(s in STREAMS and fits(v) for s, v in value.items())
+
+
+def _is_topics(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _is_arrivals(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(v) is int for v in pair)
+        for pair in value
+    )
+
+
+#: Value of a plan → its check, and what is allowed.
+VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "bag": (_is_text, "text"),
+    "faults": (_is_text, "text"),
+    "start_ns": (_is_count, "nanoseconds"),
+    "end_ns": (_is_count, "nanoseconds"),
+    "streams": (lambda v: _is_by_stream(v, _is_text), "a topic per stream"),
+    "inputs": (_is_topics, "a topic per input"),
+    "arrivals": (
+        lambda v: _is_by_stream(v, _is_arrivals),
+        "a list of (stamp, receive time) per stream",
+    ),
+    "hits": (lambda v: isinstance(v, list) and all(map(_is_count, v)), "a list of counts"),
+    "prefix": (_is_text, "text"),
+}
 
 
 class ReceiveTimes:

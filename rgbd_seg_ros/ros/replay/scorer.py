@@ -20,11 +20,18 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import NONE, choose_topics
+from rgbd_seg_ros.command_line import one_line, unknown_option
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import (
+    InputFileError,
+    describe_os_error,
+    read_json,
+    write_atomically,
+)
 from rgbd_seg_ros.frames import STREAMS, NetworkName
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.inference import Engine, load_engine, run_job
+from rgbd_seg_ros.names import shown
 from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
 from rgbd_seg_ros.replay.runner import Replay
 from rgbd_seg_ros.replay.source import BagSource
@@ -39,7 +46,7 @@ from rgbd_seg_ros.ros.replay.agreement import (
     counters_of,
     events,
 )
-from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, make_plan
+from rgbd_seg_ros.ros.replay.plan import AGAIN, LiveReplayPlan, make_plan
 
 #: Number of masks, evenly spread, that are recomputed and compared byte by byte. For all others,
 #: only the networks are compared.
@@ -74,6 +81,23 @@ class Recorded:
         """The final counts of the node."""
         values = self.diagnostics[-1][1]
         return {name: int(value) for name, value in values.items() if value.isdigit()}
+
+
+def read_parameters(path: Path) -> tuple[NodeConfig, CoreConfig]:
+    """The node's parameters, which the monitor has written as JSON.
+
+    Raises:
+        InputFileError: the file cannot be read, or a value is invalid.
+    """
+    values = read_json(path, allow_nan=True)
+    if not isinstance(values, dict):
+        raise InputFileError(
+            f"{path} must contain the node's parameters by name, got {shown(values)}: {AGAIN}"
+        )
+    try:
+        return updated(NodeConfig(), values), updated(CoreConfig(), values)
+    except (TypeError, ValueError) as error:
+        raise InputFileError(f"{path}: {error}: {AGAIN}") from error
 
 
 def read_recorded(path: Path, node: str) -> Recorded:
@@ -287,21 +311,27 @@ def main(
     scoring.add_argument("--node", default="/segmenter")
     for command in (planning, scoring):
         command.add_argument("--out", type=Path, required=True)
-    args, _ = parser.parse_known_args(argv)  # the launch file adds --ros-args
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--ros-args" in words:  # the launch file adds them
+        words = words[: words.index("--ros-args")]
+    chosen = commands.choices.get(words[0], parser) if words else parser
+    if mistake := unknown_option(chosen, words[chosen is not parser :]):
+        chosen.error(mistake)
+    args = parser.parse_args(words)
     try:
         if args.command == "plan":
             plan = make_plan(args.bag, args.faults)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             plan.save(args.out)
             return 0
-        parameters = json.loads(args.parameters.read_text())
-        node = updated(NodeConfig(), parameters)
+        node, config = read_parameters(args.parameters)
+        plan = LiveReplayPlan.load(args.plan)
         engine = load(node.bundle, node.device, node.backend)
-        config = updated(CoreConfig(), parameters)
-        result = score(LiveReplayPlan.load(args.plan), args.recorded, args.node, config, engine)
+        result = score(plan, args.recorded, args.node, config, engine)
         write_atomically(args.out, json.dumps(result, indent=2) + "\n")
     except (ValueError, OSError, ImportError) as error:
-        print(f"replay_score: {error}", file=sys.stderr)
+        text = describe_os_error(error) if isinstance(error, OSError) else error
+        print(f"replay_score: {one_line(text)}", file=sys.stderr)
         return 2
     for failure in result["failures"]:
         print(f"replay_score: {failure}", file=sys.stderr)

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros.bag.reader import BagError
+from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.replay.faults import FaultError
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes, make_plan
 
@@ -28,6 +31,56 @@ def test_a_plan_can_be_saved_and_loaded(recording: Path, tmp_path: Path) -> None
     assert LiveReplayPlan.load(tmp_path / "plan.json") == plan
     assert set(plan.streams) == {"rgb", "depth"}
     assert set(plan.inputs) == {"rgb/image_raw", "depth/image_raw", "rgb/camera_info"}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_plan_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    BROKEN[kind](path)
+    with pytest.raises(InputFileError) as caught:
+        LiveReplayPlan.load(path)
+    assert_one_line(caught.value, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bag", 3),
+        ("faults", None),
+        ("start_ns", "0"),
+        ("end_ns", -1),
+        ("streams", {"colour": "/a"}),
+        ("streams", {"rgb": 3}),
+        ("inputs", []),
+        ("arrivals", {"rgb": 3}),
+        ("arrivals", {"rgb": [[1, 2, 3]]}),
+        ("arrivals", {"rgb": [[1, 2.5]]}),
+        ("hits", [-1]),
+        ("hits", 2),
+        ("prefix", ["/a"]),
+    ],
+)
+def test_a_wrong_value_of_a_plan_is_named(
+    recording: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    path = tmp_path / "plan.json"
+    make_plan(recording).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputFileError, match=f"{key} must be .*, got .*: start the live replay"):
+        LiveReplayPlan.load(path)
+
+
+@pytest.mark.parametrize("change", [{"extra": 1}, None])
+def test_a_plan_with_other_keys_is_refused(
+    recording: Path, tmp_path: Path, change: dict[str, int] | None
+) -> None:
+    path = tmp_path / "plan.json"
+    make_plan(recording).save(path)
+    document = json.loads(path.read_text())
+    document = {**document, **change} if change else {k: document[k] for k in ("bag", "hits")}
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputFileError, match="is not the plan of a live replay, which has"):
+        LiveReplayPlan.load(path)
 
 
 def test_receive_times_are_found_by_stamp(recording: Path) -> None:

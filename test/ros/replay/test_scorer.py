@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rigs.broken_files import BROKEN, assert_one_line
 from rigs.engines import FakeEngine
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
@@ -218,3 +219,31 @@ def test_exit_codes_of_pass_failure_and_bad_input(
     assert scorer.main(["plan", f"--bag={tmp_path}/none", f"--out={tmp_path / 'x'}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/none" in line
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "a device that is a list", "a wait in words"])
+def test_broken_parameters_are_refused_in_one_line(
+    kind: str, plan: LiveReplayPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.save(tmp_path / "plan.json")
+    path = tmp_path / "parameters.json"
+    if kind in BROKEN:
+        BROKEN[kind](path)
+    else:
+        values = {"a device that is a list": {"device": [1]}, "a wait in words": {"hold_s": [1]}}
+        path.write_text(json.dumps(values[kind]))
+    options = {"plan": tmp_path / "plan.json", "recorded": tmp_path, "parameters": path}
+    words = ["score", *(f"--{k}={v}" for k, v in options.items()), f"--out={tmp_path / 'x'}"]
+    assert scorer.main([*words, "--ros-args", "-r", "__node:=x"], lambda *_: PixelEngine()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("replay_score: ")
+    assert_one_line(line, path)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        scorer.main(["score", "--recordd=x"])
+    assert caught.value.code == 2
+    assert "'--recordd'; did you mean '--recorded'?" in capsys.readouterr().err.splitlines()[-1]

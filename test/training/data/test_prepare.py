@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 from rigs import prepared
+from rigs.broken_files import BROKEN, assert_one_line
 
 from training.command import run_command
 from training.config import RunConfig
@@ -28,7 +29,13 @@ from training.data.folder import open_folder
 from training.data.prepare import RAW_DATASETS, raw_dataset_class, write
 from training.data.prepare.base import load_mat, open_hdf5
 from training.data.prepare.folder import group_names
-from training.data.prepare.index import assign_splits, open_prepared, read_index, to_record
+from training.data.prepare.index import (
+    assign_splits,
+    open_prepared,
+    read_index,
+    read_journal,
+    to_record,
+)
 from training.options import UsageError
 from training.prepare import main
 
@@ -401,7 +408,20 @@ def test_a_missing_file_is_noticed_before_training(out: Path) -> None:
         (lambda d: d.update(format=9), "has format 9, expected 1"),
         (lambda d: d.pop("frames"), "defective"),
         (lambda d: d["label_set"].update(classes=[]), "defective"),
-        (lambda d: d["frames"][0].pop("size"), "defective"),
+        (lambda d: d["frames"][0].pop("size"), "size must be height and width, got None"),
+        (lambda d: d["frames"][0].update(size=[0, 32]), r"height and width, got \[0, 32\]"),
+        (lambda d: d["frames"][0].update(split="tset"), "split must be one of train, val, test"),
+        (lambda d: d["frames"][0].update(split=["val"]), "split must be one of"),
+        (lambda d: d["frames"][0]["bytes"].pop("rgb"), "bytes must be the sizes of rgb"),
+        (lambda d: d["frames"][0].update(sha256=3), "sha256 must be the hashes of"),
+        (lambda d: d["frames"][0].update(intrinsics=[1, 2]), "intrinsics must be null or fx"),
+        (lambda d: d["frames"][0].update(gravity="down"), "gravity must be null or a vector"),
+        (lambda d: d["frames"][0].update(pixels={"x": 1}), "pixels must be null or a count"),
+        (lambda d: d.update(frames=[3]), "a frame must be an object, got 3"),
+        (lambda d: d.update(frames={}), "frames must be list"),
+        (lambda d: d.update(depth={"scale_m": -1, "quantity": ""}), "depth must have scale_m"),
+        (lambda d: d.update(fingerprint=None), "fingerprint must be str, got None"),
+        (lambda d: d.update(val_fraction="x"), "val_fraction must be float"),
     ],
 )
 def test_a_defective_index_is_refused(out: Path, change, message: str) -> None:
@@ -410,6 +430,38 @@ def test_a_defective_index_is_refused(out: Path, change, message: str) -> None:
     (out / "index.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match=message):
         read_index(out)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_index_is_refused_in_one_line(out: Path, kind: str) -> None:
+    BROKEN[kind](out / "index.json")
+    with pytest.raises(UsageError) as caught:
+        read_index(out)
+    assert_one_line(caught.value, out)
+
+
+@pytest.mark.parametrize("kind", [k for k in BROKEN if not k.startswith("a ")] + ["a frame"])
+@pytest.mark.parametrize("line", [0, 1])
+def test_frames_of_a_damaged_line_of_the_journal_are_written_again(
+    out: Path, own: Path, kind: str, line: int, tmp_path: Path
+) -> None:
+    index = read_index(out)
+    frames = [json.dumps(dataclasses.asdict(record)) for record in index.records]
+    lines = [json.dumps({"fingerprint": index.fingerprint}), *frames]
+    if kind in BROKEN:
+        BROKEN[kind](tmp_path / "broken")
+        damaged = (tmp_path / "broken").read_bytes()
+    else:
+        damaged = b'{"name": "../x", "fingerprint": 3}'
+    texts = [text.encode() for text in lines]
+    texts[line] = damaged
+    (out / write.JOURNAL).write_bytes(b"\n".join(texts))
+    begun, records = read_journal(out / write.JOURNAL)
+    if line:
+        assert begun == index.fingerprint
+        assert records == list(index.records[1:])
+    else:
+        assert (begun, records) == (None, [])
 
 
 def test_a_missing_index_and_a_missing_root_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.files import InputFileError, parse_json, read_json, read_regular_file
 from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.names import shown
-from training.data.sample import FOLDERS, Sample, hold_out
+from training.data.sample import FOLDERS, SPLITS, Sample, hold_out
 from training.options import UsageError
 
 INDEX = "index.json"
 FORMAT = 1
+#: A larger index is not read, in bytes. That of Mid-Air, with 119,000 frames, has about 80 MB.
+MAX_INDEX_BYTES = 2**30
+#: Type of each value of the index, without its label set.
+INDEX_KEYS = {
+    "dataset": str,
+    "depth": dict,
+    "options": dict,
+    "source": dict,
+    "val_fraction": float,
+    "fingerprint": str,
+    "frames": list,
+}
+#: Remedy for a defective index.
+AGAIN = "delete that file and prepare the dataset again"
 
 
 @dataclass(frozen=True)
@@ -111,44 +128,119 @@ def read_index(root: Path) -> Index:
             "python -m training.prepare"
         )
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise UsageError(
-                f"{path} has format {document['format']}, expected {FORMAT}; prepare it again"
-            )
-        names = document["label_set"]
-        palette = tuple(tuple(color) for color in names["palette"])
-        return Index(
-            document["dataset"],
-            LabelSet(names["name"], tuple(names["classes"]), palette),
-            float(document["depth"]["scale_m"]),
-            document["depth"]["quantity"],
-            document["options"],
-            document["source"],
-            float(document["val_fraction"]),
-            document["fingerprint"],
-            tuple(to_record(frame) for frame in document["frames"]),
-        )
-    except UsageError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is defective ({type(error).__name__}: {error})") from error
+        return _to_index(read_json(path, MAX_INDEX_BYTES))
+    except InputFileError as error:
+        raise UsageError(f"{error}; {AGAIN}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is defective: {error}; {AGAIN}") from error
 
 
-def to_record(values: dict[str, Any]) -> Record:
+def _to_index(document: Any) -> Index:
+    """The index in a JSON document; a ValueError if it is not one."""
+    from rgbd_seg_ros.bundle_json import labels_from_json
+
+    if not isinstance(document, dict):
+        raise ValueError(f"expected an object, got {shown(document)}")
+    if document.get("format") != FORMAT:
+        raise ValueError(f"it has format {shown(document.get('format'))}, expected {FORMAT}")
+    for key, kind in INDEX_KEYS.items():
+        if type(document.get(key)) is not kind:
+            raise ValueError(f"{key} must be {kind.__name__}, got {shown(document.get(key))}")
+    labels = labels_from_json(document.get("label_set"))
+    scale, quantity = (document["depth"].get(key) for key in ("scale_m", "quantity"))
+    if not _is_numbers([scale], 1) or not 0 < scale < math.inf or not isinstance(quantity, str):
+        raise ValueError(f"depth must have scale_m and quantity, got {shown(document['depth'])}")
+    return Index(
+        document["dataset"],
+        labels,
+        float(scale),
+        quantity,
+        document["options"],
+        document["source"],
+        document["val_fraction"],
+        document["fingerprint"],
+        tuple(map(to_record, document["frames"])),
+    )
+
+
+def to_record(values: Any) -> Record:
     """A record from its JSON values.
 
     Raises:
-        ValueError: its name is not the plain name of a file, so it may lead out of the folder.
+        ValueError: a value is missing or wrong. For example, the name is not the plain name of a
+            file, so that it may lead out of the folder.
     """
-    name = values["name"]
+    if not isinstance(values, dict):
+        raise ValueError(f"a frame must be an object, got {shown(values)}")
+    name = values.get("name")
     if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
         raise ValueError(f"a frame has the name {shown(name)}, which is not a plain file name")
-    as_tuple = {
-        key: None if values[key] is None else tuple(values[key])
-        for key in ("size", "intrinsics", "gravity")
-    }
-    return Record(**{**values, **as_tuple})
+    for key, (fits, what) in RECORD_VALUES.items():
+        if not fits(values.get(key)):
+            raise ValueError(f"frame {name}: {key} must be {what}, got {shown(values.get(key))}")
+    known: dict[str, Any] = {key: values.get(key) for key in RECORD_VALUES}
+    return Record(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
+def read_journal(path: Path) -> tuple[str | None, list[Record]]:
+    """Fingerprint and records of an unfinished preparation; none if the first line is damaged.
+
+    The frames of other damaged lines, such as one cut off by an interruption, are written again.
+
+    Raises:
+        InputFileError: the file cannot be read.
+    """
+    lines = read_regular_file(path, MAX_INDEX_BYTES).split(b"\n")
+    records, fingerprint = [], None
+    for number, line in enumerate(lines):
+        try:
+            value = parse_json(line, str(path))
+            if number:
+                records.append(to_record(value))
+            else:
+                fingerprint = value["fingerprint"]
+        except (ValueError, TypeError, LookupError):
+            continue
+    return (fingerprint, records) if isinstance(fingerprint, str) else (None, [])
+
+
+def _is_numbers(value: Any, count: int) -> bool:
+    good = isinstance(value, list) and all(type(v) in (int, float) for v in value)
+    return good and len(value) == count
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_size(value: Any) -> bool:
+    return _is_numbers(value, 2) and all(_is_count(v) and v for v in value)
+
+
+def _is_of_folders(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and {*value} == {*FOLDERS} and all(map(fits, value.values()))
+
+
+def _is_pixels(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        key.isdecimal() and len(key) <= 3 and _is_count(count) for key, count in value.items()
+    )
+
+
+#: Value of a record other than its name → its check, and what is allowed.
+RECORD_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "group": (lambda v: isinstance(v, str), "text"),
+    "split": (lambda v: v in SPLITS, f"one of {', '.join(SPLITS)}"),
+    "size": (_is_size, "height and width"),
+    "bytes": (lambda v: _is_of_folders(v, _is_count), f"the sizes of {', '.join(FOLDERS)}"),
+    "sha256": (
+        lambda v: _is_of_folders(v, lambda text: isinstance(text, str)),
+        f"the hashes of {', '.join(FOLDERS)}",
+    ),
+    "intrinsics": (lambda v: v is None or _is_numbers(v, 4), "null or fx, fy, cx, cy"),
+    "gravity": (lambda v: v is None or _is_numbers(v, 3), "null or a vector of 3 numbers"),
+    "pixels": (lambda v: v is None or _is_pixels(v), "null or a count per class id"),
+}
 
 
 def assign_splits(
@@ -218,14 +310,16 @@ class PreparedSamples:
         return len(self.records)
 
     def label_counts(self, index: int) -> npt.NDArray[np.int64] | None:
-        """Pixels of each class, then unlabeled pixels, of one sample; None if not stored."""
-        pixels = self.records[index].pixels
-        if pixels is None:
-            return None
+        """Pixels of each class, then unlabeled pixels, of one sample; None if not stored.
+
+        Counts of a class that the label set does not have are not used: the image decides.
+        """
         counts = np.zeros(len(self.label_set) + 1, np.int64)
-        for class_id, count in pixels.items():
+        for class_id, count in (self.records[index].pixels or {}).items():
+            if IGNORE_ID != int(class_id) >= len(self.label_set):
+                return None
             counts[-1 if int(class_id) == IGNORE_ID else int(class_id)] = count
-        return counts
+        return counts if self.records[index].pixels is not None else None
 
     def __getitem__(self, index: int) -> Sample:
         record = self.records[index]

@@ -31,8 +31,8 @@ from training.data.prepare.index import (
     assign_splits,
     open_prepared,
     read_index,
+    read_journal,
     sha256,
-    to_record,
 )
 from training.data.sample import FOLDERS, SPLITS
 from training.options import UsageError, opt
@@ -195,9 +195,9 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
         index = read_index(out)
         other, records = index.fingerprint, list(index.records)
     if (out / JOURNAL).is_file():
-        lines = list(_journal(out / JOURNAL))
-        other = lines[0].get("fingerprint", "") if lines else fingerprint
-        records += [to_record(line) for line in lines[1:]]
+        begun, written = read_journal(out / JOURNAL)
+        other = begun or other or fingerprint  # no `begun`: interrupted in the first line
+        records += written
     if other is not None and other != fingerprint:
         return {}, True
     if other is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -227,14 +227,6 @@ def _is_complete(out: Path, record: Record) -> bool:
         if not path.is_file() or path.stat().st_size != record.bytes[folder]:
             return False
     return True
-
-
-def _journal(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # a line truncated by an interruption
-            return
 
 
 # --- Before writing ------------------------------------------------------------------------------

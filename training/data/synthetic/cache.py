@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.depth import to_meters
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
 from rgbd_seg_ros.labels import INDOOR16
 from rgbd_seg_ros.progress import progress_bar
 from training import distributed
@@ -93,16 +93,27 @@ class CachedRooms:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": None}  # pickling a memory map would copy its content
 
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.bin"
+
+    def _frame_bytes(self, name: str) -> int:
+        dtype, shape = self.fields[name]
+        return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+    def _stored(self, name: str) -> int:
+        """Number of frames that a file has room for; fewer than rendered if it was cut off."""
+        path = self._path(name)
+        return path.stat().st_size // self._frame_bytes(name) if path.is_file() else 0
+
     def _render(self, size: tuple[int, int], seed: int, split: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / "lock"):
-            done = _read_count(self.folder)
+            done = min(_read_count(self.folder), *map(self._stored, self.fields))
             if done >= self.count:
                 return
-            for name, (dtype, shape) in self.fields.items():
-                with (self.folder / f"{name}.bin").open("ab") as file:
-                    frame_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-                    file.truncate(frame_bytes * self.count)
+            for name in self.fields:
+                with self._path(name).open("ab") as file:
+                    file.truncate(self._frame_bytes(name) * self.count)
             starts = range(done, self.count, CHUNK)
             jobs = [(size, seed, split, s, min(s + CHUNK, self.count), self.folder, self.fields,
                      self.count) for s in starts]  # fmt: skip
@@ -167,10 +178,13 @@ def _source_hash() -> str:
 
 
 def _read_count(folder: Path) -> int:
+    """Number of finished frames; 0 if the file is missing or damaged, which renders them again."""
     try:
-        return int(json.loads((folder / COUNT).read_text())["frames"])
-    except (OSError, ValueError, KeyError):
+        document = read_json(folder / COUNT)
+    except InputFileError:
         return 0
+    count = document.get("frames") if isinstance(document, dict) else None
+    return count if type(count) is int and count >= 0 else 0
 
 
 @contextmanager

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from rigs.broken_files import BROKEN
 
 from rgbd_seg_ros.depth import to_meters
 from training.data.synthetic import cache
@@ -63,6 +66,39 @@ def test_frames_equal_the_renderers_and_a_longer_run_extends_the_folder(tmp_path
     assert (again[4].rgb == rooms[4].rgb).all()
     with pytest.raises(IndexError):
         rooms[5]
+
+
+def render(folder: Path, count: int) -> CachedRooms:
+    Inline.rendered.clear()
+    return CachedRooms(str(folder), SIZE, 3, "val", count)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in BROKEN if k != "a folder"] + ["a list", "a word", "less than none", "true"]
+)
+def test_a_cache_whose_count_is_damaged_is_rendered_again(kind: str, tmp_path: Path) -> None:
+    path = render(tmp_path, 2).folder / cache.COUNT
+    values: dict[str, Any] = {"a list": [2], "a word": "2", "less than none": -1, "true": True}
+    if kind in BROKEN:
+        BROKEN[kind](path)
+    else:
+        path.write_text(json.dumps({"frames": values[kind]}))
+    rooms = render(tmp_path, 2)
+    assert Inline.rendered == [(0, 2)]
+    assert (rooms[1].rgb == RoomViews(SIZE, seed=3, split="val")[1].rgb).all()
+    assert json.loads(path.read_text()) == {"frames": 2}
+
+
+def test_a_cache_whose_images_were_cut_off_is_rendered_from_there(tmp_path: Path) -> None:
+    file = render(tmp_path, 3).folder / "rgb.bin"
+    frame_bytes = SIZE[0] * SIZE[1] * 3
+    os.truncate(file, 2 * frame_bytes + 5)
+    rooms = render(tmp_path, 3)
+    assert Inline.rendered == [(2, 3)]
+    assert (rooms[2].rgb == RoomViews(SIZE, seed=3, split="val")[2].rgb).all()
+    file.unlink()
+    render(tmp_path, 3)
+    assert Inline.rendered == [(0, 2), (2, 3)]
 
 
 def test_no_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
