@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcap.writer import Writer as McapWriter
+from rigs.broken_files import BROKEN, assert_one_line
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -277,6 +278,18 @@ def test_metadata_that_does_not_fit(tmp_path: Path, change, note: str) -> None: 
     assert reader.damage is None
     assert len(reader.notes) == bool(note)
     assert note in "".join(reader.notes)
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "!!bool x", "!!timestamp x", "!!int ''", "2024-13-45"])
+def test_a_bag_with_broken_metadata_is_read_without_it(tmp_path: Path, kind: str) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    if kind in BROKEN:
+        BROKEN[kind](bag / "metadata.yaml")
+    else:
+        (bag / "metadata.yaml").write_text(kind)
+    (note,) = _check(bag).notes
+    assert_one_line(note, bag / "metadata.yaml")
+    assert note.startswith("metadata.yaml is ignored: ")
 
 
 def test_a_missing_part_is_named_and_the_rest_is_read(tmp_path: Path) -> None:

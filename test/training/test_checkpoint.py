@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rigs.broken_files import BROKEN
 
 from training import checkpoint
 from training.options import UsageError
@@ -60,6 +61,18 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(
     state, _ = checkpoint.load_latest(tmp_path) or ({}, {})
     assert state["step"] == 1
     assert "step_00000002 is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_checkpoint_with_a_broken_state_is_skipped(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, 1)
+    BROKEN[kind](save(tmp_path, 2) / "state.json")
+    state, _ = checkpoint.load_latest(tmp_path) or ({}, {})
+    assert state["step"] == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step_00000002 is damaged" in line
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:

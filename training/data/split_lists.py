@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from rgbd_seg_ros.files import MAX_LINES_BYTES, InputFileError, read_regular_file
 from rgbd_seg_ros.image_io import SUFFIXES
 from rgbd_seg_ros.names import did_you_mean
 from training.data.sample import SPLITS
@@ -83,9 +84,9 @@ def read_text(path: Path) -> str:
         UsageError: the file cannot be read or is not text.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        data = read_regular_file(path, MAX_LINES_BYTES)
+    except InputFileError as error:
+        raise UsageError(str(error)) from error
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data:  # UTF-16 without a mark: one byte of ASCII letters is 0
         encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"

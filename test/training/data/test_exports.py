@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rigs import prepared
+from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros.image_io import ImageFileError
 from training.data.folder import open_folder
@@ -235,6 +236,20 @@ def test_mistakes_name_the_file_and_the_shape(tmp_path: Path, text: str, message
     path.write_text(text[:-1])
     with pytest.raises(ImageFileError, match="truncated or not JSON"):
         read_polygons(path, VALUES, 0, None)
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "a label that is a list"])
+def test_a_broken_file_of_polygons_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.json"
+    if kind in BROKEN:
+        BROKEN[kind](path)
+    else:
+        path.write_text(
+            json.dumps({"imageHeight": 4, "imageWidth": 4, "shapes": [{"label": [1]}]})
+        )
+    with pytest.raises((UsageError, ImageFileError)) as caught:
+        read_polygons(path, VALUES, 0, None)
+    assert_one_line(caught.value, path)
 
 
 def test_polygons_without_any_size_are_refused(tmp_path: Path) -> None:
