@@ -309,6 +309,7 @@ def main(argv: list[str] | None = None) -> int:
         for run in todo:
             print(run.folder, "done" if read_results(run.folder) else "")
         return 0
+    check_weights(todo, args.plan)
     with Interrupt() as interrupt:
         runner = Runner(args.jobs, interrupt)
         runner.train(todo)
@@ -322,6 +323,22 @@ def main(argv: list[str] | None = None) -> int:
     for folder in runner.failed:
         print(f"failed: {folder}, see {folder / 'output.txt'}", file=sys.stderr)
     return 1 if runner.failed else 0
+
+
+def check_weights(todo: list[PlannedRun], plan: Path) -> None:
+    """Check that the initial weights of all unfinished runs are there, before the first one.
+
+    Raises:
+        UsageError: they are not.
+    """
+    from training.pretrained import check_pretrained
+
+    for run in todo:
+        try:
+            if read_results(run.folder) is None:
+                check_pretrained(run.member.options())
+        except UsageError as error:
+            raise UsageError(f"{plan}, {run.member.name}: {error}") from error
 
 
 def with_needs(todo: list[PlannedRun], names: set[str]) -> list[PlannedRun]:

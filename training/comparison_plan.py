@@ -54,13 +54,17 @@ class Member:
         keys = {**self.keys, **changes}
         return from_dict(keys["method"], keys, self.name).to_dict()
 
+    def options(self) -> Any:
+        """The options of its method."""
+        return from_dict(self.keys["method"], self.keys, self.name).options
+
     def check_teacher(self, named: bool) -> None:
         """Check that the plan names a teacher, with ``teacher_row``, if and only if one is used.
 
         Raises:
             UsageError: it does not.
         """
-        options = from_dict(self.keys["method"], self.keys, self.name).options
+        options = self.options()
         if named and not hasattr(options, "teacher"):
             raise UsageError(
                 f"{self.name}: the method {self.keys['method']} has no teacher; omit teacher_row"

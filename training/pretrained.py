@@ -95,11 +95,7 @@ def check_sources(options: Any) -> None:
     Raises:
         UsageError: a path that does not exist, an unknown name, or no teacher.
     """
-    from rgbd_seg_ros.models import network_spec
-
-    source = options.pretrained
-    if source != "none" and not Path(source).exists():
-        check_imagenet(network_spec(options.network).encoder, source)
+    check_pretrained(options)
     if hasattr(options, "check_teacher"):
         options.check_teacher()
         if options.teacher and not Path(options.teacher).exists():
@@ -107,6 +103,19 @@ def check_sources(options: Any) -> None:
                 f"the teacher {options.teacher} does not exist: pass a network's file, or the "
                 "folder of a run or bundle"
             )
+
+
+def check_pretrained(options: Any) -> None:
+    """Check that the initial weights of a method's options are there, as :func:`check_sources`.
+
+    Raises:
+        UsageError: a path that does not exist, or an unknown name.
+    """
+    from rgbd_seg_ros.models import network_spec
+
+    source = options.pretrained
+    if source != "none" and not Path(source).exists():
+        check_imagenet(network_spec(options.network).encoder, source)
 
 
 def _load_encoder(network: Network, weights: Mapping[str, Tensor], source: str) -> None:

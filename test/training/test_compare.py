@@ -341,6 +341,17 @@ def test_an_interrupt_also_stops_the_training_runs(
     assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
+def test_missing_initial_weights_are_found_before_the_first_run(tmp_path: Path) -> None:
+    plan = a_plan()
+    plan["rows"]["student"]["pretrained"] = str(tmp_path / "none.safetensors")
+    path = write(tmp_path, plan)
+    with pytest.raises(UsageError, match=r"plan.yaml, student: .*none.safetensors' is") as caught:
+        main([str(path), "--out", str(tmp_path / "out")])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    assert main([str(path), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+
+
 def test_a_failed_run_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = a_plan(keys={"data": "folder", "root": str(tmp_path / "nowhere"), "epochs": 1})
     plan["rows"] = {"one": plan["rows"]["teacher"]}
