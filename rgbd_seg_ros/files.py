@@ -113,6 +113,18 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     return data
 
 
+def read_text_file(path: Path) -> str:
+    """The text of a small file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputFileError: the file cannot be read, is not regular, is too large, or is not text.
+    """
+    try:
+        return read_regular_file(path, MAX_TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path} is not a text file in UTF-8: {_why(error)}") from error
+
+
 def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES, *, allow_nan: bool = False) -> Any:
     """The value in a JSON file, see :func:`parse_json`.
 
@@ -130,12 +142,8 @@ def read_json_lines(path: Path, *, allow_nan: bool = False) -> list[Any]:
             JSON; the message names the line.
     """
     # Not str.splitlines, which also splits at characters that may occur within a JSON string.
-    lines = read_regular_file(path, MAX_LINES_BYTES).split(b"\n")
-    return [
-        parse_json(line, f"{path}:{number}", allow_nan=allow_nan)
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    lines = enumerate(read_regular_file(path, MAX_LINES_BYTES).split(b"\n"), 1)
+    return [parse_json(x, f"{path}:{n}", allow_nan=allow_nan) for n, x in lines if x.strip()]
 
 
 def parse_json(data: bytes, where: str, *, allow_nan: bool = False) -> Any:
@@ -163,9 +171,7 @@ def parse_json(data: bytes, where: str, *, allow_nan: bool = False) -> Any:
         # Unpaired surrogates cannot be printed or published.
         json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
-        raise InputFileError(
-            f"{where} is not JSON that can be used: it is nested too deeply"
-        ) from (error)
+        raise InputFileError(f"{where} is not JSON that can be used: nested too deeply") from error
     except ValueError as error:
         raise InputFileError(f"{where} is not JSON that can be used: {_why(error)}") from error
     return value
@@ -219,11 +225,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputFileError: the file cannot be read, is not regular, is too large, or is not YAML.
     """
-    try:
-        text = read_regular_file(path, MAX_TEXT_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputFileError(f"{path} is not a text file in UTF-8: {_why(error)}") from error
-    return parse_yaml(text, str(path))
+    return parse_yaml(read_text_file(path), str(path))
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

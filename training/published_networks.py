@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rgbd_seg_ros.files import read_text_file
 from rgbd_seg_ros.labels import LABEL_SETS, LabelSet
 from rgbd_seg_ros.names import unknown_name
 from training.options import UsageError, convert, lookup
@@ -149,8 +150,8 @@ def _labels(chosen: str | None, count: int, file: Path) -> LabelSet:
         return LabelSet(f"unnamed{count}", tuple(f"class_{i}" for i in range(count)))
     if chosen in LABEL_SETS:
         labels = LABEL_SETS[chosen]
-    elif Path(chosen).is_file():
-        lines = Path(chosen).read_text(encoding="utf-8-sig").splitlines()
+    elif Path(chosen).exists():
+        lines = read_text_file(Path(chosen)).splitlines()
         names = tuple(line.strip() for line in lines if line.strip())
         try:
             labels = LabelSet(Path(chosen).stem, names)

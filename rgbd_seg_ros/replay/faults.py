@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rgbd_seg_ros.files import InputFileError, read_yaml
+from rgbd_seg_ros.files import InputFileError, parse_yaml, read_text_file
 from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.names import shown, unknown_name
 
@@ -255,7 +255,8 @@ def load_faults(path: Path | str) -> FaultSchedule:
     """
     path = Path(path)
     try:
-        entries = read_yaml(path)
+        text = read_text_file(path)
+        entries = parse_yaml(text, str(path))
     except InputFileError as error:
         raise FaultError(str(error)) from error
     if not isinstance(entries, list):
@@ -264,7 +265,7 @@ def load_faults(path: Path | str) -> FaultSchedule:
             f"{shown(entries)}"
         )
     # Composed once more for the lines of the entries, now that the file is known to be sound.
-    node: Any = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     faults = []
     for item, entry in zip(node.value, entries, strict=True):
         try:

@@ -14,11 +14,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rigs.broken_files import BROKEN, assert_one_line
 from torch import Tensor
 
 from rgbd_seg_ros import cli
 from rgbd_seg_ros.bundle import Bundle, load_bundle, load_network, save_bundle
 from rgbd_seg_ros.engine import Segmenter
+from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.labels import LABEL_SETS, LabelSet
 from training import bundle, import_weights
 from training.options import UsageError
@@ -230,6 +232,17 @@ def test_a_file_names_the_classes(files: dict[str, Path], tmp_path: Path) -> Non
     names.write_text("same\n" * 40)
     with pytest.raises(UsageError, match="duplicate classes"):
         pack(tmp_path / "c", "--published", "segformer", files["segformer"], "--classes", names)
+
+
+@pytest.mark.parametrize("kind", [k for k in BROKEN if k != "a link to itself"])
+def test_a_broken_file_of_class_names_is_refused_in_one_line(
+    kind: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    names = tmp_path / "mine.txt"
+    BROKEN[kind](names)
+    with pytest.raises((UsageError, InputFileError)) as caught:
+        pack(tmp_path / "b", "--published", "segformer", files["segformer"], "--classes", names)
+    assert_one_line(caught.value, names)
 
 
 CMX, SEGFORMER = ("--published", "cmx", "{cmx}"), ("--published", "segformer", "{segformer}")

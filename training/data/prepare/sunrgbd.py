@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.files import read_text_file
 from rgbd_seg_ros.image_io import read_rgb, read_single_channel
 from rgbd_seg_ros.labels import IGNORE_ID, SUNRGBD37
 from training.data.prepare.base import (
@@ -180,7 +181,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 def read_lists(root: Path) -> dict[str, str]:
     """Frame folder → ``train`` or ``test``, from text files with one color image per line."""
-    lists = {s: (root / name).read_text().split() for s, name in LISTS.items()}
+    lists = {s: read_text_file(root / name).split() for s, name in LISTS.items()}
     return _to_splits(lists, root / LISTS["train"])
 
 
