@@ -28,12 +28,24 @@ from torch import Tensor
 
 from rgbd_seg_ros.files import read_json, regular_file_inside, write_atomically
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.names import shown
 from training.options import UsageError
 from training.settings import Settings
 
 #: Number of checkpoints kept; if the newest is damaged, the one before it is used.
 KEEP = 2
 STATE = "state.json"
+#: Type of each value of the state that a resume needs.
+STATE_TYPES: dict[str, Any] = {
+    "settings": dict,
+    "classes": list,
+    "steps_per_epoch": int,
+    "step": int,
+    "validated": int,
+    "best": dict,
+    "stale": int,
+    "train_s": (int, float),
+}
 
 
 def save(
@@ -102,12 +114,19 @@ def compare(
     """List what the new settings change in the old run, one line per key.
 
     Raises:
-        UsageError: method, label set or number of steps per epoch differ; these cannot change.
+        UsageError: method, label set or number of steps per epoch differ; these cannot change. Or
+            the state lacks a value.
     """
+    for key, kind in STATE_TYPES.items():
+        if not isinstance(state.get(key), kind):
+            raise UsageError(
+                f"{STATE} of the checkpoint has no valid {key}, but {shown(state.get(key))}: "
+                "delete the checkpoint to resume from the one before, or train again"
+            )
     old = state["settings"]
-    if old["method"] != settings.method:
+    if old.get("method") != settings.method:
         raise UsageError(
-            f"the checkpoint was made with method {old['method']!r}, not {settings.method!r}: "
+            f"the checkpoint was made with method {old.get('method')!r}, not {settings.method!r}: "
             "resume with that method or train into another --out"
         )
     if state["classes"] != list(labels.classes):

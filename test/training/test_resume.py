@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rgbd_seg_ros.labels import LabelSet
 from training import checkpoint
 from training.loop import Run, TrainingStopped
 from training.options import UsageError
@@ -187,6 +188,26 @@ def test_resuming_another_run_is_rejected(
         state.update(change)
     with pytest.raises(UsageError, match=message):
         checkpoint.compare(state, run.settings, run.task.labels, run.plan.steps)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("settings", [1]), ("classes", None), ("steps_per_epoch", "9"), ("step", None),
+     ("validated", 1.5), ("best", []), ("stale", {}), ("train_s", "long")],
+)  # fmt: skip
+def test_a_checkpoint_with_a_wrong_value_is_rejected_in_one_line(
+    settings: Make, key: str, value: object
+) -> None:
+    chosen = settings(epochs=1)
+    state = {"settings": chosen.to_dict(), "classes": ["a"], "steps_per_epoch": 2, "step": 4,
+             "validated": 2, "best": {}, "stale": 0, "train_s": 1.5}  # fmt: skip
+    labels = LabelSet("x", ("a",))
+    assert checkpoint.compare(state, chosen, labels, 2) == []
+    with pytest.raises(
+        UsageError, match=f"no valid {key}, but .*: delete the checkpoint"
+    ) as error:
+        checkpoint.compare({**state, key: value}, chosen, labels, 2)
+    assert "\n" not in str(error.value)
 
 
 def test_resume_reports_changed_keys(settings: Make, tmp_path: Path) -> None:
