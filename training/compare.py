@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
 from rgbd_seg_ros.names import shown
 from training.command import Interrupt, run_command
-from training.comparison_plan import ComparisonPlan, Member, Row, read_plan
+from training.comparison_differences import differences, differences_to_text
+from training.comparison_plan import COMPARISONS, ComparisonPlan, Member, Row, read_plan
 from training.comparison_results import MODALITIES, last_losses, read_results, to_text
 from training.config import SAVED_RECIPE, has_checkpoint
 from training.options import UsageError, lookup, parse_command, read_yaml
@@ -238,6 +239,23 @@ def collect(plan: ComparisonPlan, out: Path) -> dict[str, dict[str, Any]]:
     return document
 
 
+def compared(plan: ComparisonPlan, out: Path, rows: Collection[str]) -> list[dict[str, Any]]:
+    """The differences of ``rows`` to their controls, as far as those are in ``rows``, too."""
+    folders: dict[str, dict[int, list[Path]]] = {}
+    member_row = {member.name: row.name for row in plan.rows.values() for member in row.members}
+    for run in planned_runs(plan, out):
+        if run.lr is None:
+            of_seed = folders.setdefault(member_row[run.member.name], {})
+            of_seed.setdefault(run.seed, []).append(run.folder)
+    return [
+        difference
+        for row in plan.rows.values()
+        for control in row.controls
+        if row.name in rows and control in rows
+        for difference in differences(row.name, control, folders[row.name], folders[control])
+    ]
+
+
 def summarize(row: Row, runs: list[list[PlannedRun]], found: list[list[Any]]) -> dict[str, Any]:
     """Scores and costs of one row; test scores are from the epoch with the best validation.
 
@@ -315,9 +333,14 @@ def main(argv: list[str] | None = None) -> int:
         runner.train(todo)
     if interrupt.asked:
         raise KeyboardInterrupt
-    document = collect(plan, out)
+    rows = collect(plan, out)
+    found = compared(plan, out, rows)
+    document = {**rows, COMPARISONS: found}
     write_atomically(out / "compare.json", json.dumps(document, indent=1) + "\n")
-    print(to_text(document), file=sys.stderr)
+    print(to_text(rows), file=sys.stderr)
+    if found:
+        print(f"\ndifferences in points of mIoU, with 95 % intervals from paired bootstrap over "
+              f"seeds and images\n{differences_to_text(found)}", file=sys.stderr)  # fmt: skip
     if args.json:
         print(json.dumps(document))
     for folder in runner.failed:

@@ -18,6 +18,8 @@ from training.settings import from_dict
 OWN = ("seed", "lr", "teacher", "out", "resume", "overwrite")
 #: Keys of a plan, and of its section ``tune``.
 PLAN_KEYS, TUNE_KEYS = ("tune", "keys", "rows", "seeds"), ("lr", "epochs", "seed")
+#: Key of ``compare.json`` beside the rows, see :mod:`training.comparison_differences`.
+COMPARISONS = "comparisons"
 #: Valid row names; they are also folder names.
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 
@@ -88,6 +90,8 @@ class Row:
     seeds: tuple[int, ...]
     #: Row whose first run is the teacher of every seed.
     teacher: str | None
+    #: Rows that this one is compared with, seed by seed and image by image.
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def read_plan(path: Path) -> ComparisonPlan:
 
     ``keys`` apply to every run. A row adds its own keys. ``like: ROW`` starts from that row's keys
     and uses its learning rate; ``seeds`` replaces the plan's seeds; ``teacher_row: ROW`` names the
-    row that trains the teacher; a list as ``modality`` trains one network for each entry.
+    row that trains the teacher; ``control: ROW``, or a list of rows, names what the row is
+    compared with; a list as ``modality`` trains one network for each entry.
 
     Raises:
         UsageError: an unknown row, key or network, a value of the wrong type or out of range, or a
@@ -119,7 +124,7 @@ def read_plan(path: Path) -> ComparisonPlan:
     rows: dict[str, Row] = {}
     for name, own in raw.items():
         where = f"{path}, {shown(name)[1:-1] if isinstance(name, str) else shown(name)}"
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name == COMPARISONS:
             raise UsageError(f"{where}: name rows method/network[/variant]")
         if not isinstance(own, dict):
             raise UsageError(f"{where}: a row must be a mapping of keys, got {shown(own)}")
@@ -150,8 +155,9 @@ def _row(
         raise UsageError(f"{where}: seeds must be one or more different numbers, got {seeds}")
     if tuning.seed in seeds:
         raise UsageError(f"{where}: seed {tuning.seed} is reserved for tuning")
-    teacher = keys.pop("teacher_row", None)
-    for row in (teacher, tuned_as):
+    teacher, control = keys.pop("teacher_row", None), keys.pop("control", ())
+    controls = tuple(control) if isinstance(control, list) else (control,) if control else ()
+    for row in (teacher, tuned_as, *controls):
         if row is not None and row != name and not _is_row(row, above):
             raise UsageError(f"{where}: {unknown_name('row', row, above)}; define it above {name}")
     if teacher and len(above[teacher].members) > 1:
@@ -168,7 +174,10 @@ def _row(
         except UsageError as error:
             why = str(error).removeprefix(f"{member.name}: ")
             raise UsageError(f"{where}: {why}") from error
-    return Row(name, members, seeds, teacher)
+    for row in controls:
+        if row == name or not set(seeds) & set(above[row].seeds):
+            raise UsageError(f"{where}: control {row} must be another row with a seed in common")
+    return Row(name, members, seeds, teacher, controls)
 
 
 def _is_row(name: Any, rows: Mapping[str, Any]) -> bool:
