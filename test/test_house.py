@@ -51,8 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 WITHOUT_TORCH = ("fallback", "bag", "inference", "replay.command", "predict", "doctor", "cli")
 #: What the commands, the loop, the data and the methods of training share, and the commands.
 FOUNDATION = {
-    "options", "config", "distributed", "batch", "networks", "published_weights", "imagenet", "pretrained",
-    "published_networks",
+    "options", "config", "distributed", "batch", "networks", "published_weights", "imagenet",
+    "pretrained", "published_networks",
 }  # fmt: skip
 COMMANDS = {
     "train", "evaluate", "compare", "analyze", "export", "bundle", "import_weights", "prepare",

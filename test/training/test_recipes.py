@@ -17,19 +17,28 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from training import loop
 from training.config import preprocess_of
+from training.comparison_plan import Member, read_plan
 from training.data.sample import Sample
 from training.loop import Run
 from training.methods import options_of
 from training.methods.base import Task
 from training.options import field_types, read_yaml
-from training.settings import Settings, resolve
+from training.settings import Settings, from_dict, resolve
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
 #: Parts of network names → replacements that name the smallest encoder.
 SMALL = {"resnet50": "resnet18", "r50": "r18"} | {f"_b{n}": "_b0" for n in range(1, 6)}
 
 #: Methods with a teacher → a small teacher.
-TEACHERS = {"prim_kd": "segformer_b0", "kd_v2": "acnet_r18"}
+TEACHERS = {"prim_kd": "segformer_b0"} | dict.fromkeys(
+    ("kd_v1", "kd_v2", "kd_net", "mgd", "proto_kd", "lad", "cad"), "acnet_r18"
+)
+#: Rows of the plan of CroDiNo-KD's Table 1; those of the other two datasets are the same.
+PLANS = {
+    name: read_plan(RECIPES[0].parents[1] / "compare" / f"{name}.yaml")
+    for name in ("nyuv2", "potsdam", "midair")
+}
+MEMBERS = [m for row in PLANS["nyuv2"].rows.values() for m in row.members]
 
 
 class Noise:
@@ -89,6 +98,26 @@ def test_recipe(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "method" in recipe, "a recipe names its method"
     settings = resolve(recipe["method"], ["--config", str(path)])
     assert isinstance(settings.options, options_of(recipe["method"]))
+    train_one_step(settings, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_rows_of_the_papers_table(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = from_dict(member.keys["method"], member.keys, member.name)
+    train_one_step(settings, tmp_path, monkeypatch)
+
+
+def test_the_three_datasets_have_the_same_rows() -> None:
+    rows = [
+        {name: (row.controls, row.teacher, len(row.members)) for name, row in plan.rows.items()}
+        for plan in PLANS.values()
+    ]
+    assert rows[0] == rows[1] == rows[2]
+
+
+def train_one_step(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "open_split", lambda *_: Noise())
     run = Run(shrunk(settings, tmp_path / "run"), torch.device("cpu"))
     run.method.train()
