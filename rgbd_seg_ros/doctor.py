@@ -44,9 +44,8 @@ def run(args: argparse.Namespace) -> int:
         check_torch(),
         check_cuda(),
         *(check_module(name, package) for name, package in NEEDED.items()),
-        *(_import_finding(name, "warn", remedy) for name, remedy in FOR_REPLAY.items()),
+        *(_import_finding(name, "warn", remedy) for name, remedy in OPTIONAL.items()),
         check_ros(),
-        check_cv_bridge(),
         check_receive_buffer(),
         check_bundle(args.bundle),
     ]
@@ -67,12 +66,12 @@ NEEDED = {
 }
 
 
-#: Modules that only `rgbd_seg replay` and the live replay need, and their remedies.
-FOR_REPLAY = {
+#: Modules that only some inputs and commands need, and their remedies.
+OPTIONAL = {
     "rosbags": "to replay bags: pip install rosbags",
-    "mcap": "to replay MCAP bags that were cut off: pip install mcap",
     "tqdm": "to replay bags: pip install tqdm",
     "jinja2": "for the report of `rgbd_seg replay --out`: pip install jinja2",
+    "av": "to read H.264, H.265, AV1 and VP9 video: pip install av",
 }
 
 
@@ -129,14 +128,6 @@ def check_ros() -> Finding:
     except ImportError as error:
         return Finding("fail", "ros", f"rclpy is installed but cannot be imported: {error}")
     return Finding("ok", "ros", os.environ.get("ROS_DISTRO", "unknown distribution"))
-
-
-def check_cv_bridge() -> Finding:
-    """Check that cv_bridge can be imported. Its apt build for numpy 1 fails with numpy 2."""
-    if importlib.util.find_spec("cv_bridge") is None:
-        return Finding("ok", "cv_bridge", "not installed; only unusual encodings need it")
-    finding = _import_finding("cv_bridge.boost.cv_bridge_boost", "warn", "pip install 'numpy<2'")
-    return Finding(finding.level, "cv_bridge", finding.text)
 
 
 def check_receive_buffer() -> Finding:

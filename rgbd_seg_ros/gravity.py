@@ -19,20 +19,37 @@ DEFAULT_FRAME = "base_link"
 SMOOTHING_S = 0.5
 #: Estimates older than this are not used for smoothing.
 MEMORY_S = 5.0
+#: Transforms of at most this many frames are kept, for /tf and /tf_static each. A large robot has
+#: some hundreds.
+MAX_FRAMES = 4096
+#: Frames with longer names are ignored, in characters.
+MAX_NAME = 256
 
 
 class TransformTree:
     """Rotations between coordinate frames, the newest of each from tf messages.
 
-    Translations are ignored, since they do not rotate gravity.
+    Translations are ignored, since they do not rotate gravity. Of more than
+    :data:`MAX_FRAMES` frames, those that have not been sent for longest are dropped, so that a
+    publisher that invents frames does not fill the memory. Static frames are counted separately,
+    because they are sent only once.
     """
 
     def __init__(self) -> None:
         #: Frame → (parent, rotation that turns the frame's coordinates into the parent's).
-        self._parents: dict[str, tuple[str, npt.NDArray[np.float64]]] = {}
+        self._moving: dict[str, tuple[str, npt.NDArray[np.float64]]] = {}
+        self._static: dict[str, tuple[str, npt.NDArray[np.float64]]] = {}
 
-    def add(self, message: Any) -> None:
-        """Add a ``tf2_msgs/TFMessage`` from /tf or /tf_static; invalid transforms are ignored."""
+    def add(self, message: Any, *, static: bool = False) -> None:
+        """Add a ``tf2_msgs/TFMessage``; invalid transforms are ignored.
+
+        Args:
+            message: the message, of any content.
+            static: it comes from /tf_static.
+        """
+        kept, other = self._static, self._moving
+        if not static:
+            kept, other = other, kept
         transforms = getattr(message, "transforms", None)
         for item in transforms if isinstance(transforms, Iterable) else ():
             try:
@@ -41,8 +58,14 @@ class TransformTree:
                 parent, child = str(item.header.frame_id), str(item.child_frame_id)
             except (AttributeError, TypeError, ValueError, OverflowError):
                 continue
-            if rotation is not None:
-                self._parents[child.lstrip("/")] = (parent.lstrip("/"), rotation)
+            parent, child = parent.lstrip("/"), child.lstrip("/")
+            if rotation is None or max(len(parent), len(child)) > MAX_NAME:
+                continue
+            other.pop(child, None)
+            kept.pop(child, None)  # so that the frames are in the order of their last messages
+            kept[child] = (parent, rotation)
+            if len(kept) > MAX_FRAMES:
+                del kept[next(iter(kept))]
 
     def down(self, frame: str, level_frame: str) -> Vector | None:
         """Unit vector (3) pointing down in ``frame``; None if the frames are not connected.
@@ -63,8 +86,8 @@ class TransformTree:
         frame = frame.lstrip("/")
         rotation = np.eye(3)
         found = {frame: rotation}
-        while frame in self._parents:
-            frame, step = self._parents[frame]
+        while (link := self._moving.get(frame) or self._static.get(frame)) is not None:
+            frame, step = link
             if frame in found:  # a loop, as in a broken robot description
                 break
             rotation = step @ rotation

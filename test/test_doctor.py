@@ -92,7 +92,7 @@ def test_a_module_built_for_another_numpy_is_reported_in_one_line(
     )
 
 
-@pytest.mark.parametrize("module", ["rosbags", "mcap", "tqdm", "jinja2"])
+@pytest.mark.parametrize("module", ["rosbags", "tqdm", "jinja2", "av"])
 def test_a_missing_module_of_one_command_is_a_warning(
     module: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -9,7 +9,7 @@ from types import SimpleNamespace as Object
 import numpy as np
 import pytest
 
-from rgbd_seg_ros.gravity import Gravity, TransformTree, rotation_matrix
+from rgbd_seg_ros.gravity import MAX_FRAMES, MAX_NAME, Gravity, TransformTree, rotation_matrix
 
 #: base_link (x forward, y left, z up) → optical (x right, y down, z forward), as camera drivers
 #: publish it.
@@ -133,3 +133,25 @@ def test_opposite_estimates_do_not_cancel_out() -> None:
     gravity("optical", 0, lambda: down(0))
     found = gravity("optical", round(0.5e9 * np.log(2)), lambda: down(180))
     assert np.linalg.norm(found) == pytest.approx(1)
+
+
+def test_invented_frames_do_not_fill_the_memory_and_no_current_or_static_frame_is_lost() -> None:
+    tree = TransformTree()
+    tree.add(message(("mast", "optical", OPTICAL)), static=True)
+    for number in range(3 * MAX_FRAMES):
+        tree.add(message(("map", f"marker_{number}", OPTICAL)))
+        if number % 1000 == 0:
+            tree.add(message(("base_link", "mast", pitch(0))))
+    np.testing.assert_allclose(tree.down("optical", "base_link"), [0, 1, 0], atol=1e-7)
+    assert tree.down(f"marker_{3 * MAX_FRAMES - 1}", "map") is not None
+    assert tree.down(f"marker_{2 * MAX_FRAMES - 1}", "map") is None  # the oldest are dropped
+    tree.add(message(("map", "n" * (MAX_NAME + 1), OPTICAL)))
+    assert tree.down("n" * (MAX_NAME + 1), "map") is None
+
+
+def test_a_frame_is_moving_or_static_as_it_was_last_sent() -> None:
+    tree = TransformTree()
+    for static, degrees in ((True, 90), (False, 0), (True, 90)):
+        tree.add(message(("base_link", "imu", pitch(degrees))), static=static)
+        expected = [1, 0, 0] if degrees else [0, 0, -1]
+        np.testing.assert_allclose(tree.down("imu", "base_link"), expected, atol=1e-7)

@@ -96,7 +96,7 @@ class BagSource:
 
     def _add_transforms(self, message: BagMessage) -> None:
         if self._transforms is not None and message.message is not None:
-            self._transforms.add(message.message)
+            self._transforms.add(message.message, static=message.topic == TF_STATIC)
 
     def _arrival(self, message: BagMessage) -> Arrival | None:
         topics = self._topics

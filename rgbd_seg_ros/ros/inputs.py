@@ -83,7 +83,8 @@ class Inputs:
             self._subscribe("depth_raw", config.depth_transport)
         if transforms is not None:
             for topic, qos in TRANSFORM_QOS.items():
-                self._create(TFMessage, topic, transforms.add, qos)
+                add = partial(transforms.add, static=topic == "/tf_static")
+                self._create(TFMessage, topic, add, qos)
 
     def destroy(self) -> None:
         """Destroy all subscriptions."""
