@@ -16,8 +16,8 @@ from rgbd_seg_ros.bundle import NetworkRecord, save_network
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.models import build
 from training import loop
-from training.config import preprocess_of
 from training.comparison_plan import Member, read_plan
+from training.config import preprocess_of
 from training.data.sample import Sample
 from training.loop import Run
 from training.methods import options_of
