@@ -9,6 +9,7 @@ import math
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.events import Shutdown
 from launch.events.process import SignalProcess
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -36,10 +38,12 @@ from rgbd_seg_ros.ros.launch_arguments import (
     check_bundle_argument,
     check_device_argument,
     parse_bool,
+    unknown_arguments,
 )
 
 PREFIX = Path(get_package_prefix("rgbd_seg_ros"))
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
+LOGGER = get_logger("rgbd_seg_ros")
 SCORE = PREFIX / "lib" / "rgbd_seg_ros" / "replay_score"
 NODE = "/segmenter"
 OUTPUTS = ("mask", "confidence", "label_info", "mode", "status")
@@ -85,6 +89,8 @@ def check_arguments(value: dict[str, str]) -> dict[str, Any]:
 
 def processes(context: LaunchContext) -> list[Any]:
     """All processes, and the event handlers that run when one of them ends."""
+    for text in unknown_arguments(sys.argv, "replay.launch.py", ARGUMENTS):
+        LOGGER.warning(text)
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     given = check_arguments(value)
     out = Path(value["out"] or tempfile.mkdtemp(prefix="rgbd_seg_replay_")).resolve()

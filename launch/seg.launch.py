@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ament_index_python.packages import get_package_share_directory, get_package
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.events.process import ProcessExited
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -23,9 +25,11 @@ from rgbd_seg_ros.ros.launch_arguments import (
     check_bundle_argument,
     check_device_argument,
     parse_bool,
+    unknown_arguments,
 )
 
 SHARE = Path(get_package_share_directory("rgbd_seg_ros"))
+LOGGER = get_logger("rgbd_seg_ros")
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config" / "camera").glob("*.yaml"))}
 
 ARGUMENTS = {
@@ -83,6 +87,8 @@ def camera_profile(camera: str, prefix: str) -> tuple[list[tuple[str, str]], dic
 
 def nodes(context: LaunchContext) -> list[Any]:
     """The node and RViz, from the values of the arguments."""
+    for text in unknown_arguments(sys.argv, "seg.launch.py", ARGUMENTS):
+        LOGGER.warning(text)
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     on = {name: parse_bool(name, value[name]) for name in ("use_sim_time", "autostart", "rviz")}
     if on["rviz"] and "rviz2" not in get_packages_with_prefixes():

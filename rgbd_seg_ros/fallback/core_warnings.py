@@ -22,8 +22,16 @@ MISSED_WARNING = 0.1
 TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
 #: The same for all other tests of a stream that has had no usable frame yet.
 WAITING_TOLD_AFTER = 3
+#: The frame tests that concern stamps.
+STAMP_TESTS = ("stale", "future", "repeated_stamp")
 #: At most this many warnings are kept until the caller fetches them.
 MAX_WARNINGS = 256
+
+
+class StampWarning(str):
+    """A warning about stamps. The node, which knows the arrivals, may know the cause."""
+
+    stream: Stream
 
 
 class CoreWarnings:
@@ -57,6 +65,9 @@ class CoreWarnings:
         if count >= TOLD_AFTER.get(reason, WAITING_TOLD_AFTER if waiting else math.inf):
             messages = f"{count} messages are" if count > 1 else "a message is"
             text = f"{stream}: {messages} unusable ({reason}): {verdict.detail}"
+            if reason in STAMP_TESTS:
+                text = StampWarning(text)
+                text.stream = stream
             self.add(f"{stream} {reason}", text)
 
     def forget(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from diagnostic_updater import DiagnosticTask, Updater
 
 from rgbd_seg_ros.fallback import Core, Mode
+from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.fallback.health import State
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.inference import MODE_LEVELS
@@ -92,6 +93,8 @@ class Measurements:
     last_error_s: float = float("-inf")
     #: The latest warnings and the monotonic times at which they expire.
     warnings: list[tuple[str, float]] = field(default_factory=list)
+    #: Warnings of the core about stamps that are not logged yet.
+    stamp_warnings: deque[StampWarning] = field(default_factory=deque)
 
     def add_mask(self, now_ns: int, latency_ms: float) -> None:
         """Count a published mask."""
@@ -117,6 +120,10 @@ class Measurements:
         """Report a warning for a while."""
         # A new list, because another thread may be reading the old one.
         self.warnings = [*self.warnings[-8:], (text, time.monotonic() + duration_s)]
+
+    def remove_warning(self, text: str) -> None:
+        """Report a warning no longer."""
+        self.warnings = [warning for warning in self.warnings if warning[0] != text]
 
     def current_warnings(self) -> list[str]:
         """The warnings that have not expired."""

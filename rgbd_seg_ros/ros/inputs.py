@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_intrinsics
@@ -28,6 +29,9 @@ from rgbd_seg_ros.ros.standing_warnings import StandingWarnings
 
 #: Best effort is compatible with every publisher. Only the newest frames matter.
 SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+#: A warning of the core about stamps is logged after this many checks without a cause. By then
+#: the stamps of a stream of 1 Hz have been judged.
+EXPLAINED_WITHIN = 5
 #: As in tf2's own listeners: many publishers latch static transforms.
 TRANSFORM_QOS = {
     "/tf": QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT),
@@ -76,7 +80,12 @@ class Inputs:
         #: Topics that had several publishers at the last check. A restarted driver's old
         #: publisher may be listed for a moment.
         self._shared: set[str] = set()
-        self._warnings = StandingWarnings(node.get_logger().warning, measurements.add_warning)
+        #: Warnings of the core about stamps, and the number of checks since then.
+        self._unexplained: list[tuple[StampWarning, int]] = []
+        measurements.stamp_warnings.clear()
+        self._warnings = StandingWarnings(
+            node.get_logger().warning, measurements.add_warning, measurements.remove_warning
+        )
         self._subscribe("rgb", config.rgb_transport)
         self._subscribe("depth", config.depth_transport)
         if config.use_depth_raw:
@@ -95,9 +104,9 @@ class Inputs:
     def _subscribe(self, stream: Stream, transport: str) -> None:
         # Resolved first, so that remapping the raw topic remaps its compressed form too.
         topic = self._node.resolve_topic_name(f"{stream}/image_raw")
-        message_type: type = Image
         if transport != "raw":
-            topic, message_type = f"{topic}/{transport}", CompressedImage
+            topic = f"{topic}/{transport}"
+        message_type = image_type(transport)
         self._images[stream] = self._create(message_type, topic, partial(self._on_image, stream))
         self._last_image_s[stream] = time.monotonic()
         self._stamps[stream] = StampWatch(stream, self._simulated)
@@ -145,7 +154,27 @@ class Inputs:
         before_ns, self._clock_ns = self._clock_ns, self._node.get_clock().now().nanoseconds
         if self._simulated and self._clock_ns == before_ns != 0:
             self.restart_timeouts()  # the playback is paused
-        self._warnings.update(dict(self._conditions()))
+        conditions = dict(self._conditions())
+        self._warnings.update(conditions)
+        self._tell_unexplained(conditions)
+
+    def _tell_unexplained(self, conditions: Mapping[str, str]) -> None:
+        """Log the core's warnings about stamps, unless a condition gives their cause."""
+        new = self._measurements.stamp_warnings
+        waiting = [*self._unexplained, *((new.popleft(), 0) for _ in range(len(new)))]
+        self._unexplained = []
+        for text, checks in waiting:
+            stream = text.stream
+            causes = [f"{name} {stream}" for name in ("clock", "whole seconds", "copies")]
+            if stream in self._images:
+                causes.append(f"publishers {self._images[stream].topic_name}")
+            if any(cause in conditions for cause in causes):
+                continue
+            if checks < EXPLAINED_WITHIN:
+                self._unexplained.append((text, checks + 1))
+            else:
+                self._node.get_logger().warning(text)
+                self._measurements.add_warning(text)
 
     def _conditions(self) -> Iterator[tuple[str, str]]:
         """Yield (key, hint) for each mistake in the set-up that can be seen now."""
@@ -184,6 +213,26 @@ class Inputs:
             text = hints.several_publishers(topic, self._node.get_publishers_info_by_topic(topic))
             if text is not None:
                 yield f"publishers {topic}", text
+
+
+def image_type(transport: str) -> type:
+    """The message class of a transport.
+
+    Raises:
+        RuntimeError: the package that defines it is not installed.
+    """
+    found: type = Image if transport == "raw" else CompressedImage
+    if transport == "ffmpeg":
+        try:
+            from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
+        except ImportError as error:
+            raise RuntimeError(
+                f"rgb_transport: ffmpeg needs the package ffmpeg_image_transport_msgs ({error}); "
+                "install it (apt install ros-$ROS_DISTRO-ffmpeg-image-transport-msgs), or set "
+                "rgb_transport to raw or compressed"
+            ) from error
+        found = FFMPEGPacket
+    return found
 
 
 def _silent_key(stream: Stream) -> str:

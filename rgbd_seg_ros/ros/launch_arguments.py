@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.names import shown, unknown_name
 
 
 def check_bundle_argument(directory: str) -> None:
@@ -36,6 +37,30 @@ def check_device_argument(device: str) -> None:
     if device and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         known = ("auto", "cpu", "cuda", "cuda:N")
         raise RuntimeError(f"device:={device}: {unknown_name('device', device, known)}")
+
+
+def unknown_arguments(
+    words: Iterable[str], launch_file: str, known: Iterable[str]
+) -> Iterator[str]:
+    """Yield a message for each argument of `ros2 launch` that the launch file does not declare.
+
+    launch itself sets such arguments silently. They can be told only if the user runs this launch
+    file directly: the arguments of a launch file that includes it are those of both.
+
+    Args:
+        words: the words of the command line.
+        launch_file: name of the launch file.
+        known: its arguments.
+    """
+    words = [str(word) for word in words]
+    start = next((i for i, word in enumerate(words) if Path(word).name == launch_file), None)
+    if start is None:
+        return
+    known = list(known)
+    for word in words[start + 1 :]:
+        name, assigned, _ = word.partition(":=")
+        if assigned and name not in known:
+            yield f"{shown(word)} has no effect: {unknown_name('argument', name, known)}"
 
 
 def parse_bool(name: str, value: str) -> bool:

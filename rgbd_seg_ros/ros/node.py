@@ -23,7 +23,7 @@ from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements, NodeState, SegmentationTask, start_updater
 from rgbd_seg_ros.ros.engine_thread import EngineThread, Pipeline
-from rgbd_seg_ros.ros.inputs import Inputs
+from rgbd_seg_ros.ros.inputs import Inputs, image_type
 from rgbd_seg_ros.ros.lifecycle import AsyncLifecycleNode
 from rgbd_seg_ros.ros.outputs import Outputs
 
@@ -86,6 +86,7 @@ class SegmenterNode(AsyncLifecycleNode):
     def _configure(self) -> None:
         self._config, self._core_config = parameters.read(self)
         config = self._config
+        image_type(config.rgb_transport)  # before the networks are loaded
         bundle = f"bundle {config.bundle}" if config.bundle else "the shipped bundle"
         self.get_logger().info(f"loading {bundle} (device {config.device}) ...")
         self.get_logger().debug(f"{config}, {self._core_config}")

@@ -21,6 +21,7 @@ from vision_msgs.msg import LabelInfo, VisionClass
 
 from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job, Mode
+from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.inference import MODE_LEVELS, mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.ros.convert import header, image_message
@@ -106,6 +107,9 @@ class Outputs:
             if core.enabled:
                 self._node.get_logger().info(str(change))
         for text in core.drain_warnings():
+            if isinstance(text, StampWarning):
+                self._measurements.stamp_warnings.append(text)  # Inputs looks for the cause
+                continue
             self._node.get_logger().warning(text)
             self._measurements.add_warning(text)
         # A disabled core is in STARTING, but subscribers must not expect masks.

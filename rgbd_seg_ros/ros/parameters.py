@@ -40,8 +40,8 @@ class NodeConfig:
     rgb_transport: str = field(
         default="raw",
         metadata={
-            "doc": "transport of color: raw, or JPEG/PNG on `…/compressed`",
-            "choices": ("raw", "compressed"),
+            "doc": "transport of color: raw, JPEG/PNG on `…/compressed`, or video on `…/ffmpeg`",
+            "choices": ("raw", "compressed", "ffmpeg"),
         },
     )
     depth_transport: str = field(

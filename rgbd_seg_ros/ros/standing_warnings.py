@@ -19,31 +19,40 @@ class StandingWarnings:
     Args:
         log: logs one line.
         report: adds a line to /diagnostics for about a minute.
+        withdraw: removes that line.
     """
 
-    def __init__(self, log: Callable[[str], object], report: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        log: Callable[[str], object],
+        report: Callable[[str], object],
+        withdraw: Callable[[str], object],
+    ) -> None:
         self._log = log
         self._report = report
-        #: Key → checks since it was reported, and since it was last seen.
-        self._active: dict[str, tuple[int, int]] = {}
+        self._withdraw = withdraw
+        #: Key → checks since it was reported, checks since it was last seen, reported text.
+        self._active: dict[str, tuple[int, int, str]] = {}
 
     def update(self, conditions: Mapping[str, str]) -> None:
         """Take the conditions that hold now, as key → text. Called once per second."""
         for key, text in conditions.items():
-            reported, _ = self._active.get(key, (None, 0))
-            if reported is None:
+            if key not in self._active:
                 self._log(text)
-            if reported is None or reported >= REPEAT_AFTER:
+            reported, _, shown = self._active.get(key, (REPEAT_AFTER, 0, text))
+            if reported >= REPEAT_AFTER:
+                self._withdraw(shown)  # the values in the text may have changed
                 self._report(text)
-                reported = 0
-            self._active[key] = (reported + 1, 0)
+                reported, shown = 0, text
+            self._active[key] = (reported + 1, 0, shown)
         for key in [key for key in self._active if key not in conditions]:
-            reported, unseen = self._active[key]
+            reported, unseen, shown = self._active[key]
             if unseen + 1 >= GONE_AFTER:
-                del self._active[key]
+                self.forget(key)
             else:
-                self._active[key] = (reported + 1, unseen + 1)
+                self._active[key] = (reported + 1, unseen + 1, shown)
 
     def forget(self, key: str) -> None:
-        """Log this condition at once when it recurs."""
-        self._active.pop(key, None)
+        """The condition is over: report it no longer, and log it at once when it recurs."""
+        if key in self._active:
+            self._withdraw(self._active.pop(key)[2])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: A stream without messages for this long is reported.
 SILENCE_S = 5.0
 #: Transports that the node reads, by stream; each is the value of its parameter.
-TRANSPORTS = {"rgb": ("raw", "compressed"), "depth": ("raw", "compressedDepth")}
+TRANSPORTS = {"rgb": ("raw", "compressed", "ffmpeg"), "depth": ("raw", "compressedDepth")}
 #: Image topics of a segmenter, which are not suggested as inputs.
 SEGMENTER_OUTPUTS = ("/mask", "/confidence", "/overlay", "/color_mask")
 

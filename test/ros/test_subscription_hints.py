@@ -111,6 +111,8 @@ def test_durations_have_the_unit_that_fits(seconds: float, text: str) -> None:
         ("/d/image", "depth_raw/image_raw", ["/d/image/compressedDepth"],
          "depth_transport: compressedDepth"),
         ("/d/image/compressedDepth", "depth/image_raw", ["/d/image"], "depth_transport: raw"),
+        ("/rgb/image_raw", "rgb/image_raw", ["/rgb/image_raw/ffmpeg"], "rgb_transport: ffmpeg"),
+        ("/rgb/image_raw/ffmpeg", "rgb/image_raw", ["/rgb/image_raw"], "rgb_transport: raw"),
         ("/rgb/image_raw", "rgb/image_raw", ["/rgb/image_raw/theora"], "cannot read"),
         ("/rgb/image_raw", "rgb/image_raw", ["/rgb/image_raw2", "/other/compressed"], None),
     ],
@@ -142,7 +144,8 @@ def test_a_camera_info_of_another_size() -> None:
 def test_a_condition_is_logged_when_it_begins_and_when_it_recurs() -> None:
     logged: list[str] = []
     reported: list[str] = []
-    warnings = StandingWarnings(logged.append, reported.append)
+    withdrawn: list[str] = []
+    warnings = StandingWarnings(logged.append, reported.append, withdrawn.append)
     for i in range(REPEAT_AFTER + 1):
         warnings.update({"key": f"text {i}"})
     assert logged == ["text 0"]
@@ -158,3 +161,5 @@ def test_a_condition_is_logged_when_it_begins_and_when_it_recurs() -> None:
     warnings.forget("key")
     warnings.update({"key": "at once"})
     assert logged[-1] == "at once"
+    # Each report replaces the one before it, and none stays when its condition is over.
+    assert list(dict.fromkeys(withdrawn)) == ["text 0", f"text {REPEAT_AFTER}", "again", "at once"]

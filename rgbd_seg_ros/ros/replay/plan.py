@@ -150,8 +150,10 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
     """
     schedule = load_faults(faults).faults if faults else ()
     with BagReader(bag) as reader:
-        if reader.path.suffix == ".bag":
-            raise BagError(f"{bag} is a ROS 1 bag, which `ros2 bag play` cannot play: {OFFLINE}")
+        if reader.ros1:
+            raise BagError(
+                f"{bag} contains ROS 1 messages, which `ros2 bag play` cannot play: {OFFLINE}"
+            )
         topics = choose_topics(reader, {})
         types = {topic.name: topic.type for topic in reader.topics}
         for topic in topics.streams:
@@ -170,6 +172,11 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
                 pair = stamp_ns(item.message.header), item.receive_ns
                 arrivals[topics.streams[item.topic]].append(pair)
         start_ns, end_ns = reader.start_ns, reader.end_ns
+        # `ros2 bag play` skips nothing: it may stop at the damage or not open the bag at all.
+        if reader.damage:
+            raise BagError(
+                f"{bag} is damaged, so `ros2 bag play` may fail: {reader.damage}; {OFFLINE}"
+            )
     hits = [count_hits(fault, arrivals, start_ns) for fault in schedule]
     if schedule and not any(hits):
         raise FaultError(

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros.bag.reader import BagError
@@ -138,3 +140,15 @@ def test_a_ros1_bag_is_refused(recordings: Path) -> None:
     bag = recordings / "bags_ros1" / "librealsense_single_depth_color_640x480.bag"
     with pytest.raises(BagError, match="ROS 1"):
         make_plan(bag)
+
+
+def test_a_damaged_bag_is_refused_in_one_line(recording: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    shutil.copytree(recording, folder)
+    metadata = folder / "metadata.yaml"
+    document = yaml.safe_load(metadata.read_text())
+    document["rosbag2_bagfile_information"]["relative_file_paths"].append("lost_1.mcap")
+    metadata.write_text(yaml.safe_dump(document))
+    with pytest.raises(BagError, match=r"damaged.*lost_1.mcap.*use `rgbd_seg replay`") as caught:
+        make_plan(folder)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,80 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The node tells wrong clocks, second publishers and missing packages once, while they last."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
+
+from rclpy.node import Node
+from rigs.graph import wait_for_log
+from sensor_msgs.msg import CompressedImage, Image
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.mark.parametrize("ahead_s", [-3, 3])
+def test_a_clock_ahead_or_behind_is_told_in_one_line(
+    make_rig: Callable[..., Any], ahead_s: int
+) -> None:
+    rig = make_rig()
+    rig.depth = None
+    publish = rig.topics["rgb"].publish
+
+    def publish_shifted(message: Image) -> None:
+        message.header.stamp.sec += ahead_s
+        publish(message)
+
+    rig.topics["rgb"].publish = publish_shifted
+    rig.activate()
+    wait_for_log(rig, "rgb stamps are 3.0 s", "chrony")
+    rig.until(lambda: "chrony" in rig.diagnostics[-1].message)
+    assert rig.diagnostics[-1].message.count("rgb stamps are") == 1
+    assert "messages are unusable" not in rig.diagnostics[-1].message
+    assert not [line for line in rig.logs if line.startswith("rgb: ")]
+
+
+def test_a_second_publisher_is_named_until_it_goes(rig: Any) -> None:
+    other = Node("fault_republisher")
+    other.create_publisher(Image, "rgb/image_raw", 5)
+    line = "2 publishers on /rgb/image_raw: /camera, /fault_republisher; "
+    wait_for_log(rig, line)
+    rig.until(lambda: rig.diagnostics[-1].message.count(line) == 1)
+    other.destroy_node()
+    rig.until(lambda: "publishers on" not in rig.diagnostics[-1].message)
+    assert sum(line in text for text in rig.logs) == 1
+
+
+def test_the_topic_and_the_package_of_ffmpeg_image_transport(
+    make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = make_rig(rgb_transport="ffmpeg")
+    monkeypatch.setitem(sys.modules, "ffmpeg_image_transport_msgs", None)
+    rig.node.trigger_configure()
+    assert any("needs the package ffmpeg_image_transport_msgs" in text for text in rig.logs)
+    # A stand-in that DDS can carry shows that the node subscribes to the right topic.
+    package = ModuleType("ffmpeg_image_transport_msgs")
+    package.msg = SimpleNamespace(FFMPEGPacket=CompressedImage)
+    monkeypatch.setitem(sys.modules, "ffmpeg_image_transport_msgs", package)
+    monkeypatch.setitem(sys.modules, "ffmpeg_image_transport_msgs.msg", package.msg)
+    rig.advertise("rgb", CompressedImage, "rgb/image_raw/ffmpeg")
+
+    def color(_: int) -> CompressedImage:
+        pixels = rig.rng.integers(30, 220, (48, 64, 3), dtype=np.uint8)
+        message = CompressedImage(format="jpeg")
+        message.data.frombytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+        return message
+
+    rig.rgb = color
+    rig.activate()
+    rig.mode("RGBD")
+    rig.check_masks()
