@@ -78,3 +78,19 @@ def test_the_topic_and_the_package_of_ffmpeg_image_transport(
     rig.activate()
     rig.mode("RGBD")
     rig.check_masks()
+
+
+def test_single_old_stamps_without_a_known_cause_are_told_too(
+    make_rig: Callable[..., Any],
+) -> None:
+    rig = make_rig()
+    publish = rig.topics["rgb"].publish
+
+    def publish_some_old(message: Image) -> None:
+        message.header.stamp.sec -= 3 * (rig.count % 4 == 0)
+        publish(message)
+
+    rig.topics["rgb"].publish = publish_some_old
+    rig.activate()
+    wait_for_log(rig, "rgb: 3 messages are unusable (stale)", "max_age_s is 1")
+    assert not [line for line in rig.logs if "chrony" in line]
