@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 CONVENTION = (
     "Multiply-adds for one image (two FLOPs each). GMAC counts convolutions and linear layers "
     "only, as published for CMX and PrimKD; the last column adds the matrix products of "
-    "attention. Norms, activations and resizing are not counted."
+    "attention. Norms, activations and resizing are not counted. The all-MLP head counts in its "
+    "published form, although it is computed with fewer operations."
 )
 
 
@@ -56,17 +57,21 @@ def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    from rgbd_seg_ros.models.segformer import AllMLPHead
+
     macs = 0
 
-    def count(layer: Any, _inputs: Any, output: Tensor) -> None:
+    def count(layer: Any, inputs: Any, output: Any) -> None:
         nonlocal macs
-        # Each output value takes one product per weight of its channel, weight[0].
-        macs += output.numel() * layer.weight[0].numel()
+        if isinstance(layer, AllMLPHead):
+            macs += layer.published_macs(*inputs)
+        else:  # each output value takes one product per weight of its channel, weight[0]
+            macs += output.numel() * layer.weight[0].numel()
 
     hooks = [
         layer.register_forward_hook(count)
         for layer in module.modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        if isinstance(layer, (nn.Conv2d, nn.Linear, AllMLPHead))
     ]
     # FlopCounterMode sees the matrix products only in the plain attention backend.
     counter = FlopCounterMode(display=False)
@@ -74,8 +79,11 @@ def measure(module: nn.Module, *inputs: Tensor | tuple[int, int]) -> Cost:
         module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
+    of_operator = counter.get_flop_counts()["Global"]
+    batched = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
+    attention = sum(of_operator.get(operator, 0) for operator in batched) // 2
     params = sum(p.numel() for p in module.parameters())
-    return Cost(params, macs, counter.get_total_flops() // 2)
+    return Cost(params, macs, macs + attention)
 
 
 def network_cost(spec: NetworkSpec, size: tuple[int, int]) -> Cost:

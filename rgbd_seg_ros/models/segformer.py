@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rgbd_seg_ros.models.encoders import build_encoder
-from rgbd_seg_ros.models.mit import to_map, to_tokens
 from rgbd_seg_ros.models.network import Network, Output, init_convs, resize
 
 if TYPE_CHECKING:
@@ -33,13 +33,37 @@ class AllMLPHead(nn.Module):
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Stage maps → logits B×K×h×w and prelogits B×width×h×w, at the first map's size."""
         size = features[0].shape[2:]
-        maps = [
-            to_map(linear(to_tokens(f)), (f.shape[2], f.shape[3]))
-            for linear, f in zip(self.linears, features, strict=True)
-        ]
-        coarse_first = [resize(m, size) for m in maps[:0:-1]] + [maps[0]]
-        prelogits = self.norm(self.fuse(torch.cat(coarse_first, dim=1))).relu()
+        mixed, *coarser = (F.conv2d(f, w) for f, w in zip(features, self._weights(), strict=True))
+        for m in coarser:
+            mixed = mixed + resize(m, size)
+        prelogits = self.norm(mixed + self._bias()).relu()
         return self.classifier(self.dropout(prelogits)), prelogits
+
+    def published_macs(self, features: tuple[Tensor, ...]) -> int:
+        """Multiply-adds of the published form except for the classifier, as papers count them."""
+        width = self.fuse.out_channels
+        linears = sum(f.numel() * width for f in features)
+        return linears + features[0][:, 0].numel() * self.fuse.in_channels * width
+
+    def _weights(self) -> list[Tensor]:
+        """For each stage, its linear layer and its part of ``fuse`` as one 1×1 convolution.
+
+        The head is published as linear layers, bilinear resizing to the first map's size and a 1×1
+        convolution of the concatenation. These commute, so each stage is mixed at its own
+        resolution, which needs a fraction of the operations and no concatenation.
+        """
+        parts = self._fuse_weight().chunk(len(self.linears), dim=1)
+        # The published concatenation starts with the coarsest map.
+        pairs = zip(reversed(parts), self.linears, strict=True)
+        return [(part @ cast(Tensor, linear.weight))[:, :, None, None] for part, linear in pairs]
+
+    def _bias(self) -> Tensor:
+        biases = torch.cat([cast(Tensor, linear.bias) for linear in reversed(self.linears)])
+        bias = cast(Tensor, self.fuse.bias) + self._fuse_weight() @ biases
+        return bias[:, None, None]
+
+    def _fuse_weight(self) -> Tensor:
+        return self.fuse.weight.flatten(1)
 
 
 class SegFormer(Network):
