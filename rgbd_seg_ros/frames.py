@@ -23,6 +23,10 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
 
+#: Relative difference up to which aspect ratios count as equal.
+ASPECT_TOLERANCE = 0.01
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """Pinhole intrinsics in pixels, for an image of ``width`` × ``height``."""
@@ -107,3 +111,11 @@ class CompressedFrame:
 
 #: An image that its stream's health may accept, decoded or not.
 AnyFrame = Frame | CompressedFrame
+
+
+def same_aspect(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) have the same aspect ratio within 1 %.
+
+    Depth of another aspect ratio than color's cannot be aligned to it.
+    """
+    return abs(a[1] * b[0] - b[1] * a[0]) <= ASPECT_TOLERANCE * a[1] * b[0]

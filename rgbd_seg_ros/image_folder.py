@@ -96,6 +96,7 @@ def find_frames(
     labels: Path | None = None,
     kinds: Collection[Kind] = KINDS,
     need: Collection[Kind] = (),
+    read_elsewhere: Collection[Path] = (),
 ) -> FolderFrames:
     """Find and pair the images of a folder.
 
@@ -105,6 +106,7 @@ def find_frames(
             find it by its name.
         kinds: what to look for.
         need: kinds that the folder must have.
+        read_elsewhere: files that are no images, but are used, so that no note says otherwise.
 
     Raises:
         ImageFolderError: no such folder; no images, or none of a kind in ``need``; a folder of
@@ -143,6 +145,7 @@ def find_frames(
     unpaired, notes = _unpaired(folder, files)
     notes += _unrecognized(folder, scenes[0], [k for k in kinds if k not in chosen])
     ignored = {path: reason for scene in scenes for path, reason in scene.ignored.items()}
+    ignored = {path: reason for path, reason in ignored.items() if path not in read_elsewhere}
     return FolderFrames(
         root=folder,
         names=tuple(names),

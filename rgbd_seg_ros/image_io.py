@@ -23,6 +23,7 @@ from rgbd_seg_ros.array_files import ARRAY_SUFFIXES, ArrayFileError, decode_npy,
 from rgbd_seg_ros.bounded_decode import decode_image
 from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.files import InputFileError, read_regular_file, write_atomically
+from rgbd_seg_ros.frames import same_aspect
 from rgbd_seg_ros.image_size import (
     MAX_IMAGE_PIXELS,
     ImageHeader,
@@ -37,8 +38,6 @@ SUFFIXES = ARRAY_SUFFIXES | {
 }  # fmt: skip
 #: Meters per tick of 16-bit depth if nothing else is stated (REP 118).
 DEFAULT_DEPTH_SCALE = 0.001
-#: Relative difference up to which aspect ratios count as equal, as for the node's streams.
-ASPECT_TOLERANCE = 0.01
 #: Conversion to RGB, by the number of channels.
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 #: Order of the channels of a NumPy file that gives OpenCV's order, by their number.
@@ -144,11 +143,10 @@ def check_aligned(rgb_size: tuple[int, int], depth_size: tuple[int, int]) -> Non
     Raises:
         ImageFileError: the aspect ratios differ; the message gives both sizes.
     """
-    (rgb_h, rgb_w), (depth_h, depth_w) = rgb_size, depth_size
-    if abs(rgb_w * depth_h - depth_w * rgb_h) > ASPECT_TOLERANCE * rgb_w * depth_h:
+    if not same_aspect(rgb_size, depth_size):
         raise ImageFileError(
-            f"depth is not aligned to color: it is {depth_w}×{depth_h} but color is "
-            f"{rgb_w}×{rgb_h}"
+            f"depth is not aligned to color: it is {depth_size[1]}×{depth_size[0]} but color is "
+            f"{rgb_size[1]}×{rgb_size[0]}"
         )
 
 

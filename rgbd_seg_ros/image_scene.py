@@ -26,11 +26,18 @@ from rgbd_seg_ros.image_names import (
 
 #: Names of the folders of each kind in lower case. If there are several, the first one is read.
 FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
-    "rgb": ("rgb", "color", "colour", "image", "images", "img", "photo", "jpegimages"),
-    "depth": ("depth", "depths", "depth_images", "aligned_depth", "depth_aligned", "depth_bfx"),
+    "rgb": (
+        "rgb", "color", "colour", "image", "images", "img", "photo", "jpegimages", "rgb_images",
+        "color_images", "leftimg8bit", "image_2",
+    ),
+    "depth": (
+        "depth", "depths", "depth_images", "aligned_depth", "depth_aligned", "depth_bfx",
+        "depth_raw", "depth_maps",
+    ),
     "labels": (
         "labels", "label", "label-filt", "label_filt", "gt", "semantic", "segmentation", "masks",
-        "mask", "annotations",
+        "mask", "annotations", "segmentationclasspng", "segmentationclass", "semantics",
+        "ground_truth", "groundtruth",
     ),
 }  # fmt: skip
 #: What an image of each kind is called in messages.

@@ -144,7 +144,7 @@ def test_an_endless_message_is_cut() -> None:
     assert len(one_line("x" * 10**6)) == 1000
 
 
-SIGINT_ITSELF = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+SIGINT_ITSELF = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
 SWALLOWS_IT = f"""
 try:
     {SIGINT_ITSELF.replace(chr(10), chr(10) + "    ")}

@@ -59,7 +59,7 @@ def test_memory_that_only_the_process_sees_is_found(monkeypatch: pytest.MonkeyPa
     decode = DepthPayload.decode
 
     def greedy(self: DepthPayload) -> Any:
-        np.ones(30_000_000, np.uint8)
+        np.ones(200_000_000, np.uint8)
         return decode(self)
 
     monkeypatch.setattr(fuzz_messages, "TRACED_ALLOWANCE", 10**9)

@@ -113,6 +113,24 @@ LAYOUTS = {
             "s1_1": ("s1/color/1.png", "s1/depth/1.png"),
         },
     ),
+    "voc": (
+        ["JPEGImages/1.jpg", "Depth/1.png", "SegmentationClassPNG/1.png"],
+        {"1": ("JPEGImages/1.jpg", "Depth/1.png", "SegmentationClassPNG/1.png")},
+    ),
+    "kitti": (
+        ["image_2/000001.png", "depth_maps/000001.png", "semantics/000001.png"],
+        {"000001": ("image_2/000001.png", "depth_maps/000001.png", "semantics/000001.png")},
+    ),
+    "stanford 2d-3d-s": (
+        ["rgb/a_frame_0_rgb.png", "depth/a_frame_0_depth.png", "semantic/a_frame_0_semantic.png"],
+        {
+            "a_frame_0": (
+                "rgb/a_frame_0_rgb.png",
+                "depth/a_frame_0_depth.png",
+                "semantic/a_frame_0_semantic.png",
+            )
+        },
+    ),
     "subfolders of one kind": (
         ["images/train/0.png", "images/val/0.png", "depth/train/0.png", "depth/val/0.png"],
         {

@@ -22,7 +22,7 @@ from training import checkpoint, distributed, results
 from training.class_weights import resolve_class_weights
 from training.command import Interrupt, out_of_memory
 from training.config import preprocess_of, unused_options
-from training.data.datasets import open_split, report_classes
+from training.data.datasets import notes_of, open_split, report_classes
 from training.data.loader import BatchPlan, scoring_loader, to_batch, training_loader
 from training.gradient_meter import log_gradients
 from training.methods import build_method
@@ -290,7 +290,7 @@ class Run:
             "peak_memory_mb": results.peak_memory_mb(self.device),
             "train_s": round(train_s, 1),
             "steps": self.step,
-            "warnings": self.warnings,
+            "warnings": list(dict.fromkeys((*self.warnings, *notes_of(test)))),
         }
         results.write(self.folder, document)
         self.log.event("end", **document)

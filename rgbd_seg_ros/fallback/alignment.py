@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from rgbd_seg_ros.camera_names import name_two_cameras, same_frame
 from rgbd_seg_ros.fallback.config import CoreConfig
-from rgbd_seg_ros.frames import AnyFrame, Frame, Intrinsics, Stream
+from rgbd_seg_ros.frames import AnyFrame, Frame, Intrinsics, Stream, same_aspect
 from rgbd_seg_ros.names import shown
 
-#: Relative difference up to which aspect ratios and intrinsics count as equal.
+#: Difference of intrinsics that count as equal, as a share of the image's longer side.
 TOLERANCE = 0.01
 
 
@@ -61,9 +61,8 @@ def misalignment(rgb: AnyFrame, depth: AnyFrame) -> str | None:
     of one camera, because some drivers give aligned depth a frame_id of its own (RealSense's for
     ROS 1: ``camera_aligned_depth_to_color_frame``).
     """
-    (rgb_h, rgb_w), (depth_h, depth_w) = rgb.size, depth.size
-    same_shape = abs(rgb_w * depth_h - depth_w * rgb_h) <= TOLERANCE * rgb_w * depth_h
-    if not same_shape:
+    if not same_aspect(rgb.size, depth.size):
+        (rgb_h, rgb_w), (depth_h, depth_w) = rgb.size, depth.size
         return f"depth is not aligned: it is {depth_w}×{depth_h} but color is {rgb_w}×{rgb_h}"
     if same_frame(rgb.frame_id, depth.frame_id):
         return None

@@ -128,6 +128,11 @@ class BagSource:
         return Arrival(stream, received.item, received.receive_ns)
 
     def _truth(self, message: BagMessage) -> Arrival:
+        if message.message is None:
+            raise BagError(
+                f"ground-truth topic {message.topic} is not usable: the bytes of a message are "
+                "not of its type; replay with --truth-topic none"
+            )
         item = to_mask(message.message)
         if isinstance(item, Defect):
             raise BagError(f"ground-truth topic {message.topic} is not usable: {item.detail}")

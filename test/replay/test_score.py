@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, Phase
 from rgbd_seg_ros.replay.score import Scorer, iou_table, resize_mask, rounded
+from rgbd_seg_ros.replay.source import BagSource
 
 MS = 1_000_000
 LABELS = LabelSet("two", ("zero", "one"))
@@ -173,3 +176,17 @@ def test_distant_truth_is_reported(run_replay, tmp_path: Path) -> None:  # type:
         "does the ground truth have the stamps of the images?" in text
         for text in summary["warnings"]
     )
+
+
+def test_a_damaged_truth_message_is_refused_in_one_line(
+    recording: Path, run_replay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrival = BagSource._arrival
+
+    def damaged(self: BagSource, message: Any) -> Any:
+        is_truth = message.topic == self._topics.truth
+        return arrival(self, replace(message, message=None) if is_truth else message)
+
+    monkeypatch.setattr(BagSource, "_arrival", damaged)
+    with pytest.raises(BagError, match="the bytes of a message are not of its type; replay with"):
+        run_replay(recording, topics={"truth": TRUTH_TOPIC})

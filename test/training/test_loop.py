@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,14 @@ def test_tensorboard_gets_scalars_and_images(settings: Make, tmp_path: Path) -> 
     assert {"train/ce", "train/lr", "val/rgb"} <= set(tags["scalars"])
     assert tags["images"] == ["val/0"]  # one validation sample, one image
     assert [e.step for e in events.Scalars("train/ce")] == [1, 2, 3]
+
+
+def test_what_the_folder_contains_and_training_does_not_use_is_in_the_results(
+    settings: Callable[..., Settings], dataset: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(dataset, root)
+    (root / "rgb" / "notes.docx").write_text("not an image")
+    run = Run(settings(root=str(root), epochs=1), CPU)
+    found = [line for line in run.train()["warnings"] if "notes.docx" in line]
+    assert found == ["not read: rgb/notes.docx (the suffix .docx is not supported)"]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.progress import progress_bar
 from rgbd_seg_ros.text_table import text_table
 from training.data.sample import Samples, Subset
+
+#: Samples whose labels have been counted, and the result of :func:`split_counts`.
+_COUNTED: WeakKeyDictionary[Samples, npt.NDArray[np.int64]] = WeakKeyDictionary()
 
 
 @runtime_checkable
@@ -41,8 +45,11 @@ def count_labels(labels: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.
 def split_counts(samples: Samples) -> npt.NDArray[np.int64]:
     """Pixels of each class of a split, then its unlabeled pixels, as K+1 numbers.
 
-    Stored counts are used where there are any; other labels are read, with progress.
+    Stored counts are used where there are any; other labels are read, with progress, and once for
+    these samples.
     """
+    if samples in _COUNTED:
+        return _COUNTED[samples]
     classes = len(samples.label_set)
     total = np.zeros(classes + 1, np.int64)
     unknown = []
@@ -64,6 +71,7 @@ def split_counts(samples: Samples) -> npt.NDArray[np.int64]:
             ) as bar:
                 for part in bar:
                     total += part
+    _COUNTED[samples] = total
     return total
 
 

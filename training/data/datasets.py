@@ -80,8 +80,8 @@ def report_classes(config: RunConfig, train: Samples, val: Samples) -> list[str]
     """Print the pixels of each class before a training, and check that there is enough to learn.
 
     Returns:
-        One-line warnings about classes without pixels; the folder's own notes, which are already
-        printed, are not among them.
+        One-line warnings: what the folder contains and training does not use, and classes without
+        pixels.
 
     Raises:
         UsageError: labels that teach nothing, see :func:`check_classes`.
@@ -95,4 +95,12 @@ def report_classes(config: RunConfig, train: Samples, val: Samples) -> list[str]
     problem, warnings = check_classes(train.label_set, counts)
     if problem:
         raise UsageError(f"{config.root}: {problem}")
-    return warnings
+    return [*dict.fromkeys((*notes_of(train), *notes_of(val))), *warnings]
+
+
+def notes_of(samples: Samples) -> tuple[str, ...]:
+    """One line for each thing in the samples' folder that is not used."""
+    if isinstance(samples, Subset):
+        return notes_of(samples.samples)
+    notes: tuple[str, ...] = getattr(samples, "notes", ())
+    return notes

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.depth import to_meters
-from rgbd_seg_ros.files import write_atomically
+from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
 from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, read_single_channel
 from rgbd_seg_ros.progress import progress_bar, say
 from training import distributed
@@ -239,11 +239,16 @@ def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
 
 
 def _load(store: Path | None) -> dict[str, dict[str, Any]]:
+    """Name → file stamps and pixel counts of an earlier check; empty if the file is damaged."""
     try:
-        stored = json.loads(store.read_text()) if store else {}
-    except (OSError, ValueError):
+        stored = read_json(store) if store else {}
+    except InputFileError:
         return {}
-    return {k: v for k, v in stored.items() if isinstance(v, dict)}
+    return {
+        name: entry
+        for name, entry in (stored.items() if isinstance(stored, dict) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("pixels"), list)
+    }
 
 
 def _stamp(samples: FolderSamples, name: str) -> list[int]:

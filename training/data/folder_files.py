@@ -16,9 +16,6 @@ from training.data.sample import FOLDERS, SPLITS, hold_out
 from training.data.split_lists import find_lists, read_list, unused_lists
 from training.options import UsageError
 
-#: Folders with the labels of PASCAL VOC and of labelme's converter, in lower case.
-VOC_LABELS = ("segmentationclass", "segmentationclasspng")
-
 
 @dataclass(frozen=True)
 class LabeledFrames:
@@ -62,9 +59,11 @@ def find_labeled_frames(root: Path) -> LabeledFrames:
     try:
         polygons = _polygons(root) if root.is_dir() else {}
         if polygons:
-            found = find_frames(root, kinds=("rgb", "depth"), need=("rgb", "depth"))
-            labels = _of_frames(found, polygons)
-            notes = [note for note in found.notes if "suffix .json" not in note]
+            found = find_frames(
+                root, kinds=("rgb", "depth"), need=("rgb", "depth"),
+                read_elsewhere=polygons.values(),
+            )  # fmt: skip
+            labels, notes = _of_frames(found, polygons), list(found.notes)
             lacking = [name for name in found.names if name not in labels]
             if lacking:
                 notes.append(
@@ -72,7 +71,7 @@ def find_labeled_frames(root: Path) -> LabeledFrames:
                     f"{lacking[0]}"
                 )
         else:
-            found = find_frames(root, labels=_voc_labels(root), need=FOLDERS)
+            found = find_frames(root, need=FOLDERS)
             labels, notes = dict(found.files["labels"]), list(found.notes)
     except ImageFolderError as error:
         raise UsageError(str(error)) from error
@@ -87,13 +86,6 @@ def find_labeled_frames(root: Path) -> LabeledFrames:
     return LabeledFrames(root, names, files, tuple(notes), found)
 
 
-def _voc_labels(root: Path) -> Path | None:
-    """The folder of the labels of a VOC export, relative to the root; None if there is none."""
-    found = [p for p in subfolders(root) if p.name.lower() in VOC_LABELS] if root.is_dir() else []
-    with_images = [p for p in found if any(f.suffix.lower() in SUFFIXES for f in p.iterdir())]
-    return Path(with_images[0].name) if with_images else None
-
-
 def _polygons(root: Path) -> dict[str, Path]:
     """Name without suffix → file of labelme, if the labels are polygons.
 
@@ -101,7 +93,7 @@ def _polygons(root: Path) -> dict[str, Path]:
     writes them, if there is no folder of labels.
     """
     within = {path.name.lower(): path for path in subfolders(root)}
-    labels = [within[name] for name in (*VOC_LABELS, *FOLDER_NAMES["labels"]) if name in within]
+    labels = [within[name] for name in FOLDER_NAMES["labels"] if name in within]
     for folder in labels or [within[n] for n in FOLDER_NAMES["rgb"] if n in within][:1]:
         files = sorted(folder.iterdir())
         if labels and any(path.suffix.lower() in SUFFIXES for path in files):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.labels import LabelSet
+from training.data import class_report
 from training.data.class_report import (
     check_classes,
     class_pixel_counts,
@@ -84,3 +85,10 @@ def test_missing_classes_are_told() -> None:
 def test_a_single_class_is_enough_if_there_is_only_one() -> None:
     one = LabelSet("one", ("road",))
     assert check_classes(one, {"train": np.array([5, 2])}) == ("", [])
+
+
+def test_labels_are_counted_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = open_folder(str(dataset), "train", 0.25, False)
+    first = split_counts(samples)
+    monkeypatch.setattr(class_report, "_stored", None)  # would be called for a second count
+    np.testing.assert_array_equal(split_counts(samples), first)
