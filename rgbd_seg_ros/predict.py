@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,8 @@ class Predictor:
         limit = self._args.max_image_pixels
         rgb = judge_color(item.files.get("rgb"), self._config, limit)
         depth = judge_depth(item.files.get("depth"), self._config, self._args.depth_scale, limit)
+        if self._args.network is None and rgb.usable and depth.usable:
+            rgb, depth = self._one_if_not_aligned(rgb, depth)
         images: dict[Kind, JudgedImage] = {"rgb": rgb, "depth": depth}
         bad = [k for k, i in images.items() if not i.usable and i.reason != "missing"]
         for kind in bad:
@@ -284,6 +286,20 @@ class Predictor:
         unreadable = any(reason == "malformed" for _, reason in self._rejected)
         return used.issuperset(wanted) and not self.skipped and not unreadable
 
+    def _one_if_not_aligned(
+        self, rgb: JudgedImage, depth: JudgedImage
+    ) -> tuple[JudgedImage, JudgedImage]:
+        """Depth that is not aligned is not used, as on the robot; color, if only depth can run."""
+        sizes = [image.image.shape[:2] for image in (rgb, depth) if image.image is not None]
+        try:
+            check_aligned(*sizes)
+        except ImageFileError as error:
+            change = {"reason": "not_aligned", "detail": str(error)}
+            if "rgb" in self._engine.available:
+                return rgb, replace(depth, **change)
+            return replace(rgb, **change), depth
+        return rgb, depth
+
     def _segment(self, name: str, rgb: JudgedImage, depth: JudgedImage) -> dict[str, Any]:
         """Compute and write one mask.
 
@@ -293,6 +309,7 @@ class Predictor:
         """
         network = self._network(rgb, depth)
         if network == "rgbd" and rgb.image is not None and depth.image is not None:
+            # Only --network rgbd gets here with images that are not aligned.
             check_aligned(rgb.image.shape[:2], depth.image.shape[:2])
         height, width = size = _mask_size(network, rgb, depth)
         intrinsics = None

@@ -70,10 +70,16 @@ def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys)
     cv2.imwrite(str(folder / "depth" / "eight.png"), np.zeros((60, 80), np.uint8))
     out = folder.parent / "out"
     assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
-    skipped = json.loads((out / "summary.json").read_text())["skipped"]
-    assert sorted(skipped) == ["broken", "eight", "wide"]
-    assert "not aligned to color" in skipped["wide"]
-    assert "it is 160×60 but color is 80×60" in skipped["wide"]
+    summary = json.loads((out / "summary.json").read_text())
+    skipped = summary["skipped"]
+    assert sorted(skipped) == ["broken", "eight"]
+    wide = next(mask for mask in summary["masks"] if mask["name"] == "wide")
+    assert (wide["network"], wide["reason_depth"]) == ("rgb", "not_aligned")
+    assert "1 depth image not used (not_aligned): wide" in summary["warnings"]
+    again = ("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite")
+    assert _run(*again, "--network", "rgbd") == 1
+    forced = json.loads((out / "summary.json").read_text())["skipped"]["wide"]
+    assert "not aligned to color: it is 160×60 but color is 80×60" in forced
     assert "state the depth scale" in skipped["eight"]
     assert "truncated or not an image" in capsys.readouterr().err
 
