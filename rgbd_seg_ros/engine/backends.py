@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +15,12 @@ from torch import Tensor
 
 from rgbd_seg_ros.bundle import TrainedNetwork
 from rgbd_seg_ros.engine.cuda_graph import CudaGraphBackend
+from rgbd_seg_ros.engine.runtimes import (
+    has_bfloat16,
+    missing_packages,
+    onnxruntime_runner,
+    openvino_runner,
+)
 from rgbd_seg_ros.engine.stages import (
     RawInputs,
     RawMask,
@@ -122,24 +129,88 @@ def cuda_graph_backend(network: TrainedNetwork, device: torch.device) -> Backend
     return CudaGraphBackend(network, device)
 
 
+def float32_backend(network: TrainedNetwork, device: torch.device) -> Backend:
+    """Eager PyTorch in float32 on any device, the reference for all other backends."""
+    module = network.module.eval()
+    if device.type != "cpu":
+        module = copy.deepcopy(module).to(device)
+    return StagedBackend(network.record.preprocess, device, lambda *x: module(*x).logits)
+
+
+def openvino_backend(network: TrainedNetwork, device: torch.device, precision: str) -> Backend:
+    """OpenVINO on the CPU, with the precision ``bf16`` or ``f32``."""
+    run = openvino_runner(network, precision)
+    return StagedBackend(network.record.preprocess, device, run)
+
+
+def onnxruntime_backend(network: TrainedNetwork, device: torch.device) -> Backend:
+    """ONNX Runtime in float32 on the CPU."""
+    return StagedBackend(network.record.preprocess, device, onnxruntime_runner(network))
+
+
 #: Loads a network onto a device. It may ignore ``TrainedNetwork.module`` and open a built
 #: artifact beside ``TrainedNetwork.file`` instead, such as a file made by ``training.export``.
 BackendFactory = Callable[[TrainedNetwork, torch.device], Backend]
 
-BACKENDS: dict[str, BackendFactory] = {"torch": torch_backend, "cuda_graph": cuda_graph_backend}
+BACKENDS: dict[str, BackendFactory] = {
+    "torch": torch_backend,
+    "cuda_graph": cuda_graph_backend,
+    "openvino_bf16": partial(openvino_backend, precision="bf16"),
+    "openvino_f32": partial(openvino_backend, precision="f32"),
+    "onnxruntime": onnxruntime_backend,
+}
+#: Backend → the optional runtime that it needs. These run on the CPU, and a network is used with
+#: them only after its masks were compared with float32, see :mod:`rgbd_seg_ros.engine.guard`.
+RUNTIMES = {
+    "openvino_bf16": "openvino",
+    "openvino_f32": "openvino",
+    "onnxruntime": "onnxruntime",
+}
+#: What ``auto`` tries on each kind of device, in order.
+AUTO = {
+    "cpu": ["openvino_bf16", "openvino_f32", "onnxruntime", "torch"],
+    "cuda": ["cuda_graph"],
+}
 
 
-def resolve_backend(backend: str, device: torch.device) -> BackendFactory:
-    """A backend by name; ``auto`` is ``cuda_graph`` on CUDA and ``torch`` on the CPU.
+def resolve_backend(backend: str, device: torch.device) -> list[str]:
+    """The backends to try, in order. ``auto`` gives those that are installed, fastest first.
+
+    ``openvino`` stands for bfloat16, if the processor has it, and then float32.
 
     Raises:
-        EngineError: an unknown name.
+        EngineError: an unknown name, or a backend that cannot run on this device or machine.
     """
-    fastest = "cuda_graph" if device.type == "cuda" else "torch"
-    name = fastest if backend == "auto" else backend
-    if name not in BACKENDS:
-        raise EngineError(unknown_name("backend", backend, ("auto", *BACKENDS)))
-    return BACKENDS[name]
+    known = ("auto", "openvino", *BACKENDS)
+    if backend not in known:
+        raise EngineError(unknown_name("backend", backend, known))
+    if backend == "auto":
+        return [name for name in AUTO[device.type] if why_not(name, device) is None]
+    names = [backend]
+    if backend == "openvino":
+        names = ["openvino_bf16", "openvino_f32"]
+        if why_not(names[0], device) and not why_not(names[1], device):
+            del names[0]
+    if reason := why_not(names[0], device):
+        raise EngineError(f"backend {backend!r}: {reason}, or use backend: auto")
+    return names
+
+
+def why_not(name: str, device: torch.device) -> str | None:
+    """Why a backend cannot run on this device or machine, with the remedy; None if it can."""
+    if name not in RUNTIMES:
+        return None
+    if device.type != "cpu":
+        return f"runs on the CPU, not on {device}: use device: cpu"
+    if missing := missing_packages(RUNTIMES[name]):
+        return missing
+    if name == "openvino_bf16":
+        try:
+            if not has_bfloat16():
+                return "this processor does not compute in bfloat16: use openvino_f32"
+        except (ImportError, RuntimeError) as error:
+            return f"OpenVINO does not start ({error}): install it again"
+    return None
 
 
 def resolve_device(device: str) -> torch.device:

@@ -16,14 +16,13 @@ import torch
 from rgbd_seg_ros.bundle import Bundle
 from rgbd_seg_ros.engine.backends import (
     Backend,
-    BackendFactory,
     EngineError,
     PreparableBackend,
     memory_mb,
     resolve_backend,
     resolve_device,
-    torch_backend,
 )
+from rgbd_seg_ros.engine.selection import open_first
 from rgbd_seg_ros.engine.stages import RawInputs, to_tensor
 from rgbd_seg_ros.frames import Intrinsics, NetworkName
 from rgbd_seg_ros.hha import estimate_gravity
@@ -56,11 +55,12 @@ class Segmenter:
     Args:
         bundle: the networks, see :func:`rgbd_seg_ros.bundle.load_bundle`.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
-        backend: a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`, or ``auto``: the fastest
-            one, replaced by ``torch`` with a warning if it fails while loading.
+        backend: a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`, ``openvino`` for its
+            best precision, or ``auto``: the fastest one that is installed. One that fails while
+            loading, or fails the numerical guard, is replaced by the next, with a warning.
 
     Raises:
-        EngineError: the device or backend is unknown or not available.
+        EngineError: the device or backend is unknown, not available, or fails.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
@@ -68,16 +68,24 @@ class Segmenter:
         self.device = resolve_device(device)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {}
         self._preparable: dict[NetworkName, PreparableBackend] = {}
-        factory = resolve_backend(backend, self.device)
+        self._chosen: dict[NetworkName, str] = {}
+        names = resolve_backend(backend, self.device)
         try:
-            self._load(bundle, factory)
+            self._load(bundle, names)
         # Of a driver, a library or the device's memory.
         except RuntimeError as error:
-            if backend != "auto" or factory is torch_backend:
+            if backend != "auto" or names == ["torch"]:
                 raise
             reason = str(error).strip().partition("\n")[0]
             LOG.warning("the fast backend failed (%s): using backend torch instead", reason)
-            self._load(bundle, torch_backend)
+            self._load(bundle, ["torch"])
+            self._chosen = dict.fromkeys(self._chosen, f"torch, because {reason}")
+        LOG.info("backend: %s", self.description)
+
+    @property
+    def description(self) -> str:
+        """The backend of each network, and why, in one line."""
+        return "; ".join(f"{name}: {chosen}" for name, chosen in self._chosen.items())
 
     @property
     def available(self) -> tuple[NetworkName, ...]:
@@ -178,12 +186,13 @@ class Segmenter:
                 inputs = _inputs(name, preprocess, rgb, depth, intrinsics, gravity)
                 backend.prepare(inputs, size)
 
-    def _load(self, bundle: Bundle, factory: BackendFactory) -> None:
-        """Load every network and run it twice."""
+    def _load(self, bundle: Bundle, backends: list[str]) -> None:
+        """Load every network with the first backend that works, and run it twice."""
         self._networks.clear()
+        self._chosen.clear()
         self._preparable.clear()
         for name, network in bundle.networks.items():
-            loaded = factory(network, self.device)
+            loaded, self._chosen[name] = open_first(network, self.device, backends)
             self._networks[name] = loaded, network.record.preprocess
             if isinstance(loaded, PreparableBackend):
                 self._preparable[name] = loaded

@@ -15,7 +15,7 @@ from rigs.no_waiting import NoWaiting
 
 from rgbd_seg_ros.bundle import Bundle, TrainedNetwork
 from rgbd_seg_ros.engine import Segmentation, Segmenter, cuda_graph
-from rgbd_seg_ros.engine.backends import BACKENDS, EngineError
+from rgbd_seg_ros.engine.backends import BACKENDS, RUNTIMES, EngineError
 from rgbd_seg_ros.engine.cuda_graph import CudaGraphBackend, compute_mask
 from rgbd_seg_ros.engine.stages import RawInputs, host_arrays
 from rgbd_seg_ros.frames import Intrinsics
@@ -174,7 +174,8 @@ def assert_untouched(bundle: Bundle) -> None:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.gpu) for name in BACKENDS]
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.gpu) for n in BACKENDS if n not in RUNTIMES],
 )
 def on_gpu(request: pytest.FixtureRequest, hha_bundle: Bundle) -> Segmenter:
     return Segmenter(hha_bundle, "cuda", request.param)

@@ -1,0 +1,266 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Optional runtimes: equal masks, the numerical guard, the cache, and what replaces a failure."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rgbd_seg_ros.bundle import Bundle, TrainedNetwork
+from rgbd_seg_ros.engine import Segmenter, artifact_cache, backends, selection
+from rgbd_seg_ros.engine.backends import (
+    BACKENDS,
+    RUNTIMES,
+    Backend,
+    EngineError,
+    StagedBackend,
+    resolve_backend,
+)
+from rgbd_seg_ros.engine.guard import MaskAgreement, guard_inputs, render_boxes
+
+CPU = torch.device("cpu")
+INSTALLED = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec(runtime) is None,
+            reason=f"needs {runtime}, an optional runtime",
+        ),
+    )
+    for name, runtime in RUNTIMES.items()
+    if name != "openvino_bf16"
+]
+
+
+@pytest.fixture
+def rgb_only(tiny_bundle: Bundle) -> Bundle:
+    return Bundle(tiny_bundle.labels, {"rgb": tiny_bundle.networks["rgb"]})
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    for log in (selection.LOG, artifact_cache.LOG):
+        monkeypatch.setattr(log, "warning", lambda text, *values: told.append(text % values))
+    return told
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_a_runtime_computes_the_masks_of_float32(tiny_bundle: Bundle, name: str) -> None:
+    reference, tested = Segmenter(tiny_bundle, "cpu", "torch"), Segmenter(tiny_bundle, "cpu", name)
+    for network in tested.available:
+        for seed in (10, 11):
+            rgb, depth, *_ = render_boxes(seed, (120, 160))
+            expected = reference(rgb, depth, network=network)
+            found = tested(rgb, depth, network=network)
+            assert (expected.labels == found.labels).mean() > 0.9999
+            np.testing.assert_allclose(found.confidence, expected.confidence, atol=1)
+        assert f"{network}: {name}, 100.00 % of the pixels as in float32" in tested.description
+
+
+def fake_backend(shift: float = 0.0) -> Any:
+    """A backend that adds to the first class's logits; infinite: it gives class 0 everywhere."""
+
+    def build(network: TrainedNetwork, device: torch.device) -> Backend:
+        def run(*inputs: Tensor) -> Tensor:
+            logits: Tensor = network.module(*inputs).logits.clone()
+            logits[:, 0] += shift
+            return logits
+
+        return StagedBackend(network.record.preprocess, device, run)
+
+    return build
+
+
+@pytest.fixture
+def fake_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All optional backends are installed, and their versions are known."""
+    monkeypatch.setattr(backends, "missing_packages", lambda _: None)
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: True)
+    for module in (selection,):
+        monkeypatch.setattr(module, "PACKAGES", {"openvino": (), "onnxruntime": ()})
+
+
+def test_a_backend_that_fails_the_guard_is_replaced_by_the_next(
+    rgb_only: Bundle,
+    fake_runtime: None,
+    warnings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(BACKENDS, "openvino_bf16", fake_backend(1000.0))
+    monkeypatch.setitem(BACKENDS, "openvino_f32", fake_backend())
+    segmenter = Segmenter(rgb_only, "cpu", "auto")
+    (warning,) = warnings
+    assert warning.startswith("network rgb: openvino_bf16 gives ")
+    assert warning.endswith("less than 99% or 97%; trying openvino_f32")
+    assert segmenter.description.startswith("rgb: openvino_f32, 100.00 %")
+    with pytest.raises(EngineError, match=r"openvino_bf16 gives .* use backend: auto"):
+        Segmenter(rgb_only, "cpu", "openvino_bf16")  # named, so not replaced
+
+
+def test_a_backend_that_cannot_be_built_is_replaced_and_the_reason_is_kept(
+    rgb_only: Bundle, fake_runtime: None, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(network: TrainedNetwork, device: torch.device) -> Backend:
+        raise MemoryError("no room\nfor weights")
+
+    for name in RUNTIMES:
+        monkeypatch.setitem(BACKENDS, name, fail)
+    segmenter = Segmenter(rgb_only, "cpu", "auto")
+    reasons = [f"{name} failed (no room for weights)" for name in RUNTIMES]
+    assert segmenter.description == f"rgb: torch, because {'; '.join(reasons)}"
+    assert len(warnings) == 3
+    with pytest.raises(EngineError, match=r"openvino_bf16 failed .*; openvino_f32 failed"):
+        Segmenter(rgb_only, "cpu", "openvino")
+
+
+def test_the_guard_needs_both_shares() -> None:
+    assert MaskAgreement(0.99, 0.97).passed
+    assert not MaskAgreement(0.9899, 0.97).passed
+    assert not MaskAgreement(0.99, 0.9699).passed
+
+
+def test_what_is_not_installed_is_refused_by_name_and_skipped_by_auto(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert resolve_backend("auto", CPU) == ["torch"]
+    with pytest.raises(EngineError, match="openvino not installed: pip install openvino, or"):
+        resolve_backend("openvino", CPU)
+    with pytest.raises(EngineError, match="pip install onnxruntime onnx onnxscript, or"):
+        resolve_backend("onnxruntime", CPU)
+
+
+def test_openvino_uses_float32_where_the_processor_has_no_bfloat16(
+    fake_runtime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve_backend("openvino", CPU) == ["openvino_bf16", "openvino_f32"]
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: False)
+    assert resolve_backend("openvino", CPU) == ["openvino_f32"]
+    assert resolve_backend("auto", CPU) == ["openvino_f32", "onnxruntime", "torch"]
+    with pytest.raises(EngineError, match="does not compute in bfloat16"):
+        resolve_backend("openvino_bf16", CPU)
+    with pytest.raises(EngineError, match="not on cuda"):
+        resolve_backend("openvino", torch.device("cuda"))
+
+
+def test_guard_frames_repeat_and_differ(hha_bundle: Bundle) -> None:
+    rgb, depth, _, gravity = render_boxes(0, (48, 64))
+    again = render_boxes(0, (48, 64))
+    np.testing.assert_array_equal(rgb, again[0])
+    np.testing.assert_array_equal(depth, again[1])
+    assert (rgb != render_boxes(1, (48, 64))[0]).mean() > 0.5
+    assert 0.3 < np.nanmin(depth) < np.nanmax(depth) < 6
+    assert 0.01 < np.isnan(depth).mean() < 0.06
+    assert np.linalg.norm(gravity) == pytest.approx(1)
+    inputs = guard_inputs(hha_bundle.networks["depth"], 0)
+    assert inputs.rgb is None
+    assert inputs.intrinsics is not None
+    assert inputs.gravity is not None
+
+
+# --- The cache ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return []
+
+
+def artifact(built: list[Path], **facts: Any) -> Path:
+    def build(folder: Path) -> None:
+        built.append(folder)
+        (folder / "network.bin").write_bytes(b"weights")
+
+    spec = {"modality": "rgb"}
+    return artifact_cache.cached_artifact({"spec": spec, "precision": "f32", **facts}, build)
+
+
+def test_an_artifact_is_built_once_for_the_same_facts(built: list[Path], tmp_path: Path) -> None:
+    first = artifact(built, weights="a")
+    assert first.parent == tmp_path / "rgbd_seg_ros"
+    assert artifact(built, weights="a") == first
+    assert artifact(built, weights="b") != first
+    assert len(built) == 2
+    assert {path.name for path in first.parent.iterdir()} == {
+        first.name,
+        artifact(built, weights="b").name,
+    }
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "added", "removed", "record", "foreign"])
+def test_a_damaged_or_foreign_artifact_is_built_again(
+    built: list[Path], warnings: list[str], damage: str
+) -> None:
+    folder = artifact(built)
+    file, record = folder / "network.bin", folder / "record.json"
+    if damage == "changed":
+        file.write_bytes(b"Weights")
+    elif damage == "cut":
+        file.write_bytes(b"")
+    elif damage == "added":
+        (folder / "network.data").write_bytes(b"")
+    elif damage == "removed":
+        file.unlink()
+    elif damage == "record":
+        record.write_text("[]")
+    else:
+        other = artifact(built, weights="of another network")
+        shutil.rmtree(folder)
+        other.rename(folder)
+    built.clear()
+    assert artifact(built) == folder
+    assert len(built) == 1
+    assert file.read_bytes() == b"weights"
+    (warning,) = warnings
+    assert "building it again" in warning
+    assert artifact(built) == folder
+    assert len(built) == 1
+
+
+def test_a_failed_build_leaves_nothing(built: list[Path], tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_bytes(b"x")
+        raise RuntimeError("unsupported operation")
+
+    with pytest.raises(RuntimeError, match="unsupported"):
+        artifact_cache.cached_artifact({"spec": {"modality": "rgb"}, "precision": "f32"}, fail)
+    assert list((tmp_path / "rgbd_seg_ros").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"facts": {"a": 2}, "result": {"x": 9.0}}'])
+def test_a_result_is_kept_and_a_damaged_one_computed_again(
+    built: list[Path], tmp_path: Path, content: str
+) -> None:
+    calls: list[int] = []
+
+    def compute() -> dict[str, float]:
+        calls.append(1)
+        return {"x": 0.5}
+
+    for _ in range(2):
+        assert artifact_cache.cached_result({"a": 1}, compute) == {"x": 0.5}
+    assert len(calls) == 1
+    (file,) = (tmp_path / "rgbd_seg_ros").iterdir()
+    file.write_text(content)
+    assert artifact_cache.cached_result({"a": 1}, compute) == {"x": 0.5}
+    assert len(calls) == 2
+
+
+def test_facts_tell_networks_apart(tiny_bundle: Bundle) -> None:
+    rgb, depth = (tiny_bundle.networks[name] for name in ("rgb", "depth"))
+    facts = artifact_cache.artifact_facts(rgb, (), "openvino")
+    assert facts == artifact_cache.artifact_facts(rgb, (), "openvino")
+    assert facts["weights"] != artifact_cache.artifact_facts(depth, (), "openvino")["weights"]
+    assert torch.__version__.startswith(facts["versions"]["torch"])
