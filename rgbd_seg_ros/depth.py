@@ -27,6 +27,32 @@ ENCODING_CHANNELS: dict[str, int] = {"zscore": 1, "disparity": 1, "hha": 3}
 HOLES = ("reference", "zero")
 
 
+#: Common units of depth in meters: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
+UNITS_M = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
+
+
+#: Range of a plausible median depth in meters, indoors and outdoors.
+PLAUSIBLE_M = (0.3, 60.0)
+
+
+def fitting_units(
+    median_m: float, unit_m: float, plausible_m: tuple[float, float] = PLAUSIBLE_M
+) -> str:
+    """The common units with which a median depth would be plausible: ``0.001 or 0.0002``.
+
+    Args:
+        median_m: median depth that was read with ``unit_m`` meters per unit.
+        unit_m: above 0.
+        plausible_m: range of a plausible median.
+
+    Returns:
+        Numbers joined by "or"; ``another unit`` if none fits.
+    """
+    low, high = plausible_m
+    fitting = [f"{u:g}" for u in UNITS_M if low <= median_m / unit_m * u <= high]
+    return " or ".join(fitting) or "another unit"
+
+
 def to_meters(
     array: npt.NDArray[Any], depth_scale: float = 0.001, max_depth_m: float = float("inf")
 ) -> npt.NDArray[np.float32]:

@@ -117,6 +117,11 @@ def read_depth(
     return to_meters(image.astype(np.float64) * depth_scale)
 
 
+def default_depth_scale(dtype: np.dtype[Any]) -> float:
+    """Meters per unit of depth of this type if none is stated (REP 118)."""
+    return 1.0 if dtype.kind == "f" else DEFAULT_DEPTH_SCALE
+
+
 def read_single_channel(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> npt.NDArray[Any]:
     """Read depth or labels as H×W: equal channels are read as one, without an alpha channel.
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rgbd_seg_ros.files import InputFileError, read_text_file
 from rgbd_seg_ros.image_io import SUFFIXES
 from rgbd_seg_ros.image_names import (
     BY_SHORT_NAME,
@@ -265,8 +266,15 @@ def listed(names: list[str], limit: int = 3) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file without comments; none if there is no such file."""
-    if not path.is_file():
+    """The lines of a text file without comments; none if there is no such file.
+
+    Raises:
+        ImageFolderError: the file cannot be read, is not regular, is too large, or is not text.
+    """
+    if not os.path.lexists(path):
         return []
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        text = read_text_file(path)
+    except InputFileError as error:
+        raise ImageFolderError(str(error)) from error
     return [line for line in text.splitlines() if not line.lstrip().startswith("#")]

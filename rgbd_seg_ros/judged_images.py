@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.depth import fitting_units
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.pixel_tests import (
     color_defect,
@@ -20,7 +21,13 @@ from rgbd_seg_ros.fallback.pixel_tests import (
     describe_depth,
     strided_sample,
 )
-from rgbd_seg_ros.image_io import ImageFileError, read_depth, read_rgb
+from rgbd_seg_ros.image_io import (
+    ImageFileError,
+    default_depth_scale,
+    read_depth,
+    read_image,
+    read_rgb,
+)
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 
 
@@ -80,11 +87,11 @@ def judge_depth(
 
     def judge(sample: npt.NDArray[Any]) -> tuple[str | None, str]:
         reason = depth_defect(sample, config)
-        if reason == "depth_units":
-            return reason, (
-                f"the median is {np.nanmedian(sample):.4g} m; state the meters per unit with "
-                "--depth-scale, for example 0.001 for millimeters"
-            )
+        if reason == "depth_units" and path is not None:
+            unit = depth_scale or default_depth_scale(read_image(path, max_pixels).dtype)
+            median = float(np.nanmedian(sample))
+            hint = f"wrong unit? try --depth-scale {fitting_units(median, unit)}"
+            return reason, f"the median is {median:.4g} m: {hint}"
         return reason, describe_depth(sample, config)
 
     return _judge(path, lambda file: read_depth(file, depth_scale, max_pixels), judge)

@@ -294,10 +294,10 @@ class Predictor:
         try:
             check_aligned(*sizes)
         except ImageFileError as error:
-            change = {"reason": "not_aligned", "detail": str(error)}
+            unused = JudgedImage("not_aligned", str(error))
             if "rgb" in self._engine.available:
-                return rgb, replace(depth, **change)
-            return replace(rgb, **change), depth
+                return rgb, replace(unused, image=depth.image)
+            return replace(unused, image=rgb.image), depth
         return rgb, depth
 
     def _segment(self, name: str, rgb: JudgedImage, depth: JudgedImage) -> dict[str, Any]:

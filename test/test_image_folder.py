@@ -328,3 +328,10 @@ def test_pairs_by_stamp_are_one_to_one_and_close(stamps: list[int], data: st.Dat
         difference = abs(stamps[i] - other[j])
         if len(stamps) > 1 or len(other) > 1:
             assert difference <= MAX_STAMP_DIFFERENCE_NS
+
+
+def test_a_list_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/1.png", "depth/1.png")
+    os.mkfifo(tmp_path / "associations.txt")  # reading it would wait for a writer
+    with pytest.raises(ImageFolderError, match=r"associations\.txt is not a regular file"):
+        find_frames(tmp_path)

@@ -9,14 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.depth import PLAUSIBLE_M, fitting_units
 from training.options import UsageError
 
-#: Range of a plausible median depth in meters, indoors and outdoors.
-PLAUSIBLE_M = (0.3, 60.0)
 #: Frames whose depth is checked, spread over a dataset.
 SAMPLED = 12
-#: Common depth units in meters: mm, 0.1 mm (RealSense), 0.2 mm (TUM), cm, dm, m.
-UNITS = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 
 
 def sampled(count: int) -> list[int]:
@@ -79,8 +76,7 @@ def check_depth(
         return
     hint = "is it another kind of depth?"
     if unit:
-        fitting = [f"{u:g}" for u in UNITS if low <= median / unit * u <= high]
-        hint = f"wrong unit? try {option.format(' or '.join(fitting) or 'another unit')}"
+        hint = f"wrong unit? try {option.format(fitting_units(median, unit, plausible_m))}"
     raise UsageError(
         f"{where}: median depth of {len(depths_m)} sampled frames is {median:.4g} m, "
         f"outside {low:g}..{high:g} m: {hint}"

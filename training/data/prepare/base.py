@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.depth import PLAUSIBLE_M
 from rgbd_seg_ros.labels import LabelSet
-from training.data.checks import PLAUSIBLE_M
 from training.options import UsageError
 
 
