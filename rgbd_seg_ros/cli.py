@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The command `rgbd_seg`: runs replay, predict or doctor, importing only what each one needs."""
+"""The command `rgbd_seg`: runs one of its subcommands, importing only what that one needs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ COMMANDS = {
         "replay a recorded bag without ROS and score the masks",
     ),
     "predict": ("rgbd_seg_ros.predict", "segment image files and write masks and overlays"),
+    "bench": ("rgbd_seg_ros.bench", "measure the latency of networks and backends"),
     "doctor": ("rgbd_seg_ros.doctor", "check the installation: PyTorch, CUDA, ROS and the bundle"),
 }
 

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bundle", "image_scene", "judged_images"),
     ("engine", "image_folder"),
     ("inference",),
-    ("replay", "ros", "predict", "doctor"),
+    ("replay", "ros", "predict", "doctor", "bench"),
     ("ros.replay", "cli"),
 )  # fmt: skip
 #: What else a package must not import, directly or through others.
