@@ -54,16 +54,20 @@ def fitting_units(
 
 
 def to_meters(
-    array: npt.NDArray[Any], depth_scale: float = 0.001, max_depth_m: float = float("inf")
+    array: npt.NDArray[Any],
+    depth_scale: float = 0.001,
+    max_depth_m: float = float("inf"),
+    float_scale: float = 1.0,
 ) -> npt.NDArray[np.float32]:
     """Sensor depth to H×W float32 meters, NaN where invalid (REP 118).
 
     Args:
         array: H×W. Integers are ticks of ``depth_scale`` meters (16UC1: millimeters), of which 0
-            and 65535 are invalid. Floats are meters (32FC1), of which NaN, ±Inf and values ≤ 0
-            are invalid.
-        depth_scale: meters per tick; used for integers only.
+            and 65535 are invalid. Floats (32FC1) are units of ``float_scale`` meters, of which
+            NaN, ±Inf and values ≤ 0 are invalid.
+        depth_scale: meters per tick of integers.
         max_depth_m: depth beyond this is invalid.
+        float_scale: meters per unit of floats; 1 by REP 118.
 
     Raises:
         ValueError: ``array`` is not H×W uint16 or float.
@@ -81,6 +85,8 @@ def to_meters(
         invalid = (array == 0) | (array == 65535) | (array > max_depth_m / depth_scale + 0.5)
     else:
         depth_m = array.astype(np.float32)  # a copy, so that the message is not changed
+        if float_scale != 1:
+            depth_m *= np.float32(float_scale)
         invalid = ~(np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= max_depth_m))
     depth_m[invalid] = np.nan
     return depth_m

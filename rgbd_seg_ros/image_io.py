@@ -103,7 +103,7 @@ def read_depth(
         raise ImageFileError(f"{path} is {image.dtype}, which cannot be depth")
     if image.dtype.kind == "f":
         scale = 1.0 if depth_scale is None else depth_scale
-        return to_meters(image if scale == 1 else image.astype(np.float32) * np.float32(scale))
+        return to_meters(image, float_scale=scale)
     if depth_scale is None:
         if image.dtype != np.uint16:
             raise ImageFileError(

@@ -175,7 +175,12 @@ def depth_in_meters(job: Job, config: CoreConfig) -> npt.NDArray[np.float32] | N
     """The job's depth as H×W float32 meters, invalid pixels NaN; None if it has no depth."""
     if job.depth is None:
         return None
-    return to_meters(job.depth.array, config.depth_scale, config.max_depth_m or math.inf)
+    return to_meters(
+        job.depth.array,
+        config.depth_scale,
+        config.max_depth_m or math.inf,
+        config.float_depth_scale,
+    )
 
 
 def mask_status(job: Job, network: NetworkName, latency_ms: float) -> dict[str, str]:

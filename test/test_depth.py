@@ -14,6 +14,7 @@ from rgbd_seg_ros.depth import (
     IMAGENET_STD,
     DepthEncoding,
     encode,
+    fitting_units,
     to_meters,
 )
 
@@ -98,3 +99,22 @@ def test_hha_without_intrinsics_is_refused() -> None:
 def test_bad_encodings_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DepthEncoding(**arguments)
+
+
+def test_floats_in_another_unit() -> None:
+    millimeters = np.array([[0, 1500, 3000, np.nan]], np.float32)
+    np.testing.assert_allclose(
+        to_meters(millimeters, max_depth_m=2.0, float_scale=0.001), [[np.nan, 1.5, np.nan, np.nan]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("median_m", "unit_m", "expected"),
+    [
+        (2000.0, 1.0, "0.001 or 0.0002 or 0.01"),  # millimeters as floats
+        (0.2, 0.0001, "0.001 or 0.0002 or 0.01"),  # millimeters read as tenths
+        (1e7, 1.0, "another unit"),
+    ],
+)
+def test_units_that_fit(median_m: float, unit_m: float, expected: str) -> None:
+    assert fitting_units(median_m, unit_m) == expected

@@ -30,6 +30,9 @@ class CoreConfig:
 
     # Units of the depth stream.
     depth_scale: float = _parameter(0.001, "meters per tick of 16-bit depth", 1e-6, 1.0)
+    float_depth_scale: float = _parameter(
+        1.0, "meters per unit of 32FC1 depth; 0.001 if it is in millimeters", 1e-6, 1.0
+    )
     max_depth_m: float = _parameter(0.0, "depth beyond this is invalid; 0: no limit")
 
     # Decoding.

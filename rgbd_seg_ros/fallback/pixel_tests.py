@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import to_meters
+from rgbd_seg_ros.depth import fitting_units, to_meters
 from rgbd_seg_ros.fallback.config import CoreConfig
 
 #: The pixel tests sample every (side // 64)th row and column: 64 to 127 of each.
@@ -52,7 +52,7 @@ def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
         sample: H×W, uint16 ticks or float meters, see :func:`strided_sample`.
         config: the thresholds.
     """
-    depth_m = to_meters(sample, config.depth_scale)
+    depth_m = _meters(sample, config)
     valid = depth_m[np.isfinite(depth_m)]
     floor = config.min_valid_fraction * sample.size
     if valid.size == 0 or valid.size < floor:
@@ -62,7 +62,7 @@ def depth_defect(sample: npt.NDArray[Any], config: CoreConfig) -> str | None:
     if median_m < config.min_median_depth_m or 0 < config.max_median_depth_m < median_m:
         return "depth_units"
     if config.max_depth_m:
-        near_m = to_meters(sample, config.depth_scale, config.max_depth_m)
+        near_m = _meters(sample, config, config.max_depth_m)
         if np.count_nonzero(np.isfinite(near_m)) < floor:
             return "no_depth"
     return "constant_depth" if _mean_and_std(valid)[1] < config.min_depth_std_m else None
@@ -76,16 +76,23 @@ def describe_color(sample: npt.NDArray[Any], config: CoreConfig) -> str:
 
 def describe_depth(sample: npt.NDArray[Any], config: CoreConfig) -> str:
     """The values that :func:`depth_defect` tests, for a message."""
-    depth_m = to_meters(sample, config.depth_scale)
+    depth_m = _meters(sample, config)
     valid = depth_m[np.isfinite(depth_m)]
     text = f"{valid.size / sample.size:.0%} of the pixels are valid"
     if valid.size:
         text += f", their median is {np.median(valid):.4g} m"
     if depth_defect(sample, config) == "depth_units":
-        text += f", outside {config.min_median_depth_m:g} to {config.max_median_depth_m:g} m: " + (
-            "set depth_scale" if sample.dtype.kind == "u" else "32FC1 must be in meters"
-        )
+        key = "depth_scale" if sample.dtype.kind == "u" else "float_depth_scale"
+        fitting = fitting_units(float(np.median(valid)), getattr(config, key))
+        text += f", outside {config.min_median_depth_m:g} to {config.max_median_depth_m:g} m: "
+        text += f"is the unit wrong? set {key} to {fitting}"
     return text
+
+
+def _meters(
+    sample: npt.NDArray[Any], config: CoreConfig, max_depth_m: float = math.inf
+) -> npt.NDArray[np.float32]:
+    return to_meters(sample, config.depth_scale, max_depth_m, config.float_depth_scale)
 
 
 def _mean_and_std(values: npt.NDArray[Any]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from rigs.fallback.bench import T0, black, depth, rgb
 from rigs.fallback.scenario import MS, ODD, S
 
 from rgbd_seg_ros.fallback import CoreConfig, SensorHealth, State
+from rgbd_seg_ros.fallback.pixel_tests import describe_depth
 from rgbd_seg_ros.frames import Defect, Frame, Stream
 
 PERIOD = 40 * MS
@@ -192,6 +193,7 @@ def millimeters(valid: int, value: int = 1500, spread: int = 20) -> Any:
         (millimeters(100, value=50_100), {"max_median_depth_m": 0.0}, None),
         (millimeters(100).astype(np.float32), {}, "depth_units"),  # millimeters sent as meters
         (millimeters(100).astype(np.float32), {"max_depth_m": 5.0}, "depth_units"),
+        (millimeters(100).astype(np.float32), {"float_depth_scale": 0.001}, None),
         (millimeters(100).astype(np.float32) / 1000, {}, None),
     ],
 )  # fmt: skip
@@ -409,3 +411,10 @@ def test_dependable_until_two_periods_without_a_usable_frame() -> None:
     feed(h, 1, last + PERIOD, black)
     assert h.dependable(last + 2 * PERIOD)
     assert not h.dependable(last + 2 * PERIOD + 1)
+
+
+def test_the_unit_that_would_fit_is_named() -> None:
+    floats = describe_depth(millimeters(100).astype(np.float32), CoreConfig())
+    assert "m: is the unit wrong? set float_depth_scale to 0.001 or " in floats
+    ticks = describe_depth(millimeters(100, value=40, spread=9), CoreConfig())
+    assert "m: is the unit wrong? set depth_scale to 0.01 or 0.1" in ticks

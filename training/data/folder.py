@@ -91,12 +91,11 @@ class FolderSamples:
         if (raw.dtype.kind == "f") != self.is_float:
             raise UsageError(f"{path} is {raw.dtype}, unlike the first depth image; convert it")
         try:
-            depth = to_meters(raw, self.depth_unit)
+            return to_meters(raw, self.depth_unit, float_scale=self.depth_unit)
         except ValueError as error:
             raise UsageError(
                 f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"
             ) from error
-        return depth * np.float32(self.depth_unit) if self.is_float else depth
 
     def label_counts(self, index: int) -> npt.NDArray[np.int64] | None:
         """Pixels of each class, then unlabeled pixels, of a sample that has been checked."""
