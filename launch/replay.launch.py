@@ -34,6 +34,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from rgbd_seg_ros.files import InputFileError, read_yaml
+from rgbd_seg_ros.replay.fault_presets import PRESETS
 from rgbd_seg_ros.ros.launch_arguments import (
     check_bundle_argument,
     check_device_argument,
@@ -51,7 +52,7 @@ OUTPUTS = ("mask", "confidence", "label_info", "mode", "status")
 DIAGNOSTICS_PERIOD_S = 0.1
 ARGUMENTS = {
     "bag": (None, "ROS 2 bag to play"),
-    "faults": ("", "fault schedule, as for `rgbd_seg replay --faults`"),
+    "faults": ("", "fault schedule or preset, as for `rgbd_seg replay --faults`"),
     "rate": ("1.0", "playback rate; use a lower one if the networks cannot keep up"),
     "out": ("", "directory for the recording and the score; empty for a temporary one"),
     "bundle": ("", "directory of the bundle; empty for the shipped one"),
@@ -99,7 +100,8 @@ def processes(context: LaunchContext) -> list[Any]:
         raise RuntimeError(f"out:={out} already contains a recording; choose another directory")
     bag = Path(value["bag"]).resolve()
     planning = [str(SCORE), "plan", f"--bag={bag}", f"--out={out / 'plan.json'}"]
-    planning += [f"--faults={Path(value['faults']).resolve()}"] if value["faults"] else []
+    if faults := value["faults"]:
+        planning.append(f"--faults={faults if faults in PRESETS else Path(faults).resolve()}")
     planned = subprocess.run(planning, stderr=subprocess.PIPE, text=True, check=False)
     if planned.returncode:
         raise RuntimeError(planned.stderr.strip().splitlines()[-1])

@@ -59,7 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stamps of the frames: of the headers, or the receive times; auto uses the headers "
         "and corrects each stream whose stamps cannot be right (default %(default)s)",
     )
-    group.add_argument("--faults", type=Path, metavar="YAML", help="schedule of sensor faults")
+    faults = group.add_mutually_exclusive_group()
+    faults.add_argument(
+        "--faults",
+        default="",
+        metavar="YAML|PRESET",
+        help="schedule of sensor faults, or the name of a preset, for example depth-cable",
+    )
+    faults.add_argument(
+        "--random-faults", type=int, metavar="SEED", help="random faults, the same for each seed"
+    )
     group.add_argument(
         "--engine-latency",
         type=float,
@@ -103,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
-    from rgbd_seg_ros.replay.faults import FaultSchedule, load_faults
+    from rgbd_seg_ros.replay.fault_presets import find_faults
     from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
 
@@ -111,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
         bag=args.bag,
         topics={name: getattr(args, f"{name}_topic") for name in TOPICS},
         stamps=args.stamps,
-        faults=load_faults(args.faults) if args.faults else FaultSchedule(),
+        faults=find_faults(args.faults),
+        random_faults=args.random_faults,
         config=core_config(args.set, args.assume_aligned),
         depth_scale_given=any(text.partition("=")[0] == "depth_scale" for text in args.set),
         engine_latency_ms=args.engine_latency,

@@ -5,6 +5,7 @@
 A schedule is a list of entries; times are seconds from the start of the bag::
 
     - {stream: depth, fault: drop, from: 2.0, to: 5.0}
+    - {stream: rgb, fault: noise, from: 6.0, to: 7.0, value: 20}
     - {fault: color_driver, from: 8.0}            # without "to": until the end
 """
 
@@ -12,105 +13,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from rgbd_seg_ros.files import InputFileError, parse_yaml, read_text_file
 from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.names import shown, unknown_name
+from rgbd_seg_ros.replay.fault_kinds import FAULTS, FaultContext, FaultKind, ReceivedItem
 
-_KEYS = ("stream", "fault", "from", "to", "value")
+_KEYS = ("stream", "fault", "from", "to", "value", "seed")
+_MAX_SEED = 2**32 - 1
 #: Old names that are still accepted, with a warning.
 _RENAMED = {"colour_driver": "color_driver"}
 
 
 class FaultError(ValueError):
     """An unusable schedule; the message names the line and the remedy."""
-
-
-@dataclass(frozen=True, eq=False)
-class ReceivedItem:
-    """A frame or a defect on its way to the core."""
-
-    item: AnyFrame | Defect
-    #: Receive time, nanoseconds.
-    receive_ns: int
-
-
-@dataclass(frozen=True, eq=False)
-class FaultContext:
-    """What a fault may depend on besides the received item."""
-
-    #: The last frame of this stream before the fault began; if there was none, the first one
-    #: during the fault.
-    held: Frame | None
-    #: The entry's ``value``.
-    value: float | None
-
-
-@dataclass(frozen=True)
-class FaultKind:
-    """One kind of fault."""
-
-    #: Returns the item after the fault; None if the item is dropped.
-    apply: Callable[[ReceivedItem, FaultContext], ReceivedItem | None]
-    #: Streams that an entry may name.
-    streams: tuple[Stream, ...] = STREAMS
-    #: Streams that the fault always affects; entries then omit the stream.
-    fixed_streams: tuple[Stream, ...] = ()
-    #: Meaning of ``value``; empty if the fault has no value.
-    value: str = ""
-    #: Whether it changes pixels, so that compressed frames must be decoded first.
-    needs_pixels: bool = True
-
-
-def drop(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
-    """Nothing arrives."""
-    return None
-
-
-def freeze(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
-    """The driver repeats its last image with new stamps."""
-    if not isinstance(received.item, Frame) or context.held is None:
-        return received
-    frozen = replace(received.item, array=context.held.array, encoding=context.held.encoding)
-    return replace(received, item=frozen)
-
-
-def zero(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
-    """Every pixel is 0: a black image, or depth without any measurement."""
-    return _filled(received, 0)
-
-
-def nan(received: ReceivedItem, context: FaultContext) -> ReceivedItem | None:
-    """Every depth is invalid: NaN in meters, 0 in integer ticks."""
-    if isinstance(received.item, Frame) and received.item.array.dtype.kind == "f":
-        return _filled(received, math.nan)
-    return _filled(received, 0)
-
-
-def _filled(received: ReceivedItem, value: float) -> ReceivedItem:
-    if not isinstance(received.item, Frame):
-        return received
-    array = np.full_like(received.item.array, value, order="C", subok=False)
-    return replace(received, item=replace(received.item, array=array))
-
-
-#: Kinds of fault by name.
-FAULTS: dict[str, FaultKind] = {
-    "drop": FaultKind(drop, needs_pixels=False),
-    "freeze": FaultKind(freeze),
-    "zero": FaultKind(zero),
-    "nan": FaultKind(nan, streams=("depth", "depth_raw")),
-    "black": FaultKind(zero, streams=("rgb",)),
-    # The RealSense driver aligns depth to color, so both stop with color; raw depth continues.
-    "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth"), needs_pixels=False),
-}
 
 
 @dataclass(frozen=True)
@@ -122,7 +44,10 @@ class Fault:
     stream: Stream | None = None
     from_s: float = 0.0
     to_s: float = math.inf
+    #: See the fault's :class:`~rgbd_seg_ros.replay.fault_kinds.ValueRange`; None if it has none.
     value: float | None = None
+    #: Of the fault's random numbers.
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
@@ -146,9 +71,13 @@ class Fault:
                 f"from and to must satisfy 0 ≤ from < to (seconds), got {self.from_s} and "
                 f"{self.to_s}"
             )
-        if (self.value is None) != (not kind.value):
-            takes = f"needs a value: {kind.value}" if kind.value else "takes no value"
-            raise FaultError(f"fault {self.fault} {takes}, got {self.value}")
+        if kind.value is None and self.value is not None:
+            raise FaultError(f"fault {self.fault} takes no value, got {self.value:g}")
+        if kind.value is not None and (self.value is None or not kind.value.allows(self.value)):
+            got = "none" if self.value is None else f"{self.value:g}"
+            raise FaultError(f"fault {self.fault} needs a value ({kind.value}), got {got}")
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise FaultError(f"seed must be 0 to {_MAX_SEED}, got {shown(self.seed)}")
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -160,7 +89,8 @@ class Fault:
         return self.from_s <= t_s < self.to_s
 
     def __str__(self) -> str:
-        return f"{self.stream} {self.fault}" if self.stream else self.fault
+        value = "" if self.value is None else f" {self.value:g}"
+        return f"{self.stream} {self.fault}{value}" if self.stream else f"{self.fault}{value}"
 
 
 @dataclass(frozen=True)
@@ -178,10 +108,15 @@ class Phase:
 class FaultSchedule:
     """Applies faults, in the order listed, to received items. Use one schedule per replay.
 
+    Faults that delay messages keep the order of each stream, as ROS does.
+
     Args:
         faults: the entries.
         warnings: one-line warnings about the schedule itself.
     """
+
+    #: Meters per tick of integer depth.
+    depth_scale = 0.001
 
     def __init__(self, faults: Iterable[Fault] = (), warnings: Iterable[str] = ()) -> None:
         self.faults: Sequence[Fault] = tuple(faults)
@@ -190,6 +125,10 @@ class FaultSchedule:
         self.hits: list[int] = [0] * len(self.faults)
         #: The held frame of each entry and stream, see :class:`FaultContext`.
         self._held: dict[tuple[int, Stream], AnyFrame] = {}
+        #: The memory of each entry and stream.
+        self._memory: dict[tuple[int, Stream], dict[str, int]] = {}
+        #: Latest receive time of each stream after all faults.
+        self._last_ns: dict[Stream, int] = {}
 
     def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
         """Return the item after all active faults; None if it is dropped.
@@ -199,7 +138,8 @@ class FaultSchedule:
             received: the item as recorded.
             start_ns: receive time of the first message in the bag.
         """
-        t_s = (received.receive_ns - start_ns) / 1e9
+        t_ns = received.receive_ns - start_ns
+        t_s = t_ns / 1e9
         current: ReceivedItem | None = received
         for index, fault in enumerate(self.faults):
             if stream not in fault.streams or current is None:
@@ -211,11 +151,26 @@ class FaultSchedule:
                 self._held[key] = current.item
             if fault.active(t_s):
                 self.hits[index] += 1
-                current = self._apply(FAULTS[fault.fault], fault.value, key, current)
-        return current
+                context = FaultContext(
+                    value=fault.value or 0.0,
+                    seed=(fault.seed, index, STREAMS.index(stream)),
+                    t_ns=t_ns,
+                    depth_scale=self.depth_scale,
+                    memory=self._memory.setdefault(key, {}),
+                )
+                current = self._apply(FAULTS[fault.fault], context, key, current)
+        if current is None or current.receive_ns >= self._last_ns.get(stream, 0):
+            if current is not None:
+                self._last_ns[stream] = current.receive_ns
+            return current
+        return replace(current, receive_ns=self._last_ns[stream])
 
     def _apply(
-        self, kind: FaultKind, value: float | None, key: tuple[int, Stream], received: ReceivedItem
+        self,
+        kind: FaultKind,
+        context: FaultContext,
+        key: tuple[int, Stream],
+        received: ReceivedItem,
     ) -> ReceivedItem | None:
         held = self._held.get(key)
         if kind.needs_pixels:
@@ -226,7 +181,8 @@ class FaultSchedule:
                 held = frame if isinstance(frame := _decoded(held), Frame) else None
                 if held is not None:
                     self._held[key] = held
-        return kind.apply(received, FaultContext(held if isinstance(held, Frame) else None, value))
+        context.held = held if isinstance(held, Frame) else None
+        return kind.apply(received, context)
 
     def phases(self, duration_s: float) -> list[Phase]:
         """Divide the recording at the times when faults begin and end."""
@@ -298,6 +254,7 @@ def _parse(entry: Any) -> Fault:
         from_s=_number(entry, "from", 0.0),
         to_s=_number(entry, "to", math.inf),
         value=_number(entry, "value", 0.0) if entry.get("value") is not None else None,
+        seed=_seed(entry),
     )
 
 
@@ -306,3 +263,10 @@ def _number(entry: dict[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise FaultError(f"{key} must be a number, got {shown(value)}")
     return float(value)
+
+
+def _seed(entry: dict[str, Any]) -> int:
+    value = entry.get("seed", 0)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FaultError(f"seed must be a whole number, got {shown(value)}")
+    return value

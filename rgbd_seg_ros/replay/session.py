@@ -22,6 +22,7 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
+from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.recorder import Recorder
@@ -46,6 +47,8 @@ class ReplayOptions:
     topics: Mapping[str, str | None] = field(default_factory=dict)
     stamps: Stamps = "auto"
     faults: FaultSchedule = field(default_factory=FaultSchedule)
+    #: Seed of a random schedule, which replaces ``faults``; None for ``faults``.
+    random_faults: int | None = None
     config: CoreConfig = field(default_factory=CoreConfig)
     #: Whether the user has set ``depth_scale``, so that the recording's unit does not replace it.
     depth_scale_given: bool = False
@@ -67,6 +70,8 @@ class ReplayOptions:
             raise ReplayError(
                 f"--engine-latency must be 0 ms or more, got {self.engine_latency_ms:g}"
             )
+        if self.random_faults is not None and self.random_faults < 0:
+            raise ReplayError(f"--random-faults must be 0 or more, got {self.random_faults}")
         if self.out is not None:
             check_output_folder(self.out, self.overwrite)
             load_template()
@@ -124,6 +129,11 @@ def replay_bag(
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
         options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
+        if options.random_faults is not None:
+            duration_s = (reader.end_ns - reader.start_ns) / 1e9
+            faults = FaultSchedule(random_faults(options.random_faults, duration_s))
+            options = replace(options, faults=faults)
+        options.faults.depth_scale = options.config.depth_scale
         limits = options.config.max_age_s, options.config.max_future_s
         stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
@@ -271,6 +281,8 @@ class _Session:
                     "fault": fault.fault,
                     "from": fault.from_s,
                     "to": None if math.isinf(fault.to_s) else fault.to_s,
+                    "value": fault.value,
+                    "seed": fault.seed,
                 }
                 for fault in self.options.faults.faults
                 for stream in fault.streams

@@ -16,7 +16,8 @@ from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Intr
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 from rgbd_seg_ros.images import to_intrinsics, to_mask
-from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem
+from rgbd_seg_ros.replay.fault_kinds import ReceivedItem
+from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.stamps import HEADER_STAMPS, Restamper, StampChoice
 from rgbd_seg_ros.video import StreamDecoder
 

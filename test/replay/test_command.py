@@ -20,7 +20,8 @@ from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.bundle import Bundle, save_bundle
 from rgbd_seg_ros.replay import command
 from rgbd_seg_ros.replay.command import core_config, interruptible
-from rgbd_seg_ros.replay.faults import FAULTS
+from rgbd_seg_ros.replay.fault_kinds import FAULTS
+from rgbd_seg_ros.replay.fault_presets import PRESETS
 from rgbd_seg_ros.replay.runner import ReplayError
 
 #: The keys that other tools rely on.
@@ -61,6 +62,7 @@ def test_every_key_and_fault_is_documented(recording: Path, replay) -> None:  # 
     summary = json.loads(replay(recording, "--json")[1])
     assert [key for key in summary if f"`{key}`" not in document] == []
     assert [name for name in FAULTS if f"| `{name}` |" not in document] == []
+    assert [name for name in PRESETS if f"`{name}`" not in document] == []
 
 
 def test_the_text_summary_has_the_same_numbers(recording: Path, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

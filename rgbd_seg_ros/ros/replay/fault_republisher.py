@@ -22,7 +22,8 @@ from sensor_msgs.msg import Image
 
 from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.images import stamp_ns, to_frame
-from rgbd_seg_ros.replay.faults import FaultSchedule, ReceivedItem, load_faults
+from rgbd_seg_ros.replay.fault_kinds import ReceivedItem
+from rgbd_seg_ros.replay.fault_presets import find_faults
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
 
 #: Reliable, with a deep queue, because no message of the recording may be lost.
@@ -41,12 +42,13 @@ class FaultRepublisher(Node):
         super().__init__("fault_republisher")
         plan = LiveReplayPlan.load(Path(self.declare_parameter("plan", "plan.json").value))
         self._start_ns = plan.start_ns
-        self._schedule = load_faults(plan.faults) if plan.faults else FaultSchedule()
+        self._schedule = find_faults(plan.faults)
         for warning in self._schedule.warnings:
             self.get_logger().warning(warning)
         self._receive_times = ReceiveTimes(plan)
         self._delayed: list[tuple[int, int, Any, Image]] = []
         self._order = itertools.count()
+        self._last_due_ns: dict[Stream, int] = {}
         for stream, topic in plan.streams.items():
             publisher = self.create_publisher(Image, topic, QOS)
             callback = partial(self._on_image, stream, publisher)
@@ -61,11 +63,12 @@ class FaultRepublisher(Node):
         if after is None or isinstance(after.item, CompressedFrame):  # only raw images come here
             return
         message = with_fault(message, before, after.item)
-        delay_ns = after.receive_ns - recorded_ns
-        if delay_ns <= 0:
+        # The wall clock must not let a message overtake the one before it.
+        due_ns = max(now_ns + after.receive_ns - recorded_ns, self._last_due_ns.get(stream, 0))
+        self._last_due_ns[stream] = due_ns
+        if due_ns <= now_ns:
             publisher.publish(message)
         else:
-            due_ns = now_ns + delay_ns
             heapq.heappush(self._delayed, (due_ns, next(self._order), publisher, message))
 
     def _release(self) -> None:

@@ -19,7 +19,8 @@ from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
 from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.names import shown
-from rgbd_seg_ros.replay.faults import Fault, FaultError, load_faults
+from rgbd_seg_ros.replay.fault_presets import find_faults
+from rgbd_seg_ros.replay.faults import Fault, FaultError
 from rgbd_seg_ros.replay.stamps import choose_stamps
 
 #: Remedy for a bag that cannot be replayed live.
@@ -142,13 +143,13 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
 
     Args:
         bag: a ROS 2 bag.
-        faults: path of a schedule; empty for none.
+        faults: path of a schedule or name of a preset; empty for none.
 
     Raises:
         BagError: the bag cannot be replayed live.
         FaultError: the schedule is invalid or affects no message of the bag.
     """
-    schedule = load_faults(faults).faults if faults else ()
+    schedule = find_faults(faults).faults
     with BagReader(bag) as reader:
         if reader.ros1:
             raise BagError(
