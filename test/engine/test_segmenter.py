@@ -31,7 +31,7 @@ DEPTH = RNG.uniform(0.5, 5.0, (120, 160)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def segmenter(tiny_bundle: Bundle) -> Segmenter:
-    return Segmenter(tiny_bundle, device="cpu")
+    return Segmenter(tiny_bundle, "cpu", "torch")
 
 
 @pytest.mark.parametrize(

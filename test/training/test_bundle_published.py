@@ -199,7 +199,7 @@ def test_a_segformer_file_becomes_an_rgb_bundle(files: dict[str, Path], tmp_path
     assert packed.labels.classes[:2] == ("class_0", "class_1")
     assert packed.networks["rgb"].record.preprocess.rgb_mean == (0.485, 0.456, 0.406)
     image = np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    answer = Segmenter(packed, device="cpu")(image, None)
+    answer = Segmenter(packed, "cpu", "torch")(image, None)
     assert answer.network == "rgb"
     assert answer.labels.shape == (HEIGHT, WIDTH)
     assert len(np.unique(answer.labels)) > 1

@@ -103,7 +103,7 @@ def test_scores_without_fallback_are_those_of_the_engine(
     from training.data.folder import open_folder
 
     report, _ = run_evaluate(capsys, str(packed), *data_flags(dataset))
-    segmenter = Segmenter(load_bundle(packed), device="cpu")
+    segmenter = Segmenter(load_bundle(packed), "cpu", "torch")
     samples = open_folder(str(dataset), "test", 0.1, False)
     for row, drop in (
         ("no_depth_without_fallback", "depth"),

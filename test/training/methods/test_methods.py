@@ -230,7 +230,7 @@ def test_the_runs_of_both_methods_work_in_one_bundle(
     flags = [word for slot, run in runs.items() for word in (f"--{slot}", str(run))]
     out = tmp_path / "bundle"
     assert bundle.main([*flags, "--out", str(out), "--dtype", "float32"]) == 0
-    segmenter = Segmenter(load_bundle(out), device="cpu")
+    segmenter = Segmenter(load_bundle(out), "cpu", "torch")
     sample = open_folder(str(dataset), "test", 0.1, False)[0]
     inputs = {"rgbd": (sample.rgb, sample.depth_m), "rgb": (sample.rgb, None),
               "depth": (None, sample.depth_m)}  # fmt: skip
@@ -239,7 +239,7 @@ def test_the_runs_of_both_methods_work_in_one_bundle(
         answer = segmenter(*given)
         assert answer.network == slot
         alone = load_network(runs[slot] / "best" / f"{slot}.safetensors")
-        expected = Segmenter(Bundle(alone.record.labels, {slot: alone}), device="cpu")(*given)
+        expected = Segmenter(Bundle(alone.record.labels, {slot: alone}), "cpu", "torch")(*given)
         assert (answer.labels == expected.labels).all()
         assert (answer.confidence == expected.confidence).all()
         masks.append(answer.confidence.tobytes())
