@@ -44,7 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     add("--out", type=Path, metavar="DIR", help="folder for masks, overlays, summary and report")
     add("--record", type=Path, metavar="OUTBAG", help="bag for the topics that the node publishes")
-    add("--overwrite", action="store_true", help="replace existing --out and --record outputs")
+    add(
+        "--criteria",
+        type=Path,
+        metavar="YAML",
+        help="conditions on the results; 1 if one is unmet",
+    )
+    add("--junit", type=Path, metavar="FILE", help="JUnit XML with the verdict of --criteria")
+    add("--overwrite", action="store_true", help="replace existing outputs")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
     group = parser.add_argument_group(
         "topics", f"Chosen by type and name by default; {NONE!r} uses no topic."
@@ -107,11 +114,13 @@ def run(args: argparse.Namespace) -> int:
     """Replay a bag.
 
     Returns:
-        The exit code: 0, 1 if no mask was computed, or 128 + the signal's number.
+        The exit code: 0, 1 if no mask was computed or a criterion is not met, or 128 + the
+        signal's number.
 
     Raises:
         ValueError: bad usage or input.
     """
+    from rgbd_seg_ros.replay.criteria import load_criteria
     from rgbd_seg_ros.replay.fault_presets import find_faults
     from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
@@ -127,6 +136,8 @@ def run(args: argparse.Namespace) -> int:
         engine_latency_ms=args.engine_latency,
         without_fallback=args.without_fallback,
         gravity_frame=args.gravity_frame,
+        criteria=load_criteria(args.criteria) if args.criteria else (),
+        junit=args.junit,
         out=args.out,
         record=args.record,
         overwrite=args.overwrite,
@@ -148,6 +159,8 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal_number
     if not summary["masks"]:
         say("no mask was computed; the counts above show what happened to the frames")
+        return 1
+    if summary["verdict"] is not None and not summary["verdict"]["passed"]:
         return 1
     return 0
 

@@ -16,12 +16,13 @@ from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import NONE, Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter, check_output
 from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.files import check_output_folder, check_writable
+from rgbd_seg_ros.files import check_output_folder, check_writable, write_atomically
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
+from rgbd_seg_ros.replay.criteria import Criterion, junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import OutputFolder
@@ -58,6 +59,10 @@ class ReplayOptions:
     without_fallback: bool = False
     #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
     gravity_frame: str = DEFAULT_FRAME
+    #: Conditions on the measures, see docs/replay.md; empty for no verdict.
+    criteria: tuple[Criterion, ...] = ()
+    #: JUnit file for the verdict; None to write none.
+    junit: Path | None = None
     #: Folder for masks, overlays, summary and report; None to write none.
     out: Path | None = None
     #: Bag to write; None to write none.
@@ -75,6 +80,8 @@ class ReplayOptions:
         if self.out is not None:
             check_output_folder(self.out, self.overwrite)
             load_template()
+        if self.junit is not None:
+            self._check_junit(self.junit)
         if self.record is not None:
             bag = self.bag.resolve()
             if self.record.resolve() in (bag, *bag.parents):
@@ -84,10 +91,18 @@ class ReplayOptions:
             check_writable(self.record, "--record")
             check_output(self.record, self.overwrite)
 
+    def _check_junit(self, path: Path) -> None:
+        if not self.criteria:
+            raise ReplayError("--junit has no verdict to write without --criteria; add it")
+        if path.is_dir() or (path.exists() and not self.overwrite):
+            remedy = "is a folder; name a file" if path.is_dir() else "exists; use --overwrite"
+            raise ReplayError(f"--junit {path} {remedy}")
+        check_writable(path.parent, "--junit")
+
     def unused(self) -> Iterator[str]:
         """One warning for each option that changes nothing."""
-        if self.overwrite and self.out is None and self.record is None:
-            yield "--overwrite changes nothing without --out or --record; omit it"
+        if self.overwrite and (self.out, self.record, self.junit) == (None, None, None):
+            yield "--overwrite changes nothing without --out, --record or --junit; omit it"
         if self.topics.get("truth") == NONE:
             yield (
                 f"--truth-topic {NONE} changes nothing, because ground truth is never chosen "
@@ -259,6 +274,13 @@ class _Session:
             **self.statistics.summary(),
             **self.scorer.summary(),
         }
+        summary["verdict"] = (
+            verdict(self.options.criteria, summary) if self.options.criteria else None
+        )
+        if self.options.junit is not None:
+            self.options.junit.parent.mkdir(parents=True, exist_ok=True)
+            text = junit(summary["verdict"], self.options.bag.name)
+            write_atomically(self.options.junit, text)
         if self.folder is not None:
             report = render([(self.options.bag.name, summary, snapshots)], self.labels)
             self.folder.finish(summary, report)

@@ -152,6 +152,8 @@ class ReplayStatistics:
             "skipped": sum(fates[s]["skipped"] for s in STREAMS),
             "partner_missed": counters.partner_missed,
             "masks_expired": counters.masks_expired,
+            # A frame pair is superseded in both streams, but is one mask.
+            "masks_lost": counters.masks_expired + max(fates[s]["superseded"] for s in STREAMS),
             "unusable": dict(sorted(unusable.items())),
             "unusable_details": {s: counters.details[s] for s in streams if counters.details[s]},
             "accounting": {

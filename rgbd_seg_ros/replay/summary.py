@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rgbd_seg_ros.replay.criteria import outcome_of
+
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The summary, a dictionary with the keys of ``replay --json``, as lines of text."""
@@ -31,6 +33,9 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         rows += [("", _phase(phase)) for phase in summary["phases"]]
     if summary["latency_ms"]["p50"] is not None:
         rows.append(("time per mask", _pairs(summary["latency_ms"], "{} ms")))
+    for entry in (summary["verdict"] or {"criteria": ()})["criteria"]:
+        label = "passed" if entry["passed"] else "FAILED"
+        rows.append((label, f"{entry['criterion']}: {outcome_of(entry)}"))
     rows.append(("sha256", summary["determinism_sha256"]))
     return [f"{label:14}  {text}" for label, text in rows]
 

@@ -303,7 +303,10 @@ def test_the_backend_reaches_the_engine(recording, replay, engine, monkeypatch) 
 @pytest.mark.parametrize(
     ("options", "warning"),
     [
-        (["--overwrite"], "--overwrite changes nothing without --out or --record; omit it"),
+        (
+            ["--overwrite"],
+            "--overwrite changes nothing without --out, --record or --junit; omit it",
+        ),
         (["--truth-topic", "none"], "--truth-topic none changes nothing, because ground truth"),
     ],
 )
