@@ -30,7 +30,7 @@ IMAGES = 16
 class ConstantTime:
     """An engine that takes ``network_ms`` for every mask, without using the CPU."""
 
-    device = "fake"
+    device, description = "fake", "a constant time"
     available = ("rgbd", "rgb", "depth")
     need_intrinsics = ()
     memory_mb = None

@@ -58,6 +58,10 @@ class Engine(Protocol):
         """Where the networks run, for log messages: ``str()`` gives ``cpu``, ``cuda:0``, …"""
 
     @property
+    def description(self) -> str:
+        """The backend of each network, and why, in one line."""
+
+    @property
     def memory_mb(self) -> float | None:
         """Allocated GPU memory in MiB; None on a CPU."""
 

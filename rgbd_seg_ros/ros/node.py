@@ -238,6 +238,7 @@ class SegmenterNode(AsyncLifecycleNode):
         memory = thread.engine.memory_mb
         values = {
             "device": str(thread.engine.device),
+            "backend": thread.engine.description,
             "networks": " ".join(thread.engine.available),
             "gpu_memory_mb": "" if memory is None else f"{memory:.0f}",
         }

@@ -19,6 +19,7 @@ class FakeEngine:
     available: tuple[str, ...] = ("rgbd", "rgb", "depth")
     need_intrinsics: tuple[str, ...] = ()
     device = "fake"
+    description = "rgbd: a fake"
     memory_mb = None
 
     def estimate_gravity(self, depth: Any, intrinsics: Any) -> Any:

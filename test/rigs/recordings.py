@@ -95,6 +95,7 @@ class PlainEngine:
     available = ("rgbd", "rgb", "depth")
     need_intrinsics: tuple[str, ...] = ()
     device = "cpu"
+    description = "a fake"
     memory_mb = None
     classes: ClassVar = {"rgbd": 0, "rgb": 1, "depth": 1}
 

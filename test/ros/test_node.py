@@ -129,6 +129,7 @@ def test_diagnostics_report_rates_counts_and_latency(rig: Any) -> None:
     assert int(values["rgb_offered"]) >= int(values["rgb_used"]) > 0
     assert float(values["latency_p50_ms"]) <= float(values["latency_p99_ms"])
     assert values["device"] == "fake"
+    assert values["backend"] == "rgbd: a fake"
     assert values["networks"] == "rgbd rgb depth"
 
 

@@ -143,7 +143,7 @@ class NoMasks:
     def __init__(self, engine: Engine) -> None:
         self.labels = engine.labels
         self.available = engine.available
-        self.device = engine.device
+        self.device, self.description = engine.device, engine.description
 
     def __call__(self, *_: Any, network: NetworkName, **__: Any) -> Any:
         return SimpleNamespace(network=network)
