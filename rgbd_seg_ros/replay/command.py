@@ -88,6 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also score the fused network with a blank image wherever one stream is missing",
     )
+    group.add_argument(
+        "--consistency",
+        action="store_true",
+        help="also run all networks on one frame pair per second, to compare their masks",
+    )
     group = parser.add_argument_group("parameters of the core")
     group.add_argument(
         "--assume-aligned",
@@ -135,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         depth_scale_given=any(text.partition("=")[0] == "depth_scale" for text in args.set),
         engine_latency_ms=args.engine_latency,
         without_fallback=args.without_fallback,
+        consistency=args.consistency,
         gravity_frame=args.gravity_frame,
         criteria=load_criteria(args.criteria) if args.criteria else (),
         junit=args.junit,

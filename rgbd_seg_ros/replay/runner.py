@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.frames import NS_PER_MS, Defect, Frame, Stream
+from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Defect, Frame, NetworkName, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
 from rgbd_seg_ros.replay.source import Arrival
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Number of frames whose arrival times are remembered, from which switch latencies are computed.
 REMEMBERED_FRAMES = 256
+#: Bag time between the frames on which all networks are compared, nanoseconds.
+COMPARE_EVERY_NS = NS_PER_S
 
 
 class ReplayError(ValueError):
@@ -38,6 +40,8 @@ class ReplayResult:
     arrived_ns: dict[Stream, int]
     #: Mask of the fused network with a blank image; None if not requested or no image is missing.
     without_fallback: Segmentation | None = None
+    #: Masks of the other networks on the same frames; empty if not requested.
+    others: dict[NetworkName, Segmentation] = field(default_factory=dict)
 
     @property
     def latency_ms(self) -> float:
@@ -56,6 +60,7 @@ class Replay:
             missing.
         gravity: finds the direction of gravity for networks whose input is HHA; estimated from
             depth by default.
+        consistency: run all networks on one fused frame pair in each second.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Replay:
         engine_latency_ms: float = 0.0,
         without_fallback: bool = False,
         gravity: Gravity | None = None,
+        consistency: bool = False,
     ) -> None:
         if not 0 <= engine_latency_ms < math.inf:
             raise ReplayError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
@@ -73,6 +79,8 @@ class Replay:
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
         self._without_fallback = without_fallback and "rgbd" in engine.available
         self._gravity = gravity or Gravity("")
+        self._consistency = consistency
+        self._compare_from_ns = 0
         self._now_ns = 0
         #: Time at which the engine becomes free; None while it is free.
         self._busy_until_ns: int | None = None
@@ -143,4 +151,16 @@ class Replay:
         if self._without_fallback and can_fuse and job.network != "rgbd":
             without_fallback = run_job(self._engine, job, config, self._gravity, network="rgbd")
         arrived_ns = self._arrival_times.of(job, lambda frame: frame.stamp_ns)
-        return ReplayResult(job, segmentation, ready_ns, arrived_ns, without_fallback)
+        others = self._run_others(job, ready_ns)
+        return ReplayResult(job, segmentation, ready_ns, arrived_ns, without_fallback, others)
+
+    def _run_others(self, job: Job, ready_ns: int) -> dict[NetworkName, Segmentation]:
+        due = self._consistency and ready_ns >= self._compare_from_ns
+        if not due or job.network != "rgbd" or job.rgb is None or job.depth is None:
+            return {}
+        self._compare_from_ns = ready_ns + COMPARE_EVERY_NS
+        return {
+            name: run_job(self._engine, job, self.core.config, self._gravity, network=name)
+            for name in self._engine.available
+            if name != "rgbd" and (job.intrinsics or name not in self._engine.need_intrinsics)
+        }

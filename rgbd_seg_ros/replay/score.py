@@ -19,6 +19,7 @@ from rgbd_seg_ros.frames import NETWORK_NAMES, Frame, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Phase
+from rgbd_seg_ros.replay.mask_measures import NetworkCalibrations
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: A ground-truth mask belongs to a mask if their stamps differ by at most this much: ground truth
@@ -92,6 +93,7 @@ class Scorer:
             return ConfusionMatrix(len(labels))
 
         self.total = new()
+        self._calibrations = NetworkCalibrations()
         self.by_network = {name: new() for name in NETWORK_NAMES}
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
         #: Number of masks without ground truth.
@@ -132,6 +134,7 @@ class Scorer:
             "miou_all": rounded(self.total.miou_all) if scored else None,
             "miou_by_network": {n: rounded(m.miou) for n, m in matrices.items()},
             "iou_by_network": {n: iou_table(m, classes) for n, m in matrices.items()},
+            "ece_by_network": self._calibrations.summary(),
             "unscored": self.unscored if self._expect_truth else None,
             "phases": [phase.summary() for phase in self.phases],
         }
@@ -171,6 +174,7 @@ class Scorer:
             matrices.append(phase.fallback)
         for matrix in matrices:
             _update(matrix, labels, segmentation.labels)
+        self._calibrations.update(result, labels)
         self._on_match(result, labels)
 
     def _phase(self, result: ReplayResult) -> PhaseScore:

@@ -57,6 +57,8 @@ class ReplayOptions:
     engine_latency_ms: float = 0.0
     #: Also score the fused network with a blank image wherever one stream is missing.
     without_fallback: bool = False
+    #: Also run all networks on one fused frame pair per second, to compare their masks.
+    consistency: bool = False
     #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
     gravity_frame: str = DEFAULT_FRAME
     #: Conditions on the measures, see docs/replay.md; empty for no verdict.
@@ -157,7 +159,14 @@ def replay_bag(
         max_pixels = options.config.max_image_pixels
         source = BagSource(reader, topics, options.faults, stamps, transforms, max_pixels)
         core = Core(options.config, engine.available, engine.need_intrinsics)
-        replay = Replay(core, engine, options.engine_latency_ms, options.without_fallback, gravity)
+        replay = Replay(
+            core,
+            engine,
+            options.engine_latency_ms,
+            options.without_fallback,
+            gravity,
+            options.consistency,
+        )
 
         session = _Session(options, reader, topics, core, engine.labels, stack)
         notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
@@ -165,6 +174,8 @@ def replay_bag(
             session.warn(text)
         if options.without_fallback and topics.truth is None:
             session.warn("--without-fallback scores nothing without --truth-topic")
+        if options.consistency and not {"rgb", "depth"} & set(engine.available):
+            session.warn("--consistency compares nothing, because the bundle has one network")
         if options.gravity_frame != DEFAULT_FRAME and not engine.need_intrinsics:
             session.warn("--gravity-frame is not used, because no network of the bundle reads HHA")
         for result in replay.run(session.arrivals(source, interrupted), session.scorer.add_truth):

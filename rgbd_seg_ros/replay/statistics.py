@@ -15,6 +15,7 @@ import numpy as np
 
 from rgbd_seg_ros.fallback import Core, Mode, ModeChange
 from rgbd_seg_ros.frames import NETWORK_NAMES, STREAMS, NetworkName, Stream
+from rgbd_seg_ros.replay.mask_measures import Consistency, Flicker
 from rgbd_seg_ros.replay.runner import ReplayResult
 
 #: The streams that a mode uses. Raw depth counts as depth.
@@ -60,6 +61,8 @@ class ReplayStatistics:
         self._sha256 = hashlib.sha256()
         self.switches: list[Switch] = []
         self.warnings: list[str] = []
+        self._flicker = Flicker()
+        self._consistency = Consistency()
         self.networks: Counter[NetworkName] = Counter()
         #: (from s, to s, network) of consecutive masks of one network.
         self.network_runs: list[tuple[float, float, NetworkName]] = []
@@ -67,6 +70,8 @@ class ReplayStatistics:
     def add_mask(self, result: ReplayResult) -> None:
         """Add a mask."""
         self._update_switch_latencies(result)
+        self._flicker.add(result)
+        self._consistency.add(result)
         labels = np.ascontiguousarray(result.segmentation.labels)
         name = result.segmentation.network
         self._sha256.update(struct.pack("<qii", result.job.stamp_ns, *labels.shape))
@@ -179,6 +184,8 @@ class ReplayStatistics:
             "switch_latency_ms": [
                 round(s.latency_ms, 3) for s in self.switches if s.latency_ms is not None
             ],
+            "flicker": self._flicker.summary(),
+            "consistency": self._consistency.summary(),
             "latency_ms": self._percentiles(),
             "warnings": self.warnings,
             "timeline": {

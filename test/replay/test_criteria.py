@@ -91,7 +91,8 @@ def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_r
     from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
     faults = FaultSchedule([Fault("drop", "depth", 1, 2), Fault("drop", "rgb", 3, 4)])
-    summary = run_replay(recording, faults=faults, topics={"truth": "/truth/mask"}).summary
+    options = {"topics": {"truth": "/truth/mask"}, "consistency": True}
+    summary = run_replay(recording, faults=faults, **options).summary
     assert [name for name, measure in MEASURES.items() if measure(summary) is None] == []
     worst = min(p["miou"] for p in summary["phases"] if p["streams"])
     assert MEASURES["miou_worst_fault"](summary) == worst

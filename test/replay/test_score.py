@@ -28,7 +28,8 @@ TRUTH_TOPIC = "/truth/mask"
 
 def _result(stamp_ms: int, value: int, network: str = "rgbd", other: int | None = None):  # type: ignore[no-untyped-def]
     def segmentation(fill: int):  # type: ignore[no-untyped-def]
-        return SimpleNamespace(labels=np.full((2, 2), fill, np.uint8), network=network)
+        labels, confidence = np.full((2, 2), fill, np.uint8), np.full((2, 2), 200, np.uint8)
+        return SimpleNamespace(labels=labels, confidence=confidence, network=network)
 
     return SimpleNamespace(
         job=SimpleNamespace(stamp_ns=stamp_ms * MS),

@@ -1,0 +1,137 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Measures of the masks of a replay: flicker at switches, consistency of networks, calibration."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rgbd_seg_ros.frames import NETWORK_NAMES, NetworkName
+from rgbd_seg_ros.labels import IGNORE_ID
+from rgbd_seg_ros.replay.runner import ReplayResult
+
+#: Masks that are further apart, in nanoseconds, are not compared: the scene has changed.
+MAX_GAP_NS = 500_000_000
+#: Bins of the confidence, as usual (Guo et al., "On Calibration of Modern Neural Networks",
+#: ICML 2017, section 2).
+BINS = 15
+
+Mask = npt.NDArray[np.uint8]
+
+
+class Flicker:
+    """Share of pixels whose class changes from one mask to the next, at switches of the network.
+
+    Masks are compared pixel by pixel, without motion compensation, as a robot sees them. What
+    changes on average between masks of one network is subtracted.
+    """
+
+    def __init__(self) -> None:
+        self._last: ReplayResult | None = None
+        self._usual: list[float] = []
+        self._switches: list[float] = []
+
+    def add(self, result: ReplayResult) -> None:
+        """Add the next mask."""
+        last, self._last = self._last, result
+        if last is None or not 0 < result.job.stamp_ns - last.job.stamp_ns <= MAX_GAP_NS:
+            return
+        before, after = last.segmentation, result.segmentation
+        if before.labels.shape != after.labels.shape:
+            return
+        changed = float(np.mean(before.labels != after.labels))
+        (self._usual if before.network == after.network else self._switches).append(changed)
+
+    def summary(self) -> dict[str, Any]:
+        """The key ``flicker`` of the summary; shares in 0..1, None without masks to compare."""
+        usual, switches = _mean(self._usual), _mean(self._switches)
+        excess = None if usual is None or switches is None else round(switches - usual, 4)
+        return {
+            "usual": usual,
+            "at_switches": switches,
+            "excess": excess,
+            "switches": len(self._switches),
+        }
+
+
+class Consistency:
+    """Share of pixels to which two networks give the same class, on the same fused frames."""
+
+    def __init__(self) -> None:
+        self._equal: defaultdict[str, list[float]] = defaultdict(list)
+        self._frames = 0
+
+    def add(self, result: ReplayResult) -> None:
+        """Add a mask; it counts if the other networks were run on its frames as well."""
+        if not result.others:
+            return
+        self._frames += 1
+        masks = {result.segmentation.network: result.segmentation.labels}
+        masks |= {name: other.labels for name, other in result.others.items()}
+        names = [name for name in NETWORK_NAMES if name in masks]
+        for a, b in itertools.combinations(names, 2):
+            self._equal[f"{a}_{b}"].append(float(np.mean(masks[a] == masks[b])))
+
+    def summary(self) -> dict[str, Any] | None:
+        """The key ``consistency`` of the summary; None if nothing was compared."""
+        if not self._frames:
+            return None
+        return {"frames": self._frames, **{k: _mean(v) for k, v in self._equal.items()}}
+
+
+class Calibration:
+    """Expected calibration error (ECE) of the confidence over labeled pixels."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BINS, np.int64)
+        self._correct = np.zeros(BINS, np.int64)
+        self._confidence = np.zeros(BINS)
+
+    def update(self, truth: Mask, labels: Mask, confidence: Mask) -> None:
+        """Add a mask.
+
+        Args:
+            truth: H×W class ids; ``IGNORE_ID`` is not counted.
+            labels: H×W class ids.
+            confidence: H×W, 0..255 for 0..1.
+        """
+        known = truth != IGNORE_ID
+        value = confidence[known].astype(np.int64)
+        bins = np.minimum(value * BINS // 255, BINS - 1)
+        correct = bins[truth[known] == labels[known]]
+        self._counts += np.bincount(bins, minlength=BINS)
+        self._correct += np.bincount(correct, minlength=BINS)
+        self._confidence += np.bincount(bins, weights=value / 255, minlength=BINS)
+
+    @property
+    def ece(self) -> float | None:
+        """Σ over the bins: share of the pixels × |accuracy - mean confidence|; None if empty."""
+        total = self._counts.sum()
+        if not total:
+            return None
+        return round(float(np.abs(self._correct - self._confidence).sum() / total), 4)
+
+
+class NetworkCalibrations:
+    """The calibration of each network."""
+
+    def __init__(self) -> None:
+        self._by_network = {name: Calibration() for name in NETWORK_NAMES}
+
+    def update(self, result: ReplayResult, truth: Mask) -> None:
+        """Add a mask and its ground truth of equal size."""
+        mask = result.segmentation
+        self._by_network[mask.network].update(truth, mask.labels, mask.confidence)
+
+    def summary(self) -> dict[NetworkName, float]:
+        """The key ``ece_by_network`` of the summary: networks with scored masks."""
+        return {n: c.ece for n, c in self._by_network.items() if c.ece is not None}
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(float(np.mean(values)), 4) if values else None

@@ -1,0 +1,121 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Flicker, consistency and calibration, by hand and in a replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
+from rgbd_seg_ros.replay.mask_measures import Calibration, Consistency, Flicker
+
+MS = 1_000_000
+
+
+def mask(network: str, pixels: list[int], t_ms: int = 0, **others: list[int]) -> Any:
+    """A result with a mask of one row."""
+
+    def segmentation(name: str, values: list[int]) -> Any:
+        return SimpleNamespace(network=name, labels=np.array([values], np.uint8))
+
+    return SimpleNamespace(
+        job=SimpleNamespace(stamp_ns=t_ms * MS),
+        segmentation=segmentation(network, pixels),
+        others={name: segmentation(name, values) for name, values in others.items()},
+    )
+
+
+def test_flicker_is_the_change_at_switches_beyond_the_usual_one() -> None:
+    flicker = Flicker()
+    for i, (network, pixels) in enumerate(
+        [
+            ("rgbd", [0, 0, 0, 0]),
+            ("rgbd", [0, 0, 0, 1]),  # 1 of 4
+            ("rgb", [1, 1, 1, 1]),  # switch: 3 of 4
+            ("rgb", [1, 1, 1, 1]),  # 0 of 4
+            ("rgbd", [1, 1, 1, 0]),  # switch: 1 of 4
+        ]
+    ):
+        flicker.add(mask(network, pixels, i * 100))
+    expected = {"usual": 0.125, "at_switches": 0.5, "excess": 0.375, "switches": 2}
+    assert flicker.summary() == expected
+
+
+@pytest.mark.parametrize(
+    ("t_ms", "pixels"), [(501, [1, 1]), (0, [1, 1]), (-100, [1, 1]), (100, [1, 1, 1])]
+)
+def test_masks_apart_in_time_or_of_other_sizes_are_not_compared(
+    t_ms: int, pixels: list[int]
+) -> None:
+    flicker = Flicker()
+    flicker.add(mask("rgbd", [0, 0]))
+    flicker.add(mask("rgb", pixels, t_ms))
+    expected = {"usual": None, "at_switches": None, "excess": None, "switches": 0}
+    assert flicker.summary() == expected
+
+
+def test_consistency_is_the_share_of_equal_pixels_of_two_networks() -> None:
+    consistency = Consistency()
+    assert consistency.summary() is None
+    consistency.add(mask("rgbd", [0, 1, 2, 3]))
+    assert consistency.summary() is None
+    consistency.add(mask("rgbd", [0, 1, 2, 3], rgb=[0, 1, 2, 9], depth=[0, 9, 2, 9]))
+    consistency.add(mask("rgbd", [0, 1, 2, 3], rgb=[0, 1, 2, 3], depth=[9, 9, 9, 9]))
+    assert consistency.summary() == {
+        "frames": 2,
+        "rgbd_rgb": 0.875,
+        "rgbd_depth": 0.25,
+        "rgb_depth": 0.375,
+    }
+
+
+def test_the_calibration_error_by_hand() -> None:
+    calibration = Calibration()
+    assert calibration.ece is None
+    truth = np.array([[0, 0, 1, 1, 255]], np.uint8)
+    labels = np.array([[0, 1, 1, 0, 0]], np.uint8)
+    confidence = np.array([[255, 255, 51, 51, 255]], np.uint8)  # 1, 1, 0.2, 0.2
+    calibration.update(truth, labels, confidence)
+    # Each bin is right on half of its two pixels: 2/4 · |0.5 - 1| + 2/4 · |0.5 - 0.2|.
+    assert calibration.ece == 0.4
+    perfect = Calibration()
+    perfect.update(labels, labels, np.full_like(labels, 255))
+    assert perfect.ece == 0
+
+
+def test_the_measures_of_a_replay(recording: Path, run_replay, engine) -> None:  # type: ignore[no-untyped-def]
+    faults = FaultSchedule([Fault("drop", "depth", 1, 2)])
+    options = {"faults": faults, "topics": {"truth": "/truth/mask"}}
+    plain = run_replay(recording, **options).summary
+    assert plain["consistency"] is None
+    calls = len(engine.calls)
+    assert calls == plain["masks"]
+    summary = run_replay(
+        recording, **options | {"faults": FaultSchedule(faults.faults)}, consistency=True
+    ).summary
+    # The fused network says 0 everywhere, the others 1, all with confidence 200 of 255.
+    assert summary["flicker"]["usual"] == 0
+    assert summary["flicker"]["at_switches"] == summary["flicker"]["excess"] == 1
+    frames = summary["consistency"].pop("frames")
+    assert summary["consistency"] == {"rgbd_rgb": 0, "rgbd_depth": 0, "rgb_depth": 1}
+    assert 2 <= frames <= 4
+    assert len(engine.calls) - calls == summary["masks"] + 2 * frames
+    assert summary["ece_by_network"] == {
+        name: pytest.approx(200 / 255 - 0.5, abs=1e-4) for name in ("rgbd", "rgb")
+    }
+    assert summary["determinism_sha256"] == plain["determinism_sha256"]
+
+
+def test_comparing_one_network_is_told(recording: Path, run_replay, engine) -> None:  # type: ignore[no-untyped-def]
+    engine.available = ("rgbd",)
+    (warning,) = [
+        w
+        for w in run_replay(recording, consistency=True).summary["warnings"]
+        if w.startswith("--consistency compares nothing")
+    ]
+    assert "one network" in warning
