@@ -66,6 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stamps of the frames: of the headers, or the receive times; auto uses the headers "
         "and corrects each stream whose stamps cannot be right (default %(default)s)",
     )
+    group.add_argument(
+        "--truth", type=Path, metavar="DIR", help="ground truth: PNGs of class ids, STAMP_NS.png"
+    )
+    group.add_argument(
+        "--truth-window",
+        type=float,
+        default=20.0,
+        metavar="MS",
+        help="largest difference between the stamps of mask and truth (default %(default)s)",
+    )
     faults = group.add_mutually_exclusive_group()
     faults.add_argument(
         "--faults",
@@ -129,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
     from rgbd_seg_ros.replay.fault_presets import find_faults
     from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
+    from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
     options = ReplayOptions(
         bag=args.bag,
@@ -142,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
         without_fallback=args.without_fallback,
         consistency=args.consistency,
         gravity_frame=args.gravity_frame,
+        truth=TruthFolder(args.truth) if args.truth else None,
+        truth_window_ms=args.truth_window,
         criteria=load_criteria(args.criteria) if args.criteria else (),
         junit=args.junit,
         out=args.out,

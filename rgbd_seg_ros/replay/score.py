@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores masks against a ground-truth topic: by network, by phase, with and without fallback."""
+"""Scores masks against ground truth: by network, by phase, with and without fallback."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.faults import Phase
 from rgbd_seg_ros.replay.mask_measures import NetworkCalibrations
 from rgbd_seg_ros.replay.runner import ReplayResult
+from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
 #: A ground-truth mask belongs to a mask if their stamps differ by at most this much: ground truth
 #: is stamped like color, and depth may be stamped a little later.
 TOLERANCE_NS = 20_000_000
+#: Number of masks without ground truth whose stamps are named.
+MAX_NAMED = 10
 #: A mask waits this long for its ground truth; after that it stays unscored.
 PATIENCE_NS = 500_000_000
 
@@ -71,6 +74,8 @@ class Scorer:
         start_ns: receive time of the first message in the bag.
         expect_truth: whether ground truth is expected to arrive.
         on_match: called with every mask and its ground truth, which is None if missing.
+        window_ns: largest difference between the stamps of a mask and its ground truth.
+        folder: ground truth to use instead of what :meth:`add_truth` receives.
     """
 
     def __init__(
@@ -80,11 +85,15 @@ class Scorer:
         start_ns: int,
         expect_truth: bool,
         on_match: Callable[[ReplayResult, Mask | None], None] = lambda result, truth: None,
+        window_ns: int = TOLERANCE_NS,
+        folder: TruthFolder | None = None,
     ) -> None:
         self._labels = labels
         self._start_ns = start_ns
         self._expect_truth = expect_truth
         self._on_match = on_match
+        self._window_ns = window_ns
+        self._folder = folder
         self._truths: deque[Frame] = deque()
         self._waiting: deque[ReplayResult] = deque()
         self._has_truth = False
@@ -98,6 +107,7 @@ class Scorer:
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
         #: Number of masks without ground truth.
         self.unscored = 0
+        self._unscored_stamps: list[int] = []
 
     @property
     def has_truth(self) -> bool:
@@ -115,7 +125,9 @@ class Scorer:
         phase.masks += 1
         phase.networks[result.segmentation.network] += 1
         self._waiting.append(result)
-        self._score_waiting(result.job.stamp_ns - PATIENCE_NS if self._expect_truth else None)
+        waits = self._expect_truth and self._folder is None
+        patience_ns = max(PATIENCE_NS, self._window_ns)
+        self._score_waiting(result.job.stamp_ns - patience_ns if waits else None)
 
     def finish(self) -> None:
         """Score the masks that still wait; nothing may be added after this."""
@@ -136,6 +148,7 @@ class Scorer:
             "iou_by_network": {n: iou_table(m, classes) for n, m in matrices.items()},
             "ece_by_network": self._calibrations.summary(),
             "unscored": self.unscored if self._expect_truth else None,
+            "unscored_stamps_ns": self._unscored_stamps if self._expect_truth else None,
             "phases": [phase.summary() for phase in self.phases],
         }
 
@@ -144,24 +157,28 @@ class Scorer:
         while self._waiting:
             result = self._waiting[0]
             stamp_ns = result.job.stamp_ns
-            if seen_until_ns is not None and seen_until_ns < stamp_ns + TOLERANCE_NS:
+            if seen_until_ns is not None and seen_until_ns < stamp_ns + self._window_ns:
                 exact = any(truth.stamp_ns == stamp_ns for truth in self._truths)
                 if not exact:
                     return
             self._waiting.popleft()
-            while len(self._truths) > 1 and self._truths[0].stamp_ns < stamp_ns - TOLERANCE_NS:
+            while len(self._truths) > 1 and self._truths[0].stamp_ns < stamp_ns - self._window_ns:
                 self._truths.popleft()
             self._score(result, self._nearest(stamp_ns))
 
     def _nearest(self, stamp_ns: int) -> Frame | None:
+        if self._folder is not None:
+            return self._folder.nearest(stamp_ns, self._window_ns)
         near = [(abs(t.stamp_ns - stamp_ns), i) for i, t in enumerate(self._truths)]
-        if not near or min(near)[0] > TOLERANCE_NS:
+        if not near or min(near)[0] > self._window_ns:
             return None
         return self._truths[min(near)[1]]
 
     def _score(self, result: ReplayResult, truth: Frame | None) -> None:
         if truth is None:
             self.unscored += 1
+            if len(self._unscored_stamps) < MAX_NAMED:
+                self._unscored_stamps.append(result.job.stamp_ns)
             self._on_match(result, None)
             return
         self._has_truth = True
@@ -199,7 +216,7 @@ def _update(matrix: ConfusionMatrix, truth: Mask, prediction: Mask) -> None:
         matrix.update(truth, prediction)
     except ValueError as error:
         raise BagError(
-            f"the ground-truth topic does not match the label set of the bundle: {error}"
+            f"the ground truth does not match the label set of the bundle: {error}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from rgbd_seg_ros.bag.topics import NONE, Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter, check_output
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.files import check_output_folder, check_writable, write_atomically
-from rgbd_seg_ros.frames import STREAMS
+from rgbd_seg_ros.frames import NS_PER_MS, STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
@@ -29,12 +29,15 @@ from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.report import load_template, render
 from rgbd_seg_ros.replay.runner import Replay, ReplayError, ReplayResult
-from rgbd_seg_ros.replay.score import Scorer
+from rgbd_seg_ros.replay.score import TOLERANCE_NS, Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource
 from rgbd_seg_ros.replay.stamps import Stamps, choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
+from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
+#: Largest window between a mask and its ground truth, milliseconds.
+MAX_WINDOW_MS = 1000
 #: Format of the progress bar, which counts milliseconds of bag time.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
 
@@ -61,6 +64,10 @@ class ReplayOptions:
     consistency: bool = False
     #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
     gravity_frame: str = DEFAULT_FRAME
+    #: Folder with ground truth, instead of a topic.
+    truth: TruthFolder | None = None
+    #: Largest difference between the stamps of a mask and its ground truth, milliseconds.
+    truth_window_ms: float = TOLERANCE_NS / NS_PER_MS
     #: Conditions on the measures, see docs/replay.md; empty for no verdict.
     criteria: tuple[Criterion, ...] = ()
     #: JUnit file for the verdict; None to write none.
@@ -77,6 +84,12 @@ class ReplayOptions:
             raise ReplayError(
                 f"--engine-latency must be 0 ms or more, got {self.engine_latency_ms:g}"
             )
+        if not 0 <= self.truth_window_ms <= MAX_WINDOW_MS:
+            raise ReplayError(
+                f"--truth-window must be 0 to {MAX_WINDOW_MS} ms, got {self.truth_window_ms:g}"
+            )
+        if self.truth is not None and self.topics.get("truth") not in (None, NONE):
+            raise ReplayError("--truth and --truth-topic both name ground truth; use one")
         if self.random_faults is not None and self.random_faults < 0:
             raise ReplayError(f"--random-faults must be 0 or more, got {self.random_faults}")
         if self.out is not None:
@@ -172,8 +185,10 @@ def replay_bag(
         notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
         for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
-        if options.without_fallback and topics.truth is None:
-            session.warn("--without-fallback scores nothing without --truth-topic")
+        if round(options.truth_window_ms * NS_PER_MS) != TOLERANCE_NS and not session.has_truth:
+            session.warn("--truth-window changes nothing without --truth or --truth-topic")
+        if options.without_fallback and not session.has_truth:
+            session.warn("--without-fallback scores nothing without --truth or --truth-topic")
         if options.consistency and not {"rgb", "depth"} & set(engine.available):
             session.warn("--consistency compares nothing, because the bundle has one network")
         if options.gravity_frame != DEFAULT_FRAME and not engine.need_intrinsics:
@@ -227,8 +242,16 @@ class _Session:
         phases = options.faults.phases(max(self.duration_s, 1e-9))
         self.statistics = ReplayStatistics(core, reader.start_ns, reader.end_ns)
         self.snapshots = SnapshotCollector(phases, labels, options.config, reader.start_ns)
-        has_truth = topics.truth is not None
-        self.scorer = Scorer(labels, phases, reader.start_ns, has_truth, self.snapshots.add)
+        self.has_truth = topics.truth is not None or options.truth is not None
+        self.scorer = Scorer(
+            labels,
+            phases,
+            reader.start_ns,
+            self.has_truth,
+            self.snapshots.add,
+            round(options.truth_window_ms * NS_PER_MS),
+            options.truth,
+        )
         self.folder: OutputFolder | None = None
         if options.out is not None:
             self.folder = OutputFolder(options.out, options.overwrite)
@@ -329,10 +352,18 @@ class _Session:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
         for text in self.reader.warnings:
             self.warn(text)
-        if self.topics.truth and self.stamps_ns and not self.scorer.has_truth:
+        folder = self.options.truth
+        if self.has_truth and self.stamps_ns and not self.scorer.has_truth:
+            place = f"in {folder.path}" if folder is not None else f"on {self.topics.truth}"
+            window = f"{self.options.truth_window_ms:g} ms"
             self.warn(
-                f"no mask has ground truth on {self.topics.truth} within 20 ms of its stamp, so "
+                f"no mask has ground truth {place} within {window} of its stamp, so "
                 "there are no scores; does the ground truth have the stamps of the images?"
+            )
+        elif folder is not None and not self.interrupted and len(folder.used) < len(folder):
+            self.warn(
+                f"{len(folder) - len(folder.used)} of {len(folder)} images in {folder.path} "
+                "belong to no mask; is it the ground truth of this recording?"
             )
         schedule = self.options.faults
         for fault, hits in zip(schedule.faults, schedule.hits, strict=True):
