@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truth", type=Path, metavar="DIR", help="ground truth: PNGs of class ids, STAMP_NS.png"
     )
     group.add_argument(
+        "--class-map", type=Path, metavar="YAML", help="classes of the ids of the ground truth"
+    )
+    group.add_argument(
         "--truth-window",
         type=float,
         default=20.0,
@@ -154,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
         consistency=args.consistency,
         gravity_frame=args.gravity_frame,
         truth=TruthFolder(args.truth) if args.truth else None,
+        class_map=args.class_map,
         truth_window_ms=args.truth_window,
         criteria=load_criteria(args.criteria) if args.criteria else (),
         junit=args.junit,

@@ -76,6 +76,7 @@ class Scorer:
         on_match: called with every mask and its ground truth, which is None if missing.
         window_ns: largest difference between the stamps of a mask and its ground truth.
         folder: ground truth to use instead of what :meth:`add_truth` receives.
+        class_map: translates the class ids of the ground truth.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Scorer:
         on_match: Callable[[ReplayResult, Mask | None], None] = lambda result, truth: None,
         window_ns: int = TOLERANCE_NS,
         folder: TruthFolder | None = None,
+        class_map: Callable[[Mask], Mask] | None = None,
     ) -> None:
         self._labels = labels
         self._start_ns = start_ns
@@ -94,6 +96,7 @@ class Scorer:
         self._on_match = on_match
         self._window_ns = window_ns
         self._folder = folder
+        self._class_map = class_map
         self._truths: deque[Frame] = deque()
         self._waiting: deque[ReplayResult] = deque()
         self._has_truth = False
@@ -183,7 +186,8 @@ class Scorer:
             return
         self._has_truth = True
         segmentation = result.segmentation
-        labels = resize_mask(truth.array, segmentation.labels.shape)
+        array = truth.array if self._class_map is None else self._class_map(truth.array)
+        labels = resize_mask(array, segmentation.labels.shape)
         phase = self._phase(result)
         matrices = [self.total, self.by_network[segmentation.network], phase.score]
         if result.without_fallback is not None:

@@ -22,6 +22,7 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
+from rgbd_seg_ros.replay.class_map import ClassMap
 from rgbd_seg_ros.replay.criteria import Criterion, junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
@@ -66,6 +67,8 @@ class ReplayOptions:
     gravity_frame: str = DEFAULT_FRAME
     #: Folder with ground truth, instead of a topic.
     truth: TruthFolder | None = None
+    #: YAML file that translates the class ids of the ground truth; None if they are the bundle's.
+    class_map: Path | None = None
     #: Largest difference between the stamps of a mask and its ground truth, milliseconds.
     truth_window_ms: float = TOLERANCE_NS / NS_PER_MS
     #: Conditions on the measures, see docs/replay.md; empty for no verdict.
@@ -187,6 +190,8 @@ def replay_bag(
             session.warn(text)
         if round(options.truth_window_ms * NS_PER_MS) != TOLERANCE_NS and not session.has_truth:
             session.warn("--truth-window changes nothing without --truth or --truth-topic")
+        if options.class_map and not session.has_truth:
+            session.warn("--class-map changes nothing without --truth or --truth-topic")
         if options.without_fallback and not session.has_truth:
             session.warn("--without-fallback scores nothing without --truth or --truth-topic")
         if options.consistency and not {"rgb", "depth"} & set(engine.available):
@@ -251,6 +256,7 @@ class _Session:
             self.snapshots.add,
             round(options.truth_window_ms * NS_PER_MS),
             options.truth,
+            ClassMap(options.class_map, labels) if options.class_map else None,
         )
         self.folder: OutputFolder | None = None
         if options.out is not None:
