@@ -190,6 +190,8 @@ def replay_bag(
             session.warn(text)
         if round(options.truth_window_ms * NS_PER_MS) != TOLERANCE_NS and not session.has_truth:
             session.warn("--truth-window changes nothing without --truth or --truth-topic")
+        if options.random_faults is not None and not options.faults.faults:
+            session.warn("--random-faults has no fault in so short a recording; use --faults")
         if options.class_map and not session.has_truth:
             session.warn("--class-map changes nothing without --truth or --truth-topic")
         if options.without_fallback and not session.has_truth:

@@ -225,3 +225,16 @@ def test_an_unknown_preset_or_file_is_refused(name: str, message: str) -> None:
     with pytest.raises(FaultError, match=message) as caught:
         find_faults(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_random_schedule_is_in_the_summary_or_told_to_be_empty(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+) -> None:
+    told = 0
+    for seed in range(12):
+        summary = run_replay(recording, random_faults=seed).summary
+        empty = [w for w in summary["warnings"] if w.startswith("--random-faults has no fault")]
+        assert len(empty) == (not summary["faults"])
+        told += len(empty)
+    assert 0 < told < 12
