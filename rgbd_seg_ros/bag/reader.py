@@ -36,6 +36,7 @@ __all__ = ["STORAGE_SUFFIXES", "BagError", "BagMessage", "BagReader", "Topic"]
 
 #: Sentences of :attr:`BagReader.damage` that are given in full.
 MOST_SENTENCES = 5
+NS_PER_YEAR = 365 * 86_400 * 10**9
 # Names of topics and types that are probably images.
 _LIKE_AN_IMAGE = re.compile(r"image|depth|colou?r|rgb|video|camera(?!_?info)", re.IGNORECASE)
 
@@ -221,6 +222,13 @@ class BagReader:
             self.notes += file.notes
         self._compare(parts)
         self._note_unreadable_images()
+        years = (self.end_ns - self.start_ns) / NS_PER_YEAR
+        if years > 1:
+            self.notes.append(
+                f"the receive times span {years:.1f} years, so some of them are wrong; the frames "
+                "of those messages may be late and unused, and the duration is not that of the "
+                "recording"
+            )
 
     def _open_part(self, path: Path) -> Storage | None:
         """Open one file; if it is not readable, add the reason to the damage."""

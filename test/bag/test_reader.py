@@ -15,6 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from rgbd_seg_ros.bag.reader import BagError, BagReader
+from rgbd_seg_ros.bag.writer import BagWriter
 
 TOPIC, OTHER = "/camera/image", "/other"
 COUNT = 6
@@ -229,3 +230,15 @@ def test_a_copied_bag_is_independent_of_its_name(tmp_path: Path) -> None:
     bag = _write2(tmp_path / "bag")
     shutil.copytree(bag, tmp_path / "copy")
     _check_content(tmp_path / "copy")
+
+
+def test_receive_times_that_cannot_be_right_are_told(tmp_path: Path) -> None:
+    for name, last in (("good", 1_700_000_100 * 10**9), ("rolled over", 2**63 - 1000)):
+        with BagWriter(tmp_path / name) as writer:
+            for receive_ns in (1_700_000_000 * 10**9, last):
+                image = np.zeros((2, 2, 3), np.uint8)
+                writer.image("/color", receive_ns, image, 1, "camera")
+        with BagReader(tmp_path / name) as reader:
+            notes = reader.notes
+        assert bool(notes) == (name == "rolled over"), notes
+        assert not notes or notes[0].startswith("the receive times span 238.6 years")
