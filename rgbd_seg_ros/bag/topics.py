@@ -112,10 +112,11 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
     if not chosen.get("rgb") and not chosen.get("depth") and not chosen.get("depth_raw"):
         others = [f"{t.name} ({t.type}, {t.count})" for t in topics]
         seen = [f"{image.topic} ({_why_not(image, '')})" for image in images]
-        raise BagError(
-            f"{reader.path} has no usable color or depth topic; "
-            + (f"its image topics: {_list(seen)}" if seen else f"its topics: {_list(others)}")
-        )
+        found_instead = f"its topics: {_list(others)}"
+        if seen:
+            remedy = "to use one of them, pass --rgb-topic or --depth-topic"
+            found_instead = f"its image topics: {_list(seen)}; {remedy}"
+        raise BagError(f"{reader.path} has no usable color or depth topic; {found_instead}")
     found = Topics(**chosen, notes=tuple(_notes(images, chosen, given)))
     infos = {t.name for t in topics if t.type == CAMERA_INFO and t.count}
     for name in ("rgb", "depth", "depth_raw"):

@@ -374,3 +374,9 @@ def test_without_profiles_the_names_decide(
         assert found.depth == "/r/ruler/image"
     finally:
         camera_profiles.camera_profiles.cache_clear()
+
+
+def test_a_pair_of_infrared_and_depth_is_a_choice_that_is_named(tmp_path: Path) -> None:
+    pair = {"/cam/infra1/image": MONO, "/cam/aligned_depth_to_infra1/image": DEPTH}
+    with pytest.raises(BagError, match=r"\(its name says infra\); to use .* pass --rgb-topic or"):
+        _choose(_bag(tmp_path / "bag", pair))
