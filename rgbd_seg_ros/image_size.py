@@ -20,6 +20,8 @@ from rgbd_seg_ros.names import shown
 #: Default of the largest number of pixels that is decoded: any image of up to 8160×6120 pixels, as
 #: the 50-megapixel sensors of cameras have them. As RGB, they fill 150 MB.
 MAX_IMAGE_PIXELS = 50_000_000
+#: Largest value of ``max_image_pixels``; no camera sends larger images.
+LARGEST_LIMIT = 1_000_000_000
 
 
 class UnusableImageError(ValueError):
@@ -84,9 +86,12 @@ def check_size(height: int, width: int, max_pixels: int, held: int = 0) -> None:
         raise UnusableImageError(f"the image is {size}; check the camera driver")
     if max(height * width, held) > max_pixels:
         tiles = f" in tiles of {held} pixels" if held > height * width else ""
+        remedy = "raise max_image_pixels if the camera really sends such images"
+        if max(height * width, held) > LARGEST_LIMIT:
+            remedy = "the message is damaged"
         raise UnusableImageError(
-            f"the image is {size}{tiles}, but max_image_pixels allows {max_pixels} "
-            "pixels; raise max_image_pixels if the camera really sends such images"
+            f"the image is {size}{tiles}, but max_image_pixels allows {max_pixels} pixels; "
+            f"{remedy}"
         )
 
 

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
+from rgbd_seg_ros.image_size import LARGEST_LIMIT, MAX_IMAGE_PIXELS
 
 
 def _parameter(default: Any, doc: str, low: float = 0.0, high: float = math.inf) -> Any:
@@ -40,7 +40,7 @@ class CoreConfig:
         MAX_IMAGE_PIXELS,
         "an image whose header promises more pixels than this is `malformed` and is not decoded",
         1,
-        1_000_000_000,
+        LARGEST_LIMIT,
     )
     decode_period_s: float = _parameter(
         0.25,

@@ -115,6 +115,8 @@ class SensorHealth:
         self._format: tuple[Any, ...] | None = None
         self._new_format: tuple[Any, ...] | None = None
         self._new_format_run = 0
+        #: The last image that was not a repeat, and a copy of its strided sample.
+        self._image: npt.NDArray[Any] | None = None
         self._sample: npt.NDArray[Any] | None = None
         self._repeats = 0
         self._usable_run = 0
@@ -285,7 +287,8 @@ class SensorHealth:
             if not 0 < self.config.accept_change_after <= self._new_format_run:
                 return Problem("malformed", f"its format changed from {self._format} to {form}")
             self._forget_period()
-            self._sample, self._repeats, self._new_format_run = None, 0, 0
+            self._image = self._sample = None
+            self._repeats = self._new_format_run = 0
         self._format = form
         return None
 
@@ -327,15 +330,22 @@ class SensorHealth:
         if reason is not None:
             return Problem(reason, describe(sample, self.config))
         # ``frozen`` from the tenth repeat of an image on; the nine repeats before it pass.
-        same = self._sample is not None and np.array_equal(
-            sample, self._sample, equal_nan=sample.dtype.kind == "f"
-        )
+        same = self._is_repeated(frame.array, sample)
         self._repeats = self._repeats + 1 if same else 0
         if not same:
-            self._sample = sample.copy()
+            self._sample, self._image = sample.copy(), frame.array
         if 0 < self.config.frozen_after <= self._repeats:
             return Problem("frozen", f"the same image came {self._repeats + 1} times in a row")
         return None
+
+    def _is_repeated(self, image: npt.NDArray[Any], sample: npt.NDArray[Any]) -> bool:
+        """Whether every pixel is that of the last image; the sample decides for a moving scene."""
+        if self._sample is None or self._image is None:
+            return False
+        nan = image.dtype.kind == "f"
+        return np.array_equal(sample, self._sample, equal_nan=nan) and np.array_equal(
+            image, self._image, equal_nan=nan
+        )
 
     # --- Is this stream alive? -----------------------------------------------------------------
 

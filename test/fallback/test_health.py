@@ -418,3 +418,17 @@ def test_the_unit_that_would_fit_is_named() -> None:
     assert "m: is the unit wrong? set float_depth_scale to 0.001 or " in floats
     ticks = describe_depth(millimeters(100, value=40, spread=9), CoreConfig())
     assert "m: is the unit wrong? set depth_scale to 0.01 or 0.1" in ticks
+
+
+@pytest.mark.parametrize("stream", ["rgb", "depth"])
+def test_images_that_differ_between_the_sampled_pixels_are_not_frozen(stream: Stream) -> None:
+    shape = (480, 640, 3) if stream == "rgb" else (480, 640)
+    dtype = np.uint8 if stream == "rgb" else np.uint16
+    still = np.random.default_rng(0).integers(50, 200, shape).astype(dtype) * (
+        1 if stream == "rgb" else 10
+    )
+    h = health(stream)
+    for i in range(30):
+        image = still.copy()
+        image[0, 0] = i
+        assert reason(h, Frame(image, T0 + i * PERIOD), T0 + i * PERIOD) is None
