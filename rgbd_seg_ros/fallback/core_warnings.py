@@ -13,10 +13,12 @@ from rgbd_seg_ros.fallback.fused_share import WINDOW, FusedShare
 from rgbd_seg_ros.fallback.health import Verdict
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
 from rgbd_seg_ros.fallback.streams import Streams
-from rgbd_seg_ros.frames import NS_PER_MS, Stream
+from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Stream
 
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
 MISSED_WARNING = 0.1
+#: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
+RATIO = 1.5
 #: After how many messages a frame test that fails is told. The tests that are missing here point
 #: to a failed sensor, which the change of mode tells.
 TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
@@ -116,8 +118,18 @@ def fusion_problems(
                 f"max_wait_ms={config.max_wait_ms:g}, so only {stream} is used: raise max_wait_ms "
                 "to fuse them",
             )
+    incomplete = pairer.missed_fraction > MISSED_WARNING
+    periods = [streams.health[stream].period_ns for stream in ("rgb", "depth")]
+    rates = [NS_PER_S / period for period in periods if period]
+    if (incomplete or fused_share.is_low) and len(rates) == 2 and max(rates) > RATIO * min(rates):
+        yield (
+            "rates",
+            f"by their stamps, color has {rates[0]:.3g} Hz but depth {rates[1]:.3g} Hz, so many "
+            "masks use one of them only: set both to one rate",
+        )
+        return
     # If a stream delivers no usable frames, missing partners give no reason to change the wait.
-    if streams.delivering(now_ns) and pairer.missed_fraction > MISSED_WARNING:
+    if streams.delivering(now_ns) and incomplete and len(rates) == 2:
         yield (
             "missed",
             f"{pairer.missed_fraction:.0%} of the last 30 frame pairs are incomplete (depth "

@@ -383,4 +383,4 @@ def test_a_mode_that_is_rarely_fused_is_not_rgbd(make_rig: Callable[..., Any]) -
     assert "% of the masks are fused" in rig.node._core.mode_reason
     rig.until(lambda: rig.statuses[-1]["mode"] == "RGB_ONLY")
     assert 0 < float(rig.statuses[-1]["fused_share"]) < 0.4
-    wait_for_log(rig, "of the last 30 masks are fused", "ros2 topic hz")
+    wait_for_log(rig, "by their stamps, color has 30 Hz but depth 3 Hz", "set both to one rate")
