@@ -6,30 +6,118 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import logging
+import os
+import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rgbd_seg_ros.bundle import TrainedNetwork
+from rgbd_seg_ros.depth import encode
+from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training.command import run_command
 from training.networks import open_networks
 from training.options import UsageError, lookup, parse_command
 
-if TYPE_CHECKING:
-    import torch
-
-    from rgbd_seg_ros.bundle import TrainedNetwork
-
 #: Parity requires that at least this share of the pixels gets the same label.
 SAME_LABELS = 0.999
 #: Parity also requires that no logit differs by more than this share of the largest one.
-LOGIT_TOLERANCE = 1e-3
-#: Number of inputs on which each network is compared.
-TRIALS = 3
+LOGIT_TOLERANCE = 1e-4
+#: Batch, height and width with which files of any size are traced. No axis may have length one
+#: at any stage, which a tracer would take for a constant.
+TRACED = (2, 96, 128)
+#: Batch, height and width on which those files are compared, besides one of the network's size.
+COMPARED = ((1, 160, 96), (3, 101, 77))
+
+#: Arrays or tensors of a file's inputs → logits, an array of B×K×h×w.
+Runner = Callable[[list[Tensor]], Any]
+
+
+class ExportModule(nn.Module):
+    """A network as it is exported: only its logits, and its normalization if ``raw``.
+
+    With ``raw``, the inputs are RGB (B×3×H×W uint8, 0..255) and depth (B×1×H×W float32 meters, of
+    which NaN and values ≤ 0 are invalid). Without, they are what the network takes.
+    """
+
+    def __init__(self, network: TrainedNetwork, raw: bool) -> None:
+        super().__init__()
+        self.network = network.module.eval()
+        self.preprocess: Preprocess = network.record.preprocess
+        self.inputs = {"rgb": ("rgb",), "depth": ("depth",), "rgbd": ("rgb", "depth")}[
+            network.record.spec.modality
+        ]
+        self.channels = network.record.spec.in_channels
+        self.raw = raw
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits, B×K×H×W."""
+        if self.raw:
+            prepare = {"rgb": self._normalize, "depth": self._encode}
+            inputs = tuple(prepare[n](x) for n, x in zip(self.inputs, inputs, strict=True))
+        logits: Tensor = self.network(*inputs).logits
+        return logits
+
+    def _normalize(self, rgb: Tensor) -> Tensor:
+        return normalize_rgb(rgb, self.preprocess)
+
+    def _encode(self, depth_m: Tensor) -> Tensor:
+        # Runtimes differ in how they clamp NaN, so it is replaced before and after. Written
+        # as depth_m > 0, OpenVINO's logits of CMX were wrong where depth is NaN.
+        valid = torch.lt(torch.zeros_like(depth_m), depth_m)
+        filled = torch.where(valid, depth_m, torch.ones_like(depth_m))
+        encoded = encode(filled, self.preprocess.depth)
+        return torch.where(valid, encoded, torch.zeros_like(encoded))
+
+    def example(self, seed: int, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+        """Test inputs: smooth noise, since most pixels of white noise are ties between classes."""
+        generator = torch.Generator().manual_seed(seed)
+        examples = []
+        for name, channels in zip(self.inputs, self.channels, strict=True):
+            channels = 1 if self.raw and name == "depth" else channels
+            coarse = torch.randn(batch, channels, 5, 6, generator=generator)
+            x = functional.interpolate(coarse, (height, width), mode="bicubic")
+            if self.raw and name == "rgb":
+                x = (x * 60 + 128).clamp(0, 255).to(torch.uint8)
+            elif self.raw:
+                x = (x + 2.5).masked_fill(x < -1.5, float("nan"))
+            examples.append(x)
+        return tuple(examples)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime: how to write its files, and how to run them for the comparison."""
+
+    #: Of the files per network; the first is the one to open.
+    suffixes: tuple[str, ...]
+    #: Python packages that it needs, which have the same names on PyPI.
+    packages: tuple[str, ...]
+    #: Writes the files of a network whose first file is ``path``; the last argument is the
+    #: network's SHA-256, which the file's metadata contain as ``weights_sha256``.
+    write: Callable[[ExportModule, Path, str], None]
+    open: Callable[[ExportModule, Path], Runner]
+    #: Whether the files take any batch and size, or only one image of the network's size.
+    any_size: bool = True
+
+    def require(self) -> None:
+        """Raise UsageError with the install command if a package is missing."""
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UsageError(
+                f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}"
+            )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,6 +131,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--to", required=True, metavar="|".join(TARGETS), help="target runtime")
     parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="the files take RGB in 0..255 (uint8) and depth in meters, not normalized inputs",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default BUNDLE/TARGET)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")
@@ -53,18 +146,28 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Export and compare each network; returns 0 if all are at parity, else 1."""
     args = parse_command(make_parser(), argv)
-    export = lookup("target", args.to, TARGETS)
+    target = lookup("target", args.to, TARGETS)
+    target.require()
     networks = open_networks(args.bundle)
+    hha = [n for n, x in networks.items() if x.record.preprocess.depth.needs_intrinsics]
+    hha = [n for n in hha if networks[n].record.spec.modality != "rgb"]
+    if args.raw and hha:
+        raise UsageError(
+            f"--raw: {' and '.join(hha)} takes HHA, which cannot be exported; zscore and "
+            "disparity can: leave --raw out, and encode with rgbd_seg_ros.depth.encode"
+        )
     base = args.bundle if args.bundle.is_dir() else args.bundle.parent
     out: Path = args.out or base / args.to
-    existing = [name for name in networks if (out / f"{name}.{args.to}").exists()]
+    existing = [
+        name for name in networks if any((out / f"{name}{x}").exists() for x in target.suffixes)
+    ]
     if existing and not args.overwrite:
         raise UsageError(f"{out} already contains {', '.join(existing)}; add --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     report = {}
     for name, network in networks.items():
         print(f"exporting {name} …", file=sys.stderr)
-        parity = export(network, out / f"{name}.{args.to}")
+        parity = export(network, target, out / f"{name}{target.suffixes[0]}", args.raw)
         report[name] = parity
         print(
             f"{name}: {100 * parity['same_labels']:.3f} % equal labels, largest logit difference "
@@ -77,27 +180,33 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(parity["ok"] for parity in report.values()) else 1
 
 
-def inputs_of(network: TrainedNetwork) -> tuple[tuple[str, ...], list[tuple[torch.Tensor, ...]]]:
-    """Names of a network's inputs, and normalized test inputs, 1×C×h×w each.
+def export(
+    network: TrainedNetwork, target: Target, path: Path, raw: bool = False
+) -> dict[str, Any]:
+    """Write the files of one network, run them, and compare the logits with PyTorch's.
 
-    The inputs are smooth noise. On white noise, most pixels would be ties between classes, which
-    does not happen with real images.
+    Args:
+        network: the network.
+        target: a value of ``TARGETS``.
+        path: the first file, with the target's first suffix.
+        raw: see :class:`ExportModule`.
+
+    Returns:
+        See :func:`parity_of`.
+
+    Raises:
+        UsageError: the target needs a newer PyTorch or a C++ compiler.
     """
-    import torch
-
-    record = network.record
-    names = {"rgb": ("rgb",), "depth": ("depth",), "rgbd": ("rgb", "depth")}[record.spec.modality]
-    generator = torch.Generator().manual_seed(0)
-    trials = []
-    for _ in range(TRIALS):
-        coarse = [torch.randn(1, c, 5, 6, generator=generator) for c in record.spec.in_channels]
-        trials.append(
-            tuple(
-                torch.nn.functional.interpolate(x, record.preprocess.size, mode="bicubic")
-                for x in coarse
-            )
-        )
-    return names, trials
+    module = ExportModule(network, raw).eval()
+    target.write(module, path, network.sha256)
+    shapes = [(1, *network.record.preprocess.size), *(COMPARED if target.any_size else ())]
+    trials = [module.example(seed, *shape) for seed, shape in enumerate(shapes)]
+    run = target.open(module, path)
+    with torch.no_grad():
+        expected = [module(*trial).numpy() for trial in trials]
+    found = [run([*trial]) for trial in trials]
+    size = sum(path.with_suffix(suffix).stat().st_size for suffix in target.suffixes)
+    return parity_of(expected, found, size)
 
 
 def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any]:
@@ -124,57 +233,93 @@ def parity_of(expected: list[Any], found: list[Any], size: int) -> dict[str, Any
     }
 
 
-def export_onnx(network: TrainedNetwork, path: Path) -> dict[str, Any]:
-    """Export to ONNX with normalized inputs ``rgb``, ``depth`` (1×C×h×w) and output ``logits``.
+def write_onnx(module: ExportModule, path: Path, sha256: str) -> None:
+    """ONNX with inputs ``rgb`` and ``depth`` of any batch and size, and the output ``logits``."""
+    import onnx
 
-    The metadata entry ``weights_sha256`` identifies the exported weights.
+    convert_to_onnx(module, path)
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {"weights_sha256": sha256})
+    onnx.save(model, str(path))
 
-    Raises:
-        UsageError: a required package is missing or too old.
-    """
+
+def convert_to_onnx(module: ExportModule, path: Path) -> None:
+    """Trace the network and write it as ONNX without metadata."""
+    example = module.example(0, *TRACED)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = tuple({0: dynamic, 2: dynamic, 3: dynamic} for _ in example)
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  (torch.onnx needs it)
-    except ImportError as error:
-        raise UsageError(
-            f"{error.name} is missing: pip install onnx onnxruntime onnxscript"
-        ) from error
-    import torch
-
-    class Logits(torch.nn.Module):
-        def __init__(self, module: torch.nn.Module) -> None:
-            super().__init__()
-            self.module = module
-
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            return self.module(*inputs).logits  # type: ignore[no-any-return]
-
-    names, trials = inputs_of(network)
-    module = Logits(network.module).eval()
-    try:
-        with quiet():
+        with torch.no_grad(), quiet():
+            traced = torch.export.export(module, example, dynamic_shapes=(axes,), strict=False)
             torch.onnx.export(
-                module, trials[0], str(path), input_names=list(names), output_names=["logits"],
+                traced, (), str(path), input_names=list(module.inputs), output_names=["logits"],
                 dynamo=True, external_data=False,
             )  # fmt: skip
     except TypeError as error:
-        raise UsageError(f"export to ONNX needs torch 2.6 or newer ({error})") from error
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, {"weights_sha256": network.sha256})
-    onnx.save(model, str(path))
+        raise UsageError(f"export needs torch 2.6 or newer ({error})") from error
+
+
+def open_onnx(module: ExportModule, path: Path) -> Runner:
+    """Run an ONNX file in ONNX Runtime on the CPU."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        expected = [module(*trial).numpy() for trial in trials]
-    found = [
-        session.run(["logits"], {n: x.numpy() for n, x in zip(names, trial, strict=True)})[0]
-        for trial in trials
-    ]
-    return parity_of(expected, found, path.stat().st_size)
+
+    def run(inputs: list[Tensor]) -> Any:
+        given = {n: x.numpy() for n, x in zip(module.inputs, inputs, strict=True)}
+        return session.run(["logits"], given)[0]
+
+    return run
+
+
+def write_openvino(module: ExportModule, path: Path, sha256: str) -> None:
+    """OpenVINO's .xml and .bin in float32, by way of ONNX, with the inputs and output of ONNX."""
+    import openvino
+
+    file = path.with_suffix(".tmp.onnx")
+    try:
+        convert_to_onnx(module, file)
+        model = openvino.convert_model(str(file))
+    finally:
+        file.unlink(missing_ok=True)
+    model.set_rt_info(sha256, "weights_sha256")
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def open_openvino(_module: ExportModule, path: Path) -> Runner:
+    """Run an OpenVINO file on the CPU in float32."""
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    return lambda inputs: compiled([x.numpy() for x in inputs])[0]
+
+
+def write_aoti(module: ExportModule, path: Path, sha256: str) -> None:
+    """A package of AOTInductor for this machine's CPU, for one image of the network's size."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UsageError(
+            f"AOTInductor needs a C++ compiler, and {compiler} is missing: install g++"
+        )
+    example = module.example(0, 1, *module.preprocess.size)
+    with torch.no_grad(), quiet():
+        traced = torch.export.export(module, example, strict=False)
+        torch._inductor.aoti_compile_and_package(
+            traced,
+            package_path=str(path),
+            inductor_configs={"aot_inductor.metadata": {"weights_sha256": sha256}},
+        )
+
+
+def open_aoti(_module: ExportModule, path: Path) -> Runner:
+    """Run a package of AOTInductor."""
+    compiled = torch._inductor.aoti_load_package(str(path))
+    return lambda inputs: compiled(*inputs).detach().numpy()
 
 
 @contextlib.contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Suppress progress and warnings of the exporter."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -182,7 +327,13 @@ def quiet() -> Any:
         yield
 
 
-TARGETS: dict[str, Callable[[TrainedNetwork, Path], dict[str, Any]]] = {"onnx": export_onnx}
+TARGETS: dict[str, Target] = {
+    "onnx": Target((".onnx",), ("onnx", "onnxruntime", "onnxscript"), write_onnx, open_onnx),
+    "openvino": Target(
+        (".xml", ".bin"), ("openvino", "onnx", "onnxscript"), write_openvino, open_openvino
+    ),
+    "aoti": Target((".pt2",), (), write_aoti, open_aoti, any_size=False),
+}
 
 
 if __name__ == "__main__":
