@@ -17,18 +17,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from rgbd_seg_ros.bundle import TrainedNetwork
-from rgbd_seg_ros.depth import encode
-from rgbd_seg_ros.preprocess import Preprocess, normalize_rgb
 from training.command import run_command
-from training.networks import open_networks
 from training.options import UsageError, lookup, parse_command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rgbd_seg_ros.bundle import TrainedNetwork
+    from training.export_module import ExportModule
 
 #: Parity requires that at least this share of the pixels gets the same label.
 SAME_LABELS = 0.999
@@ -41,59 +39,7 @@ TRACED = (2, 96, 128)
 COMPARED = ((1, 160, 96), (3, 101, 77))
 
 #: Arrays or tensors of a file's inputs → logits, an array of B×K×h×w.
-Runner = Callable[[list[Tensor]], Any]
-
-
-class ExportModule(nn.Module):
-    """A network as it is exported: only its logits, and its normalization if ``raw``.
-
-    With ``raw``, the inputs are RGB (B×3×H×W uint8, 0..255) and depth (B×1×H×W float32 meters, of
-    which NaN and values ≤ 0 are invalid). Without, they are what the network takes.
-    """
-
-    def __init__(self, network: TrainedNetwork, raw: bool) -> None:
-        super().__init__()
-        self.network = network.module.eval()
-        self.preprocess: Preprocess = network.record.preprocess
-        self.inputs = {"rgb": ("rgb",), "depth": ("depth",), "rgbd": ("rgb", "depth")}[
-            network.record.spec.modality
-        ]
-        self.channels = network.record.spec.in_channels
-        self.raw = raw
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits, B×K×H×W."""
-        if self.raw:
-            prepare = {"rgb": self._normalize, "depth": self._encode}
-            inputs = tuple(prepare[n](x) for n, x in zip(self.inputs, inputs, strict=True))
-        logits: Tensor = self.network(*inputs).logits
-        return logits
-
-    def _normalize(self, rgb: Tensor) -> Tensor:
-        return normalize_rgb(rgb, self.preprocess)
-
-    def _encode(self, depth_m: Tensor) -> Tensor:
-        # Runtimes differ in how they clamp NaN, so it is replaced before and after. Written
-        # as depth_m > 0, OpenVINO's logits of CMX were wrong where depth is NaN.
-        valid = torch.lt(torch.zeros_like(depth_m), depth_m)
-        filled = torch.where(valid, depth_m, torch.ones_like(depth_m))
-        encoded = encode(filled, self.preprocess.depth)
-        return torch.where(valid, encoded, torch.zeros_like(encoded))
-
-    def example(self, seed: int, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
-        """Test inputs: smooth noise, since most pixels of white noise are ties between classes."""
-        generator = torch.Generator().manual_seed(seed)
-        examples = []
-        for name, channels in zip(self.inputs, self.channels, strict=True):
-            channels = 1 if self.raw and name == "depth" else channels
-            coarse = torch.randn(batch, channels, 5, 6, generator=generator)
-            x = functional.interpolate(coarse, (height, width), mode="bicubic")
-            if self.raw and name == "rgb":
-                x = (x * 60 + 128).clamp(0, 255).to(torch.uint8)
-            elif self.raw:
-                x = (x + 2.5).masked_fill(x < -1.5, float("nan"))
-            examples.append(x)
-        return tuple(examples)
+Runner = Callable[["list[Tensor]"], Any]
 
 
 @dataclass(frozen=True)
@@ -148,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_command(make_parser(), argv)
     target = lookup("target", args.to, TARGETS)
     target.require()
+    from training.networks import open_networks
+
     networks = open_networks(args.bundle)
     hha = [n for n, x in networks.items() if x.record.preprocess.depth.needs_intrinsics]
     hha = [n for n in hha if networks[n].record.spec.modality != "rgb"]
@@ -189,7 +137,7 @@ def export(
         network: the network.
         target: a value of ``TARGETS``.
         path: the first file, with the target's first suffix.
-        raw: see :class:`ExportModule`.
+        raw: see :class:`training.export_module.ExportModule`.
 
     Returns:
         See :func:`parity_of`.
@@ -197,6 +145,10 @@ def export(
     Raises:
         UsageError: the target needs a newer PyTorch or a C++ compiler.
     """
+    import torch
+
+    from training.export_module import ExportModule
+
     module = ExportModule(network, raw).eval()
     target.write(module, path, network.sha256)
     shapes = [(1, *network.record.preprocess.size), *(COMPARED if target.any_size else ())]
@@ -245,6 +197,8 @@ def write_onnx(module: ExportModule, path: Path, sha256: str) -> None:
 
 def convert_to_onnx(module: ExportModule, path: Path) -> None:
     """Trace the network and write it as ONNX without metadata."""
+    import torch
+
     example = module.example(0, *TRACED)
     dynamic = torch.export.Dim.DYNAMIC
     axes = tuple({0: dynamic, 2: dynamic, 3: dynamic} for _ in example)
@@ -297,6 +251,8 @@ def open_openvino(_module: ExportModule, path: Path) -> Runner:
 
 def write_aoti(module: ExportModule, path: Path, sha256: str) -> None:
     """A package of AOTInductor for this machine's CPU, for one image of the network's size."""
+    import torch
+
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise UsageError(
@@ -314,6 +270,8 @@ def write_aoti(module: ExportModule, path: Path, sha256: str) -> None:
 
 def open_aoti(_module: ExportModule, path: Path) -> Runner:
     """Run a package of AOTInductor."""
+    import torch
+
     compiled = torch._inductor.aoti_load_package(str(path))
     return lambda inputs: compiled(*inputs).detach().numpy()
 

@@ -18,6 +18,7 @@ from rgbd_seg_ros.models import build
 from rgbd_seg_ros.models.registry import network_spec
 from rgbd_seg_ros.preprocess import Preprocess
 from training import export
+from training.export_module import ExportModule
 from training.options import UsageError
 
 CLASSES = ("floor", "wall", "thing")
@@ -87,9 +88,7 @@ def test_the_command_writes_and_compares_other_runtimes(
 
 def test_invalid_depth_is_exported_as_the_mean_for_each_encoding() -> None:
     for encoding in (DepthEncoding(mean=2.0, std=0.8), DepthEncoding("disparity", 0.5, 0.2)):
-        module = export.ExportModule(
-            network_of("deeplabv3plus_r18", encoding, modality="depth"), True
-        )
+        module = ExportModule(network_of("deeplabv3plus_r18", encoding, modality="depth"), True)
         depth = torch.tensor([[[[float("nan"), 0.0, -1.0, 0.1, 2.0, 50.0]]]])
         expected = encode(depth.where(depth > 0, torch.tensor(float("nan"))), encoding)
         assert expected[0, 0, 0, :3].tolist() == [0, 0, 0]
