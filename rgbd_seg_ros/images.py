@@ -166,6 +166,8 @@ def to_intrinsics(message: Any) -> Intrinsics | None:
         # Values that stay finite and above zero at any size to which the image is resized.
         if not (min(fx, fy) >= 1e-3 and max(fx, fy, abs(cx), abs(cy)) <= 1e9):
             return None
+        if max(width, height) >= 2**32:  # more than a message's uint32 can hold
+            return None
         return Intrinsics(fx, fy, cx, cy, width // bin_x, height // bin_y)
     # Whatever a message contains, it must not end the thread that handles all messages.
     except Exception:

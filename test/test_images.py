@@ -403,6 +403,10 @@ def test_intrinsics() -> None:
     assert to_intrinsics(_info(k, width=0)) is None
     assert to_intrinsics(_info([5e-324, *k[1:]])) is None  # would be 0 after resizing
     assert to_intrinsics(_info([1e300, *k[1:]])) is None  # would be infinite
+    assert to_intrinsics(_info(k, width=10**400)) is None  # any image over it would be 0
+    widest = to_intrinsics(_info(k, width=2**32 - 1))
+    assert widest is not None
+    assert widest.resized(80, 60).fx > 0
 
 
 def test_stamp() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Time for an orderly shutdown after a signal; then the process exits immediately. The rest of
 #: the two seconds is for the operating system to end the process.
-SHUTDOWN_TIMEOUT_S = 1.5
+SHUTDOWN_TIMEOUT_S = 1.8
 STDERR = 2
 
 
@@ -56,10 +56,7 @@ class SignalHandler:
         else:
             self.executor.create_task(lambda: None)
             time.sleep(SHUTDOWN_TIMEOUT_S)
-            self._exit(
-                b"segmenter: shutdown timed out, perhaps because a subscriber died without "
-                b"leaving; exiting\n"
-            )
+            self._exit(b"segmenter: shutdown timed out, exiting\n")
 
     def _exit(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
