@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
-from rgbd_seg_ros.command_line import noted_interrupt, one_line, unknown_option
+from rgbd_seg_ros.command_line import (
+    noted_interrupt,
+    one_line,
+    set_library_defaults,
+    unknown_option,
+)
 from rgbd_seg_ros.files import describe_os_error
 from rgbd_seg_ros.names import unknown_name
 
@@ -49,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], chosen: str) -> int:
-    # Must be set before torch is imported. OpenMP threads that busy-wait starve each other on busy
-    # cores: at a load of 9 on two cores, the p95 of a mask was 937 ms instead of 255 ms.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_library_defaults()
     parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers = {

@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all command lines: unknown options with a suggestion, and Ctrl-C at any moment."""
+"""Shared by all command lines: unknown options with a suggestion, Ctrl-C, library settings."""
 
 from __future__ import annotations
 
@@ -55,6 +55,18 @@ def one_line(error: BaseException | str) -> str:
     """
     text = " ".join(str(error).split())
     return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…"
+
+
+def set_library_defaults() -> None:
+    """Set environment variables that PyTorch and OpenCV read when they are imported.
+
+    Call this before either is imported; the user's own values are kept.
+    """
+    # OpenMP threads that busy-wait starve each other on busy cores: at a load of 9 on two cores,
+    # the p95 of a mask was 937 ms instead of 255 ms.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenCV prints a line for every damaged image. We count them and tell each kind once.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
 @contextmanager

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rgbd_seg_ros.command_line import noted_interrupt, one_line
+from rgbd_seg_ros.command_line import noted_interrupt, one_line, set_library_defaults
 from rgbd_seg_ros.files import check_writable, describe_os_error
 from training.options import UsageError
 
@@ -27,9 +26,7 @@ def run_command(main: Callable[[], int]) -> int:
 
     A user's mistake prints one line and returns 2; Ctrl-C returns 130.
     """
-    # Must be set before torch is imported, so no command imports it at its top. OpenMP threads
-    # that busy-wait starve each other on busy cores: on two, the demo took 215 s instead of 25 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_library_defaults()  # before torch is imported, so no command imports it at its top
     try:
         with noted_interrupt():
             return main()

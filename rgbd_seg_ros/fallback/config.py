@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rgbd_seg_ros.image_size import LARGEST_LIMIT, MAX_IMAGE_PIXELS
+from rgbd_seg_ros.names import shown
 
 
 def _parameter(default: Any, doc: str, low: float = 0.0, high: float = math.inf) -> Any:
@@ -194,12 +195,12 @@ def check_value(field: dataclasses.Field[Any], value: Any) -> None:
     kind = type(field.default)
     fits = isinstance(value, (int, float)) if kind is float else type(value) is kind
     if not fits or (kind is float and isinstance(value, bool)):
-        raise ValueError(f"{field.name} must be {kind.__name__}, got {value!r}")
+        raise ValueError(f"{field.name} must be {kind.__name__}, got {shown(value)}")
     choices = field.metadata.get("choices")
     if choices and value not in choices:
-        raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {shown(value)}")
     if kind in (int, float) and not field.metadata["low"] <= value <= field.metadata["high"]:
         raise ValueError(
             f"{field.name} must be from {field.metadata['low']:g} to {field.metadata['high']:g}, "
-            f"got {value!r}"
+            f"got {shown(value)}"
         )

@@ -328,15 +328,17 @@ class Core:
             return False
         step_ns = round(self._config.clock_step_s * NS_PER_S)
         expected_ns = max(self._now_ns, self._deadline_ns or now_ns)
-        if self._now_ns and (now_ns < self._now_ns - step_ns or now_ns > expected_ns + step_ns):
+        if self._now_ns and now_ns < self._now_ns - step_ns:
             self.reset(now_ns)
+        elif self._now_ns and now_ns > expected_ns + step_ns:
+            self.reset(now_ns, "stalled or clock jumped")  # the core cannot tell which
         self._now_ns = max(self._now_ns, now_ns)  # a small step back is ignored
         return True
 
-    def reset(self, now_ns: int) -> None:
+    def reset(self, now_ns: int, reason: str = "clock jumped") -> None:
         """Clear all state, because the clock jumped to ``now_ns`` or a bag starts over."""
         self._now_ns = now_ns
-        self._clear("reset", "clock jumped")
+        self._clear("reset", reason)
 
     def _clear(self, fate: str, reason: str) -> None:
         """Clear everything except the counters; pending messages are counted as ``fate``."""

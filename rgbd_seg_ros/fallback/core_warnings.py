@@ -18,7 +18,7 @@ from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Stream
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
 MISSED_WARNING = 0.1
 #: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
-RATIO = 1.5
+RATE_RATIO = 1.5
 #: After how many messages a frame test that fails is told. The tests that are missing here point
 #: to a failed sensor, which the change of mode tells.
 TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
@@ -121,7 +121,8 @@ def fusion_problems(
     incomplete = pairer.missed_fraction > MISSED_WARNING
     periods = [streams.health[stream].period_ns for stream in ("rgb", "depth")]
     rates = [NS_PER_S / period for period in periods if period]
-    if (incomplete or fused_share.is_low) and len(rates) == 2 and max(rates) > RATIO * min(rates):
+    differ = len(rates) == 2 and max(rates) > RATE_RATIO * min(rates)
+    if differ and (incomplete or fused_share.is_low):
         yield (
             "rates",
             f"by their stamps, color has {rates[0]:.3g} Hz but depth {rates[1]:.3g} Hz, so many "

@@ -26,9 +26,10 @@ It is OK again after 3 usable frames in a row and a hold of 1 s, which doubles u
 stream flaps. Until then its frames are ``recovering``: health judges them, but no job uses them.
 If no other stream can be used, its first usable frame makes it OK immediately.
 
-**Compressed frames** arrive undecoded: :meth:`SensorHealth.observe` tests their stamps only, and
-:meth:`SensorHealth.judge` everything else once they are decoded. Runs of unusable frames and of
-repeats therefore count decoded frames.
+**Compressed frames** arrive undecoded: :meth:`SensorHealth.observe` tests their size, as their
+header states it, and their stamps, and :meth:`SensorHealth.judge` everything else once they are
+decoded. Runs of unusable frames and of repeats therefore count decoded frames. A frame of another
+size than the stream's is ``malformed`` and never decoded, so that single huge images cost no time.
 """
 
 from __future__ import annotations
@@ -115,6 +116,9 @@ class SensorHealth:
         self._format: tuple[Any, ...] | None = None
         self._new_format: tuple[Any, ...] | None = None
         self._new_format_run = 0
+        #: Latest size of undecoded frames that differs from that of the format, and its run.
+        self._new_size: tuple[int, int] | None = None
+        self._new_size_run = 0
         #: The last image that was not a repeat, and a copy of its strided sample.
         self._image: npt.NDArray[Any] | None = None
         self._sample: npt.NDArray[Any] | None = None
@@ -131,6 +135,13 @@ class SensorHealth:
     def reason(self) -> str:
         """``ok``, ``waiting``, or why the stream is lost."""
         return self._lost_reason if self.state is State.LOST else self.state.value
+
+    def recovery(self, now_ns: int) -> str:
+        """``usable for 0.4 s of 1 s`` while a lost stream recovers; otherwise empty."""
+        if self.state is not State.LOST or not self._usable_run:
+            return ""
+        usable_s = (now_ns - self._usable_since_ns) / NS_PER_S
+        return f"usable for {max(usable_s, 0):.1f} s of {self.hold_ns / NS_PER_S:g} s"
 
     @property
     def slow(self) -> bool:
@@ -210,7 +221,10 @@ class SensorHealth:
         self._last_arrival_ns, self._granted_until_ns, self._copied = now_ns, 0, False
         if isinstance(item, Defect):
             return self.judge(item, now_ns, alone=alone)
-        problem = self._format_problem(item) if isinstance(item, Frame) else None
+        if isinstance(item, Frame):
+            problem = self._format_problem(item)
+        else:
+            problem = self._size_problem(item)
         problem = problem or self._stamp_problem(item, now_ns)
         if problem is None and isinstance(item, CompressedFrame):
             if self.state is State.OK:
@@ -284,13 +298,34 @@ class SensorHealth:
         else:
             self._new_format_run = self._new_format_run + 1 if form == self._new_format else 1
             self._new_format = form
-            if not 0 < self.config.accept_change_after <= self._new_format_run:
+            run = self._new_format_run
+            if array.shape[:2] == self._new_size:  # counted before they were decoded
+                run = max(run, self._new_size_run)
+            if not self._accepts_change_after(run):
                 return Problem("malformed", f"its format changed from {self._format} to {form}")
             self._forget_period()
             self._image = self._sample = None
-            self._repeats = self._new_format_run = 0
+            self._repeats = self._new_format_run = self._new_size_run = 0
+            self._new_size = None
         self._format = form
         return None
+
+    def _size_problem(self, frame: CompressedFrame) -> Problem | None:
+        """``malformed`` or None. The third undecoded frame of a new size may be decoded."""
+        if self._format is None or frame.size == self._format[:2]:
+            self._new_size_run = 0
+            return None
+        self._new_size_run = self._new_size_run + 1 if frame.size == self._new_size else 1
+        self._new_size = frame.size
+        if self._accepts_change_after(self._new_size_run):
+            return None
+        (height, width), (new_height, new_width) = self._format[:2], frame.size
+        return Problem(
+            "malformed", f"its size changed from {width}×{height} to {new_width}×{new_height}"
+        )
+
+    def _accepts_change_after(self, run: int) -> bool:
+        return 0 < self.config.accept_change_after <= run
 
     def _stamp_problem(self, frame: AnyFrame, now_ns: int) -> Problem | None:
         """``stale``, ``future``, ``repeated_stamp`` or None. A good stamp updates the period."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rgbd_seg_ros.names import unknown_name
+from rgbd_seg_ros.names import shown, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,9 @@ class NetworkSpec:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value).__name__ != field.type:
-                raise ValueError(f"network spec: {field.name} must be {field.type}, got {value!r}")
+                raise ValueError(
+                    f"network spec: {field.name} must be {field.type}, got {shown(value)}"
+                )
         if self.depth_channels not in (1, 3):
             raise ValueError(f"depth_channels must be 1 or 3 (HHA), got {self.depth_channels}")
         if not 1 <= self.num_classes <= 255:

@@ -18,6 +18,7 @@ from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.fallback.health import State
 from rgbd_seg_ros.frames import STREAMS
 from rgbd_seg_ros.inference import MODE_LEVELS
+from rgbd_seg_ros.names import shown
 
 #: Rates are averaged over this time on the node's clock. The FrequencyStatus of diagnostic_updater
 #: reads the wall clock, so in simulated time it is wrong by the playback rate.
@@ -29,6 +30,9 @@ LATENCY_WINDOW = 300
 NO_MASK_S = 1.0
 #: How long a warning of the core stays in /diagnostics.
 WARNING_S = 60.0
+#: Parameter of diagnostic_updater: seconds between two reports, read when the node starts.
+PERIOD = "diagnostic_updater.period"
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.1, 3600.0
 #: Levels of ``diagnostic_msgs/DiagnosticStatus``.
 OK, WARN, ERROR = 0, 1, 2
 MODE_TEXTS: dict[Mode, str] = {
@@ -102,10 +106,12 @@ class Measurements:
         self.latencies_ms.append(latency_ms)
         self.rates["masks"].event(now_ns)
 
-    def add_error(self, text: str) -> None:
-        """Count a failure of the engine."""
+    def add_error(self, error: Exception) -> str:
+        """Count an error that lost a message or a mask; return its text, one short line."""
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         self.engine_errors += 1
         self.last_error, self.last_error_s = text, time.monotonic()
+        return text
 
     def silence_s(self, node: NodeState) -> float | None:
         """How long the masks that the mode promises have been missing, s; None if they are not."""
@@ -150,7 +156,7 @@ class NodeState:
         self.state = core.mode.value if core.enabled else "disabled"
         self.values |= core_values(core)
         if core.enabled:
-            self.warnings += core_warnings(core)
+            self.warnings += core_warnings(core, self.now_ns)
             if core.mode in MODES_WITH_MASKS:
                 periods = [h.period_ns or 0 for h in core.health.values() if h.state is State.OK]
                 self.patience_ns = round(NO_MASK_S * 1e9) + 2 * max(periods, default=0)
@@ -180,13 +186,14 @@ def core_values(core: Core) -> dict[str, str]:
     return values
 
 
-def core_warnings(core: Core) -> list[str]:
+def core_warnings(core: Core, now_ns: int) -> list[str]:
     """Lost and slow streams; a lost raw depth stream is not reported, because it is optional."""
-    lost = [
-        f"{name} is lost: {health.reason}"
-        for name, health in core.health.items()
-        if health.state is State.LOST and name != "depth_raw"
-    ]
+    lost = []
+    for name, health in core.health.items():
+        if health.state is State.LOST and name != "depth_raw":
+            recovery = health.recovery(now_ns)
+            text = f"{name} is recovering: {recovery}, after " if recovery else f"{name} is lost: "
+            lost.append(text + health.reason)
     slow = [f"the rate of {name} has dropped" for name, h in core.health.items() if h.slow]
     return lost + slow
 
@@ -231,7 +238,20 @@ class SegmentationTask(DiagnosticTask):
 
 
 def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Updater:
-    """Publish the task on /diagnostics once per second of the node's clock."""
+    """Publish the task on /diagnostics once per second of the node's clock.
+
+    Raises:
+        ValueError: the parameter ``diagnostic_updater.period`` that was passed to the node is
+            no number of seconds that a timer can have.
+    """
+    given = node._parameter_overrides.get(PERIOD)
+    if given is not None and not (
+        isinstance(given.value, float) and SHORTEST_PERIOD_S <= given.value <= LONGEST_PERIOD_S
+    ):
+        raise ValueError(
+            f"{PERIOD} must be a float from {SHORTEST_PERIOD_S:g} to {LONGEST_PERIOD_S:g} (seconds), "
+            f"got {shown(given.value)}"
+        )
     # Otherwise an aggregator could not tell nodes in different namespaces apart.
     node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")
     updater = Updater(node)

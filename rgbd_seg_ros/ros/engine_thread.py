@@ -54,11 +54,18 @@ class EngineThread:
     Args:
         clock: the node's clock; 0 until the first /clock message in simulated time.
         load: loads the engine; called in the thread.
+        report_error: takes every error that has cost a message or a mask.
     """
 
-    def __init__(self, clock: Clock, load: Callable[[], Engine]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        load: Callable[[], Engine],
+        report_error: Callable[[Exception], None],
+    ) -> None:
         self._clock = clock
         self._load = load
+        self._report_error = report_error
         #: Held while the core is used or the pipeline is replaced, but not while a message is
         #: converted, a frame decoded or a network run.
         self._lock = threading.Lock()
@@ -235,9 +242,8 @@ class EngineThread:
                 raise
 
     def _report(self, error: Exception) -> None:
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.outputs.report_error(error)
+        if self._pipeline is not None:  # errors of a mask that is discarded do not matter
+            self._report_error(error)
 
     def _update(self, pipeline: Pipeline) -> None:
         """Offer every message to the core at its arrival time, then advance the core to now."""

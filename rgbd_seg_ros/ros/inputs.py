@@ -24,7 +24,7 @@ from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
 from rgbd_seg_ros.ros.parameters import NodeConfig
-from rgbd_seg_ros.ros.stamp_hints import StampWatch
+from rgbd_seg_ros.ros.stamp_hints import AGE_KINDS, StampWatch
 from rgbd_seg_ros.ros.standing_warnings import StandingWarnings
 
 #: Best effort is compatible with every publisher. Only the newest frames matter.
@@ -86,6 +86,13 @@ class Inputs:
         self._warnings = StandingWarnings(
             node.get_logger().warning, measurements.add_warning, measurements.remove_warning
         )
+        try:
+            self._subscribe_all(config, transforms)
+        except Exception:
+            self.destroy()  # otherwise the first subscriptions would outlive the error
+            raise
+
+    def _subscribe_all(self, config: NodeConfig, transforms: TransformTree | None) -> None:
         self._subscribe("rgb", config.rgb_transport)
         self._subscribe("depth", config.depth_transport)
         if config.use_depth_raw:
@@ -155,6 +162,12 @@ class Inputs:
         if self._simulated and self._clock_ns == before_ns != 0:
             self.restart_timeouts()  # the playback is paused
         conditions = dict(self._conditions())
+        for stream in self._images:
+            ages = [f"{kind} {stream}" for kind in AGE_KINDS]
+            if any(key in conditions for key in ages):
+                for key in ages:
+                    if key not in conditions:
+                        self._warnings.forget(key)  # its text contradicts the new one
         self._warnings.update(conditions)
         self._tell_unexplained(conditions)
 
@@ -165,7 +178,7 @@ class Inputs:
         self._unexplained = []
         for text, checks in waiting:
             stream = text.stream
-            causes = [f"{name} {stream}" for name in ("clock", "whole seconds", "copies")]
+            causes = [f"{name} {stream}" for name in (*AGE_KINDS, "whole seconds", "copies")]
             if stream in self._images:
                 causes.append(f"publishers {self._images[stream].topic_name}")
             if any(cause in conditions for cause in causes):

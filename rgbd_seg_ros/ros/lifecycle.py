@@ -41,7 +41,7 @@ class AsyncLifecycleNode(LifecycleNode):
         try:
             configured = await self._run_in_thread(self.trigger_configure)
             return bool(configured == success and self.trigger_activate() == success)
-        except RuntimeError as error:
+        except Exception as error:
             self.get_logger().error(f"cannot start: {error}")
             return False
 
@@ -56,8 +56,8 @@ class AsyncLifecycleNode(LifecycleNode):
             if transition in CONFIGURE:
                 return await self._run_in_thread(lambda: self._change_state(request, response))
             return self._change_state(request, response)
-        # RCLError of rclpy is a RuntimeError.
-        except RuntimeError as error:
+        # RCLError for an invalid transition. The client must get an answer to any other error too.
+        except Exception as error:
             self.get_logger().error(f"transition {transition} failed: {error}")
             response.success = False
             return response
@@ -70,7 +70,7 @@ class AsyncLifecycleNode(LifecycleNode):
         def run() -> None:
             try:
                 future.set_result(function())
-            except RuntimeError as error:
+            except Exception as error:  # otherwise the request would never be answered
                 future.set_exception(error)
             # Otherwise the executor resumes the waiting coroutine only at its next event.
             executor.wake()

@@ -76,18 +76,17 @@ def main(
         load: loads the engine from bundle, device and backend; None for the real one.
     """
     signals = SignalHandler()
-    # As in cli.py, set before torch is imported. OpenMP threads that busy-wait
-    # slow each other down on busy cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A callback waits at most this long for the thread that computes a mask. Python's default of
     # 5 ms equals all other latency that the node adds.
     sys.setswitchinterval(0.0005)
-    from rgbd_seg_ros.command_line import one_line
+    from rgbd_seg_ros.command_line import one_line, set_library_defaults
 
+    set_library_defaults()
     given = None if args is None else list(args)
     try:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.exceptions import ParameterException
+        from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
         from rgbd_seg_ros.inference import load_engine
@@ -105,7 +104,7 @@ def main(
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmenterNode(load or load_engine)
     # RCLError of rclpy, for a wrong log level or parameter file, is a RuntimeError.
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, ParameterException) as error:
         print(f"segmenter: {one_line(error)}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
@@ -122,7 +121,14 @@ def main(
     else:
         node.get_logger().info("waiting to be configured (autostart is false)")
     while not signals.shutdown_requested:
-        executor.spin_once()
+        try:
+            executor.spin_once()
+        except ExternalShutdownException:
+            break
+        # Some messages raise inside rclpy itself: a /clock of negative time, a parameter of an
+        # unknown type. They must not end the node.
+        except Exception as error:
+            node.report_error(error)
     node.close()
     node.destroy_node()
     rclpy.try_shutdown()

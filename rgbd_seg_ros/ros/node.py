@@ -16,6 +16,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
+from rgbd_seg_ros.command_line import one_line
 from rgbd_seg_ros.fallback import Core
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import Engine, load_engine
@@ -32,6 +33,8 @@ from rgbd_seg_ros.ros.outputs import Outputs
 DEADLINE_CHECK_S = 0.02
 #: How long cleaning up waits for a mask that is being computed with the networks.
 CLEANUP_S = 1.0
+#: Seconds between two log lines about errors.
+ERROR_PERIOD_S = 5.0
 #: A clock that jumps back further than this resets the core.
 MAX_CLOCK_STEP_BACK_NS = 500_000_000
 
@@ -78,7 +81,7 @@ class SegmenterNode(AsyncLifecycleNode):
             return TransitionCallbackReturn.FAILURE
         # rclpy would discard the exception without logging it.
         except Exception as error:
-            self.get_logger().error(f"cannot configure: {error}")
+            self.get_logger().error(f"cannot configure: {one_line(error)}")
             self._tear_down()
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
@@ -91,7 +94,7 @@ class SegmenterNode(AsyncLifecycleNode):
         self.get_logger().info(f"loading {bundle} (device {config.device}) ...")
         self.get_logger().debug(f"{config}, {self._core_config}")
         load = partial(self._load, config.bundle, config.device, config.backend)
-        self._engine_thread = EngineThread(self.get_clock(), load)
+        self._engine_thread = EngineThread(self.get_clock(), load, self.report_error)
         if self._closing:
             self._engine_thread.stop(0.0)
         engine = self._engine_thread.wait_loaded()
@@ -104,11 +107,22 @@ class SegmenterNode(AsyncLifecycleNode):
         self.get_logger().info(f"networks {names} are ready on {engine.device}")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and start processing."""
+        """Subscribe and start processing. If that fails, one log line gives the reason."""
         result = super().on_activate(state)
+        try:
+            self._activate()
+        # As in on_configure(); for example, a QoS override of an unknown policy.
+        except Exception as error:
+            self.get_logger().error(f"cannot activate: {one_line(error)}")
+            self._stop()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        return result
+
+    def _activate(self) -> None:
         thread, outputs = self._engine_thread, self._outputs
         if thread is None or thread.engine is None or outputs is None:
-            return TransitionCallbackReturn.ERROR
+            raise RuntimeError("the node is not configured")
         needs = thread.engine.need_intrinsics
         self._core = Core(self._core_config, thread.engine.available, needs)
         outputs.publish_labels()
@@ -137,7 +151,6 @@ class SegmenterNode(AsyncLifecycleNode):
         )
         jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
         self._release.append(jump.unregister)
-        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; a mask that is being computed is discarded."""
@@ -185,6 +198,11 @@ class SegmenterNode(AsyncLifecycleNode):
         self.wait_configured(1.0)
         self._tear_down(timeout_s=0.0)
 
+    def report_error(self, error: Exception) -> None:
+        """Log an error that has cost a message or a mask, and report it in /diagnostics."""
+        text = self._measurements.add_error(error)
+        self.get_logger().error(f"processing failed: {text}", throttle_duration_sec=ERROR_PERIOD_S)
+
     # --- Callbacks ------------------------------------------------------------------------------
 
     def _on_clock_jump(self, _: Any) -> None:
@@ -215,7 +233,8 @@ class SegmenterNode(AsyncLifecycleNode):
             self._engine_thread.with_core(self._outputs.publish_placeholder)
 
     def _on_set_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
-        reason = parameters.refusal(changes, configured=self._engine_thread is not None)
+        configured = self._engine_thread is not None
+        reason = parameters.refusal(changes, configured, self.has_parameter)
         if reason:
             return SetParametersResult(successful=False, reason=reason)
         values = {change.name: change.value for change in changes}

@@ -36,8 +36,6 @@ LATCHED = QoSProfile(
 )
 #: Modes in which no masks are published.
 MODES_WITHOUT_MASKS = (Mode.STARTING, Mode.NO_INPUT)
-#: Seconds between two log lines about a failing engine.
-ERROR_PERIOD_S = 5.0
 
 
 class Outputs:
@@ -196,14 +194,6 @@ class Outputs:
             image = overlay(overlay_background(job, config), segmentation.labels, self._labels)
             write_caption(image, f"{job.mode.value} ({segmentation.network})")
             self._overlay.publish(image_message(image, mask_header))
-
-    def report_error(self, error: Exception) -> None:
-        """Log a failure of the engine and report it in /diagnostics."""
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        self._measurements.add_error(text)
-        self._node.get_logger().error(
-            f"processing failed: {text}", throttle_duration_sec=ERROR_PERIOD_S
-        )
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

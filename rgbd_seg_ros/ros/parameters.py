@@ -90,7 +90,7 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {
 #: or, if they are in START, when it starts.
 LIVE = frozenset({"overlay_rate_hz"}) | {f.name for f in dataclasses.fields(CoreConfig)}
 START = frozenset({"autostart"})
-#: Prefixes of parameters that are declared when their publisher or subscription is created.
+#: Prefixes of parameters that rclpy and diagnostic_updater declare and read only once.
 DECLARED_LATER = ("qos_overrides.", "diagnostic_updater.", "start_type_description_service")
 
 
@@ -137,12 +137,15 @@ def read(node: Any) -> tuple[NodeConfig, CoreConfig]:
     return updated(NodeConfig(), values), updated(CoreConfig(), values)
 
 
-def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
+def refusal(
+    parameters: Iterable[Any], configured: bool, declared: Callable[[str], bool]
+) -> str | None:
     """Why the changes must be rejected; None if they can be made.
 
     Args:
         parameters: the changed parameters.
         configured: whether the engine is loaded or being loaded.
+        declared: whether the node has a parameter.
     """
     for parameter in parameters:
         if parameter.name == "use_sim_time" and configured:
@@ -151,6 +154,9 @@ def refusal(parameters: Iterable[Any], configured: bool) -> str | None:
                 "jump: set it at launch (use_sim_time:=true), or deactivate and clean up the node "
                 "first (ros2 lifecycle set NODE cleanup)"
             )
+        # Also called when a parameter is declared, which must stay possible.
+        if parameter.name.startswith(DECLARED_LATER) and declared(parameter.name):
+            return f"{shown(parameter.name)} is read only when the node starts: set it at launch"
         known = FIELDS.get(parameter.name)
         if known is None:
             continue

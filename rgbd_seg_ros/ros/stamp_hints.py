@@ -18,6 +18,8 @@ MESSAGES, MIN_MESSAGES = 10, 5
 WRONG_CLOCK_S = 3600.0
 #: Whole seconds are a mistake only in a stream that is faster than this.
 FASTEST_WHOLE_S = 0.9
+#: Kinds of hints about the age of the stamps; at most one of them holds at a time.
+AGE_KINDS = ("wrong clock", "old", "ahead")
 
 
 def duration_text(seconds: float) -> str:
@@ -63,9 +65,8 @@ class StampWatch:
         if len(self._last) < MIN_MESSAGES:
             return
         age_s = median(now_ns - stamp_ns for stamp_ns, now_ns in self._last) / NS_PER_S
-        hint = self._age(age_s, max_age_s, max_future_s)
-        if hint is not None:
-            yield f"clock {self.stream}", hint
+        for kind, hint in self._age(age_s, max_age_s, max_future_s):
+            yield f"{kind} {self.stream}", hint
         stamps = [stamp_ns for stamp_ns, _ in self._last]
         copies = sum(a == b for a, b in pairwise(stamps))
         arrivals_s = (self._last[-1][1] - self._last[0][1]) / NS_PER_S
@@ -85,30 +86,38 @@ class StampWatch:
                 "publishes the same images; stop one of them",
             )
 
-    def _age(self, age_s: float, max_age_s: float, max_future_s: float) -> str | None:
+    def _age(
+        self, age_s: float, max_age_s: float, max_future_s: float
+    ) -> Iterator[tuple[str, str]]:
+        """Yield at most one of :data:`AGE_KINDS`, with its hint."""
         size = duration_text(age_s)
-        if abs(age_s) >= WRONG_CLOCK_S:
-            return self._wrong_clock(age_s, size)
         clock = "the simulated clock" if self._simulated else "this computer's clock"
-        if max_future_s and -age_s > max_future_s:
+        if abs(age_s) >= WRONG_CLOCK_S:
+            yield "wrong clock", self._wrong_clock(age_s, size)
+        elif max_future_s and -age_s > max_future_s:
             remedy = (
                 "publish /clock and the images from one computer"
                 if self._simulated
                 else "synchronize the clocks of the two computers (chrony or PTP)"
             )
-            return (
-                f"{self.stream} stamps are {size} ahead of {clock}, more than "
-                f"max_future_s={max_future_s:g}, so no frame is used: {remedy}, or raise "
-                "max_future_s"
+            yield (
+                "ahead",
+                (
+                    f"{self.stream} stamps are {size} ahead of {clock}, more than "
+                    f"max_future_s={max_future_s:g}, so no frame is used: {remedy}, or raise "
+                    "max_future_s"
+                ),
             )
-        if max_age_s and age_s > max_age_s:
+        elif max_age_s and age_s > max_age_s:
             remedy = "" if self._simulated else "synchronize the clocks (chrony or PTP), "
-            return (
-                f"{self.stream} stamps are {size} old when they arrive, more than "
-                f"max_age_s={max_age_s:g}, so no frame is used: {remedy}find out what delays the "
-                "images (`ros2 topic delay`), or raise max_age_s"
+            yield (
+                "old",
+                (
+                    f"{self.stream} stamps are {size} old when they arrive, more than "
+                    f"max_age_s={max_age_s:g}, so no frame is used: {remedy}find out what delays the "
+                    "images (`ros2 topic delay`), or raise max_age_s"
+                ),
             )
-        return None
 
     def _wrong_clock(self, age_s: float, size: str) -> str:
         if self._simulated:

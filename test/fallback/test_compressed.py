@@ -241,7 +241,7 @@ def test_the_header_of_a_damaged_image_sets_neither_size_nor_alignment(
     assert (camera.jobs[-1].network, camera.jobs[-1].size) == ("depth", (8, 8))
     assert camera.core.mode is Mode.RGBD
     assert camera.core.drain_warnings() == [
-        "rgb: a message is unusable (malformed): no end marker"
+        f"rgb: a message is unusable (malformed): its size changed from 8×8 to {size[1]}×{size[0]}"
     ]
 
 
@@ -363,3 +363,68 @@ def test_stamps_increase_if_the_later_frame_of_a_pair_is_used_alone(next_pair_wa
     assert stamps == sorted(set(stamps))
     expected = camera.now(11) if next_pair_waits else camera.now(10) + lag
     assert stamps[10] == expected
+
+
+# --- Another size -------------------------------------------------------------------------------
+
+
+class Resized(Camera):
+    """A camera whose color frames at the instants in ``other`` have another size."""
+
+    def __init__(self, other: range, step: int, **config: Any) -> None:
+        super().__init__(**config)
+        self.other = range(other.start, other.stop, step)
+        self.shape = (6000, 8000)
+
+    def frame(self, stream: Stream, index: int, frame_id: str = "camera") -> CompressedFrame:
+        frame = super().frame(stream, index, frame_id)
+        if stream == "rgb" and index in self.other:
+            frame = replace(frame, size=self.shape)
+        return frame
+
+
+def test_huge_images_between_good_ones_are_never_decoded() -> None:
+    camera = Resized(range(10, 40), 3)
+    camera.run(0, 40)
+    assert not {("rgb", index) for index in camera.other} & set(camera.decoded)
+    networks = {job.stamp_ns: job.network for job in camera.jobs}
+    assert [networks[camera.now(index)] for index in range(40)] == [
+        "depth" if index in camera.other else "rgbd" for index in range(40)
+    ]
+    assert camera.core.counters.unusable["rgb"] == {"malformed": 10}
+    assert camera.core.mode is Mode.RGBD
+    camera.check_accounting()
+
+
+def test_the_third_frame_of_a_new_size_is_decoded_and_used() -> None:
+    camera = Resized(range(10, 80), 1)
+    camera.shape = (12, 16)
+    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+    camera.run(0, 10)
+    camera.pixels["rgb"] = lambda stamp: rgb(stamp, array=pixels + np.uint8(stamp // PERIOD % 9))
+    camera.run(10, 80)
+    first = next(index for stream, index in camera.decoded if stream == "rgb" and index >= 10)
+    assert first == 12
+    assert camera.core.counters.unusable["rgb"] == {"malformed": 2}
+    assert camera.jobs[-1].rgb.size == (12, 16)
+
+
+def test_a_new_size_is_never_accepted_if_changes_are_not() -> None:
+    camera = Resized(range(10, 30), 1, accept_change_after=0)
+    camera.run(0, 30)
+    assert max(index for stream, index in camera.decoded if stream == "rgb") == 9
+    assert camera.core.counters.unusable["rgb"] == {"malformed": 20}
+
+
+def test_an_accepted_size_does_not_shorten_the_next_change() -> None:
+    camera = Resized(range(10, 30), 1)
+    camera.shape = (12, 16)
+    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
+    camera.run(0, 10)
+    camera.pixels["rgb"] = lambda stamp: rgb(stamp, array=pixels + np.uint8(stamp // PERIOD % 9))
+    camera.run(10, 20)
+    camera.pixels["rgb"] = lambda stamp: rgb(
+        stamp, array=pixels + np.uint8(stamp // PERIOD % 9), encoding="another"
+    )
+    camera.run(20, 22)
+    assert camera.core.counters.unusable["rgb"] == {"malformed": 4}

@@ -160,7 +160,8 @@ def test_large_steps_clear_all_state(step_s: float, call: str) -> None:
     else:
         assert core.next_job(now) is None
     assert core.mode is Mode.STARTING
-    assert core.mode_reason == "clock jumped"
+    # The core sees no difference between a clock that jumps ahead and a process that was stopped.
+    assert core.mode_reason == ("clock jumped" if step_s < 0 else "stalled or clock jumped")
     assert core.health["depth"].state is State.WAITING
     assert core.counters.fates["rgb"]["reset"] == 2
     assert core.counters.fates["depth"]["reset"] == 1

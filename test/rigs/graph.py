@@ -67,9 +67,13 @@ def call_service(
     return future.result()
 
 
-def wait_for_log(rig: Any, *words: str) -> None:
-    """Wait for a log line that contains all these words."""
-    rig.until(lambda: any(all(word in line for word in words) for line in rig.logs))
+def wait_for_log(rig: Any, *words: str) -> str:
+    """Wait for a log line that contains all these words, and return the first one."""
+
+    def found() -> str:
+        return next((line for line in rig.logs if all(word in line for word in words)), "")
+
+    return str(rig.until(found))
 
 
 class RecordingLogger:

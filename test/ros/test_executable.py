@@ -18,6 +18,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup.bash")
 
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rosgraph_msgs.msg import Clock
+
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +109,76 @@ def test_a_signal_ends_a_node_that_hangs(signum: int, make_client: Callable[...,
     client = make_client("busy_client", "/busy/segmenter")
     client.send("/busy")
     assert "shutdown timed out" in signalled(STUCK + SLEEPER, signum, client)
+
+
+RUNNER = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "test")!r})
+from rigs.engines import NetworkIdEngine
+from rgbd_seg_ros.ros.main import main
+sys.exit(main(["x", "--ros-args", "-p", "autostart:=true", "-r", "__ns:=/busy", *sys.argv[1:]],
+              load=lambda *_: NetworkIdEngine()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("diagnostic_updater.period:=.nan", "diagnostic_updater.period must be a float from 0.1"),
+        ("diagnostic_updater.period:=.inf", "got inf"),
+        ("diagnostic_updater.period:=-1.0", "got -1.0"),
+        ("diagnostic_updater.period:=1", "got 1"),
+        ("diagnostic_updater.use_fqn:=3", "expecting type 'BOOL'"),
+    ],
+)
+def test_a_wrong_parameter_of_rclpy_or_the_updater_is_one_line(override: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER, "-p", override],
+        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("segmenter: ")
+    assert words in line
+
+
+@pytest.mark.parametrize("kind", ["clock", "parameter"])
+def test_masks_continue_after_a_message_that_raises_in_rclpy(
+    kind: str, make_client: Callable[..., Any], tmp_path: Path
+) -> None:
+    client = make_client("busy_client", "/busy/segmenter")
+    client.send("/busy")
+    simulated = kind == "clock"
+    log = tmp_path / "stderr"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUNNER, "-p", f"use_sim_time:={str(simulated).lower()}"],
+            cwd=ROOT, stderr=stderr,
+        )  # fmt: skip
+    try:
+        clock = client.node.create_publisher(Clock, "/clock", 10)
+        if simulated:
+            now = client.node.get_clock().now
+            client.node.create_timer(0.02, lambda: clock.publish(Clock(clock=now().to_msg())))
+        client.until(lambda: client.got["mask"])
+        if simulated:
+            clock.publish(Clock(clock=Time(sec=-5)))
+        else:
+            request = SetParameters.Request(
+                parameters=[Parameter(name="max_age_s", value=ParameterValue(type=77))]
+            )
+            service = client.node.create_client(SetParameters, "/busy/segmenter/set_parameters")
+            client.until(service.service_is_ready)
+            service.call_async(request)
+        client.until(lambda: "processing failed: ValueError" in log.read_text())
+        assert process.poll() is None
+        count = len(client.got["mask"])
+        client.until(lambda: len(client.got["mask"]) > count + 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -41,6 +42,38 @@ def test_a_clock_ahead_or_behind_is_told_in_one_line(
     assert rig.diagnostics[-1].message.count("rgb stamps are") == 1
     assert "messages are unusable" not in rig.diagnostics[-1].message
     assert not [line for line in rig.logs if line.startswith("rgb: ")]
+
+
+def test_stamps_first_behind_then_ahead_are_told_as_they_are(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    rig.depth = None
+    publish, shift_s = rig.topics["rgb"].publish, [-3]
+
+    def publish_shifted(message: Image) -> None:
+        message.header.stamp.sec += shift_s[0]
+        publish(message)
+
+    rig.topics["rgb"].publish = publish_shifted
+    rig.activate()
+    wait_for_log(rig, "rgb stamps are 3.0 s old")
+    rig.until(lambda: "3.0 s old" in rig.diagnostics[-1].message)
+    shift_s[0] = 3
+    wait_for_log(rig, "rgb stamps are 3.0 s ahead")
+    rig.until(lambda: "3.0 s ahead" in rig.diagnostics[-1].message)
+    assert "3.0 s old" not in rig.diagnostics[-1].message
+
+
+def test_a_stream_that_recovers_is_not_called_lost(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(hold_s=3.0)
+    rig.activate()
+    rig.mode("RGBD")
+    depth, rig.depth = rig.depth, None
+    rig.mode("RGB_ONLY")
+    rig.until(lambda: "depth is lost: silent" in rig.diagnostics[-1].message)
+    rig.depth = depth
+    words = r"depth is recovering: usable for [0-3]\.\d s of 3 s, after silent"
+    rig.until(lambda: re.search(words, rig.diagnostics[-1].message))
+    rig.mode("RGBD")
 
 
 def test_a_second_publisher_is_named_until_it_goes(rig: Any) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
 from rigs.graph import wait_for_log
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
@@ -82,6 +83,26 @@ def test_a_failed_autostart_is_logged(make_rig: Callable[..., Any]) -> None:
     rig.until(done.done)
     assert done.result() is False
     wait_for_log(rig, "cannot configure", "no such bundle")
+
+
+def test_a_failed_activation_is_logged_and_can_be_repeated(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    before = {s.topic_name for s in rig.node.subscriptions}
+    create = rig.node.create_subscription
+
+    def fail(message_type: Any, topic: str, *arguments: Any, **options: Any) -> Any:
+        if "depth" in topic:
+            raise RuntimeError("planted: unexpected QoS override")
+        return create(message_type, topic, *arguments, **options)
+
+    rig.node.create_subscription = fail
+    assert rig.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert rig.node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    wait_for_log(rig, "cannot activate: planted: unexpected QoS override")
+    assert {s.topic_name for s in rig.node.subscriptions} == before
+    rig.node.create_subscription = create
+    assert rig.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    rig.mode("RGBD")
 
 
 def test_an_invalid_transition_is_refused_and_the_node_continues(slow_rig: Any) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -383,4 +384,6 @@ def test_a_mode_that_is_rarely_fused_is_not_rgbd(make_rig: Callable[..., Any]) -
     assert "% of the masks are fused" in rig.node._core.mode_reason
     rig.until(lambda: rig.statuses[-1]["mode"] == "RGB_ONLY")
     assert 0 < float(rig.statuses[-1]["fused_share"]) < 0.4
-    wait_for_log(rig, "by their stamps, color has 30 Hz but depth 3 Hz", "set both to one rate")
+    line = wait_for_log(rig, "by their stamps, color has", "set both to one rate")
+    color, depth = map(float, re.findall(r"([\d.]+) Hz", line))
+    assert color / depth == pytest.approx(10, rel=0.3)  # on a loaded machine, the camera is late

@@ -35,19 +35,23 @@ def test_the_documentation_contains_the_table() -> None:
     )
 
 
+def refused(changes: list[Any], *, configured: bool, declared: bool = True) -> str | None:
+    return refusal(changes, configured, lambda _: declared)
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_parameter_has_a_description_and_a_valid_default(name: str) -> None:
     parameter = FIELDS[name]
     assert len(parameter.metadata["doc"]) > 10
-    assert refusal([change(name, parameter.default)], configured=False) is None
+    assert refused([change(name, parameter.default)], configured=False) is None
 
 
 @pytest.mark.parametrize("name", sorted(set(FIELDS) - LIVE))
 def test_parameters_of_the_engine_cannot_change_while_configured(name: str) -> None:
-    reason = refusal([change(name, FIELDS[name].default)], configured=True)
+    reason = refused([change(name, FIELDS[name].default)], configured=True)
     assert reason
     assert "cleanup" in reason
-    assert refusal([change(name, FIELDS[name].default)], configured=False) is None
+    assert refused([change(name, FIELDS[name].default)], configured=False) is None
 
 
 @pytest.mark.parametrize(
@@ -61,16 +65,29 @@ def test_parameters_of_the_engine_cannot_change_while_configured(name: str) -> N
     ],
 )
 def test_an_invalid_value_is_refused_with_the_reason(name: str, value: object, words: str) -> None:
-    assert words in (refusal([change(name, value)], configured=True) or "")
+    assert words in (refused([change(name, value)], configured=True) or "")
 
 
 def test_unknown_parameters_are_ignored() -> None:
-    assert refusal([change("other", True)], configured=True) is None
+    assert refused([change("other", True)], configured=True) is None
 
 
 def test_simulated_time_is_chosen_before_the_node_is_configured() -> None:
-    assert refusal([change("use_sim_time", True)], configured=False) is None
-    assert "at launch" in (refusal([change("use_sim_time", True)], configured=True) or "")
+    assert refused([change("use_sim_time", True)], configured=False) is None
+    assert "at launch" in (refused([change("use_sim_time", True)], configured=True) or "")
+
+
+def test_parameters_of_the_updater_are_read_only_once() -> None:
+    changes = [change("diagnostic_updater.period", 0.5)]
+    assert "set it at launch" in (refused(changes, configured=False) or "")
+    assert refused(changes, configured=False, declared=False) is None  # it is being declared
+
+
+def test_a_refused_value_is_shown_in_short() -> None:
+    reason = refused([change("force_network", "x" * 100_000)], configured=True)
+    assert reason
+    assert len(reason) < 300
+    assert "'xxx" in reason
 
 
 def test_a_parameter_that_the_node_does_not_have_is_told_with_the_nearest() -> None:
