@@ -78,6 +78,11 @@ def test_everything_else_is_refused_in_one_line(folder: Path, name: object, word
     assert len(str(refused.value)) < 600
 
 
+def test_an_absolute_path_is_refused_even_if_it_leads_inside(folder: Path) -> None:
+    with pytest.raises(InputFileError, match="is outside"):
+        regular_file_inside(folder, str(folder / "sub" / "file"))
+
+
 def test_a_folder_that_is_a_link_contains_its_files(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(folder)
     assert regular_file_inside(tmp_path / "alias", "sub/file").read_text() == "x"

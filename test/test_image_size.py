@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS, ImageHeader, image_size, read_header
+from rgbd_seg_ros.image_size import (
+    MAX_IMAGE_PIXELS,
+    ImageHeader,
+    UnusableImageError,
+    check_size,
+    image_size,
+    read_header,
+)
 
 HEIGHT, WIDTH = 37, 53
 RNG = np.random.default_rng(0)
@@ -173,6 +180,26 @@ def test_a_large_tile_counts() -> None:
     read = read_header(data)
     assert read is not None
     assert (read.height, read.width, read.pixels) == (8, 8, 2**28)
+    with pytest.raises(
+        UnusableImageError, match=r"8×8 in tiles of 268435456 pixels, but .*allows"
+    ):
+        check_size(read.height, read.width, 2**28 - 1, read.pixels)
+    check_size(read.height, read.width, 2**28, read.pixels)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "words"),
+    [
+        (0, 5, "the image is 5×0; check the camera driver"),
+        (5, -1, "the image is -1×5; check the camera driver"),
+        (10, 11, "raise max_image_pixels if"),
+        (2**31, 2**31, "the message is damaged"),
+    ],
+)
+def test_a_refused_size_names_value_and_remedy(height: int, width: int, words: str) -> None:
+    with pytest.raises(UnusableImageError, match=words):
+        check_size(height, width, 109)
+    check_size(10, 11, 110)
 
 
 @pytest.mark.parametrize(

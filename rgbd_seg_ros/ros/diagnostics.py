@@ -249,8 +249,8 @@ def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Update
         isinstance(given.value, float) and SHORTEST_PERIOD_S <= given.value <= LONGEST_PERIOD_S
     ):
         raise ValueError(
-            f"{PERIOD} must be a float from {SHORTEST_PERIOD_S:g} to {LONGEST_PERIOD_S:g} (seconds), "
-            f"got {shown(given.value)}"
+            f"{PERIOD} must be a float from {SHORTEST_PERIOD_S:g} to {LONGEST_PERIOD_S:g} "
+            f"(seconds), got {shown(given.value)}"
         )
     # Otherwise an aggregator could not tell nodes in different namespaces apart.
     node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")

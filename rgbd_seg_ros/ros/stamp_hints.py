@@ -100,24 +100,20 @@ class StampWatch:
                 if self._simulated
                 else "synchronize the clocks of the two computers (chrony or PTP)"
             )
-            yield (
-                "ahead",
-                (
-                    f"{self.stream} stamps are {size} ahead of {clock}, more than "
-                    f"max_future_s={max_future_s:g}, so no frame is used: {remedy}, or raise "
-                    "max_future_s"
-                ),
+            text = (
+                f"{self.stream} stamps are {size} ahead of {clock}, more than "
+                f"max_future_s={max_future_s:g}, so no frame is used: {remedy}, or raise "
+                "max_future_s"
             )
+            yield "ahead", text
         elif max_age_s and age_s > max_age_s:
             remedy = "" if self._simulated else "synchronize the clocks (chrony or PTP), "
-            yield (
-                "old",
-                (
-                    f"{self.stream} stamps are {size} old when they arrive, more than "
-                    f"max_age_s={max_age_s:g}, so no frame is used: {remedy}find out what delays the "
-                    "images (`ros2 topic delay`), or raise max_age_s"
-                ),
+            text = (
+                f"{self.stream} stamps are {size} old when they arrive, more than "
+                f"max_age_s={max_age_s:g}, so no frame is used: {remedy}find out what delays "
+                "the images (`ros2 topic delay`), or raise max_age_s"
             )
+            yield "old", text
 
     def _wrong_clock(self, age_s: float, size: str) -> str:
         if self._simulated:

@@ -95,6 +95,21 @@ def _read(path: Path) -> tuple[list[tuple[int, str, bytes]], str | None]:
         return items, reader.damage
 
 
+def test_every_flip_in_the_summary_of_an_mcap_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "bag.mcap"
+    _mcap(path, CompressionType.NONE)
+    reference, good = _read(path)[0], path.read_bytes()
+    footer = len(good) - 8 - 20 - 9  # magic, contents of the footer, and its kind and length
+    start = int.from_bytes(good[footer + 9 : footer + 17], "little")
+    assert 0 < start < footer
+    for position in range(start, footer, 7):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 4]) + good[position + 1 :])
+        items, damage = _read(path)
+        assert damage is not None
+        assert "has a damaged summary (its checksum does not match)" in damage
+        assert items == reference  # the messages themselves are sound
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_flipped_bytes_are_told_and_never_crash(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -158,6 +159,36 @@ def test_a_stream_that_no_job_uses_is_decoded_every_250_ms_and_can_be_lost() -> 
     camera.check_accounting()
 
 
+def test_the_detail_of_a_frame_that_no_job_uses_is_kept() -> None:
+    camera = Camera(force_network="rgb")
+    camera.run(0, 20)
+    assert camera.core.counters.details["depth"] == {}
+    camera.pixels["depth"] = lambda t: depth(t, array=EMPTY)
+    camera.run(20, 29)
+    assert camera.core.health["depth"].state is State.OK  # one unusable frame
+    assert "0% of the pixels are valid" in camera.core.counters.details["depth"]["no_depth"]
+
+
+def test_a_lost_stream_is_decoded_every_250_ms_while_jobs_wait() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.pixels["depth"] = lambda t: depth(t, array=EMPTY)
+    camera.run(10, 14)
+    assert camera.core.health["depth"].state is State.LOST
+    camera.decoded.clear()
+    for index in range(14, 62):
+        camera.send(index)
+        now = camera.now(index)
+        # The engine is never free for more than one mask per color frame.
+        for frame in camera.core.next_decodes(now):
+            camera.core.decoded(frame, frame.decode(), now)
+        job = camera.core.next_job(now)
+        assert job is not None
+        assert (job.network, job.stamp_ns) == ("rgb", now)
+    indices = [index for stream, index in camera.decoded if stream == "depth"]
+    assert {after - before for before, after in itertools.pairwise(indices)} == {8}
+
+
 def test_frozen_counts_decoded_frames() -> None:
     camera = Camera()
     camera.run(0, 10)
@@ -219,6 +250,10 @@ def test_an_expired_mask_is_dropped_counted_and_told() -> None:
     job = camera.jobs[-1]
     assert camera.core.accept_mask(job, job.stamp_ns + S)
     assert not camera.core.accept_mask(job, job.stamp_ns + S + MS)
+    camera.core.config = replace(camera.core.config, max_age_s=2.0)
+    assert camera.core.accept_mask(job, job.stamp_ns + 2 * S)
+    assert not camera.core.accept_mask(job, job.stamp_ns + 2 * S + MS)
+    camera.core.counters.masks_expired -= 1
     assert camera.core.counters.masks_expired == 1
     assert [text for text in camera.core.drain_warnings() if "max_age_s=1" in text]
 
