@@ -327,10 +327,9 @@ class Core:
         if now_ns <= 0:
             return False
         step_ns = round(self._config.clock_step_s * NS_PER_S)
-        expected_ns = max(self._now_ns, self._deadline_ns or now_ns)
-        if self._now_ns and now_ns < self._now_ns - step_ns:
+        if now_ns < self._now_ns - step_ns:
             self.reset(now_ns)
-        elif self._now_ns and now_ns > expected_ns + step_ns:
+        elif self._now_ns and now_ns > max(self._now_ns, self._deadline_ns or now_ns) + step_ns:
             self.reset(now_ns, "stalled or clock jumped")  # the core cannot tell which
         self._now_ns = max(self._now_ns, now_ns)  # a small step back is ignored
         return True

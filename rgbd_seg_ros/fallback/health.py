@@ -51,6 +51,7 @@ from rgbd_seg_ros.fallback.pixel_tests import (
     describe_depth,
     strided_sample,
 )
+from rgbd_seg_ros.fallback.stream_format import StreamFormat
 from rgbd_seg_ros.frames import NS_PER_S, AnyFrame, CompressedFrame, Defect, Frame, Stream
 
 #: The period is the median of the last 31 stamp intervals, known once there are 5.
@@ -113,12 +114,7 @@ class SensorHealth:
         self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
         #: Whether each of the last 10 messages since the stream became OK was unusable.
         self._unusable: deque[bool] = deque(maxlen=10)
-        self._format: tuple[Any, ...] | None = None
-        self._new_format: tuple[Any, ...] | None = None
-        self._new_format_run = 0
-        #: Latest size of undecoded frames that differs from that of the format, and its run.
-        self._new_size: tuple[int, int] | None = None
-        self._new_size_run = 0
+        self._format = StreamFormat(stream)
         #: The last image that was not a repeat, and a copy of its strided sample.
         self._image: npt.NDArray[Any] | None = None
         self._sample: npt.NDArray[Any] | None = None
@@ -221,11 +217,7 @@ class SensorHealth:
         self._last_arrival_ns, self._granted_until_ns, self._copied = now_ns, 0, False
         if isinstance(item, Defect):
             return self.judge(item, now_ns, alone=alone)
-        if isinstance(item, Frame):
-            problem = self._format_problem(item)
-        else:
-            problem = self._size_problem(item)
-        problem = problem or self._stamp_problem(item, now_ns)
+        problem = self._format_problem(item) or self._stamp_problem(item, now_ns)
         if problem is None and isinstance(item, CompressedFrame):
             if self.state is State.OK:
                 self._last_usable_ns = now_ns  # until decoding shows otherwise
@@ -237,7 +229,7 @@ class SensorHealth:
     def judge(self, item: Frame | Defect, now_ns: int, *, alone: bool) -> Verdict:
         """Test a compressed frame once it is decoded; :meth:`observe` has tested its stamp."""
         if isinstance(item, Defect):
-            self._new_format_run = 0
+            self._format.interrupt()
             return self._conclude(Problem(item.reason, item.detail), now_ns, alone)
         problem = self._format_problem(item) or self._pixel_problem(item)
         return self._conclude(problem, now_ns, alone)
@@ -282,50 +274,17 @@ class SensorHealth:
         """Whether a message has exactly the stamp of the one before, as a republished copy has."""
         return self.config.check_repeated_stamp and item.stamp_ns == self._last_stamp_ns
 
-    def _format_problem(self, frame: Frame) -> Problem | None:
-        """``malformed`` or None. The third consistent frame of a new format resets the tests."""
-        array = frame.array
-        if self.stream == "rgb":
-            expected = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-        else:
-            expected = array.ndim == 2 and (array.dtype == np.uint16 or array.dtype.kind == "f")
-        if not expected or 0 in array.shape:
-            self._new_format_run = 0
-            return Problem("malformed", f"an array of {array.dtype} {array.shape} is no image")
-        form = (*array.shape, array.dtype.str, frame.encoding)
-        if self._format is None or form == self._format:
-            self._new_format_run = 0
-        else:
-            self._new_format_run = self._new_format_run + 1 if form == self._new_format else 1
-            self._new_format = form
-            run = self._new_format_run
-            if array.shape[:2] == self._new_size:  # counted before they were decoded
-                run = max(run, self._new_size_run)
-            if not self._accepts_change_after(run):
-                return Problem("malformed", f"its format changed from {self._format} to {form}")
+    def _format_problem(self, frame: AnyFrame) -> Problem | None:
+        """``malformed`` or None. An accepted change of format resets the tests."""
+        former = self._format.value
+        detail = self._format.check(frame, self.config.accept_change_after)
+        if detail is not None:
+            return Problem("malformed", detail)
+        if former not in (None, self._format.value):
             self._forget_period()
             self._image = self._sample = None
-            self._repeats = self._new_format_run = self._new_size_run = 0
-            self._new_size = None
-        self._format = form
+            self._repeats = 0
         return None
-
-    def _size_problem(self, frame: CompressedFrame) -> Problem | None:
-        """``malformed`` or None. The third undecoded frame of a new size may be decoded."""
-        if self._format is None or frame.size == self._format[:2]:
-            self._new_size_run = 0
-            return None
-        self._new_size_run = self._new_size_run + 1 if frame.size == self._new_size else 1
-        self._new_size = frame.size
-        if self._accepts_change_after(self._new_size_run):
-            return None
-        (height, width), (new_height, new_width) = self._format[:2], frame.size
-        return Problem(
-            "malformed", f"its size changed from {width}×{height} to {new_width}×{new_height}"
-        )
-
-    def _accepts_change_after(self, run: int) -> bool:
-        return 0 < self.config.accept_change_after <= run
 
     def _stamp_problem(self, frame: AnyFrame, now_ns: int) -> Problem | None:
         """``stale``, ``future``, ``repeated_stamp`` or None. A good stamp updates the period."""

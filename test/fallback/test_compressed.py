@@ -431,6 +431,15 @@ def test_huge_images_between_good_ones_are_never_decoded() -> None:
     camera.check_accounting()
 
 
+def test_sizes_that_keep_changing_are_never_decoded() -> None:
+    camera = Resized(range(10, 40), 1)
+    for index in range(40):
+        camera.shape = (6000, 8000 + index % 2)
+        camera.run(index, index + 1)
+    assert max(index for stream, index in camera.decoded if stream == "rgb") == 9
+    assert camera.core.counters.unusable["rgb"] == {"malformed": 30}
+
+
 def test_the_third_frame_of_a_new_size_is_decoded_and_used() -> None:
     camera = Resized(range(10, 80), 1)
     camera.shape = (12, 16)

@@ -94,8 +94,11 @@ def fixture() -> Iterator[Fixture]:
     made.thread.stop(WAIT_S)
 
 
-def test_a_message_wakes_the_thread(fixture: Fixture) -> None:
+def test_a_message_wakes_the_thread(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     _, outputs = fixture.start()
+    wake = fixture.thread._wake
+    # Otherwise the thread would also wake at the deadline of its streams.
+    monkeypatch.setattr(wake, "wait", lambda _: wake.__class__.wait(wake, 2 * WAIT_S))
     for at_ms in (0, 40, 80):
         fixture.send(at_ms)
         outputs.wait()
