@@ -20,6 +20,8 @@ from rclpy.node import Node
 from rigs.graph import wait_for_log
 from sensor_msgs.msg import CompressedImage, Image
 
+from rgbd_seg_ros.ros.inputs import EXPLAINED_WITHIN
+
 pytestmark = pytest.mark.ros
 
 
@@ -41,6 +43,8 @@ def test_a_clock_ahead_or_behind_is_told_in_one_line(
     rig.until(lambda: "chrony" in rig.diagnostics[-1].message)
     assert rig.diagnostics[-1].message.count("rgb stamps are") == 1
     assert "messages are unusable" not in rig.diagnostics[-1].message
+    for _ in range(2 * EXPLAINED_WITHIN):
+        rig.node._inputs.check_streams()
     assert not [line for line in rig.logs if line.startswith("rgb: ")]
 
 

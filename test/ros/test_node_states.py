@@ -100,6 +100,9 @@ def test_a_failed_activation_is_logged_and_can_be_repeated(make_rig: Callable[..
     assert rig.node.trigger_activate() == TransitionCallbackReturn.FAILURE
     wait_for_log(rig, "cannot activate: planted: unexpected QoS override")
     assert {s.topic_name for s in rig.node.subscriptions} == before
+    assert rig.node._core is None
+    assert rig.node._engine_thread._pipeline is None
+    assert not rig.node._outputs._mask.is_activated
     rig.node.create_subscription = create
     assert rig.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     rig.mode("RGBD")
