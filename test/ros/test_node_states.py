@@ -85,6 +85,22 @@ def test_a_failed_autostart_is_logged(make_rig: Callable[..., Any]) -> None:
     wait_for_log(rig, "cannot configure", "no such bundle")
 
 
+def test_an_unexpected_error_in_a_transition_is_answered(rig: Any) -> None:
+    def fail(*_: Any) -> Any:
+        raise KeyError("planted")
+
+    rig.node._change_state = fail
+    for label in ("deactivate", "configure"):
+        answer = rig.call(ChangeState, "change_state", transition(label))
+        assert not answer.success
+        wait_for_log(rig, f"transition {label} failed: 'planted'")
+    rig.node.trigger_configure = fail
+    done = rig.executor.create_task(rig.node.autostart)
+    rig.until(done.done)
+    assert done.result() is False
+    wait_for_log(rig, "cannot start: 'planted'")
+
+
 def test_a_failed_activation_is_logged_and_can_be_repeated(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     before = {s.topic_name for s in rig.node.subscriptions}
