@@ -143,6 +143,13 @@ def field_types(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def check_positive(options: Any, *keys: str) -> None:
+    """Raise UsageError unless the values of these keys are above 0."""
+    for key in keys:
+        if getattr(options, key) <= 0:
+            raise UsageError(f"{key} must be above 0, got {getattr(options, key)}")
+
+
 def as_text(value: Any) -> str:
     """A value as a user would type it."""
     if isinstance(value, tuple):

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgbd_seg_ros.models.network import Output
-from training.methods.base import Task
 from training.methods.distillation import Distillation, DistillationOptions
 from training.methods.losses import global_mean, kl_divergence
-from training.options import UsageError, opt
+from training.options import check_positive, opt
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,10 @@ class Config(DistillationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("kl_weight", "angle_weight"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"{key} must be above 0, got {getattr(self, key)}")
+        check_positive(self, "kl_weight", "angle_weight")
 
 
-class LAD(Distillation):
+class LAD(Distillation[Config]):
     """L = Σ_m CE + KL(teacher ‖ student_m) + ‖f_m/‖f_m‖ - f_t/‖f_t‖‖², with the last stage maps f.
 
     The squared distance is 2·(1 - cos), whatever the size of the maps.
@@ -42,10 +39,6 @@ class LAD(Distillation):
 
     compares_maps = True
     per_channel = False
-
-    def __init__(self, config: Config, task: Task) -> None:
-        super().__init__(config, task)
-        self.config = config
 
     def guide(
         self, modality: str, student: Output, teacher: Output, labels: Tensor

@@ -19,7 +19,7 @@ from training import distributed
 from training.batch import Batch
 from training.methods.base import Method, Task, check_network
 from training.methods.losses import global_mean
-from training.options import UsageError, opt
+from training.options import UsageError, check_positive, opt
 
 #: Stabilizes every cosine, norm and Euclidean distance.
 EPS = 1e-6
@@ -64,8 +64,7 @@ class Config:
                 raise UsageError(
                     f"{part}_weight must be above 0, got {weight}; {off} omits that loss"
                 )
-        if self.tau <= 0:
-            raise UsageError(f"tau must be above 0, got {self.tau}")
+        check_positive(self, "tau")
 
 
 class CroDiNoKD(Method):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from torch import Tensor
 
@@ -54,7 +54,10 @@ class DistillationOptions(StudentsOptions):
         return labels if self.kl_pixels == "valid" else None
 
 
-class Distillation(Method):
+Options = TypeVar("Options", bound=StudentsOptions)
+
+
+class Distillation(Method, Generic[Options]):
     """L = Σ_m L(student_m, teacher, y), with paired views.
 
     Subclasses define :meth:`guide`. The students are independent of each other. The teacher sees
@@ -67,7 +70,7 @@ class Distillation(Method):
 
     compares_maps = False
 
-    def __init__(self, config: StudentsOptions, task: Task) -> None:
+    def __init__(self, config: Options, task: Task) -> None:
         config.check_teacher()
         width, stride = config.width, config.output_stride
         students = {
@@ -77,6 +80,7 @@ class Distillation(Method):
             for m in ("rgb", "depth")
         }
         super().__init__(students, task.loss)
+        self.config = config
         self.teacher = task.teacher(config.teacher, "rgbd")
         ours, theirs = students["rgb"], self.teacher.module
         of_both = [(net.channels[-1], net.strides[-1]) for net in (ours, theirs)]

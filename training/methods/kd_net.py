@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rgbd_seg_ros.models.network import Output
-from training.methods.base import Task
 from training.methods.distillation import Distillation, DistillationOptions
 from training.methods.losses import dice, kl_divergence
-from training.options import UsageError, opt
+from training.options import UsageError, check_positive, opt
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,10 @@ class Config(DistillationOptions):
         super().__post_init__()
         if not 0 <= self.imitation <= 1:
             raise UsageError(f"imitation must be from 0 to 1, got {self.imitation}")
-        if self.temperature <= 0:
-            raise UsageError(f"temperature must be above 0, got {self.temperature}")
+        check_positive(self, "temperature")
 
 
-class KDNet(Distillation):
+class KDNet(Distillation[Config]):
     """L = Σ_m (1-λ)·(CE + Dice) + λ·(KL at temperature T + KL of the last stage maps).
 
     The KL of the last maps takes the softmax over channels at each position, and the mean over
@@ -43,10 +41,6 @@ class KDNet(Distillation):
     """
 
     compares_maps = True
-
-    def __init__(self, config: Config, task: Task) -> None:
-        super().__init__(config, task)
-        self.config = config
 
     def guide(
         self, modality: str, student: Output, teacher: Output, labels: Tensor

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rgbd_seg_ros.models.network import Output
-from training.methods.base import Task
 from training.methods.distillation import Distillation, DistillationOptions
 from training.methods.losses import kl_divergence
 
@@ -23,14 +22,10 @@ class Config(DistillationOptions):
     """Options of ``kd_v1`` and ``kd_v2``."""
 
 
-class KDv1(Distillation):
+class KDv1(Distillation[Config]):
     """L = Σ_m KL(teacher ‖ student_m): the labels are not used."""
 
     truth_weight = 0.0
-
-    def __init__(self, config: Config, task: Task) -> None:
-        super().__init__(config, task)
-        self.config = config
 
     def guide(
         self, modality: str, student: Output, teacher: Output, labels: Tensor

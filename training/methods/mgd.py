@@ -19,7 +19,7 @@ from training import distributed
 from training.methods.base import Task
 from training.methods.distillation import Distillation, StudentsOptions
 from training.methods.losses import global_mean
-from training.options import UsageError, opt
+from training.options import UsageError, check_positive, opt
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Config(StudentsOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.alpha <= 0:
-            raise UsageError(f"alpha must be above 0, got {self.alpha}")
+        check_positive(self, "alpha")
         if not 0 <= self.drop < 1:
             raise UsageError(f"drop must be at least 0 and below 1, got {self.drop}")
 
@@ -51,7 +50,7 @@ class MgdGenerator(nn.Sequential):
         )
 
 
-class MGD(Distillation):
+class MGD(Distillation[Config]):
     """L = Σ_m CE + α·Σ (G_m(M ⊙ f_m) - f_teacher)² / B, with the last stage maps f.
 
     M masks positions of each sample, the same for all channels, and is drawn anew at each step.
@@ -61,7 +60,6 @@ class MGD(Distillation):
 
     def __init__(self, config: Config, task: Task) -> None:
         super().__init__(config, task)
-        self.config = config
         channels, stride = self.teacher.module.channels[-1], self.teacher.module.strides[-1]
         self.generators = nn.ModuleDict({m: MgdGenerator(channels) for m in self.students})
         height, width = (-(-side // stride) for side in task.preprocess.size)

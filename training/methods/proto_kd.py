@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgbd_seg_ros.models.network import Output
-from training.methods.base import Task
 from training.methods.distillation import Distillation, DistillationOptions
 from training.methods.losses import dice, global_mean, kl_divergence
-from training.options import UsageError, opt
+from training.options import check_positive, opt
 
 #: Added to the number of pixels of a prototype, as in the authors' code.
 EPS = 1e-5
@@ -36,21 +35,15 @@ class Config(DistillationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("kl_weight", "temperature", "prototype_weight"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"{key} must be above 0, got {getattr(self, key)}")
+        check_positive(self, "kl_weight", "temperature", "prototype_weight")
 
 
-class ProtoKD(Distillation):
+class ProtoKD(Distillation[Config]):
     """L = Σ_m CE + Dice + 10·KL at temperature 10 + 0.1·L_proto.
 
     L_proto is the mean squared difference between the two networks' similarity maps, see
     :func:`similarities`, over samples, their classes and positions.
     """
-
-    def __init__(self, config: Config, task: Task) -> None:
-        super().__init__(config, task)
-        self.config = config
 
     def guide(
         self, modality: str, student: Output, teacher: Output, labels: Tensor
