@@ -119,7 +119,7 @@ def compute_mask(
     inputs = [
         x.to(DTYPE, memory_format=torch.channels_last) for x in network_inputs(arrays, preprocess)
     ]
-    return torch.cat(decide(module(*inputs).logits, size))
+    return torch.cat(decide(module(*inputs).logits, size, fixed_shapes=True))
 
 
 def capture(run: Callable[[], None], device: torch.device) -> Callable[[], None]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rgbd_seg_ros.engine.upsampling import best_class
 from rgbd_seg_ros.frames import Intrinsics
 from rgbd_seg_ros.preprocess import Preprocess, prepare_depth, prepare_rgb
 
@@ -64,18 +65,24 @@ def network_inputs(arrays: Iterable[Tensor | None], preprocess: Preprocess) -> l
     return inputs
 
 
-def decide(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def decide(
+    logits: Tensor, size: tuple[int, int], *, fixed_shapes: bool = False
+) -> tuple[Tensor, Tensor]:
     """Logits (B×K×h×w) to class ids and confidence, both B×H×W uint8 at ``size``.
 
     Probabilities are interpolated, not ids: the mean of ids 2 and 4 is not class 3.
+    ``fixed_shapes`` excludes operations whose shapes depend on the data, as in a CUDA graph.
     """
     probabilities = logits.softmax(dim=1, dtype=torch.float32)
-    if probabilities.shape[-2:] != size:
-        probabilities = functional.interpolate(
-            probabilities, size, mode="bilinear", align_corners=False
-        )
-    confidence, labels = probabilities.max(dim=1)
-    return labels.to(torch.uint8), (confidence * 255).round().to(torch.uint8)
+    if logits.device.type == "cpu" and not fixed_shapes:
+        confidence, labels = best_class(probabilities, size)
+    else:
+        if probabilities.shape[-2:] != size:
+            probabilities = functional.interpolate(
+                probabilities, size, mode="bilinear", align_corners=False
+            )
+        confidence, labels = probabilities.max(dim=1)
+    return labels.to(torch.uint8), confidence.mul_(255).round_().to(torch.uint8)
 
 
 def to_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
