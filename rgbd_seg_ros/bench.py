@@ -9,6 +9,8 @@ and the ratios between them hold.
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import json
 import os
 import time
@@ -33,6 +35,8 @@ STAGES = ("preprocess", "network", "postprocess")
 IMAGE_SIZE = (480, 640)
 #: Name of eager PyTorch in float32, the baseline of every run.
 FLOAT32 = "float32"
+#: The same, with the head of SegFormer and CMX as it is published.
+PUBLISHED = "published"
 
 
 class BenchError(ValueError):
@@ -74,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = backends.resolve_device(args.device)
-    backends.BACKENDS.setdefault(FLOAT32, backends.float32_backend)
     names = _backends(args.backend, device)
     warnings: list[str] = []
     peaks = measured_peaks(device)
@@ -102,16 +105,22 @@ def _measure(
     masks: int, peaks: dict[str, float], warnings: list[str],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """All backends with all networks of a bundle, taking turns."""
+    import numpy as np
+
     from rgbd_seg_ros.engine import Segmenter
     from rgbd_seg_ros.engine.guard import FRAMES, render_boxes
 
     segmenters: dict[str, Segmenter] = {}
     memory: dict[str, float] = {}
-    for name in names:
+    published = _published_form(bundle)
+    for name in [PUBLISHED, *names] if published.networks else names:
         say(f"loading {label or 'the bundle'} with backend {name} ...")
         before = _memory_mb(device)
         try:
-            segmenters[name] = Segmenter(bundle, str(device), name)
+            if name == PUBLISHED:
+                segmenters[name] = Segmenter(published, str(device), FLOAT32)
+            else:
+                segmenters[name] = Segmenter(bundle, str(device), name, compare=not label)
         except (ValueError, RuntimeError) as error:
             warnings.append(f"backend {name} of {label or 'the bundle'} is not measured: {error}")
             say(warnings[-1])
@@ -119,20 +128,27 @@ def _measure(
     frames = [render_boxes(seed, size) for seed in range(FRAMES)]
     runs = []
     for network in bundle.networks:
-        others = [n for n in bundle.networks if n != network]
-        times: dict[str, list[dict[str, float]]] = {name: [] for name in segmenters}
-        switched: dict[str, list[float]] = {name: [] for name in segmenters}
+        rivals = {n: s for n, s in segmenters.items() if network in s.available}
+        times: dict[str, list[dict[str, float]]] = {name: [] for name in rivals}
+        switched: dict[str, list[float]] = {name: [] for name in rivals}
+        same: dict[str, list[float]] = {name: [] for name in rivals}
         for i in range(WARM_UP + masks):
-            for name, segmenter in segmenters.items():
-                timed = _timed(segmenter, frames[i % FRAMES], network)
+            labels = {}
+            for name, segmenter in rivals.items():
+                timed, labels[name] = _timed(segmenter, frames[i % FRAMES], network)
                 if i >= WARM_UP:
                     times[name].append(timed)
-        for i in range(min(masks, 10) if others else 0):
-            for name, segmenter in segmenters.items():
+            for name in labels:
+                same[name].append(float(np.mean(labels[name] == labels[FLOAT32])))
+        for i in range(min(masks, 10)):
+            for name, segmenter in rivals.items():
+                others = [n for n in segmenter.available if n != network]
+                if not others:
+                    continue
                 _timed(segmenter, frames[i % FRAMES], others[i % len(others)])
-                switched[name].append(_timed(segmenter, frames[i % FRAMES], network)["end"])
+                switched[name].append(_timed(segmenter, frames[i % FRAMES], network)[0]["end"])
         floor = floor_ms(bundle.networks[network], peaks)
-        for name in segmenters:
+        for name in rivals:
             row = summarize(times[name], switched[name])
             runs.append({
                 "network": label or network,
@@ -142,17 +158,33 @@ def _measure(
                 "size": list(size),
                 "input_size": list(bundle.networks[network].record.preprocess.size),
                 **row,
+                "same_as_float32": _round(np.mean(same[name])),
                 "memory_mb": round(memory[name], 1),
                 "floor_ms": floor,
             })  # fmt: skip
     return runs
 
 
-def _timed(segmenter: Segmenter, frame: Any, network: Any) -> dict[str, float]:
+def _published_form(bundle: Bundle) -> Bundle:
+    """The networks with an all-MLP head, which computes as the papers publish it."""
+    from rgbd_seg_ros.models.segformer import AllMLPHead
+
+    networks = {}
+    for name, network in bundle.networks.items():
+        module = copy.deepcopy(network.module)
+        for part in module.modules():
+            if isinstance(part, AllMLPHead):
+                part.forward = part.published  # type: ignore[method-assign]
+                networks[name] = dataclasses.replace(network, module=module)
+    return dataclasses.replace(bundle, networks=networks)
+
+
+def _timed(segmenter: Segmenter, frame: Any, network: Any) -> tuple[dict[str, float], Any]:
+    """Milliseconds of each stage and in all (``end``), and the mask."""
     rgb, depth, intrinsics, gravity = frame
     started = time.perf_counter()
     mask = segmenter(rgb, depth, intrinsics, gravity, network=network)
-    return {**mask.timings_ms, "end": (time.perf_counter() - started) * 1e3}
+    return {**mask.timings_ms, "end": (time.perf_counter() - started) * 1e3}, mask.labels
 
 
 def summarize(times: Sequence[dict[str, float]], switched: Sequence[float]) -> dict[str, Any]:
@@ -227,7 +259,7 @@ def floor_ms(network: Any, peaks: dict[str, float]) -> dict[str, float]:
 def table(document: dict[str, Any]) -> str:
     """The result for a terminal."""
     rows = [["network", "backend", "p50", "p95", "p99", *STAGES, "after switch", "fps", "MB",
-             "floor", "faster"]]  # fmt: skip
+             "floor", "faster", "same"]]  # fmt: skip
     runs = document["runs"]
     base = {r["network"]: r["end_to_end_ms"]["p50"] for r in runs if r["backend"] == FLOAT32}
     for r in runs:
@@ -238,7 +270,7 @@ def table(document: dict[str, Any]) -> str:
         rows.append([
             r["network"], r["backend"], *(f"{t:.1f}" for t in times),
             "" if switch is None else f"{switch:.1f}", f"{r['fps']:.1f}", f"{r['memory_mb']:.0f}",
-            f"{floor:.1f}", ratio,
+            f"{floor:.1f}", ratio, f"{r['same_as_float32']:.2%}",
         ])  # fmt: skip
     peaks = document["peaks"]
     return (
@@ -253,23 +285,22 @@ def precision_of(backend: str, device: torch.device) -> str:
     """``f32``, ``bf16`` or ``f16``."""
     if backend == "openvino_bf16":
         return "bf16"
-    half = backend == "cuda_graph" or (backend == "torch" and device.type == "cuda")
+    half = backend in ("cuda_graph", "torch", "compile") and device.type == "cuda"
     return "f16" if half else "f32"
 
 
 def _backends(given: Sequence[str] | None, device: torch.device) -> list[str]:
-    """The backends to measure; float32 is the first, because the others are compared with it."""
-    from rgbd_seg_ros.engine.backends import AUTO, resolve_backend
+    """The backends to measure; float32 is the first, because the others are compared with it.
+
+    Without a choice, all that can run here, except for ``compile``, which takes minutes to build.
+    """
+    from rgbd_seg_ros.engine.backends import BACKENDS, resolve_backend, why_not
 
     if given:
         names = [name for word in given for name in resolve_backend(word, device)]
     else:
-        names = (
-            resolve_backend("auto", device) if device.type == "cpu" else [*AUTO["cuda"], "torch"]
-        )
-    # On a CPU, backend torch is the same.
-    others = [n for n in names if n != FLOAT32 and not (n == "torch" and device.type == "cpu")]
-    return list(dict.fromkeys([FLOAT32, *others]))
+        names = [name for name in BACKENDS if why_not(name, device) is None and name != "compile"]
+    return list(dict.fromkeys([FLOAT32, *names]))
 
 
 def _random_bundle(name: str, size: tuple[int, int]) -> Bundle:

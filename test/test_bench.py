@@ -13,6 +13,7 @@ import torch
 
 from rgbd_seg_ros import bench
 from rgbd_seg_ros.cli import main
+from rgbd_seg_ros.models.segformer import AllMLPHead
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +32,19 @@ def measured(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 
 def test_each_network_of_a_bundle_has_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     document = measured(capsys, "--backend", "torch", "--size", "64x96")
-    assert [run["network"] for run in document["runs"]] == ["rgbd", "rgb", "depth"]
+    rows = [(run["network"], run["backend"]) for run in document["runs"]]
+    assert rows == [  # only the fused network has a head with a published form
+        ("rgbd", "published"), ("rgbd", "float32"), ("rgbd", "torch"),
+        ("rgb", "float32"), ("rgb", "torch"), ("depth", "float32"), ("depth", "torch"),
+    ]  # fmt: skip
     for run in document["runs"]:
-        assert (run["backend"], run["precision"], run["device"]) == ("float32", "f32", "cpu")
+        assert (run["precision"], run["device"]) == ("f32", "cpu")
+        assert run["same_as_float32"] > 0.999
         assert (run["size"], run["input_size"]) == ([64, 96], [120, 160])
         end = run["end_to_end_ms"]
         assert 0 < end["p50"] <= end["p95"] <= end["p99"]
         assert sum(run["stages_ms"].values()) <= 1.1 * end["p99"]
-        assert run["first_after_switch_ms"] > 0
+        assert run["backend"] == "published" or run["first_after_switch_ms"] > 0
         assert set(run["stages_ms"]) == {"preprocess", "network", "postprocess"}
     assert document["warnings"] == []
     text = bench.table(document)
@@ -47,12 +53,30 @@ def test_each_network_of_a_bundle_has_a_run(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_named_network_needs_no_bundle(capsys: pytest.CaptureFixture[str]) -> None:
-    (run,) = measured(
-        capsys, "--network", "segformer_b0", "--size", "64x96", "--backend", "torch"
-    )["runs"]
-    assert (run["network"], run["input_size"]) == ("segformer_b0", [64, 96])
-    assert run["first_after_switch_ms"] is None
-    assert 0 < run["floor_ms"]["bf16"] < run["floor_ms"]["f32"]
+    options = ["--network", "segformer_b0", "--size", "64x96", "--backend", "torch"]
+    runs = measured(capsys, *options)["runs"]
+    assert [run["backend"] for run in runs] == ["published", "float32", "torch"]
+    for run in runs:
+        assert (run["network"], run["input_size"]) == ("segformer_b0", [64, 96])
+        assert run["first_after_switch_ms"] is None
+        assert 0 < run["floor_ms"]["bf16"] < run["floor_ms"]["f32"]
+
+
+def test_the_published_head_is_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bench._random_bundle("segformer_b0", (64, 96))
+    used: list[int] = []
+    published = AllMLPHead.published
+
+    def spy(head: AllMLPHead, features: Any) -> Any:
+        used.append(len(features))
+        return published(head, features)
+
+    monkeypatch.setattr(AllMLPHead, "published", spy)
+    module = bench._published_form(bundle).networks["rgb"].module
+    x = torch.zeros(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x).logits, bundle.networks["rgb"].module(x).logits)
+    assert used == [4]
 
 
 def test_percentiles_of_known_times() -> None:
@@ -90,7 +114,7 @@ def test_a_backend_that_fails_is_told_and_the_others_are_measured(
     assert main(["bench", *words]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["warnings"] == ["backend toy of the bundle is not measured: no kernel"]
-    assert len(document["runs"]) == 3
+    assert {run["backend"] for run in document["runs"]} == {"published", "float32"}
 
 
 @pytest.mark.parametrize(

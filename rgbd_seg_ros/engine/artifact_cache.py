@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rgbd_seg_ros import models
 from rgbd_seg_ros.bundle import TrainedNetwork
 from rgbd_seg_ros.files import read_json, write_atomically
@@ -35,7 +37,10 @@ def cache_folder() -> Path:
 
 
 def artifact_facts(
-    network: TrainedNetwork, packages: tuple[str, ...], precision: str
+    network: TrainedNetwork,
+    packages: tuple[str, ...],
+    precision: str,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Everything that an artifact depends on; if one of the values changes, it is built again.
 
@@ -43,6 +48,7 @@ def artifact_facts(
         network: the network that is converted.
         packages: distributions whose versions matter, besides PyTorch.
         precision: name of the runtime and its precision, for example ``openvino_bf16``.
+        device: a CUDA device whose model matters too.
     """
     record = network.record
     return {
@@ -51,6 +57,7 @@ def artifact_facts(
         "preprocess": repr(record.preprocess),
         "precision": precision,
         "processor": processor_name(),
+        "gpu": torch.cuda.get_device_name(device) if device and device.type == "cuda" else "",
         "code": _code_sha256(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", *packages)},
     }

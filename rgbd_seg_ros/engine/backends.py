@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,9 +17,11 @@ from torch import Tensor
 
 from rgbd_seg_ros.bundle import TrainedNetwork
 from rgbd_seg_ros.engine.cuda_graph import CudaGraphBackend
+from rgbd_seg_ros.engine.folding import fold_batch_norms
 from rgbd_seg_ros.engine.runtimes import (
+    compiled_runner,
+    example_inputs,
     has_bfloat16,
-    missing_packages,
     onnxruntime_runner,
     openvino_runner,
 )
@@ -104,11 +108,11 @@ class StagedBackend:
 
 
 def torch_backend(network: TrainedNetwork, device: torch.device) -> Backend:
-    """Eager PyTorch: float32 on the CPU, half precision by autocast on CUDA."""
+    """Eager PyTorch with folded batch norms: float32 on the CPU, float16 by autocast on CUDA."""
     half = device.type == "cuda"
-    module = network.module.eval()
-    if half:  # a copy, because the bundle's own stays on the CPU for other Segmenters
-        module = copy.deepcopy(module).to(device).to(memory_format=torch.channels_last)
+    # A copy, because the bundle's own stays as it is for other Segmenters.
+    module = fold_batch_norms(network.module, example_inputs(network)).to(device)
+    module.to(memory_format=torch.channels_last)
 
     def run(*inputs: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.float16, enabled=half):
@@ -119,13 +123,7 @@ def torch_backend(network: TrainedNetwork, device: torch.device) -> Backend:
 
 
 def cuda_graph_backend(network: TrainedNetwork, device: torch.device) -> Backend:
-    """Half precision in captured CUDA graphs.
-
-    Raises:
-        EngineError: the device is not a CUDA device.
-    """
-    if device.type != "cuda":
-        raise EngineError("backend 'cuda_graph' needs device cuda; use backend: auto")
+    """Half precision in captured CUDA graphs."""
     return CudaGraphBackend(network, device)
 
 
@@ -143,9 +141,15 @@ def openvino_backend(network: TrainedNetwork, device: torch.device, precision: s
     return StagedBackend(network.record.preprocess, device, run)
 
 
-def onnxruntime_backend(network: TrainedNetwork, device: torch.device) -> Backend:
-    """ONNX Runtime in float32 on the CPU."""
-    return StagedBackend(network.record.preprocess, device, onnxruntime_runner(network))
+def onnxruntime_backend(network: TrainedNetwork, device: torch.device, provider: str) -> Backend:
+    """ONNX Runtime with an execution provider."""
+    run = onnxruntime_runner(network, device, provider)
+    return StagedBackend(network.record.preprocess, device, run)
+
+
+def compile_backend(network: TrainedNetwork, device: torch.device) -> Backend:
+    """torch.compile."""
+    return StagedBackend(network.record.preprocess, device, compiled_runner(network, device))
 
 
 #: Loads a network onto a device. It may ignore ``TrainedNetwork.module`` and open a built
@@ -153,24 +157,51 @@ def onnxruntime_backend(network: TrainedNetwork, device: torch.device) -> Backen
 BackendFactory = Callable[[TrainedNetwork, torch.device], Backend]
 
 BACKENDS: dict[str, BackendFactory] = {
+    "float32": float32_backend,
     "torch": torch_backend,
     "cuda_graph": cuda_graph_backend,
+    "compile": compile_backend,
     "openvino_bf16": partial(openvino_backend, precision="bf16"),
     "openvino_f32": partial(openvino_backend, precision="f32"),
-    "onnxruntime": onnxruntime_backend,
+    "onnxruntime": partial(onnxruntime_backend, provider="CPUExecutionProvider"),
+    "onnxruntime_cuda": partial(onnxruntime_backend, provider="CUDAExecutionProvider"),
+    "onnxruntime_tensorrt": partial(onnxruntime_backend, provider="TensorrtExecutionProvider"),
 }
-#: Backend → the optional runtime that it needs. These run on the CPU, and a network is used with
-#: them only after its masks were compared with float32, see :mod:`rgbd_seg_ros.engine.guard`.
-RUNTIMES = {
-    "openvino_bf16": "openvino",
-    "openvino_f32": "openvino",
-    "onnxruntime": "onnxruntime",
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a backend needs besides PyTorch."""
+
+    #: Kinds of devices that it runs on.
+    devices: tuple[str, ...]
+    #: Python packages, which have the same names on PyPI.
+    packages: tuple[str, ...] = ()
+
+
+_ONNX = ("onnxruntime", "onnx", "onnxscript")
+#: Backends whose masks may differ from those of float32, so that a network is used with them only
+#: after its masks were compared, see :mod:`rgbd_seg_ros.engine.guard`.
+REQUIREMENTS = {
+    "torch": Requirement(("cpu", "cuda")),
+    "cuda_graph": Requirement(("cuda",)),
+    "compile": Requirement(("cpu", "cuda")),
+    "openvino_bf16": Requirement(("cpu",), ("openvino",)),
+    "openvino_f32": Requirement(("cpu",), ("openvino",)),
+    "onnxruntime": Requirement(("cpu",), _ONNX),
+    "onnxruntime_cuda": Requirement(("cuda",), _ONNX),
+    "onnxruntime_tensorrt": Requirement(("cuda",), _ONNX),
 }
 #: What ``auto`` tries on each kind of device, in order.
 AUTO = {
     "cpu": ["openvino_bf16", "openvino_f32", "onnxruntime", "torch"],
-    "cuda": ["cuda_graph"],
+    "cuda": ["cuda_graph", "torch", "float32"],
 }
+
+
+def is_exact(name: str, device: torch.device) -> bool:
+    """Whether a backend is eager PyTorch in float32, with which the others are compared."""
+    return name not in REQUIREMENTS or (name == "torch" and device.type == "cpu")
 
 
 def resolve_backend(backend: str, device: torch.device) -> list[str]:
@@ -198,11 +229,12 @@ def resolve_backend(backend: str, device: torch.device) -> list[str]:
 
 def why_not(name: str, device: torch.device) -> str | None:
     """Why a backend cannot run on this device or machine, with the remedy; None if it can."""
-    if name not in RUNTIMES:
+    needs = REQUIREMENTS.get(name)
+    if needs is None:
         return None
-    if device.type != "cpu":
-        return f"runs on the CPU, not on {device}: use device: cpu"
-    if missing := missing_packages(RUNTIMES[name]):
+    if device.type not in needs.devices:
+        return f"it runs on {' or '.join(needs.devices)}, but the device is {device}: change it"
+    if missing := missing_packages(needs.packages):
         return missing
     if name == "openvino_bf16":
         try:
@@ -211,6 +243,14 @@ def why_not(name: str, device: torch.device) -> str | None:
         except (ImportError, RuntimeError) as error:
             return f"OpenVINO does not start ({error}): install it again"
     return None
+
+
+def missing_packages(packages: Sequence[str]) -> str | None:
+    """How to install the packages that are missing, or None if there are none."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}"
 
 
 def resolve_device(device: str) -> torch.device:

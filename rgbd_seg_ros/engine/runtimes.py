@@ -1,13 +1,13 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO and ONNX Runtime: convert a network, keep it in the cache, and run it on the CPU."""
+"""OpenVINO, ONNX Runtime and torch.compile: convert a network, cache the result, and run it."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,33 +18,26 @@ import torch
 from torch import Tensor, nn
 
 from rgbd_seg_ros.bundle import TrainedNetwork
-from rgbd_seg_ros.engine.artifact_cache import artifact_facts, cached_artifact
+from rgbd_seg_ros.engine.artifact_cache import artifact_facts, cache_folder, cached_artifact
+from rgbd_seg_ros.engine.folding import fold_batch_norms
 
 #: Normalized inputs (1×C×h×w float32 each, rgb before depth) → logits (1×K×h×w).
 Runner = Callable[..., Tensor]
-#: Runtime → the Python packages that it needs, which have the same names on PyPI.
-PACKAGES = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
+#: Execution providers of ONNX Runtime that a backend can use.
+PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 class LogitsOnly(nn.Module):
     """A network that returns only its logits, as the converters need it."""
 
-    def __init__(self, network: TrainedNetwork) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.module.eval()
+        self.network = network.eval()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits (B×K×H×W) of normalized inputs."""
         logits: Tensor = self.network(*inputs).logits
         return logits
-
-
-def missing_packages(runtime: str) -> str | None:
-    """How to install what a runtime lacks, or None if it is complete."""
-    missing = [name for name in PACKAGES[runtime] if importlib.util.find_spec(name) is None]
-    if not missing:
-        return None
-    return f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}"
 
 
 @cache
@@ -64,13 +57,15 @@ def openvino_runner(network: TrainedNetwork, precision: str) -> Runner:
     """
     import openvino
 
-    facts = artifact_facts(network, PACKAGES["openvino"], "openvino")
+    facts = artifact_facts(network, ("openvino",), "openvino")
 
     def build(folder: Path) -> None:
         examples = example_inputs(network)
         with torch.no_grad(), _quiet():
             model = openvino.convert_model(
-                LogitsOnly(network), example_input=examples, input=[x.shape for x in examples]
+                LogitsOnly(network.module),
+                example_input=examples,
+                input=[x.shape for x in examples],
             )
         openvino.save_model(model, folder / "network.xml", compress_to_fp16=False)
 
@@ -91,11 +86,25 @@ def openvino_runner(network: TrainedNetwork, precision: str) -> Runner:
     return run
 
 
-def onnxruntime_runner(network: TrainedNetwork) -> Runner:
-    """Run the network in ONNX Runtime, in float32 on the CPU."""
+def onnxruntime_runner(network: TrainedNetwork, device: torch.device, provider: str) -> Runner:
+    """Run the network in ONNX Runtime, in float32; TensorRT chooses float16 where it is faster.
+
+    Args:
+        network: the network.
+        device: where inputs and logits are.
+        provider: one of :data:`PROVIDERS`.
+
+    Raises:
+        RuntimeError: this ONNX Runtime has no such provider, or the provider does not start.
+    """
     import onnxruntime
 
-    facts = artifact_facts(network, PACKAGES["onnxruntime"], "onnxruntime")
+    if provider not in onnxruntime.get_available_providers():
+        raise RuntimeError(
+            f"this onnxruntime has no {provider}: pip install onnxruntime-gpu (on a Jetson, "
+            "NVIDIA's wheel)"
+        )
+    facts = artifact_facts(network, ("onnxruntime", "onnx", "onnxscript"), "onnxruntime")
     names = {"rgb": ["rgb"], "depth": ["depth"], "rgbd": ["rgb", "depth"]}[
         network.record.spec.modality
     ]
@@ -103,7 +112,7 @@ def onnxruntime_runner(network: TrainedNetwork) -> Runner:
     def build(folder: Path) -> None:
         with torch.no_grad(), _quiet():
             torch.onnx.export(
-                LogitsOnly(network), example_inputs(network), str(folder / "network.onnx"),
+                LogitsOnly(network.module), example_inputs(network), str(folder / "network.onnx"),
                 input_names=names, output_names=["logits"], dynamo=True, external_data=False,
             )  # fmt: skip
 
@@ -112,11 +121,69 @@ def onnxruntime_runner(network: TrainedNetwork) -> Runner:
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that busy-wait between masks would take the cores from the rest of the robot.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    chosen = [(provider, provider_options(provider, device))]
+    session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    if provider not in session.get_providers():  # ONNX Runtime itself only prints a warning
+        raise RuntimeError(f"{provider} does not start: check its CUDA and cuDNN libraries")
+    if device.type == "cpu":
+
+        def run(*inputs: Tensor) -> Tensor:
+            given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+            return torch.from_numpy(session.run(["logits"], given)[0])
+
+        return run
+
+    height, width = network.record.preprocess.size
+    shape = 1, network.record.spec.num_classes, height, width
+    logits = torch.empty(shape, dtype=torch.float32, device=device)
+    index = device.index or 0
+
+    def run_on_cuda(*inputs: Tensor) -> Tensor:
+        binding = session.io_binding()
+        held = [x.contiguous() for x in inputs]  # until the call returns
+        for name, x in zip(names, held, strict=True):
+            binding.bind_input(name, "cuda", index, "float32", tuple(x.shape), x.data_ptr())
+        binding.bind_output("logits", "cuda", index, "float32", shape, logits.data_ptr())
+        torch.cuda.current_stream(device).synchronize()  # ONNX Runtime has a stream of its own
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return logits
+
+    return run_on_cuda
+
+
+def provider_options(provider: str, device: torch.device) -> dict[str, Any]:
+    """Options of an execution provider; TensorRT keeps its engines in the cache folder."""
+    options: dict[str, Any] = {}
+    if provider != "CPUExecutionProvider":
+        options["device_id"] = device.index or 0
+    if provider == "TensorrtExecutionProvider":
+        folder = cache_folder() / "tensorrt"
+        folder.mkdir(parents=True, exist_ok=True)
+        options |= {
+            "trt_fp16_enable": True,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": str(folder),
+        }
+    return options
+
+
+def compiled_runner(network: TrainedNetwork, device: torch.device) -> Runner:
+    """Run the network with torch.compile: float32 on a CPU, float16 on CUDA.
+
+    Needs a C++ compiler on a CPU, and Triton on CUDA. Compiled code is kept in the cache folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    module = fold_batch_norms(network.module, example_inputs(network)).to(device)
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    module = LogitsOnly(module.to(dtype, memory_format=torch.channels_last))  # type: ignore[call-overload]
+    compiled = torch.compile(module, fullgraph=True, dynamic=False)
 
     def run(*inputs: Tensor) -> Tensor:
-        given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run(["logits"], given)[0])
+        logits: Tensor = compiled(*(x.to(dtype) for x in inputs))
+        return logits
 
     return run
 

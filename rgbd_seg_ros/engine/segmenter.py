@@ -58,12 +58,17 @@ class Segmenter:
         backend: a name in :data:`rgbd_seg_ros.engine.backends.BACKENDS`, ``openvino`` for its
             best precision, or ``auto``: the fastest one that is installed. One that fails while
             loading, or fails the numerical guard, is replaced by the next, with a warning.
+        compare: False to skip the numerical guard, for benchmarks of networks that are not
+            trained.
 
     Raises:
         EngineError: the device or backend is unknown, not available, or fails.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", backend: str = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", backend: str = "auto", *, compare: bool = True
+    ) -> None:
+        self._compare = compare
         self.labels = bundle.labels
         self.device = resolve_device(device)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {}
@@ -192,7 +197,9 @@ class Segmenter:
         self._chosen.clear()
         self._preparable.clear()
         for name, network in bundle.networks.items():
-            loaded, self._chosen[name] = open_first(network, self.device, backends)
+            loaded, self._chosen[name] = open_first(
+                network, self.device, backends, compare=self._compare
+            )
             self._networks[name] = loaded, network.record.preprocess
             if isinstance(loaded, PreparableBackend):
                 self._preparable[name] = loaded

@@ -48,10 +48,10 @@ class SameConv2d(nn.Conv2d):
         """B×C×h×w → B×C'×⌈h/stride⌉×⌈w/stride⌉."""
         end = self.dilation[0] * (self.kernel_size[0] - 1) // 2
         if self.stride[0] == 1:
-            return F.conv2d(x, self.weight, None, 1, end, self.dilation, self.groups)
+            return F.conv2d(x, self.weight, self.bias, 1, end, self.dilation, self.groups)
         left, top = (end - 1 + size % 2 for size in (x.shape[3], x.shape[2]))
         x = F.pad(x, (left, end, top, end))
-        return F.conv2d(x, self.weight, None, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def _conv_norm(

@@ -39,6 +39,16 @@ class AllMLPHead(nn.Module):
         prelogits = self.norm(mixed + self._bias()).relu()
         return self.classifier(self.dropout(prelogits)), prelogits
 
+    def published(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` as the papers publish it: the reference for tests and benchmarks."""
+        size = features[0].shape[2:]
+        maps = [
+            resize(cast(nn.Linear, linear)(f.movedim(1, -1)).movedim(-1, 1), size)
+            for linear, f in zip(self.linears, features, strict=True)
+        ]
+        prelogits = self.norm(self.fuse(torch.cat(maps[::-1], dim=1))).relu()
+        return self.classifier(self.dropout(prelogits)), prelogits
+
     def published_macs(self, features: tuple[Tensor, ...]) -> int:
         """Multiply-adds of the published form except for the classifier, as papers count them."""
         width = self.fuse.out_channels

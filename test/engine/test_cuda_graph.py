@@ -15,7 +15,7 @@ from rigs.no_waiting import NoWaiting
 
 from rgbd_seg_ros.bundle import Bundle, TrainedNetwork
 from rgbd_seg_ros.engine import Segmentation, Segmenter, cuda_graph
-from rgbd_seg_ros.engine.backends import BACKENDS, RUNTIMES, EngineError
+from rgbd_seg_ros.engine.backends import REQUIREMENTS, EngineError, Requirement
 from rgbd_seg_ros.engine.cuda_graph import CudaGraphBackend, compute_mask
 from rgbd_seg_ros.engine.stages import RawInputs, host_arrays
 from rgbd_seg_ros.frames import Intrinsics
@@ -54,7 +54,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     monkeypatch.setattr(cuda_graph, "capture", capture)
     monkeypatch.setattr(cuda_graph, "pinned", lambda array: torch.from_numpy(array.copy()))
     monkeypatch.setattr(cuda_graph, "DTYPE", torch.float32)
-    monkeypatch.setitem(BACKENDS, "cuda_graph", CudaGraphBackend)
+    monkeypatch.setitem(REQUIREMENTS, "cuda_graph", Requirement(("cpu", "cuda")))
     return functions
 
 
@@ -160,7 +160,7 @@ def test_no_operation_of_a_graph_waits_for_the_device(
 
 
 def test_a_graph_is_refused_on_the_cpu(tiny_bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match="needs device cuda; use backend: auto"):
+    with pytest.raises(EngineError, match=r"but the device is cpu: .* use backend: auto"):
         Segmenter(tiny_bundle, "cpu", "cuda_graph")
 
 
@@ -175,7 +175,7 @@ def assert_untouched(bundle: Bundle) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=pytest.mark.gpu) for n in BACKENDS if n not in RUNTIMES],
+    params=[pytest.param(n, marks=pytest.mark.gpu) for n in ("float32", "torch", "cuda_graph")],
 )
 def on_gpu(request: pytest.FixtureRequest, hha_bundle: Bundle) -> Segmenter:
     return Segmenter(hha_bundle, "cuda", request.param)
@@ -197,6 +197,24 @@ def test_gravity_estimated_on_cuda_equals_that_on_the_cpu(
 ) -> None:
     found, expected = (s.estimate_gravity(PLANE, CAMERA) for s in (on_gpu, on_cpu))
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.gpu
+def test_compiled_masks_on_cuda_equal_those_in_float32_on_the_cpu(
+    hha_bundle: Bundle, on_cpu: Segmenter
+) -> None:
+    compiled = Segmenter(hha_bundle, "cuda", "compile")
+    for rgb, depth, gravity in INPUTS:
+        found, expected = (s(rgb, depth, CAMERA, gravity) for s in (compiled, on_cpu))
+        assert (found.labels == expected.labels).mean() >= 0.99
+
+
+@pytest.mark.gpu
+def test_auto_compares_the_graphs_with_float32_before_it_uses_them(hha_bundle: Bundle) -> None:
+    segmenter = Segmenter(hha_bundle, "cuda")
+    for network in segmenter.available:
+        assert f"{network}: cuda_graph, " in segmenter.description
+    assert segmenter.description.count("of the pixels as in float32") == 3
 
 
 def test_cuda_leaves_the_bundle_on_the_cpu(hha_bundle: Bundle, on_gpu: Segmenter) -> None:

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,34 @@ import torch
 from torch import Tensor
 
 from rgbd_seg_ros.bundle import Bundle, TrainedNetwork
-from rgbd_seg_ros.engine import Segmenter, artifact_cache, backends, selection
+from rgbd_seg_ros.engine import Segmenter, artifact_cache, backends, runtimes, selection
 from rgbd_seg_ros.engine.backends import (
     BACKENDS,
-    RUNTIMES,
+    REQUIREMENTS,
     Backend,
     EngineError,
+    Requirement,
     StagedBackend,
+    is_exact,
+    missing_packages,
     resolve_backend,
 )
 from rgbd_seg_ros.engine.guard import MaskAgreement, guard_inputs, render_boxes
+from rgbd_seg_ros.engine.runtimes import PROVIDERS
 
 CPU = torch.device("cpu")
 INSTALLED = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
-            importlib.util.find_spec(runtime) is None,
-            reason=f"needs {runtime}, an optional runtime",
+            missing_packages(needs.packages) is not None,
+            reason=f"needs {' '.join(needs.packages)}, an optional runtime",
         ),
     )
-    for name, runtime in RUNTIMES.items()
-    if name != "openvino_bf16"
+    for name, needs in REQUIREMENTS.items()
+    if needs.packages and needs.devices == ("cpu",) and name != "openvino_bf16"
 ]
+OPTIONAL = ("openvino_bf16", "openvino_f32", "onnxruntime")
 
 
 @pytest.fixture
@@ -85,8 +90,8 @@ def fake_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     """All optional backends are installed, and their versions are known."""
     monkeypatch.setattr(backends, "missing_packages", lambda _: None)
     monkeypatch.setattr(backends, "has_bfloat16", lambda: True)
-    for module in (selection,):
-        monkeypatch.setattr(module, "PACKAGES", {"openvino": (), "onnxruntime": ()})
+    for name in OPTIONAL:
+        monkeypatch.setitem(REQUIREMENTS, name, Requirement(("cpu",)))
 
 
 def test_a_backend_that_fails_the_guard_is_replaced_by_the_next(
@@ -114,10 +119,10 @@ def test_a_backend_that_cannot_be_built_is_replaced_and_the_reason_is_kept(
     def fail(network: TrainedNetwork, device: torch.device) -> Backend:
         raise MemoryError("no room\nfor weights")
 
-    for name in RUNTIMES:
+    for name in OPTIONAL:
         monkeypatch.setitem(BACKENDS, name, fail)
     segmenter = Segmenter(rgb_only, "cpu", "auto")
-    reasons = [f"{name} failed (no room for weights)" for name in RUNTIMES]
+    reasons = [f"{name} failed (no room for weights)" for name in OPTIONAL]
     assert segmenter.description == f"rgb: torch, because {'; '.join(reasons)}"
     assert len(warnings) == 3
     with pytest.raises(EngineError, match=r"openvino_bf16 failed .*; openvino_f32 failed"):
@@ -133,7 +138,7 @@ def test_the_guard_needs_both_shares() -> None:
 def test_what_is_not_installed_is_refused_by_name_and_skipped_by_auto(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     assert resolve_backend("auto", CPU) == ["torch"]
     with pytest.raises(EngineError, match="openvino not installed: pip install openvino, or"):
         resolve_backend("openvino", CPU)
@@ -150,7 +155,7 @@ def test_openvino_uses_float32_where_the_processor_has_no_bfloat16(
     assert resolve_backend("auto", CPU) == ["openvino_f32", "onnxruntime", "torch"]
     with pytest.raises(EngineError, match="does not compute in bfloat16"):
         resolve_backend("openvino_bf16", CPU)
-    with pytest.raises(EngineError, match="not on cuda"):
+    with pytest.raises(EngineError, match="it runs on cpu, but the device is cuda: change it, or"):
         resolve_backend("openvino", torch.device("cuda"))
 
 
@@ -167,6 +172,114 @@ def test_guard_frames_repeat_and_differ(hha_bundle: Bundle) -> None:
     assert inputs.rgb is None
     assert inputs.intrinsics is not None
     assert inputs.gravity is not None
+
+
+def test_exact_backends_and_those_of_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    assert [n for n in BACKENDS if is_exact(n, CPU)] == ["float32", "torch"]
+    assert [n for n in BACKENDS if is_exact(n, cuda)] == ["float32"]
+    assert resolve_backend("auto", cuda) == ["cuda_graph", "torch", "float32"]
+    for name in ("cuda_graph", "onnxruntime_cuda", "onnxruntime_tensorrt"):
+        with pytest.raises(EngineError, match="runs on cuda, but the device is cpu"):
+            resolve_backend(name, CPU)
+    assert resolve_backend("compile", CPU) == ["compile"]
+
+
+def test_a_comparison_can_be_left_out(
+    rgb_only: Bundle, fake_runtime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino_f32", fake_backend(1000.0))
+    segmenter = Segmenter(rgb_only, "cpu", "openvino_f32", compare=False)
+    assert segmenter.description == "rgb: openvino_f32"
+
+
+class FakeSession:
+    """ONNX Runtime's session, which computes with a given function on bound addresses."""
+
+    def __init__(self, started: bool) -> None:
+        self.started = started
+        self.bound: dict[str, tuple[Any, ...]] = {}
+        self.runs = 0
+
+    def __call__(self, path: str, options: Any, providers: list[Any]) -> FakeSession:
+        self.path, self.options, self.providers = path, options, providers
+        return self
+
+    def get_providers(self) -> list[str]:
+        return [self.providers[0][0]] if self.started else ["CPUExecutionProvider"]
+
+    def io_binding(self) -> FakeSession:
+        return self
+
+    def bind_input(self, name: str, *place: Any) -> None:
+        self.bound[name] = place
+
+    bind_output = bind_input
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self.runs += 1
+
+    def synchronize_outputs(self) -> None:
+        pass
+
+
+@pytest.fixture
+def fake_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSession:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = FakeSession(started=True)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS))
+    monkeypatch.setattr(runtimes, "cached_artifact", lambda facts, build: tmp_path)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(synchronize=int))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return session
+
+
+def test_cuda_tensors_are_bound_by_their_addresses(
+    tiny_bundle: Bundle, fake_session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Tensor] = []
+    empty = torch.empty
+
+    def on_cpu(shape: Any, **options: Any) -> Tensor:
+        made.append(empty(shape, dtype=options["dtype"]))
+        return made[-1]
+
+    monkeypatch.setattr(runtimes.torch, "empty", on_cpu)
+    network = tiny_bundle.networks["rgbd"]
+    device = torch.device("cuda:1")
+    run = runtimes.onnxruntime_runner(network, device, "TensorrtExecutionProvider")
+    ((provider, options),) = fake_session.providers
+    assert provider == "TensorrtExecutionProvider"
+    assert options["device_id"] == 1
+    assert Path(options["trt_engine_cache_path"]).is_dir()
+    rgb, depth = runtimes.example_inputs(network)
+    logits = run(rgb, depth)
+    assert logits is made[0]
+    size = network.record.preprocess.size
+    assert fake_session.bound == {
+        "rgb": ("cuda", 1, "float32", (1, 3, *size), rgb.data_ptr()),
+        "depth": ("cuda", 1, "float32", tuple(depth.shape), depth.data_ptr()),
+        "logits": ("cuda", 1, "float32", tuple(logits.shape), logits.data_ptr()),
+    }
+    assert logits.shape == (1, network.record.spec.num_classes, *size)
+    assert fake_session.runs == 1
+
+
+def test_a_provider_that_is_missing_or_does_not_start_is_refused(
+    tiny_bundle: Bundle, fake_session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, device = tiny_bundle.networks["rgb"], torch.device("cuda")
+    fake_session.started = False
+    with pytest.raises(RuntimeError, match="CUDAExecutionProvider does not start: check its CUDA"):
+        runtimes.onnxruntime_runner(network, device, "CUDAExecutionProvider")
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(
+        RuntimeError, match="no CUDAExecutionProvider: pip install onnxruntime-gpu"
+    ):
+        runtimes.onnxruntime_runner(network, device, "CUDAExecutionProvider")
 
 
 # --- The cache ----------------------------------------------------------------------------------
