@@ -83,19 +83,24 @@ class Engine(Protocol):
         """Unit vector (3) pointing down in the optical frame, from H×W meters (NaN invalid)."""
 
 
-def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = "auto") -> Engine:
-    """Load a bundle and warm up its networks.
+def load_engine(
+    bundle: Path | str | None, device: str = "auto", backend: str = "auto", threads: int = 0
+) -> Engine:
+    """Load a bundle and warm up its networks, in the thread that will run them.
 
     Args:
         bundle: directory of the bundle; None or an empty string for the shipped one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         backend: ``auto`` or a name of :data:`rgbd_seg_ros.engine.backends.BACKENDS`.
+        threads: threads of the networks on a CPU; 0 for PyTorch's choice.
 
     Raises:
         ImportError: PyTorch or safetensors is not installed.
         ValueError: the bundle, the device or the backend is unusable.
     """
     try:
+        import torch
+
         from rgbd_seg_ros.bundle import DEFAULT_BUNDLE, load_bundle
         from rgbd_seg_ros.engine import Segmenter
         from rgbd_seg_ros.engine.backends import resolve_backend, resolve_device
@@ -104,6 +109,8 @@ def load_engine(bundle: Path | str | None, device: str = "auto", backend: str = 
             f"{error}: PyTorch and safetensors are required; install the PyTorch build for this "
             "machine from https://pytorch.org/get-started, then run `rgbd_seg doctor`"
         ) from error
+    if threads:
+        torch.set_num_threads(threads)
     resolve_backend(backend, resolve_device(device))  # a mistake is found before the slow part
     return Segmenter(load_bundle(bundle or DEFAULT_BUNDLE), device, backend)
 

@@ -67,13 +67,13 @@ class SignalHandler:
 
 def main(
     args: Sequence[str] | None = None,
-    load: Callable[[str, str, str], Engine] | None = None,
+    load: Callable[[str, str, str, int], Engine] | None = None,
 ) -> int:
     """Run the node until SIGINT, SIGTERM or a failed start; return the exit code.
 
     Args:
         args: command line; None for the process's own.
-        load: loads the engine from bundle, device and backend; None for the real one.
+        load: loads the engine from bundle, device, backend and threads; None for the real one.
     """
     signals = SignalHandler()
     # A callback waits at most this long for the thread that computes a mask. Python's default of

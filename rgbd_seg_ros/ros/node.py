@@ -46,10 +46,10 @@ class SegmenterNode(AsyncLifecycleNode):
     which network to run, runs it and gives the masks to :class:`Outputs`.
 
     Args:
-        load: loads the engine from bundle, device and backend, in the engine's thread.
+        load: loads the engine from bundle, device, backend and threads, in the engine's thread.
     """
 
-    def __init__(self, load: Callable[[str, str, str], Engine] = load_engine) -> None:
+    def __init__(self, load: Callable[[str, str, str, int], Engine] = load_engine) -> None:
         super().__init__("segmenter")
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -93,7 +93,7 @@ class SegmenterNode(AsyncLifecycleNode):
         bundle = f"bundle {config.bundle}" if config.bundle else "the shipped bundle"
         self.get_logger().info(f"loading {bundle} (device {config.device}) ...")
         self.get_logger().debug(f"{config}, {self._core_config}")
-        load = partial(self._load, config.bundle, config.device, config.backend)
+        load = partial(self._load, config.bundle, config.device, config.backend, config.threads)
         self._engine_thread = EngineThread(self.get_clock(), load, self.report_error)
         if self._closing:
             self._engine_thread.stop(0.0)

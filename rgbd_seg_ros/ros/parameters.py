@@ -37,6 +37,15 @@ class NodeConfig:
             "the list"
         },
     )
+    threads: int = field(
+        default=0,
+        metadata={
+            "doc": "threads of the networks on a CPU; 0: one per core. Fewer leave cores to other "
+            "nodes",
+            "low": 0,
+            "high": 1024,
+        },
+    )
     rgb_transport: str = field(
         default="raw",
         metadata={

@@ -23,6 +23,7 @@ from rgbd_seg_ros.engine.backends import (
 from rgbd_seg_ros.engine.segmenter import LOG
 from rgbd_seg_ros.engine.stages import RawInputs, RawMask, decide
 from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.inference import load_engine
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -281,3 +282,18 @@ def test_a_frame_pair_prepares_all_networks_for_its_sizes(
     segmenter(RGB)
     segmenter(None, DEPTH, CAMERA)  # a single frame prepares nothing
     assert [len(backends[name].prepared) for name in ("rgbd", "rgb", "depth")] == [1, 1, 0]
+
+
+def test_the_engine_is_loaded_with_the_given_number_of_threads(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    save_bundle(tmp_path, tiny_bundle)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            load_engine(tmp_path, "cpu", "torch", threads)
+            assert torch.get_num_threads() == threads
+        load_engine(tmp_path, "cpu", "torch")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
