@@ -5,16 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
-import io
 import json
-import logging
 import os
 import shutil
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,6 +195,8 @@ def convert_to_onnx(module: ExportModule, path: Path) -> None:
     """Trace the network and write it as ONNX without metadata."""
     import torch
 
+    from rgbd_seg_ros.engine.runtimes import quiet
+
     example = module.example(0, *TRACED)
     dynamic = torch.export.Dim.DYNAMIC
     axes = tuple({0: dynamic, 2: dynamic, 3: dynamic} for _ in example)
@@ -253,6 +251,8 @@ def write_aoti(module: ExportModule, path: Path, sha256: str) -> None:
     """A package of AOTInductor for this machine's CPU, for one image of the network's size."""
     import torch
 
+    from rgbd_seg_ros.engine.runtimes import quiet
+
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise UsageError(
@@ -274,15 +274,6 @@ def open_aoti(_module: ExportModule, path: Path) -> Runner:
 
     compiled = torch._inductor.aoti_load_package(str(path))
     return lambda inputs: compiled(*inputs).detach().numpy()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress progress and warnings of the exporter."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 TARGETS: dict[str, Target] = {

@@ -61,7 +61,7 @@ def openvino_runner(network: TrainedNetwork, precision: str) -> Runner:
 
     def build(folder: Path) -> None:
         examples = example_inputs(network)
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             model = openvino.convert_model(
                 LogitsOnly(network.module),
                 example_input=examples,
@@ -110,7 +110,7 @@ def onnxruntime_runner(network: TrainedNetwork, device: torch.device, provider: 
     ]
 
     def build(folder: Path) -> None:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             torch.onnx.export(
                 LogitsOnly(network.module), example_inputs(network), str(folder / "network.onnx"),
                 input_names=names, output_names=["logits"], dynamo=True, external_data=False,
@@ -195,7 +195,7 @@ def example_inputs(network: TrainedNetwork) -> tuple[Tensor, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
+def quiet() -> Iterator[Any]:
     """Suppress what converters print and warn about; a failure is an exception."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]
