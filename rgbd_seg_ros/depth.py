@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +32,18 @@ HOLES = ("reference", "zero")
 UNITS_M = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 
 
-#: Range of a plausible median depth in meters, indoors and outdoors.
-PLAUSIBLE_M = (0.3, 60.0)
+#: A usual median depth in meters: among the units that fit, the one that gives it comes first.
+USUAL_M = 2.5
+
+#: Range of a plausible median depth in meters, indoors and outdoors: the default of the node's
+#: frame test, and the rule of every offline tool.
+PLAUSIBLE_M = (0.05, 50.0)
 
 
 def fitting_units(
     median_m: float, unit_m: float, plausible_m: tuple[float, float] = PLAUSIBLE_M
 ) -> str:
-    """The common units with which a median depth would be plausible: ``0.001 or 0.0002``.
+    """The common units with which a median depth would be most plausible: ``0.001 or 0.0002``.
 
     Args:
         median_m: median depth that was read with ``unit_m`` meters per unit.
@@ -46,11 +51,14 @@ def fitting_units(
         plausible_m: range of a plausible median.
 
     Returns:
-        Numbers joined by "or"; ``another unit`` if none fits.
+        At most two numbers joined by "or", the first of which gives the more usual depth;
+        ``another unit`` if none fits.
     """
     low, high = plausible_m
-    fitting = [f"{u:g}" for u in UNITS_M if low <= median_m / unit_m * u <= high]
-    return " or ".join(fitting) or "another unit"
+    medians = {unit: median_m / unit_m * unit for unit in UNITS_M}
+    fitting = [unit for unit, median in medians.items() if low <= median <= high]
+    fitting.sort(key=lambda unit: abs(math.log(medians[unit] / USUAL_M)))
+    return " or ".join(f"{unit:g}" for unit in fitting[:2]) or "another unit"
 
 
 def to_meters(

@@ -111,8 +111,10 @@ def test_floats_in_another_unit() -> None:
 @pytest.mark.parametrize(
     ("median_m", "unit_m", "expected"),
     [
-        (2000.0, 1.0, "0.001 or 0.0002 or 0.01"),  # millimeters as floats
-        (0.2, 0.0001, "0.001 or 0.0002 or 0.01"),  # millimeters read as tenths
+        (2000.0, 1.0, "0.001 or 0.0002"),  # millimeters as floats: 2 m, else 0.4 m
+        (3967.0, 1.0, "0.001 or 0.0002"),  # 4.0 m, else 0.8 m
+        (0.2, 0.0001, "0.001 or 0.0002"),  # millimeters read as tenths
+        (0.03, 0.0001, "0.01 or 0.001"),  # centimeters: 3 m, else 0.3 m
         (1e7, 1.0, "another unit"),
     ],
 )

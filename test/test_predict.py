@@ -155,7 +155,7 @@ def test_dead_sensors_fall_back_as_on_a_robot(folder: Path, bundle: Path, capsys
     assert "2 depth images not used (no_depth): empty, none" in summary["warnings"]
     errors = capsys.readouterr().err
     assert "unit: rgb, because depth is depth_units (the median is 2000 m: " in errors
-    assert "wrong unit? try --depth-scale 0.001 or 0.0002 or 0.01)" in errors
+    assert "wrong unit? try --depth-scale 0.001 or 0.0002)" in errors
     assert "dark: depth, because color is black (mean 0.0" in errors
 
 

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rgbd_seg_ros.depth import PLAUSIBLE_M
 from rgbd_seg_ros.image_size import LARGEST_LIMIT, MAX_IMAGE_PIXELS
 from rgbd_seg_ros.names import shown
 
@@ -99,10 +100,12 @@ class CoreConfig:
         1e-4, "depth is `constant_depth` if the std of its valid pixels is below this; 0: off"
     )
     min_median_depth_m: float = _parameter(
-        0.05, "depth is `depth_units` if the median of its valid pixels is below this; 0: off"
+        PLAUSIBLE_M[0],
+        "depth is `depth_units` if the median of its valid pixels is below this; 0: off",
     )
     max_median_depth_m: float = _parameter(
-        50.0, "depth is `depth_units` if the median of its valid pixels is above this; 0: off"
+        PLAUSIBLE_M[1],
+        "depth is `depth_units` if the median of its valid pixels is above this; 0: off",
     )
 
     # Is this stream alive?

@@ -16,12 +16,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import to_meters
 from rgbd_seg_ros.files import InputFileError, read_json, write_atomically
-from rgbd_seg_ros.image_io import ImageFileError, read_image, read_rgb, read_single_channel
+from rgbd_seg_ros.image_io import (
+    ImageFileError,
+    default_depth_scale,
+    read_depth,
+    read_image,
+    read_rgb,
+)
 from rgbd_seg_ros.progress import progress_bar, say
 from training import distributed
-from training.data.checks import check_depth, check_sizes, sampled
+from training.data.checks import (
+    check_depth,
+    check_sizes,
+    describe_unusable,
+    fit_to_color,
+    judge_frame,
+    sampled,
+)
 from training.data.class_report import count_labels
 from training.data.description import Description, read_description
 from training.data.folder_files import LabeledFrames, find_labeled_frames, split_names
@@ -39,7 +51,6 @@ class FolderSamples:
         description: classes, label coding, depth unit and intrinsics.
         files: ``rgb``, ``depth`` or ``labels`` → name of a sample → its file.
         names: the samples in order.
-        is_float: whether the depth images are floats.
     """
 
     def __init__(
@@ -48,17 +59,15 @@ class FolderSamples:
         description: Description,
         files: Mapping[str, Mapping[str, Path]],
         names: list[str],
-        is_float: bool,
     ) -> None:
         self.root, self.description, self.names = root, description, names
         self.label_set = description.label_set
         self.files = {f: {name: files[f][name] for name in names} for f in FOLDERS}
-        self.is_float = is_float
-        #: Meters per unit of depth.
-        self.depth_unit = description.depth_scale or (1.0 if is_float else 0.001)
-        #: One line for each thing in the folder that is not used.
+        #: One line for each thing in the folder that is not used, or not as usual.
         self.notes: tuple[str, ...] = ()
         self._counts: dict[str, npt.NDArray[np.int64]] = {}
+        #: Name of a sample that has been checked → result of :func:`judge_frame`.
+        self.unusable: dict[str, dict[str, str]] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,29 +82,20 @@ class FolderSamples:
         name = self.names[index]
         rgb = read_rgb(self.files["rgb"][name])
         size = (rgb.shape[0], rgb.shape[1])
-        depth = self.depth_m(index)
+        where = f"{self.root}, sample {name!r}"
+        depth = fit_to_color(where, self.depth_m(index), size)
         labels = read_labels(self.files["labels"][name], self.description.coding, size)
-        check_sizes(f"{self.root}, sample {name!r}", rgb=rgb, depth=depth, labels=labels)
+        check_sizes(where, rgb=rgb, depth=depth, labels=labels)
         camera = self.description.intrinsics(size)
         return Sample(rgb, depth, labels, name, None if camera is None else camera.matrix())
 
     def depth_m(self, index: int) -> npt.NDArray[np.float32]:
-        """The depth of one sample as H×W meters, NaN invalid.
+        """The depth of one sample as H×W meters as stored, NaN invalid.
 
         Raises:
-            ImageFileError: the file is truncated or not an image of one channel.
-            UsageError: the image is not 16-bit or float, or unlike the first one.
+            ImageFileError: the file is truncated or not a depth image, or its unit is not known.
         """
-        path = self.files["depth"][self.names[index]]
-        raw = read_single_channel(path)
-        if (raw.dtype.kind == "f") != self.is_float:
-            raise UsageError(f"{path} is {raw.dtype}, unlike the first depth image; convert it")
-        try:
-            return to_meters(raw, self.depth_unit, float_scale=self.depth_unit)
-        except ValueError as error:
-            raise UsageError(
-                f"{path}: {error}; save depth as a 16-bit PNG or a float TIFF"
-            ) from error
+        return read_depth(self.files["depth"][self.names[index]], self.description.depth_scale)
 
     def label_counts(self, index: int) -> npt.NDArray[np.int64] | None:
         """Pixels of each class, then unlabeled pixels, of a sample that has been checked."""
@@ -104,8 +104,8 @@ class FolderSamples:
     def without(self, bad: Mapping[str, str]) -> FolderSamples:
         """The samples whose names are not in ``bad``."""
         names = [name for name in self.names if name not in bad]
-        rest = FolderSamples(self.root, self.description, self.files, names, self.is_float)
-        rest._counts = self._counts
+        rest = FolderSamples(self.root, self.description, self.files, names)
+        rest._counts, rest.unusable = self._counts, self.unusable
         return rest
 
 
@@ -123,7 +123,8 @@ def open_folder(
 
     Raises:
         UsageError: a missing folder, name or key; an invalid size or label; no valid depth, or
-            depth in another unit; with ``strict``, an incomplete frame or an unreadable image.
+            depth in another unit; no readable sample; with ``strict``, an incomplete frame or an
+            unreadable image.
     """
     if not root:
         raise UsageError("dataset 'folder' needs its folder: --root DIR")
@@ -136,18 +137,24 @@ def open_folder(
             f"{' and no '.join(frames.lacking(name))}; complete them, or omit strict"
         )
     names = split_names(frames, held_out)[split]
-    is_float = depth_is_float(frames)
-    samples = FolderSamples(path, description, frames.files, names, is_float)
+    samples = FolderSamples(path, description, frames.files, names)
     bad = check(samples, Path(cache) if cache else None)
     if bad and strict:
         first = next(iter(bad))
         raise UsageError(f"{len(bad)} unreadable samples in {root}; the first is: {bad[first]}")
+    if bad and len(bad) == len(names):
+        first = next(iter(bad))
+        raise UsageError(
+            f"{root}: none of the {len(names)} {split} samples can be read; the first is "
+            f"{first!r}: {bad[first]}"
+        )
     skipped = [f"skipped: {text}" for text in list(bad.values())[:5]]
     if bad:
         skipped.append(f"{split}: {len(bad)} of {len(names)} samples skipped")
     samples = samples.without(bad)
     check_samples(samples)
-    samples.notes = (*frames.notes, *skipped)
+    unusable = [f"{split}: {line}" for line in describe_unusable(samples.unusable)]
+    samples.notes = (*frames.notes, *skipped, *unusable)
     for note in samples.notes:
         tell(note)
     return samples
@@ -164,9 +171,15 @@ def read_folder(root: Path) -> tuple[LabeledFrames, Description]:
     return frames, read_description(root, lambda: sorted(set().union(*map(labels_of, polygons))))
 
 
-def depth_is_float(frames: LabeledFrames) -> bool:
-    """Whether the first depth image, and therefore each, has floating-point values."""
-    return read_image(frames.files["depth"][frames.names[0]]).dtype.kind == "f"
+def depth_dtype(samples: FolderSamples) -> np.dtype[Any]:
+    """The type of the values in the first depth image that can be read."""
+    error: ImageFileError | None = None
+    for name in samples.names:
+        try:
+            return read_image(samples.files["depth"][name]).dtype
+        except ImageFileError as caught:
+            error = error or caught
+    raise UsageError(f"{samples.root}: no depth image can be read; the first: {error}")
 
 
 def check_samples(samples: FolderSamples) -> None:
@@ -174,8 +187,8 @@ def check_samples(samples: FolderSamples) -> None:
     chosen = sampled(len(samples)) if len(samples) else []
     if chosen:
         depths = [samples.depth_m(index) for index in chosen]
-        option = "depth_scale: {} in dataset.yaml"
-        check_depth(str(samples.root), depths, samples.depth_unit, option)
+        unit = samples.description.depth_scale or default_depth_scale(depth_dtype(samples))
+        check_depth(str(samples.root), depths, unit, "depth_scale: {} in dataset.yaml")
 
 
 @once
@@ -207,12 +220,15 @@ def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
     ]
     classes = len(samples.label_set)
 
-    def read(index: int) -> list[int] | str:
+    def read(index: int) -> dict[str, Any] | str:
         try:
-            counts: list[int] = count_labels(samples[index].labels, classes).tolist()
+            sample = samples[index]
         except ImageFileError as error:
             return str(error)
-        return counts
+        return {
+            "pixels": count_labels(sample.labels, classes).tolist(),
+            "unusable": judge_frame(sample.rgb, sample.depth_m),
+        }
 
     bad: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
@@ -225,12 +241,10 @@ def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:
                 if isinstance(result, str):
                     bad[name] = result
                 else:
-                    passed[name] = {"files": stamps[name], "pixels": result}
-    samples._counts = {
-        name: np.array(passed[name]["pixels"], np.int64)
-        for name in samples.names
-        if name not in bad
-    }
+                    passed[name] = {"files": stamps[name], **result}
+    good = [name for name in samples.names if name not in bad]
+    samples._counts = {name: np.array(passed[name]["pixels"], np.int64) for name in good}
+    samples.unusable = {name: passed[name]["unusable"] for name in good}
     if store and todo and distributed.is_main():
         store.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(store, json.dumps(passed))
@@ -246,7 +260,9 @@ def _load(store: Path | None) -> dict[str, dict[str, Any]]:
     return {
         name: entry
         for name, entry in (stored.items() if isinstance(stored, dict) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("pixels"), list)
+        if isinstance(entry, dict)
+        and isinstance(entry.get("pixels"), list)
+        and isinstance(entry.get("unusable"), dict)
     }
 
 

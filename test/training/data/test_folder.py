@@ -10,13 +10,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from rgbd_seg_ros.fallback.config import CoreConfig
+from rgbd_seg_ros.fallback.pixel_tests import depth_defect
+from rgbd_seg_ros.judged_images import judge_depth
 from rgbd_seg_ros.labels import LABEL_SETS, LabelSet
 from training.config import RunConfig
 from training.data.datasets import open_split
 from training.data.folder import open_folder
+from training.data.prepare.index import open_prepared
 from training.options import UsageError
+from training.prepare import main as prepare
 
 
 @pytest.fixture
@@ -214,8 +220,8 @@ def test_depth_that_is_not_in_meters_or_missing_is_refused(own: Path, factor: in
         cv2.imwrite(str(path.with_suffix(".tiff")), meters * factor)
         path.unlink()
     message = "no valid depth in 12 sampled frames" if not factor else (
-        r"median depth of 12 sampled frames is 39\d\d m, outside 0.3..60 m: wrong unit\? try "
-        r"depth_scale: 0.001 or .* in dataset.yaml"
+        r"median depth of 12 sampled frames is 39\d\d m with 1 m per unit, outside 0.05 to 50 m: "
+        r"wrong unit\? try depth_scale: 0.001 or 0.0002 in dataset.yaml"
     )  # fmt: skip
     with pytest.raises(UsageError, match=message):
         open_folder(str(own), "train", 0.1, False)
@@ -226,10 +232,105 @@ def test_depth_that_is_not_in_meters_or_missing_is_refused(own: Path, factor: in
         assert 1 < np.nanmedian(sample.depth_m) < 4
 
 
-def test_depth_of_two_kinds_is_refused(own: Path) -> None:
+def depth_of(own: Path, name: str) -> npt.NDArray[np.float32]:
+    """The depth of a frame of whichever split has it."""
+    for split in ("train", "val", "test"):
+        samples = open_folder(str(own), split, 0.1, False)
+        if name in samples.names:
+            return samples[samples.names.index(name)].depth_m
+    raise AssertionError(f"no split has {name}")
+
+
+def test_depth_of_two_kinds_is_read_in_the_unit_of_each_kind(own: Path) -> None:
+    before = depth_of(own, "frame_004")
     path = own / "depth" / "frame_004.png"
     meters = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) * np.float32(0.001)
     cv2.imwrite(str(path.with_suffix(".tiff")), meters)
     path.unlink()
-    with pytest.raises(UsageError, match=r"frame_004.tiff is float32, unlike the first depth"):
+    np.testing.assert_allclose(depth_of(own, "frame_004"), before, rtol=1e-6)
+
+
+def scale_depth(own: Path, median_m: float) -> None:
+    """Replace the depth images by floats in meters with this median, the same in all frames."""
+    for path in (own / "depth").glob("*.png"):
+        ramp = np.linspace(0.9, 1.1, 48 * 64, dtype=np.float32).reshape(48, 64) * median_m
+        cv2.imwrite(str(path.with_suffix(".tiff")), ramp.astype(np.float32))
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("median_m", "usable"), [(0.04, False), (0.06, True), (49.0, True), (51.0, False)]
+)
+def test_depth_is_plausible_in_the_range_of_the_node(
+    own: Path, tmp_path: Path, median_m: float, usable: bool
+) -> None:
+    """The node, `predict`, training and preparation draw the line at the same depth."""
+    scale_depth(own, median_m)
+    sample = next((own / "depth").iterdir())
+    assert judge_depth(sample, CoreConfig()).usable == usable
+    assert (depth_defect(cv2.imread(str(sample), -1), CoreConfig()) is None) == usable
+    convert = ["folder", "--source", str(own), "--out", str(tmp_path / "out"), "--dry-run"]
+    if usable:
         open_all(own)
+        assert prepare(convert) == 0
+        return
+    for attempt in (lambda: open_all(own), lambda: prepare(convert)):
+        with pytest.raises(UsageError, match=r"outside 0\.05 to 50 m: wrong unit\?"):
+            attempt()
+
+
+def test_smaller_depth_is_enlarged_as_in_the_node(own: Path) -> None:
+    small = np.repeat(np.arange(1000, 1032, dtype=np.uint16)[None], 24, axis=0)
+    cv2.imwrite(str(own / "depth" / "frame_004.png"), small)  # 32×24 for color of 64×48
+    depth_m = depth_of(own, "frame_004")
+    assert depth_m.shape == (48, 64)
+    np.testing.assert_allclose(depth_m[7, :4], [1.0, 1.0, 1.001, 1.001], rtol=1e-6)
+
+
+def test_depth_of_eight_bits_is_read_only_with_a_stated_scale(own: Path) -> None:
+    for path in (own / "depth").glob("*.png"):
+        ticks = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 100
+        cv2.imwrite(str(path), np.dstack([ticks.astype(np.uint8)] * 3))
+    with pytest.raises(UsageError, match=r"none of the 13 .* uint8, whose unit is not known.*"):
+        open_folder(str(own), "train", 0.1, False)
+    with (own / "dataset.yaml").open("a") as file:
+        file.write("depth_scale: 0.1\n")
+    stored = cv2.imread(str(own / "depth" / "frame_004.png"))[..., 0]
+    depth_m = depth_of(own, "frame_004")
+    np.testing.assert_allclose(depth_m[stored > 0], stored[stored > 0] * 0.1, rtol=1e-6)
+
+
+def test_images_that_the_node_would_not_use_are_named(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by a run that finds the results of an earlier one, and by the prepared dataset."""
+    cv2.imwrite(str(own / "depth" / "frame_003.png"), np.zeros((48, 64), np.uint16))
+    for name in ("frame_004", "frame_005"):
+        cv2.imwrite(str(own / "rgb" / f"{name}.png"), np.zeros((48, 64, 3), np.uint8))
+    lines = (
+        "1 of 11 depth images are used here, but the node would not use them (no_depth): "
+        "frame_003; correct them, or remove their frames",
+        "2 of 11 color images are used here, but the node would not use them (black): "
+        "frame_004, frame_005; correct them, or remove their frames",
+    )
+    (own / "val.txt").write_text("frame_001\n")
+    (own / "test.txt").write_text("frame_000\n")
+    (own / "train.txt").write_text("".join(f"frame_{i:03d}\n" for i in range(2, 13)))
+    for _ in range(2):
+        notes = open_folder(str(own), "train", 0.1, False, str(tmp_path / "cache")).notes
+        assert {f"train: {line}" for line in lines} <= set(notes)
+    out = tmp_path / "out"
+    assert prepare(["folder", "--source", str(own), "--out", str(out)]) == 0
+    assert "warning: 1 of 13 depth images are used here" in capsys.readouterr().err
+    assert {f"train: {line}" for line in lines} == set(open_prepared(str(out), "train").notes)
+
+
+def test_a_split_whose_images_cannot_be_read_is_refused_with_the_first_reason(own: Path) -> None:
+    for path in (own / "labels").glob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(
+        UsageError,
+        match=r"none of the 13 train samples can be read; the first is 'frame_\d+': .*labels/"
+        r"frame_\d+.png is truncated or not an image \(40 bytes\): copy, unpack or download",
+    ):
+        open_folder(str(own), "train", 0.1, False)

@@ -265,7 +265,7 @@ DEFECTS = {
     ),
     "other size": (
         lambda r: _rewrite(r / "depth" / FIRST, lambda a: a[:-1]),
-        "sizes differ (rgb 32×24, depth 32×23, labels 32×24)",
+        "depth is not aligned to color: it is 32×23 but color is 32×24; align depth to color",
     ),
     "truncated": (
         lambda r: (r / "rgb" / LATER).write_bytes((r / "rgb" / LATER).read_bytes()[:500]),

@@ -198,4 +198,4 @@ def test_depth_maps_in_place_of_disparity_are_noticed(
         cv2.imwrite(str(path), depth.view(np.uint16))
     assert prepare(tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err
-    assert "outside 1..300 m: is it another kind of depth?" in error
+    assert "outside 1 to 300 m: is it another kind of depth?" in error

@@ -177,7 +177,7 @@ def test_depth_in_millimeters_is_noticed_and_can_be_corrected(
     values = write_official(tmp_path / "in", depths=arrays()["depths"] * 1000)
     assert prepare(tmp_path / "in", tmp_path / "out") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "outside 0.3..60 m: wrong unit? try --depth-unit 0.001" in error
+    assert "outside 0.05 to 50 m: wrong unit? try --depth-unit 0.001" in error
     unit = ("--depth-unit", "0.001")
     assert prepare(tmp_path / "in", tmp_path / "out", *unit) == 0
     ticks = cv2.imread(str(tmp_path / "out/depth/0001.png"), cv2.IMREAD_UNCHANGED)

@@ -251,7 +251,7 @@ def test_depth_in_a_wrong_unit_is_noticed(
 ) -> None:
     write_official(tmp_path / "in")
     assert prepare(tmp_path / "in", tmp_path / "out", "--depth-unit", "1") == 2
-    assert "outside 0.3..60 m: wrong unit? try --depth-unit 0.001" in capsys.readouterr().err
+    assert "outside 0.05 to 50 m: wrong unit? try --depth-unit 0.001" in capsys.readouterr().err
 
 
 def test_fewer_frames_than_published_are_refused_without_partial(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from rgbd_seg_ros.image_io import default_depth_scale
 from training.data.prepare.base import Entry, FrameData, RawDataset, need
 from training.options import UsageError, opt
 
@@ -49,7 +50,7 @@ class OwnFolder(RawDataset):
     options_class: ClassVar[type] = FolderOptions
 
     def __init__(self, root: Path, options: FolderOptions, partial: bool) -> None:
-        from training.data.folder import FolderSamples, depth_is_float, read_folder, tell
+        from training.data.folder import FolderSamples, depth_dtype, read_folder, tell
         from training.data.split_lists import find_lists
 
         need(root, [], self.page)
@@ -59,13 +60,13 @@ class OwnFolder(RawDataset):
             tell(note)
         if options.depth_unit:
             description = replace(description, depth_scale=options.depth_unit)
-        is_float = depth_is_float(self.frames)
         names = list(self.frames.names)
-        self.samples = FolderSamples(root, description, self.frames.files, names, is_float)
+        self.samples = FolderSamples(root, description, self.frames.files, names)
         self.label_set = description.label_set
-        self.depth_unit = self.samples.depth_unit
+        dtype = depth_dtype(self.samples)
+        self.depth_unit = description.depth_scale or default_depth_scale(dtype)
         # 16-bit ticks are copied unchanged.
-        self.depth_scale = options.tick if is_float else self.depth_unit
+        self.depth_scale = options.tick if dtype.kind == "f" else self.depth_unit
         self.expected = {}
         self.files = [*description.files, *find_lists(root).values()]
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from rgbd_seg_ros.files import InputFileError, parse_json, read_json, read_regular_file
 from rgbd_seg_ros.labels import IGNORE_ID, LabelSet
 from rgbd_seg_ros.names import shown
+from training.data.checks import describe_unusable
 from training.data.sample import FOLDERS, SPLITS, Sample, hold_out
 from training.options import UsageError
 
@@ -67,6 +68,9 @@ class Record:
     #: Class id → number of its pixels, without classes that have none; 255 is unlabeled. None in
     #: an index from before they were counted.
     pixels: dict[str, int] | None = None
+    #: ``rgb`` or ``depth`` → why the node would not use the image, such as ``no_depth``. None in
+    #: an index from before the images were judged.
+    unusable: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,17 @@ RECORD_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "intrinsics": (lambda v: v is None or _is_numbers(v, 4), "null or fx, fy, cx, cy"),
     "gravity": (lambda v: v is None or _is_numbers(v, 3), "null or a vector of 3 numbers"),
     "pixels": (lambda v: v is None or _is_pixels(v), "null or a count per class id"),
+    "unusable": (
+        lambda v: (
+            v is None
+            or (
+                isinstance(v, dict)
+                and all(isinstance(t, str) for t in v.values())
+                and {*v} <= {"rgb", "depth"}
+            )
+        ),
+        "null or the reason per kind of image",
+    ),
 }
 
 
@@ -303,7 +318,10 @@ class PreparedSamples:
             description_of(index.label_set, index.depth_scale),
             {folder: {n: root / folder / f"{n}.png" for n in names} for folder in FOLDERS},
             names,
-            is_float=False,
+        )
+        self.notes = tuple(
+            f"{split}: {line}"
+            for line in describe_unusable({r.name: r.unusable or {} for r in self.records})
         )
 
     def __len__(self) -> int:

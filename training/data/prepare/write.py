@@ -20,7 +20,13 @@ import numpy.typing as npt
 from rgbd_seg_ros.files import check_writable, write_atomically
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.progress import progress_bar, say
-from training.data.checks import check_depth, check_sizes, sampled
+from training.data.checks import (
+    check_depth,
+    check_sizes,
+    describe_unusable,
+    judge_frame,
+    sampled,
+)
 from training.data.class_report import check_classes, class_table, split_counts
 from training.data.prepare.base import Entry, FrameData, RawDataset
 from training.data.prepare.index import (
@@ -329,6 +335,7 @@ def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -
         {folder: len(content) for folder, content in data.items()},
         {folder: sha256(content) for folder, content in data.items()},
         frame.intrinsics, frame.gravity, count_pixels(frame.labels),
+        judge_frame(frame.rgb, frame.depth_m),
     )  # fmt: skip
 
 
@@ -368,6 +375,8 @@ def finish(out: Path, index: Index) -> None:
         write_atomically(out / name, text)
     (out / JOURNAL).unlink(missing_ok=True)
     say_classes(out, index)
+    for line in describe_unusable({r.name: r.unusable or {} for r in index.records}):
+        say(f"warning: {line}")
     counts = _counted([r.split for r in index.records])
     say(f"{out / INDEX}: {counts}; to inspect it, run python -m training.prepare check {out}")
 
