@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,19 +17,31 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Largest difference of two stamps that form a pair, as in the tools of the TUM RGB-D benchmark.
 MAX_STAMP_DIFFERENCE_NS = 20_000_000
 
-#: Words in file names that say what an image shows.
+#: Words in the names of files and folders that say what an image shows; also in the plural.
 KIND_WORDS: dict[Kind, tuple[str, ...]] = {
-    "rgb": ("rgb", "color", "colour"),
+    "rgb": ("rgb", "color", "colour", "leftimg8bit"),
     "depth": ("depth",),
-    "labels": ("label", "labels", "labelids", "seg", "segmentation", "semantic", "gt", "mask"),
-}
+    "labels": (
+        "label", "labelid", "labeltrainid", "seg", "segmentation", "semantic", "gt", "gtfine",
+        "gtcoarse", "mask", "annotation", "ann",
+    ),
+}  # fmt: skip
 #: Words that say so only if no other word does: ``depth_image_7`` is depth.
 COLOR_WORDS = ("image", "img", "photo")
 
 _WORDS = [word for known in KIND_WORDS.values() for word in known] + list(COLOR_WORDS)
+# ``RGB-D`` and ``rgb_d`` say that there is both.
 _WORD = re.compile(
-    rf"(?<![a-z])(?:aligned_depth_to_colou?r|{'|'.join(_WORDS)})(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(?:aligned_depth_to_colou?r"
+    rf"|(?!rgb[-_ ]d(?![a-z]))({'|'.join(_WORDS)})s?)(?![a-z])",
+    re.IGNORECASE,
 )
+#: Names of label images that do not hold the class of each pixel, beside some that do.
+_NO_CLASSES = re.compile(
+    r"(?<![a-z])(?:instance(?:id)?s?|panoptic|polygons?|colou?rs?|vis|viz|preview)(?![a-z])",
+    re.IGNORECASE,
+)
+_TRAIN_IDS = re.compile("label_?trainids?", re.IGNORECASE)
 #: Seconds with a fraction, or an integer of milliseconds, microseconds or nanoseconds since 1970.
 _SECONDS = re.compile(r"(\d{9,10})\.(\d{1,9})")
 _TICKS_NS = {13: 1_000_000, 16: 1_000, 19: 1}
@@ -55,8 +67,9 @@ BY_COUNT = "being the only image of each kind"
 
 def kind_of(stem: str) -> Kind | None:
     """What an image shows according to the words in its name; None if they do not say."""
+    # The group is empty for ``aligned_depth_to_color``.
     words = [word.lower() for word in _WORD.findall(stem)]
-    if any(word.startswith("aligned_depth_to") for word in words):
+    if "" in words:
         return "depth"
     found = {kind for kind, known in KIND_WORDS.items() for word in words if word in known}
     if len(found) == 1:
@@ -67,6 +80,21 @@ def kind_of(stem: str) -> Kind | None:
 def says_kind(stem: str) -> bool:
     """Whether a name has words that say what the image shows, even if they disagree."""
     return _WORD.search(stem) is not None
+
+
+def not_classes(stems: Collection[str]) -> dict[str, str]:
+    """Label images of the same folder that are not read, such as ``gtFine_color`` → the reason.
+
+    Cityscapes has several label images for each color image. Those whose names say that they show
+    instances or colors are not read, nor the others if there are ``labelTrainIds``.
+    """
+    other = {stem: "the name says that it does not hold class ids" for stem in stems
+             if _NO_CLASSES.search(stem)}  # fmt: skip
+    train_ids = [stem for stem in stems if stem not in other and _TRAIN_IDS.search(stem)]
+    if train_ids:
+        reason = "labelTrainIds are read instead; to choose, remove one kind"
+        other |= {s: reason for s in stems if s not in other and s not in train_ids}
+    return other if len(other) < len(stems) else {}
 
 
 def without_kind(stem: str) -> str:

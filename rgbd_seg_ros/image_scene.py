@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from rgbd_seg_ros.image_names import (
     kind_of,
     match_names,
     natural_order,
+    not_classes,
     says_kind,
     stamp_ns,
     without_kind,
@@ -29,7 +31,7 @@ from rgbd_seg_ros.image_names import (
 FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "rgb": (
         "rgb", "color", "colour", "image", "images", "img", "photo", "jpegimages", "rgb_images",
-        "color_images", "leftimg8bit", "image_2",
+        "color_images", "leftimg8bit", "image_2", "imgs", "photos", "frames", "left",
     ),
     "depth": (
         "depth", "depths", "depth_images", "aligned_depth", "depth_aligned", "depth_bfx",
@@ -38,7 +40,7 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "labels": (
         "labels", "label", "label-filt", "label_filt", "gt", "semantic", "segmentation", "masks",
         "mask", "annotations", "segmentationclasspng", "segmentationclass", "semantics",
-        "ground_truth", "groundtruth",
+        "ground_truth", "groundtruth", "gtfine", "gtcoarse",
     ),
 }  # fmt: skip
 #: What an image of each kind is called in messages.
@@ -48,6 +50,8 @@ STAMP_LISTS: dict[Kind, str] = {"rgb": "rgb.txt", "depth": "depth.txt"}
 ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
 #: Suffixes of files that accompany images: lists, poses, calibrations, notes.
 TEXT_SUFFIXES = frozenset({"", ".txt", ".json", ".yaml", ".yml", ".csv", ".md", ".xml", ".log"})
+#: Levels of folders in a folder of one kind, such as ``train/aachen`` in Cityscapes.
+LEVELS = 3
 #: Files that operating systems leave in folders; hidden files are not images either.
 LITTER = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -169,7 +173,7 @@ def _mixed_images(
     # Lists, poses and calibrations are expected beside images.
     ignored |= {p: reason for p, reason in others.items() if p.suffix.lower() not in TEXT_SUFFIXES}
     unknown = named.pop(None, {})
-    if "depth" in named and "rgb" not in named:  # 7.jpg beside 7_depth.png
+    if named and "rgb" not in named:  # 7.jpg beside 7_depth.png
         named["rgb"] = {s: unknown.pop(s) for s in list(unknown) if not says_kind(s)}
     reason = "the name does not say whether it is color, depth or labels"
     ignored |= dict.fromkeys(unknown.values(), reason)
@@ -179,36 +183,86 @@ def _mixed_images(
 def _folders(
     root: Path, kinds: Collection[Kind], chosen: Mapping[Kind, Path], ignored: dict[Path, str]
 ) -> dict[Kind, Path]:
-    """The folder of each kind."""
+    """The folder of each kind.
+
+    Raises:
+        ImageFolderError: several folders could hold a kind.
+    """
     within = subfolders(root)
+    candidates = [path for path in within if not _has_kinds(path)]
     result: dict[Kind, Path] = {}
     for kind in KINDS:
         if kind in kinds and kind in chosen:
             result[kind] = chosen[kind]
         elif kind in kinds:
             known = FOLDER_NAMES[kind]
-            found = [p for p in within if p.name.lower() in known]
+            found = [p for p in candidates if p.name.lower() in known]
             found.sort(key=lambda p: known.index(p.name.lower()))
-            similar = [p for p in within if kind_of(p.name) == kind]
+            similar = [p for p in candidates if kind_of(p.name) == kind and _has_images(p)]
+            if not found and (kind == "rgb" or "left" in _name(result.get("rgb"))):
+                twins = _right_images(similar)
+                ignored |= dict.fromkeys(twins, "the left image of the stereo pair is read")
+                similar = [path for path in similar if path not in twins]
             if not found and len(similar) > 1:
-                reason = f"several folders could hold {WHAT[kind]} images; rename one to {kind}"
-                ignored |= dict.fromkeys(similar, reason)
-            elif found or similar:
+                names = listed([f"{path.name}/" for path in similar])
+                raise ImageFolderError(
+                    f"{root}: several folders could hold {WHAT[kind]} images: {names}; rename "
+                    f"one of them to {kind}"
+                )
+            if found or similar:
                 result[kind], *rest = found or similar
                 reason = f"{result[kind].name}/ is read instead; to choose, rename one"
                 ignored |= dict.fromkeys(rest, reason)
     if result and "depth" in kinds and "depth" not in chosen:
-        hha = [p for p in within if p.name.lower() == "hha"]
+        hha = [p for p in within if re.search("(?i)(?<![a-z])hha(?![a-z])", p.name)]
         ignored |= dict.fromkeys(hha, "HHA is computed from the depth images")
+    if {"rgb", "depth"} & set(kinds) <= {*result} and not chosen:
+        # If a kind is missing, another message names these folders.
+        reason = "the name of the folder says neither color nor depth nor labels"
+        for path in within:
+            named = path.name.lower() in _ALL_NAMES or kind_of(path.name)
+            if path not in ignored and not named and _has_images(path):
+                ignored[path] = reason
     return result
+
+
+#: The names of the folders of all kinds.
+_ALL_NAMES = frozenset(name for known in FOLDER_NAMES.values() for name in known)
+
+
+def _has_kinds(folder: Path) -> bool:
+    """Whether a folder is a scene itself: its own folders hold color and depth images."""
+    names = [path.name.lower() for path in subfolders(folder)]
+    return all(
+        any(name in FOLDER_NAMES[kind] or kind_of(name) == kind for name in names)
+        for kind in ("rgb", "depth")
+    )
+
+
+def _has_images(folder: Path, levels: int = LEVELS) -> bool:
+    """Whether there are images in a folder or in the folders below."""
+    if any(path.suffix.lower() in SUFFIXES for path in entries(folder)):
+        return True
+    return levels > 0 and any(_has_images(sub, levels - 1) for sub in subfolders(folder))
+
+
+def _name(path: Path | None) -> str:
+    return path.name.lower() if path else ""
+
+
+def _right_images(folders: list[Path]) -> list[Path]:
+    """The folders of a stereo camera's right images, such as ``image_right`` of ``image_left``."""
+    names = {path.name.lower() for path in folders}
+    return [
+        path
+        for path in folders
+        if "right" in path.name.lower() and path.name.lower().replace("right", "left") in names
+    ]
 
 
 def _images_of(folder: Path, kind: Kind, ignored: dict[Path, str]) -> dict[str, Path]:
     """The images of a folder of one kind, or of its subfolders if it has none itself."""
-    found = _images(folder, ignored)
-    if not found:
-        for sub in subfolders(folder):
-            found |= {f"{sub.name}/{stem}": p for stem, p in _images(sub, ignored).items()}
+    found = _images_below(folder, ignored)
     if not found:
         raise ImageFolderError(
             f"{folder} has no image that can be read; it contains {contents(folder)} (read are "
@@ -219,6 +273,19 @@ def _images_of(folder: Path, kind: Kind, ignored: dict[Path, str]) -> dict[str, 
     if kind in named.values():
         for stem in [stem for stem, other in named.items() if other not in (kind, None)]:
             ignored[found.pop(stem)] = f"the name does not say that it is a {WHAT[kind]} image"
+    if kind == "labels":
+        for stem, reason in not_classes(found).items():
+            ignored[found.pop(stem)] = reason
+    return found
+
+
+def _images_below(folder: Path, ignored: dict[Path, str], levels: int = LEVELS) -> dict[str, Path]:
+    """The images of a folder or, if it has none itself, those of the folders below."""
+    found = _images(folder, ignored)
+    if not found and levels:
+        for sub in subfolders(folder):
+            below = _images_below(sub, ignored, levels - 1)
+            found |= {f"{sub.name}/{stem}": path for stem, path in below.items()}
     return found
 
 

@@ -131,6 +131,49 @@ LAYOUTS = {
             )
         },
     ),
+    "nyu": (
+        ["nyu_images/0.jpg", "nyu_depths/0.png", "nyu_labels40/0.png"],
+        {"0": ("nyu_images/0.jpg", "nyu_depths/0.png", "nyu_labels40/0.png")},
+    ),
+    "nyu in another case": (
+        ["NYU_Images/0.jpg", "NYU_Depth/0.png", "NYU_Label/0.png"],
+        {"0": ("NYU_Images/0.jpg", "NYU_Depth/0.png", "NYU_Label/0.png")},
+    ),
+    "cityscapes": (
+        ["leftImg8bit/a_1_leftImg8bit.png", "depth/a_1.png", "gtFine/a_1_gtFine_labelIds.png"],
+        {
+            "a_1": (
+                "leftImg8bit/a_1_leftImg8bit.png",
+                "depth/a_1.png",
+                "gtFine/a_1_gtFine_labelIds.png",
+            )
+        },
+    ),
+    "gtfine in another case": (
+        ["RGB/0.png", "DEPTH/0.png", "GTFINE/0.png"],
+        {"0": ("RGB/0.png", "DEPTH/0.png", "GTFINE/0.png")},
+    ),
+    "mmsegmentation": (
+        ["img_dir/train/0.jpg", "depth_dir/train/0.png", "ann_dir/train/0.png"],
+        {"train_0": ("img_dir/train/0.jpg", "depth_dir/train/0.png", "ann_dir/train/0.png")},
+    ),
+    "masks beside color": (
+        ["train/0.jpg", "train/0_mask.png", "train/0_depth.png"],
+        {"train": ("train/0.jpg", "train/0_depth.png", "train/0_mask.png")},
+    ),
+    "plurals": (
+        ["Imgs/0.jpg", "Depths/0.png", "GTs/0.png"],
+        {"0": ("Imgs/0.jpg", "Depths/0.png", "GTs/0.png")},
+    ),
+    # Such a folder is a scene, although its own name speaks of color.
+    "rgb-d": (
+        ["RGB-D/rgb/0.png", "RGB-D/depth/0.png"],
+        {"RGB-D": ("RGB-D/rgb/0.png", "RGB-D/depth/0.png")},
+    ),
+    "a scene named images": (
+        ["images/rgb/0.png", "images/depth/0.png"],
+        {"images": ("images/rgb/0.png", "images/depth/0.png")},
+    ),
     "subfolders of one kind": (
         ["images/train/0.png", "images/val/0.png", "depth/train/0.png", "depth/val/0.png"],
         {
@@ -223,12 +266,71 @@ def test_a_folder_that_may_hold_the_missing_depth_is_named(tmp_path: Path) -> No
 
 def test_several_folders_of_unusual_names_are_not_guessed_at(tmp_path: Path) -> None:
     make(tmp_path, "rgb/0.png", "depth_left/0.png", "depth_right/0.png")
+    message = r"several folders could hold depth images: depth_left/, depth_right/; rename one"
+    with pytest.raises(ImageFolderError, match=message):
+        find_frames(tmp_path)
+
+
+def test_the_left_images_of_a_stereo_camera_are_read(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{kind}_{side}/0.png" for kind in ("image", "depth") for side in SIDES))
     found = find_frames(tmp_path)
-    assert list(found.files) == ["rgb"]
+    assert frames_of(found) == {"0": ("image_left/0.png", "depth_left/0.png")}
     assert found.notes == (
-        "not read: depth_left/, depth_right/ (several folders could hold depth images; "
-        "rename one to depth)",
+        "not read: image_right/, depth_right/ (the left image of the stereo pair is read)",
     )
+
+
+SIDES = ("left", "right")
+
+
+@pytest.mark.parametrize(
+    ("extra", "note"),
+    [
+        (["instance/0.png", "normals/0.png"], "instance/, normals/"),
+        (["disparity/train/aachen/0.png"], "disparity/"),
+        (["SegmentationObject/0.png"], "SegmentationObject/"),
+        (["poses/0.txt", "calibration/camera.yaml"], ""),
+        (["labels/0.png"], ""),  # of a known kind, although only color and depth are asked for
+    ],
+)
+def test_folders_of_images_that_are_not_read_are_told(
+    tmp_path: Path, extra: list[str], note: str
+) -> None:
+    make(tmp_path, "rgb/0.png", "depth/0.png", *extra)
+    reason = "the name of the folder says neither color nor depth nor labels"
+    expected = (f"not read: {note} ({reason})",) if note else ()
+    assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == expected
+
+
+def test_of_the_label_images_of_cityscapes_those_with_class_ids_are_read(tmp_path: Path) -> None:
+    stem = "aachen_000000_000019"
+    kinds = ["color", "instanceIds", "labelIds"]
+    files = [f"gtFine/train/aachen/{stem}_gtFine_{kind}.png" for kind in kinds]
+    make(tmp_path, f"leftImg8bit/train/aachen/{stem}_leftImg8bit.png", *files)
+    make(tmp_path, f"depth/train/aachen/{stem}_depth.png")
+    assert found_labels(tmp_path) == [files[2]]
+    assert find_frames(tmp_path).notes == (
+        f"not read: {files[0]}, {files[1]} (the name says that it does not hold class ids)",
+    )
+    (tmp_path / files[2]).with_name(f"{stem}_gtFine_labelTrainIds.png").touch()
+    assert found_labels(tmp_path) == [files[2].replace("labelIds", "labelTrainIds")]
+    assert (
+        f"not read: {files[2]} (labelTrainIds are read instead; to choose, remove one kind)"
+        in find_frames(tmp_path).notes
+    )
+
+
+def found_labels(root: Path) -> list[str]:
+    found = find_frames(root)
+    assert not found.unpaired
+    return [path.relative_to(root).as_posix() for path in found.files["labels"].values()]
+
+
+def test_label_folders_without_images_are_no_labels(tmp_path: Path) -> None:
+    """`annotation2Dfinal` of SUN RGB-D contains polygons, and so does `ann` of Supervisely."""
+    make(tmp_path, "image/0.jpg", "depth/0.png", "annotation2Dfinal/index.json")
+    make(tmp_path, "ann/0.png.json")
+    assert list(find_frames(tmp_path).files) == ["rgb", "depth"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rgbd_seg_ros.image_io import SUFFIXES
 from rgbd_seg_ros.image_names import match_names
 from rgbd_seg_ros.image_scene import FOLDER_NAMES, subfolders
 from training.data.sample import FOLDERS, SPLITS, hold_out
-from training.data.split_lists import find_lists, read_list, unused_lists
+from training.data.split_lists import LIST_NAMES, find_lists, read_list, unused_lists
 from training.options import UsageError
 
 
@@ -83,6 +83,14 @@ def find_labeled_frames(root: Path) -> LabeledFrames:
         f"{path} is not used, because its name is not that of a split (train, val, test)"
         for path in unused_lists(root)
     ]
+    named = {name: _split_folder(root, files["rgb"][name]) for name in names}
+    splits = {split for split in named.values() if split}
+    if splits and not find_lists(root) and ("" in named.values() or "train" not in splits):
+        notes.append(
+            f"the folders named after splits ({', '.join(sorted(splits))}) do not decide the "
+            "splits, because other frames are in none of them or there is none for train; name "
+            "the frames in train.txt, val.txt and test.txt"
+        )
     return LabeledFrames(root, names, files, tuple(notes), found)
 
 
@@ -113,7 +121,7 @@ def _of_frames(frames: FolderFrames, polygons: Mapping[str, Path]) -> dict[str, 
 
 
 def split_names(frames: LabeledFrames, held_out: float) -> dict[str, list[str]]:
-    """Frame names of each split, from its list or held out of the frames without a list.
+    """Frame names of each split: from its list, from its folder, or else held out.
 
     Args:
         frames: the frames of the folder.
@@ -132,12 +140,14 @@ def split_names(frames: LabeledFrames, held_out: float) -> dict[str, list[str]]:
 
 
 def listed_splits(frames: LabeledFrames) -> dict[str, list[str]]:
-    """The frame names in each list of a folder.
+    """The frame names of each split that has a list or, without lists, a folder of its own.
 
     Raises:
         UsageError: a list with an unknown name, or a name in two lists.
     """
     lists = find_lists(frames.root)
+    if not lists:
+        return _splits_by_folder(frames)
     listed = {
         split: read_list(path, frames.names, frames.named, frames.why_not_named)
         for split, path in lists.items()
@@ -148,3 +158,18 @@ def listed_splits(frames: LabeledFrames) -> dict[str, list[str]]:
             if both:
                 raise UsageError(f"{both[0]!r} is in both {lists[a]} and {lists[b]}; keep one")
     return listed
+
+
+def _splits_by_folder(frames: LabeledFrames) -> dict[str, list[str]]:
+    """Split → its frames, if each frame is in a folder named after a split: ``rgb/val/7.png``."""
+    found: dict[str, list[str]] = {}
+    for name in frames.names:
+        found.setdefault(_split_folder(frames.root, frames.files["rgb"][name]), []).append(name)
+    return {} if "" in found or "train" not in found else found
+
+
+def _split_folder(root: Path, image: Path) -> str:
+    """The split after which a folder of an image is named; empty if none is, or several are."""
+    folders = [part.lower() for part in image.relative_to(root).parts[:-1]]
+    found = [LIST_NAMES[folder] for folder in folders if folder in LIST_NAMES]
+    return found[0] if len(found) == 1 else ""

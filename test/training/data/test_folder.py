@@ -334,3 +334,41 @@ def test_a_split_whose_images_cannot_be_read_is_refused_with_the_first_reason(ow
         r"frame_\d+.png is truncated or not an image \(40 bytes\): copy, unpack or download",
     ):
         open_folder(str(own), "train", 0.1, False)
+
+
+def test_folders_named_after_splits_are_the_splits(own: Path, tmp_path: Path) -> None:
+    """In both forms: ``rgb/val/7.png`` and ``val/rgb/7.png``; a list decides before them."""
+    for layout in ("rgb/{}", "{}/rgb"):
+        root = tmp_path / layout.replace("/", "_")
+        for i in range(16):
+            split = "Validation" if i % 4 == 3 else "train"
+            for folder in ("rgb", "depth", "labels"):
+                target = root / layout.format(split).replace("rgb", folder)
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(own / folder / f"frame_{i:03d}.png", target)
+        shutil.copy(own / "dataset.yaml", root)
+        expected = {f"Validation_frame_{i:03d}" for i in (3, 7, 11, 15)}
+        assert set(open_folder(str(root), "val", 0.1, False).names) == expected
+        train = open_folder(str(root), "train", 0.1, False).names
+        assert {name.partition("_")[0] for name in train} == {"train"}
+        assert len(train) == 11, "one of the twelve is held out for testing"
+        out = tmp_path / f"out_{root.name}"
+        assert prepare(["folder", "--source", str(root), "--out", str(out)]) == 0
+        assert set(open_prepared(str(out), "val")._folder.names) == expected
+        (root / "val.txt").write_text("train_frame_000\n")
+        assert open_folder(str(root), "val", 0.1, False).names == ["train_frame_000"]
+
+
+def test_a_folder_of_which_only_a_part_is_named_after_splits_is_held_out(own: Path) -> None:
+    for folder in ("rgb", "depth", "labels"):
+        (own / folder / "val").mkdir()
+        (own / folder / "other").mkdir()
+        for path in sorted((own / folder).glob("*.png")):
+            path.rename(own / folder / ("val" if path.stem < "frame_008" else "other") / path.name)
+    samples = open_folder(str(own), "val", 0.1, False)
+    assert len(samples.names) == 1, "held out"
+    assert samples.notes == (
+        "the folders named after splits (val) do not decide the splits, because other frames are "
+        "in none of them or there is none for train; name the frames in train.txt, val.txt and "
+        "test.txt",
+    )
