@@ -139,7 +139,7 @@ class Inputs:
         now_ns = self._node.get_clock().now().nanoseconds
         self._enqueue(stream, message, now_ns)
         self._last_image_s[stream] = time.monotonic()
-        self._warnings.forget(_silent_key(stream))
+        self._forget_silence(stream)
         self._measurements.rates[stream].event(now_ns)
         self._stamps[stream].add(stamp_ns(message.header), now_ns)
         if isinstance(message, Image):
@@ -150,6 +150,11 @@ class Inputs:
         intrinsics = to_intrinsics(message)
         if intrinsics is not None:
             self._info_sizes[stream] = (intrinsics.height, intrinsics.width)
+
+    def _forget_silence(self, stream: Stream, but: str = "") -> None:
+        for cause in hints.SILENT_CAUSES:
+            if cause != but:
+                self._warnings.forget(f"silent {stream} {cause}")
 
     def restart_timeouts(self) -> None:
         """Measure the silence of every stream from now on."""
@@ -200,7 +205,10 @@ class Inputs:
             silence_s = time.monotonic() - self._last_image_s[stream]
             if stream != "depth_raw" and silence_s > hints.SILENCE_S:
                 name = f"{stream}/image_raw"
-                yield _silent_key(stream), hints.silent_topic(self._node, subscription, name)
+                cause, text = hints.silent_topic(self._node, subscription, name)
+                # Another cause is another condition, told at once, such as a camera that started.
+                self._forget_silence(stream, but=cause)
+                yield f"silent {stream} {cause}", text
                 continue
             copied = f"publishers {subscription.topic_name}" in shared
             for key, text in self._stamps[stream].hints(*limits):
@@ -246,7 +254,3 @@ def image_type(transport: str) -> type:
             ) from error
         found = FFMPEGPacket
     return found
-
-
-def _silent_key(stream: Stream) -> str:
-    return f"silent {stream}"

@@ -21,8 +21,12 @@ TRANSPORTS = {"rgb": ("raw", "compressed", "ffmpeg"), "depth": ("raw", "compress
 SEGMENTER_OUTPUTS = ("/mask", "/confidence", "/overlay", "/color_mask")
 
 
-def silent_topic(node: Node, subscription: Subscription, name: str) -> str:
-    """Explain why a subscription receives nothing, and what to do.
+#: Causes of a silent topic.
+SILENT_CAUSES = ("no publisher", "other topics", "transport", "type", "network")
+
+
+def silent_topic(node: Node, subscription: Subscription, name: str) -> tuple[str, str]:
+    """The cause why a subscription receives nothing, and a line that explains what to do.
 
     Args:
         node: used to query the ROS graph.
@@ -36,14 +40,17 @@ def silent_topic(node: Node, subscription: Subscription, name: str) -> str:
     if not publishers:
         others = [t for t, _ in node.get_topic_names_and_types() if node.count_publishers(t)]
         hint = other_transport(topic, name, others)
-        return f"{start}: {hint or 'no publisher. ' + _other_topics(node, wanted, topic, name)}"
+        if hint:
+            return "transport", f"{start}: {hint}"
+        cause, hint = _other_topics(node, wanted, topic, name)
+        return cause, f"{start}: no publisher. {hint}"
     fitting = [info for info in publishers if info.topic_type == wanted]
     if not fitting:
-        return (
+        return "type", (
             f"{start}: {_names(publishers)} publishes {publishers[0].topic_type}, but this node "
             f"subscribes to {wanted}; check the transport parameters or remap {name}"
         )
-    return f"{start}: {_qos_or_network(subscription, fitting)}"
+    return "network", f"{start}: {_qos_or_network(subscription, fitting)}"
 
 
 def other_transport(topic: str, name: str, published: Iterable[str]) -> str | None:
@@ -113,7 +120,7 @@ def _qos_or_network(subscription: Subscription, publishers: Sequence[TopicEndpoi
     )
 
 
-def _other_topics(node: Node, wanted: str, topic: str, name: str) -> str:
+def _other_topics(node: Node, wanted: str, topic: str, name: str) -> tuple[str, str]:
     others = sorted(
         other
         for other, types in node.get_topic_names_and_types()
@@ -121,8 +128,10 @@ def _other_topics(node: Node, wanted: str, topic: str, name: str) -> str:
     )
     others = [other for other in others if node.count_publishers(other)]
     if not others:
-        return f"No other topic has type {wanted}: start the camera, or check ROS_DOMAIN_ID"
-    return (
+        return "no publisher", (
+            f"No other topic has type {wanted}: start the camera, or check ROS_DOMAIN_ID"
+        )
+    return "other topics", (
         f"Topics with type {wanted}: {', '.join(others[:4])}; pass camera:= to the launch file, "
         f"or remap {name}"
     )

@@ -91,6 +91,22 @@ def test_a_second_publisher_is_named_until_it_goes(rig: Any) -> None:
     assert sum(line in text for text in rig.logs) == 1
 
 
+def test_the_reason_of_a_silent_topic_is_told_again_when_it_changes(
+    make_rig: Callable[..., Any], short_silence: None
+) -> None:
+    """A node that starts before the camera must not call the camera missing ever after."""
+    rig = make_rig()
+    rig.camera.destroy_publisher(rig.topics.pop("rgb"))
+    rig.activate()
+    wait_for_log(rig, "no messages on /rgb/image_raw: no publisher.")
+    rig.advertise("rgb", CompressedImage, "rgb/image_raw/compressed")
+    rig.rgb = lambda _: CompressedImage()
+    line = "only /rgb/image_raw/compressed is published: set the parameter rgb_transport"
+    wait_for_log(rig, line)
+    rig.until(lambda: line in rig.diagnostics[-1].message)
+    assert "no publisher" not in rig.diagnostics[-1].message
+
+
 def test_the_topic_and_the_package_of_ffmpeg_image_transport(
     make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
