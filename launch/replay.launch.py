@@ -106,6 +106,8 @@ def processes(context: LaunchContext) -> list[Any]:
     if planned.returncode:
         raise RuntimeError(planned.stderr.strip().splitlines()[-1])
     plan = json.loads((out / "plan.json").read_text())
+    for text in plan["warnings"]:
+        LOGGER.warning(text)
     topics = list(plan["streams"].values())
     write_settings(out, given, plan)
     segmenter = IncludeLaunchDescription(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class LiveReplayPlan:
     arrivals: dict[Stream, list[tuple[int, int]]]
     #: For each fault of the schedule, the number of messages that it affects.
     hits: list[int]
+    #: One line for each thing in the bag that is not used, or not as it says.
+    warnings: list[str] = field(default_factory=list)
     prefix: str = PREFIX
 
     def save(self, path: Path) -> None:
@@ -115,6 +117,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of (stamp, receive time) per stream",
     ),
     "hits": (lambda v: isinstance(v, list) and all(map(_is_count, v)), "a list of counts"),
+    "warnings": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts"),
     "prefix": (_is_text, "text"),
 }
 
@@ -149,7 +152,8 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
         BagError: the bag cannot be replayed live.
         FaultError: the schedule is invalid or affects no message of the bag.
     """
-    schedule = find_faults(faults).faults
+    found_faults = find_faults(faults)
+    schedule = found_faults.faults
     with BagReader(bag) as reader:
         if reader.ros1:
             raise BagError(
@@ -173,6 +177,10 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
                 pair = stamp_ns(item.message.header), item.receive_ns
                 arrivals[topics.streams[item.topic]].append(pair)
         start_ns, end_ns = reader.start_ns, reader.end_ns
+        warnings = [
+            *(*found_faults.warnings, *reader.notes, *topics.notes),
+            *(*stamps.warnings, *reader.warnings),
+        ]
         # `ros2 bag play` skips nothing: it may stop at the damage or not open the bag at all.
         if reader.damage:
             raise BagError(
@@ -187,7 +195,7 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
         )
     streams = {stream: topic for topic, stream in topics.streams.items()}
     return LiveReplayPlan(
-        str(bag), faults, start_ns, end_ns, streams, node_inputs(topics), arrivals, hits
+        str(bag), faults, start_ns, end_ns, streams, node_inputs(topics), arrivals, hits, warnings
     )
 
 

@@ -264,6 +264,7 @@ def summary(
     return {
         "passed": not failures,
         "failures": failures,
+        "warnings": plan.warnings,
         "masks": compared.live_masks,
         "offline_masks": compared.offline_masks,
         "networks": dict(Counter(live.networks.values())),
@@ -323,6 +324,8 @@ def main(
             plan = make_plan(args.bag, args.faults)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             plan.save(args.out)
+            for text in plan.warnings:
+                print(f"warning: {text}", file=sys.stderr)
             return 0
         node, config = read_parameters(args.parameters)
         plan = LiveReplayPlan.load(args.plan)

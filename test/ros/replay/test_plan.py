@@ -17,6 +17,7 @@ from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.replay.faults import FaultError
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes, make_plan
+from rgbd_seg_ros.ros.replay.scorer import main
 
 MS = 1_000_000
 
@@ -60,6 +61,7 @@ def test_a_broken_plan_is_refused_in_one_line(kind: str, tmp_path: Path) -> None
         ("hits", [-1]),
         ("hits", 2),
         ("prefix", ["/a"]),
+        ("warnings", [3]),
     ],
 )
 def test_a_wrong_value_of_a_plan_is_named(
@@ -152,3 +154,19 @@ def test_a_damaged_bag_is_refused_in_one_line(recording: Path, tmp_path: Path) -
     with pytest.raises(BagError, match=r"damaged.*lost_1.mcap.*use `rgbd_seg replay`") as caught:
         make_plan(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_bag_has_and_is_not_used_is_told(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make_plan(recording).warnings == []
+    folder = tmp_path / "renamed"
+    shutil.copytree(recording, folder)
+    (file,) = folder.glob("*.mcap")
+    file.rename(folder / "mine.mcap")
+    schedule = faults(tmp_path, "- {stream: depth, fault: drop, from: 1}")
+    line = f"metadata.yaml lists {file.name}, which is not there; mine.mcap is read instead"
+    out = tmp_path / "plan.json"
+    assert main(["plan", f"--bag={folder}", f"--faults={schedule}", f"--out={out}"]) == 0
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    assert LiveReplayPlan.load(out).warnings == [line]
