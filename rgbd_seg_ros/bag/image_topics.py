@@ -52,6 +52,10 @@ _TRANSPORTS = ("compressedDepth", "compressed", "ffmpeg", "theora", "zstd", "fox
 Kind = Literal["color", "gray", "depth"]
 
 
+#: Why a gray image of 8 bits is not used whose name says depth.
+EIGHT_BITS = "its name says depth, but depth of 8 bits is not supported"
+
+
 @dataclass(frozen=True)
 class ImageTopic:
     """An image topic, described by its first usable message."""
@@ -167,7 +171,7 @@ def _no_camera(image: ImageTopic, images: Sequence[ImageTopic]) -> str:
         return f"its name says {found[0]}"
     if image.kind in ("color", "gray") and (shows & PAINTED or shows & DEPTH):
         if shows & DEPTH and not shows & PAINTED and image.kind == "gray":
-            return "its name says depth, but depth of 8 bits is not supported"
+            return EIGHT_BITS
         return "it seems to be an image of depth painted with colors"
     if image.kind == "depth" and shows & COLOR and not shows & DEPTH:
         return "its name says color, but its encoding is depth"

@@ -145,9 +145,17 @@ def _no_bag(folder: Path, entries: list[Path], metadata: object) -> BagError:
         return BagError(
             f"{folder} contains {METADATA}, but its {kinds} files are missing; copy them there"
         )
-    bags = [p.name for p in entries if p.is_dir() and (p / METADATA).is_file()]
+    bags = [p.name for p in entries if p.is_dir() and _holds_bag(p)]
     hint = f"; it contains bags, pass one of them: {', '.join(bags[:5])}" if bags else ""
     return BagError(f"{folder} is not a bag: it contains no {METADATA} and no {kinds} files{hint}")
+
+
+def _holds_bag(folder: Path) -> bool:
+    suffixes = (METADATA, *STORAGE_SUFFIXES, *ROS1_SUFFIXES)
+    try:
+        return any(without_compression(p.name).endswith(suffixes) for p in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _ros1_parts(folder: Path, bags: list[Path]) -> list[Path]:

@@ -306,15 +306,22 @@ class BagReader:
             if channel.count and _LIKE_AN_IMAGE.search(f"{channel.topic} {channel.type}"):
                 problem = self._decoder.problem(channel)
                 if problem:
+                    count = f"{channel.count} message{'s' * (channel.count > 1)}"
                     self.notes.append(
-                        f"{channel.topic} ({channel.type}) is not read: its {channel.count} "
-                        f"messages cannot be decoded, since {problem}"
+                        f"{channel.topic} ({channel.type}) is not read: its {count} cannot be "
+                        f"decoded, since {problem}"
                     )
+
+
+#: Endings of archives that people download.
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def _not_a_bag(name: str, start: bytes) -> str:
     """What is wrong with a file that starts like none of the known formats."""
     known = (*STORAGE_SUFFIXES, *ROS1_SUFFIXES)
+    if name.lower().endswith(ARCHIVES):
+        return "it is an archive; unpack it, and pass the bag in it"
     if not without_compression(name).endswith(known):
         suffix = Path(name).suffix or "no suffix"
         return (

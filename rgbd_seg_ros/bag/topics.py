@@ -10,6 +10,7 @@ from typing import Any
 
 from rgbd_seg_ros.bag.camera_profiles import camera_profiles
 from rgbd_seg_ros.bag.image_topics import (
+    EIGHT_BITS,
     IMAGE,
     IMAGE_TYPES,
     ImageTopic,
@@ -21,7 +22,9 @@ from rgbd_seg_ros.bag.reader import BagError, BagReader, Topic
 from rgbd_seg_ros.camera_names import (
     ALIGNED,
     COLOR,
+    DEPTH,
     camera_words,
+    content,
     name_two_cameras,
     name_two_places,
     registered_to,
@@ -53,6 +56,8 @@ class Topics:
     truth: str | None = None
     #: Warnings about topics that the user may expect to be used but that are not.
     notes: tuple[str, ...] = field(default=(), compare=False)
+    #: Streams without a topic although the bag has one of them, which cannot be read.
+    unread: tuple[Stream, ...] = field(default=(), compare=False)
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -117,7 +122,8 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
             remedy = "to use one of them, pass --rgb-topic or --depth-topic"
             found_instead = f"its image topics: {_list(seen)}; {remedy}"
         raise BagError(f"{reader.path} has no usable color or depth topic; {found_instead}")
-    found = Topics(**chosen, notes=tuple(_notes(images, chosen, given)))
+    notes = tuple(_notes(images, chosen, given))
+    found = Topics(**chosen, notes=notes, unread=_unread(images, _missing(chosen, given)))
     infos = {t.name for t in topics if t.type == CAMERA_INFO and t.count}
     for name in ("rgb", "depth", "depth_raw"):
         topic = getattr(found, name)
@@ -309,22 +315,39 @@ def _notes(
     images: Sequence[ImageTopic], chosen: Mapping[str, str | None], given: Mapping[str, str]
 ) -> Iterable[str]:
     """Warnings about streams without a topic, and about topics that cannot be read."""
-    missing = [n for n in ("rgb", "depth") if chosen.get(n) is None and given.get(n) != NONE]
+    missing = _missing(chosen, given)
     for name in missing:
         label = "color" if name == "rgb" else "depth"
         used = {topic for topic in chosen.values() if topic}
-        why = [f"{i.topic} ({_why_not(i, name)})" for i in images if i.topic not in used]
-        yield f"no {label} topic was found: " + (
-            f"{_list(why)}; to use one of them, pass {_option(name)}"
-            if why
-            else "the bag has no other image topic"
-        )
+        others = [image for image in images if image.topic not in used]
+        why = [f"{image.topic} ({_why_not(image, name)})" for image in others]
+        text = _list(why) or "the bag has no other image topic"
+        if not all(i.unreadable or i.no_camera == EIGHT_BITS for i in others):
+            text += f"; to use one of them, pass {_option(name)}"
+        yield f"no {label} topic was found: {text}"
     if not missing:
         bases = {base_topic(topic) for topic in chosen.values() if topic}
         for image in images:
             # Nobody misses a copy of a chosen image.
             if image.unreadable and image.base not in bases and not image.no_camera:
                 yield f"topic {image.topic} is not used: {image.unreadable}"
+
+
+def _missing(chosen: Mapping[str, str | None], given: Mapping[str, str]) -> list[Stream]:
+    """The streams without a topic that the user may miss."""
+    streams: tuple[Stream, ...] = ("rgb", "depth")
+    return [name for name in streams if chosen.get(name) is None and given.get(name) != NONE]
+
+
+def _unread(images: Sequence[ImageTopic], missing: Sequence[Stream]) -> tuple[Stream, ...]:
+    """The missing streams that the bag has by the names of its topics, but not readable ones."""
+
+    def has(stream: Stream, image: ImageTopic) -> bool:
+        if image.no_camera:
+            return stream == "depth" and image.no_camera == EIGHT_BITS
+        return bool(image.unreadable) and (stream == "depth") == bool(content(image.base) & DEPTH)
+
+    return tuple(s for s in missing if any(has(s, image) for image in images))
 
 
 def _why_not(image: ImageTopic, name: str) -> str:

@@ -132,8 +132,8 @@ def run(args: argparse.Namespace) -> int:
     """Replay a bag.
 
     Returns:
-        The exit code: 0, 1 if no mask was computed or a criterion is not met, or 128 + the
-        signal's number.
+        The exit code: 0, 1 if no mask was computed, color or depth that the bag has could not be
+        used at all or a criterion is not met, or 128 + the signal's number.
 
     Raises:
         ValueError: bad usage or input.
@@ -182,6 +182,8 @@ def run(args: argparse.Namespace) -> int:
         return 128 + signal_number
     if not summary["masks"]:
         say("no mask was computed; the counts above show what happened to the frames")
+        return 1
+    if summary["unused_streams"]:
         return 1
     if summary["verdict"] is not None and not summary["verdict"]["passed"]:
         return 1

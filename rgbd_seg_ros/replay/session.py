@@ -35,6 +35,7 @@ from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource
 from rgbd_seg_ros.replay.stamps import Stamps, choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
+from rgbd_seg_ros.replay.summary import add_unused_streams
 from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
 #: Largest window between a mask and its ground truth, milliseconds.
@@ -316,13 +317,13 @@ class _Session:
             **self.statistics.summary(),
             **self.scorer.summary(),
         }
-        summary["verdict"] = (
-            verdict(self.options.criteria, summary) if self.options.criteria else None
-        )
-        if self.options.junit is not None:
-            self.options.junit.parent.mkdir(parents=True, exist_ok=True)
-            text = junit(summary["verdict"], self.options.bag.name)
-            write_atomically(self.options.junit, text)
+        for text in add_unused_streams(summary, self.topics.unread):
+            self.warn(text)
+        criteria = self.options.criteria
+        summary["verdict"] = verdict(criteria, summary) if criteria else None
+        if path := self.options.junit:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, junit(summary["verdict"], self.options.bag.name))
         if self.folder is not None:
             report = render([(self.options.bag.name, summary, snapshots)], self.labels)
             self.folder.finish(summary, report)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.replay.criteria import outcome_of
 
 
@@ -38,6 +40,32 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         rows.append((label, f"{entry['criterion']}: {outcome_of(entry)}"))
     rows.append(("sha256", summary["determinism_sha256"]))
     return [f"{label:14}  {text}" for label, text in rows]
+
+
+def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> list[str]:
+    """Add ``unused_streams``: what the bag has of color and depth, and no frame of it was usable.
+
+    Args:
+        summary: the other keys of the summary.
+        unread: streams without a topic, because none of those in the bag can be read.
+
+    Returns:
+        One line for each topic without a usable frame, unless a fault was simulated on it.
+    """
+    lines: dict[str, str] = {}
+    with_faults = {fault["stream"] for fault in summary["faults"]}
+    for stream in ("rgb", "depth"):
+        topic, counts = summary["topics"].get(stream), summary["accounting"][stream]
+        if topic is None or stream in with_faults or summary["interrupted"]:
+            continue
+        if not counts["offered"]:
+            lines[stream] = f"{topic} has no messages"
+        elif counts["unusable"] == counts["offered"]:
+            details = summary["unusable_details"].get(stream, {})
+            why = "; ".join(f"{reason}: {text}" for reason, text in details.items())
+            lines[stream] = f"none of the {counts['offered']} frames of {topic} was usable ({why})"
+    summary["unused_streams"] = sorted({*lines, *unread})
+    return list(lines.values())
 
 
 def _phase(phase: dict[str, Any]) -> str:

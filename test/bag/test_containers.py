@@ -131,7 +131,7 @@ def test_a_foreign_image_topic_is_named(tmp_path: Path) -> None:
     writer.finish()
     reader = _check(tmp_path / "a.mcap")
     (note,) = reader.notes
-    assert "/front (foxglove.RawImage) is not read: its 1 messages" in note
+    assert "/front (foxglove.RawImage) is not read: its 1 message cannot" in note
     assert "encoded as protobuf" in note
 
 
@@ -398,3 +398,21 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make, message: str) 
     with pytest.raises(BagError, match=message) as caught, BagReader(make(tmp_path / "x.mcap")):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bag.zip", "bag.tar.gz", "bag.mcap.gz", "bag.7z"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(BagError, match=f"{name} cannot be read: it is an archive; unpack it"):
+        BagReader(tmp_path / name).__enter__()
+
+
+@pytest.mark.parametrize(
+    "part", ["metadata.yaml", "a.mcap", "a.db3.zstd", "a.bag", "a.bag.active"]
+)
+def test_a_folder_of_recordings_names_them(tmp_path: Path, part: str) -> None:
+    for folder, file in (("run_1", part), ("notes", "todo.txt")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    with pytest.raises(BagError, match=r"it contains bags, pass one of them: run_1$"):
+        BagReader(tmp_path).__enter__()

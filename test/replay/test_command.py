@@ -250,6 +250,71 @@ def test_no_usable_frame_is_exit_code_1(write_recording, replay, tmp_path: Path)
     assert "no mask was computed" in err
 
 
+def write_images(path: Path, rgb: np.ndarray, depth: np.ndarray, *encodings: str) -> Path:
+    """Ten frames of the same images, apart from noise in valid pixels, at 10 Hz."""
+    names = ["/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"]
+    with BagWriter(path) as writer:
+        for i in range(10):
+            t = 1_700_000_000_000_000_000 + i * 100_000_000
+            noise = np.random.default_rng(i).integers(0, 50, (24, 32), dtype=np.uint16)
+            pair = [
+                rgb + (rgb > 0) * noise[..., None].astype(np.uint8),
+                depth + (depth > 0) * noise,
+            ]
+            for topic, image, encoding in zip(names, pair, encodings, strict=True):
+                writer.image(topic, t, image.astype(image.dtype), t, "camera", encoding)
+    return path
+
+
+COLOR, DEPTH = np.full((24, 32, 3), 90, np.uint8), np.full((24, 32), 2000, np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "depth", "encodings", "stream", "warning"),
+    [
+        (
+            COLOR * 0,
+            DEPTH,
+            ("rgb8", "16UC1"),
+            "rgb",
+            "of /camera/color/image_raw was usable (black",
+        ),
+        (COLOR, DEPTH * 0, ("rgb8", "16UC1"), "depth", "to_color/image_raw was usable (no_depth"),
+        (
+            COLOR,
+            DEPTH,
+            ("rgb9", "16UC1"),
+            "rgb",
+            "/camera/color/image_raw (its encoding 'rgb9' is",
+        ),
+        (COLOR, DEPTH, ("rgb8", "16SC1"), "depth", "its encoding '16SC1' is unknown; record rgb8"),
+        (COLOR, DEPTH.astype(np.uint8), ("rgb8", "8UC1"), "depth", "depth of 8 bits is not"),
+    ],
+)
+def test_a_stream_of_which_no_frame_is_usable_is_exit_code_1(  # type: ignore[no-untyped-def]
+    tmp_path: Path, replay, rgb, depth, encodings, stream, warning
+) -> None:
+    bag = write_images(tmp_path / "bag", rgb, depth, *encodings)
+    code, out, err = replay(bag, "--json")
+    summary = json.loads(out)
+    assert (code, summary["unused_streams"]) == (1, [stream])
+    assert summary["masks"] > 0
+    (line,) = [text for text in summary["warnings"] if warning in text]
+    assert f"warning: {line}" in err
+    assert "to use one of them" not in line, "no option makes it readable"
+
+
+def test_a_stream_that_was_not_meant_or_has_a_fault_is_no_failure(replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    bag = write_images(tmp_path / "bad", COLOR, DEPTH, "rgb9", "16UC1")
+    code, out, _ = replay(bag, "--json", "--rgb-topic", "none")
+    assert (code, json.loads(out)["unused_streams"]) == (0, [])
+    schedule = tmp_path / "faults.yaml"
+    schedule.write_text("- {stream: depth, fault: zero, from: 0}\n")
+    bag = write_images(tmp_path / "good", COLOR, DEPTH, "rgb8", "16UC1")
+    code, out, _ = replay(bag, "--json", "--faults", schedule)
+    assert (code, json.loads(out)["unused_streams"]) == (0, [])
+
+
 def test_a_missing_stream_is_reported(write_recording, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     bag = write_recording(
         tmp_path / "bag", 15, depth_topic="/other/depth_map", depth_frame="other"
