@@ -27,7 +27,8 @@ MAX_YAML_SIZE = 2_000_000
 #: Longest number in a JSON or YAML file, in characters. Longer ones are never meant, and reading
 #: and printing them takes quadratic time.
 MAX_DIGITS = 40
-
+#: Endings of archives, which must be unpacked before anything in them is read.
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 #: Remedy for an error of the operating system, by its number.
 OS_REMEDIES = {
     errno.EACCES: "choose another path, or change its owner or permissions",

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from rgbd_seg_ros.files import ARCHIVES
 from rgbd_seg_ros.image_names import KINDS, Kind
 from rgbd_seg_ros.image_scene import (
     FOLDER_NAMES,
@@ -30,7 +31,9 @@ from rgbd_seg_ros.image_scene import (
     ImageFolderError,
     ImageScene,
     contents,
+    entries,
     listed,
+    names_a_kind,
     read_scene,
     subfolders,
 )
@@ -170,9 +173,15 @@ def _check_kinds(
     expected = " and ".join("|".join(FOLDER_NAMES[kind][:4]) + "/" for kind in wanted)
     raise ImageFolderError(
         f"{folder} has no {' and no '.join(WHAT[k] for k in wanted)} images; it contains "
-        f"{contents(folder)}; expected {expected} (in any case), or images with names such as "
-        f"7_{wanted[0]}.png"
+        f"{contents(folder)}{_unpack(folder)}; expected {expected} (in any case), or images "
+        f"with names such as 7_{wanted[0]}.png"
     )
+
+
+def _unpack(folder: Path) -> str:
+    """`` (unpack a.zip first)`` if a folder has archives, else an empty string."""
+    found = [path.name for path in entries(folder) if path.name.lower().endswith(ARCHIVES)]
+    return f" (unpack {listed(found)} first)" if found else ""
 
 
 def _unpaired(
@@ -210,7 +219,9 @@ def _unrecognized(folder: Path, scene: ImageScene, kinds: Collection[Kind]) -> l
     others = [
         _short(folder, path)
         for path in subfolders(folder)
-        if path not in scene.folders.values() and path not in scene.ignored
+        if path not in scene.folders.values()
+        and path not in scene.ignored
+        and not names_a_kind(path.name)
     ]
     if not scene.files or not missing or not others:
         return []

@@ -107,9 +107,9 @@ def read_depth(
     if depth_scale is None:
         if image.dtype != np.uint16:
             raise ImageFileError(
-                f"{path} is {image.dtype}, whose unit is not known: state the depth scale in "
-                "meters per unit, or save depth as a 16-bit PNG in millimeters or a float TIFF "
-                "in meters"
+                f"{path} is {image.dtype}, whose unit is not known: state the meters per unit "
+                "(--depth-scale, or depth_scale in dataset.yaml), or save depth as a 16-bit PNG "
+                "in millimeters or a float TIFF in meters"
             )
         depth_scale = DEFAULT_DEPTH_SCALE
     if image.dtype == np.uint16:

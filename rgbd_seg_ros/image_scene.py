@@ -220,14 +220,15 @@ def _folders(
         # If a kind is missing, another message names these folders.
         reason = "the name of the folder says neither color nor depth nor labels"
         for path in within:
-            named = path.name.lower() in _ALL_NAMES or kind_of(path.name)
-            if path not in ignored and not named and _has_images(path):
+            if path not in ignored and not names_a_kind(path.name) and _has_images(path):
                 ignored[path] = reason
     return result
 
 
-#: The names of the folders of all kinds.
-_ALL_NAMES = frozenset(name for known in FOLDER_NAMES.values() for name in known)
+def names_a_kind(folder: str) -> bool:
+    """Whether the name of a folder says that it holds color, depth or labels."""
+    known = any(folder.lower() in names for names in FOLDER_NAMES.values())
+    return known or kind_of(folder) is not None
 
 
 def _has_kinds(folder: Path) -> bool:

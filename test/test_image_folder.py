@@ -437,3 +437,18 @@ def test_a_list_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "associations.txt")  # reading it would wait for a writer
     with pytest.raises(ImageFolderError, match=r"associations\.txt is not a regular file"):
         find_frames(tmp_path)
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    make(tmp_path, "rgb.zip", "depth.tar.gz")
+    with pytest.raises(ImageFolderError, match=r"\(unpack depth.tar.gz, rgb.zip first\)"):
+        find_frames(tmp_path)
+
+
+def test_a_folder_of_another_kind_is_not_suggested(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "labels/0.png")
+    assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == ()
+    make(tmp_path, "laser/0.png")
+    assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == (
+        "there are no depth images; if laser/ contains them, rename it to depth or depths",
+    )

@@ -80,7 +80,7 @@ def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys)
     assert _run(*again, "--network", "rgbd") == 1
     forced = json.loads((out / "summary.json").read_text())["skipped"]["wide"]
     assert "not aligned to color: it is 160×60 but color is 80×60" in forced
-    assert "state the depth scale" in skipped["eight"]
+    assert "state the meters per unit (--depth-scale" in skipped["eight"]
     assert "truncated or not an image" in capsys.readouterr().err
 
 

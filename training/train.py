@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     prepare_folder(settings)
 
     from training.class_weights import weight_of_each
+    from training.data.folder import tell
     from training.distributed import process_group
     from training.loop import Run, TrainingStopped
 
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         if weights := weight_of_each(run.config, run.task.labels.classes):
             run.log.say("class weights: " + ", ".join(f"{c} {w:g}" for c, w in weights.items()))
         for line in run.warnings:
-            run.log.say(f"warning: {line}")
+            tell(line)  # once, although the warnings of a folder were told when it was opened
         try:
             run.train()
         except TrainingStopped as stopped:

@@ -31,6 +31,7 @@ from rgbd_seg_ros.bag.ros1_storage import Ros1Storage
 from rgbd_seg_ros.bag.sqlite_storage import SqliteStorage
 from rgbd_seg_ros.bag.storage import BagError, Channel, Storage, UnreadableBytesError, one_line
 from rgbd_seg_ros.bag.unpack import ZSTD_MAGIC, unpack_file
+from rgbd_seg_ros.files import ARCHIVES
 
 __all__ = ["STORAGE_SUFFIXES", "BagError", "BagMessage", "BagReader", "Topic"]
 
@@ -311,10 +312,6 @@ class BagReader:
                         f"{channel.topic} ({channel.type}) is not read: its {count} cannot be "
                         f"decoded, since {problem}"
                     )
-
-
-#: Endings of archives that people download.
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def _not_a_bag(name: str, start: bytes) -> str:

@@ -177,6 +177,9 @@ class _Reader:
                 return tuple(line for line in lines if line and line not in IGNORED_NAMES)
         missing = f"{self.path} has no classes" if self.values else f"{self.path} is missing"
         example = ", ".join(found()) or "floor, wall, …"
+        others = sorted(p.name for p in self.root.iterdir() if p.suffix in (".yaml", ".yml"))
+        if others and not self.values:
+            missing += f" (there is {', '.join(others[:3])})"
         raise UsageError(f"{missing}; it lists the classes: `classes: [{example}]`")
 
     def color_table(self) -> dict[str, Color]:

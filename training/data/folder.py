@@ -152,7 +152,7 @@ def open_folder(
     if bad:
         skipped.append(f"{split}: {len(bad)} of {len(names)} samples skipped")
     samples = samples.without(bad)
-    check_samples(samples)
+    check_samples(samples, f"{path}, {split} split")
     unusable = [f"{split}: {line}" for line in describe_unusable(samples.unusable)]
     samples.notes = (*frames.notes, *skipped, *unusable)
     for note in samples.notes:
@@ -182,20 +182,25 @@ def depth_dtype(samples: FolderSamples) -> np.dtype[Any]:
     raise UsageError(f"{samples.root}: no depth image can be read; the first: {error}")
 
 
-def check_samples(samples: FolderSamples) -> None:
-    """Check the depth of a few samples; raise UsageError if it is missing or not plausible."""
+def check_samples(samples: FolderSamples, where: str) -> None:
+    """Check the depth of a few samples; raise UsageError if it is missing or not plausible.
+
+    Args:
+        samples: a split.
+        where: its name, which starts the message.
+    """
     chosen = sampled(len(samples)) if len(samples) else []
     if chosen:
         depths = [samples.depth_m(index) for index in chosen]
         unit = samples.description.depth_scale or default_depth_scale(depth_dtype(samples))
-        check_depth(str(samples.root), depths, unit, "depth_scale: {} in dataset.yaml")
+        check_depth(where, depths, unit, "depth_scale: {} in dataset.yaml")
 
 
 @once
 def tell(note: str) -> None:
-    """Print a note on stderr, once in a process."""
+    """Print a warning on stderr, once in a process."""
     if distributed.is_main():
-        say(note)
+        say(f"warning: {note}")
 
 
 def check(samples: FolderSamples, cache: Path | None) -> dict[str, str]:

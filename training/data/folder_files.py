@@ -80,7 +80,8 @@ def find_labeled_frames(root: Path) -> LabeledFrames:
     if not names:
         raise UsageError(f"{root}: no frame has a color image, a depth image and labels")
     notes += [
-        f"{path} is not used, because its name is not that of a split (train, val, test)"
+        f"{path} is not used; lists are train.txt, val.txt and test.txt in {root} or in "
+        "ImageSets/Segmentation"
         for path in unused_lists(root)
     ]
     named = {name: _split_folder(root, files["rgb"][name]) for name in names}

@@ -24,6 +24,11 @@ LIST_NAMES = {
 }
 #: Folders of lists: the dataset's own, and that of PASCAL VOC and its exports.
 LIST_FOLDERS = (".", "ImageSets/Segmentation")
+#: Suffixes of lists that people and tools write; only ``.txt`` is read.
+LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".json")
+_LIST_FOLDER = re.compile(r"(?i)(?:splits?|lists?|imagesets)$")
+_WORDS = r"(?:list|split|set|files?|ids?|names?|images?)"
+_LIKE_A_LIST = re.compile(rf"(?i)(?:{_WORDS}[-_ ]?)?(?:{'|'.join(LIST_NAMES)})(?:[-_ ]?{_WORDS})?")
 #: Byte order marks, the longest first, and the encodings that they mean.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -58,12 +63,23 @@ def find_lists(root: Path) -> dict[str, Path]:
 
 
 def unused_lists(root: Path) -> list[Path]:
-    """Files in ``ImageSets/Segmentation`` that list no split, such as CVAT's ``default.txt``."""
-    return [
+    """Files that look like lists but are not read.
+
+    These are files in ``ImageSets/Segmentation`` that list no split, such as CVAT's
+    ``default.txt``, and files named like lists of splits, such as ``train_list.txt``,
+    ``train.csv`` or ``splits/train.txt``.
+    """
+    read = [path for path in _text_files(root) if path.stem.lower() in (*LIST_NAMES, "trainval")]
+    folders = [root, *(p for p in root.iterdir() if p.is_dir() and _LIST_FOLDER.match(p.name))]
+    folders += [p for folder in folders[1:] for p in folder.iterdir() if p.is_dir()]
+    named = [
         path
-        for path in _text_files(root)
-        if path.parent != root and path.stem.lower() not in (*LIST_NAMES, "trainval")
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix.lower() in LIST_SUFFIXES and _LIKE_A_LIST.fullmatch(path.stem)
     ]
+    others = [path for path in _text_files(root) if path.parent != root]
+    return sorted({*others, *named}.difference(read))
 
 
 def _text_files(root: Path) -> list[Path]:

@@ -324,8 +324,8 @@ def main(
             plan = make_plan(args.bag, args.faults)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             plan.save(args.out)
-            for text in plan.warnings:
-                print(f"warning: {text}", file=sys.stderr)
+            for line in plan.warnings:
+                print(f"warning: {line}", file=sys.stderr)
             return 0
         node, config = read_parameters(args.parameters)
         plan = LiveReplayPlan.load(args.plan)

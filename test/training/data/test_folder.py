@@ -372,3 +372,25 @@ def test_a_folder_of_which_only_a_part_is_named_after_splits_is_held_out(own: Pa
         "in none of them or there is none for train; name the frames in train.txt, val.txt and "
         "test.txt",
     )
+
+
+@pytest.mark.parametrize("name", ["dataset.yml", "data.yaml"])
+def test_a_description_of_another_name_is_named(own: Path, name: str) -> None:
+    (own / "dataset.yaml").rename(own / name)
+    with pytest.raises(
+        UsageError, match=rf"dataset.yaml is missing \(there is {name}\); it lists"
+    ):
+        open_folder(str(own), "train", 0.1, False)
+
+
+def test_a_preparation_that_cannot_be_learned_fails(own: Path, tmp_path: Path) -> None:
+    for path in (own / "labels").glob("*.png"):
+        cv2.imwrite(str(path), np.full((48, 64), 255, np.uint8))
+    out = tmp_path / "out"
+    message = (
+        r"out is complete but cannot be learned: every pixel of the train labels is unlabeled"
+    )
+    for _ in range(2):  # also if there is nothing left to write
+        with pytest.raises(UsageError, match=message):
+            prepare(["folder", "--source", str(own), "--out", str(out)])
+    assert len(open_prepared(str(out), "train")) == 13

@@ -93,12 +93,15 @@ def test_lists_are_found_in_the_folder_and_in_that_of_voc(tmp_path: Path) -> Non
     (voc / "trainval.txt").write_text("a")
     (voc / "default.txt").write_text("a")
     (tmp_path / "train.TXT").write_text("b")
-    (tmp_path / "notes.txt").write_text("b")
+    for name in ("notes.txt", "splits/train.txt", "train_list.txt", "val.csv", "test.lst"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("b")
     assert find_lists(tmp_path) == {
         "train": tmp_path / "train.TXT",
         "val": voc / "Validation.txt",
     }
-    assert unused_lists(tmp_path) == [voc / "default.txt"]
+    unused = ("splits/train.txt", "test.lst", "train_list.txt", "val.csv")
+    assert unused_lists(tmp_path) == [voc / "default.txt", *(tmp_path / name for name in unused)]
     (voc / "train.txt").write_text("a")
     with pytest.raises(UsageError, match="both list the train split; keep one"):
         find_lists(tmp_path)

@@ -339,16 +339,17 @@ def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -
     )  # fmt: skip
 
 
-def say_classes(out: Path, index: Index) -> None:
-    """Print the share of each class in each split, and what would prevent a training."""
+def say_classes(out: Path, index: Index) -> str:
+    """Print the share of each class in each split; returns what prevents a training, or ""."""
     splits = [s for s in SPLITS if any(r.split == s for r in index.records)]
     if any(r.pixels is None for r in index.records):  # written before they were counted
-        return
+        return ""
     counts = {s: split_counts(open_prepared(str(out), s)) for s in splits}
     say(class_table(index.label_set.classes, counts))
     problem, warnings = check_classes(index.label_set, counts)
-    for warning in filter(None, (problem, *warnings)):
+    for warning in warnings:
         say(f"warning: {warning}")
+    return problem
 
 
 def count_pixels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
@@ -374,11 +375,13 @@ def finish(out: Path, index: Index) -> None:
     for name, text in texts.items():
         write_atomically(out / name, text)
     (out / JOURNAL).unlink(missing_ok=True)
-    say_classes(out, index)
+    problem = say_classes(out, index)
     for line in describe_unusable({r.name: r.unusable or {} for r in index.records}):
         say(f"warning: {line}")
     counts = _counted([r.split for r in index.records])
     say(f"{out / INDEX}: {counts}; to inspect it, run python -m training.prepare check {out}")
+    if problem:
+        raise UsageError(f"{out} is complete but cannot be learned: {problem}")
 
 
 def _counted(splits: Sequence[str]) -> str:
