@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rigs.messages import STAMP_NS, image_message
 
+from rgbd_seg_ros.compressed_color import CODECS
 from rgbd_seg_ros.encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
 from rgbd_seg_ros.frames import Defect, Frame
 from rgbd_seg_ros.images import to_frame, to_mask
@@ -257,3 +258,18 @@ def test_bad_images_become_defects(
 def test_small_bayer_images_are_decoded_or_refused(encoding: str, size: tuple[int, int]) -> None:
     item = to_frame(image_message(np.full((*size, 2), 9, np.uint8), encoding), "rgb")
     assert isinstance(item, Defect) or item.size == size
+
+
+def test_the_table_of_the_documentation_lists_every_encoding_and_codec() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "replay.md").read_text()
+    section = text.partition("## Images that are read")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    listed: dict[str, set[str]] = {"color": set(), "depth": set()}
+    for _, kind, names, *_ in rows:
+        if kind.startswith(" `Image`"):
+            words = re.findall(r"\w+", names)
+            listed["depth" if "depth" in kind else "color"].update(words)
+    assert listed["color"] - {"in", "BGR", "order"} == {*COLOR_ENCODINGS}
+    assert {*DEPTH_ENCODINGS} <= listed["depth"]
+    (color,) = [names for _, kind, names, *_ in rows if "CompressedImage`, color" in kind]
+    assert all(codec in color.lower() for codec in CODECS)
