@@ -120,6 +120,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
             late = t + 2_000_000
             writer.image("/cam/depth/image_raw", t + 4_000_000, depth, late, "cam")
             writer.image("/cam/color/image_raw", t + 24_000_000, rgb, t, "cam")
+        writer.image("/cam/extra/image_raw", t + 25_000_000, rgb, t, "cam", "rgb9")
     return path
 
 
@@ -140,6 +141,12 @@ def test_live_and_offline_replay_agree(replayed: Result) -> None:
     assert score["unexplained"] == 0
     assert set(score["networks"]) == {"rgbd", "rgb", "depth"}
     assert [fault["messages"] for fault in score["faults"]] == [13, 12]
+
+
+def test_what_the_bag_has_and_is_not_used_is_logged(replayed: Result) -> None:
+    line = "topic /cam/extra/image_raw is not used: its encoding 'rgb9' is unknown"
+    assert replayed.output.count(f"[rgbd_seg_ros]: {line}") == 1, "before the replay begins"
+    assert any(text.startswith(line) for text in replayed.score["warnings"])
 
 
 def test_equal_inputs_give_equal_mask_bytes(replayed: Result) -> None:
