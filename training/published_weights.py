@@ -83,6 +83,41 @@ CMX_RULES: Rules = [
 ]
 
 
+def _transformers_rules(encoder: str) -> Rules:
+    """Names of ``transformers`` → names of the authors; stages count from 0 there, from 1 here."""
+    parts = {
+        r"patch_embeddings\.(\d)\.proj": "patch_embed{}.proj",
+        r"patch_embeddings\.(\d)\.layer_norm": "patch_embed{}.norm",
+        r"block\.(\d)\.(\d+)\.layer_norm_(\d)": "block{}.{}.norm{}",
+        r"block\.(\d)\.(\d+)\.attention\.self\.query": "block{}.{}.attn.q",
+        r"block\.(\d)\.(\d+)\.attention\.self\.(kv|sr)": "block{}.{}.attn.{}",
+        r"block\.(\d)\.(\d+)\.attention\.self\.layer_norm": "block{}.{}.attn.norm",
+        r"block\.(\d)\.(\d+)\.attention\.output\.dense": "block{}.{}.attn.proj",
+        r"block\.(\d)\.(\d+)\.mlp\.dense(\d)": "block{}.{}.mlp.fc{}",
+        r"block\.(\d)\.(\d+)\.mlp\.dwconv\.dwconv": "block{}.{}.mlp.dwconv.dwconv",
+        r"layer_norm\.(\d)": "norm{}",
+    }
+
+    def rule(part: str, target: str) -> tuple[str, Callable[[re.Match[str]], str]]:
+        def renamed(match: re.Match[str]) -> str:
+            stage, *others, tail = match.groups()
+            return f"{encoder}{target.format(int(stage) + 1, *others)}.{tail}"
+
+        return rf"segformer\.encoder\.{part}\.(weight|bias)", renamed
+
+    return [
+        *(rule(part, target) for part, target in parts.items()),
+        (
+            r"decode_head\.linear_c\.(\d)\.(.+)",
+            lambda m: f"decode_head.linear_c{int(m[1]) + 1}.{m[2]}",
+        ),
+        (r"decode_head\.linear_fuse\.(weight|bias)", r"decode_head.linear_fuse.conv.\1"),
+        (r"decode_head\.batch_norm\.(.+)", r"decode_head.linear_fuse.bn.\1"),
+        (r"decode_head\.classifier\.(.+)", r"decode_head.linear_pred.\1"),
+        (r"classifier\.(weight|bias)", r"head.\1"),
+    ]
+
+
 def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
     """Apply the rules to every key.
 
@@ -104,10 +139,13 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> State:
             unknown.append(key)
     if unknown:
         shown = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
-        raise UsageError(
-            f"{len(unknown)} of {len(state)} keys are unknown: {shown}; check which publisher the "
-            "file is from"
-        )
+        remedy = "check which publisher the file is from"
+        if any(key.startswith("backbone.layers.") for key in unknown):
+            remedy = (
+                "MMSegmentation's own SegFormer has another head: use a file of the authors or of "
+                "Hugging Face"
+            )
+        raise UsageError(f"{len(unknown)} of {len(state)} keys are unknown: {shown}; {remedy}")
     return renamed
 
 
@@ -144,7 +182,32 @@ def read_state(path: Path) -> State:
     }
     if not state:
         raise UsageError(f"{path} contains no tensors")
+    if any(key.startswith("segformer.encoder.") for key in state):
+        return from_transformers(state)
     return state
+
+
+def from_transformers(state: Mapping[str, Tensor]) -> State:
+    """The weights of a SegFormer from Hugging Face under the names of the authors' code.
+
+    The library ``transformers`` has the same layers, but keys and values of the attention are two
+    linear layers there and one in the authors' code.
+
+    Args:
+        state: a whole network, or an encoder with or without its classifier.
+    """
+    import torch
+
+    encoder = "backbone." if any(key.startswith("decode_head.") for key in state) else ""
+    merged: State = {}
+    for key, tensor in state.items():
+        match = re.fullmatch(r"(.+\.attention\.self\.)(key|value)\.(weight|bias)", key)
+        if match is None:
+            merged[key] = tensor
+        elif match[2] == "key" and f"{match[1]}value.{match[3]}" in state:
+            both = [tensor, state[f"{match[1]}value.{match[3]}"]]
+            merged[f"{match[1]}kv.{match[3]}"] = torch.cat(both)
+    return rename(merged, _transformers_rules(encoder))
 
 
 def reverse_channels(state: State, stems: tuple[str, ...]) -> None:

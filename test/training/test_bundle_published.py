@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from rgbd_seg_ros.files import InputFileError
 from rgbd_seg_ros.labels import LABEL_SETS, LabelSet
 from training import bundle, import_weights
 from training.options import UsageError
+from training.published_weights import convert_encoder, read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 48, 64
@@ -175,6 +177,88 @@ def test_a_cmx_file_becomes_a_bundle_that_predicts(
     assert cli.main(["predict", *words, "--intrinsics", "60", "60", "32", "24"]) == 0
     summary = json.loads((masks / "summary.json").read_text())
     assert [mask["network"] for mask in summary["masks"]] == ["rgbd"]
+
+
+#: Names of the authors' SegFormer → names of the library ``transformers``.
+TRANSFORMERS = {
+    r"backbone\.patch_embed(\d)\.proj": "segformer.encoder.patch_embeddings.{}.proj",
+    r"backbone\.patch_embed(\d)\.norm": "segformer.encoder.patch_embeddings.{}.layer_norm",
+    r"backbone\.norm(\d)": "segformer.encoder.layer_norm.{}",
+    r"backbone\.block(\d)\.(\d)\.norm(\d)": "segformer.encoder.block.{}.{}.layer_norm_{}",
+    r"backbone\.block(\d)\.(\d)\.attn\.q": "segformer.encoder.block.{}.{}.attention.self.query",
+    r"backbone\.block(\d)\.(\d)\.attn\.sr": "segformer.encoder.block.{}.{}.attention.self.sr",
+    r"backbone\.block(\d)\.(\d)\.attn\.norm":
+        "segformer.encoder.block.{}.{}.attention.self.layer_norm",
+    r"backbone\.block(\d)\.(\d)\.attn\.proj":
+        "segformer.encoder.block.{}.{}.attention.output.dense",
+    r"backbone\.block(\d)\.(\d)\.mlp\.fc(\d)": "segformer.encoder.block.{}.{}.mlp.dense{}",
+    r"backbone\.block(\d)\.(\d)\.mlp\.dwconv\.dwconv":
+        "segformer.encoder.block.{}.{}.mlp.dwconv.dwconv",
+    r"decode_head\.linear_c(\d)\.proj": "decode_head.linear_c.{}.proj",
+    r"decode_head\.linear_fuse\.conv": "decode_head.linear_fuse",
+    r"decode_head\.linear_fuse\.bn": "decode_head.batch_norm",
+    r"decode_head\.linear_pred": "decode_head.classifier",
+}  # fmt: skip
+
+
+def to_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' SegFormer as ``transformers`` saves it (its version 4.46 was compared)."""
+    renamed = {}
+    for key, value in state.items():
+        layer, _, tail = key.rpartition(".")
+        if layer.endswith("attn.kv"):
+            _, stage, block, *_ = layer.split(".")
+            place = f"segformer.encoder.block.{int(stage[5:]) - 1}.{block}.attention.self"
+            for name, part in zip(("key", "value"), value.chunk(2), strict=True):
+                renamed[f"{place}.{name}.{tail}"] = part.clone()
+            continue
+        (found,) = [
+            (m, new) for old, new in TRANSFORMERS.items() if (m := re.fullmatch(old, layer))
+        ]
+        match, name = found
+        first, *others = match.groups() or ("1",)
+        renamed[f"{name.format(int(first) - 1, *others)}.{tail}"] = value
+    return renamed
+
+
+def test_a_segformer_of_hugging_face_is_the_network_of_its_authors(tmp_path: Path) -> None:
+    parts = {"0": "conv", "1": "bn"}
+    state = {
+        re.sub(r"linear_fuse\.(\d)", lambda m: f"linear_fuse.{parts[m[1]]}", key): value
+        for key, value in segformer(40).items()
+        if key != "decode_head.linear_fuse.0.bias"
+    }
+    files = {"authors": tmp_path / "authors.pth", "hub": tmp_path / "pytorch_model.bin"}
+    torch.save({"state_dict": state}, files["authors"])
+    torch.save(to_transformers(state), files["hub"])
+    assert "segformer.encoder.block.3.1.attention.self.value.weight" in torch.load(files["hub"])
+    packed = {
+        name: pack(tmp_path / name, "--published", "segformer", file, "--classes", "nyu40")
+        for name, file in files.items()
+    }
+    own, theirs = (packed[n].networks["rgb"].module.state_dict() for n in ("authors", "hub"))
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in own.items())
+
+
+def test_an_encoder_of_hugging_face_is_read_too(tmp_path: Path) -> None:
+    state = {f"backbone.{key}": value for key, value in mit("").items()}
+    hub = to_transformers(state) | {"classifier.weight": torch.zeros(10, 256)}
+    torch.save(hub, tmp_path / "pytorch_model.bin")
+    name, weights, _ = convert_encoder("segformer", read_state(tmp_path / "pytorch_model.bin"))
+    authors = {key.removeprefix("backbone."): value for key, value in state.items()}
+    expected = convert_encoder("segformer", authors)[1]
+    assert name == "mit_b0"
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(value, weights[key]) for key, value in expected.items())
+
+
+def test_mmsegmentations_own_segformer_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.pth"
+    names = ("backbone.layers.0.0.projection.weight", "decode_head.convs.0.conv.weight")
+    torch.save(dict.fromkeys(names, torch.zeros(1)), file)
+    with pytest.raises(UsageError, match=r"MMSegmentation's own SegFormer has another head"):
+        bundle.main(["--published", "segformer", str(file), "--out", str(tmp_path / "b")])
 
 
 def test_the_bundle_computes_what_the_imported_network_does(
