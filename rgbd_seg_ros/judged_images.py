@@ -97,6 +97,26 @@ def judge_depth(
     return _judge(path, lambda file: read_depth(file, depth_scale, max_pixels), judge)
 
 
+def median_m(depth_m: npt.NDArray[np.float32]) -> float:
+    """The median of a strided sample of the valid pixels of H×W meters, NaN invalid."""
+    return float(np.nanmedian(strided_sample(depth_m)))
+
+
+def describe_unit(depth_scale: float | None, median: float) -> str:
+    """The unit of depth and the median in meters that it gives, because a wrong unit may fit.
+
+    The files of TUM RGB-D have 0.0002 m per unit, and 0.001 makes them five times too far.
+
+    Args:
+        depth_scale: meters per unit; None for the default of each type.
+        median: the median depth in meters.
+    """
+    unit = "0.001 m per unit (1 m if floating-point)" if depth_scale is None else ""
+    unit = unit or f"{depth_scale:g} m per unit"
+    hint = "; if that is wrong, pass --depth-scale" if depth_scale is None else ""
+    return f"depth is read with {unit}, its median is {median:.3g} m{hint}"
+
+
 def _judge(
     path: Path | None,
     read: Callable[[Path], npt.NDArray[Any]],

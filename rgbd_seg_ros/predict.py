@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rgbd_seg_ros.colorize import colorize_depth, overlay
@@ -26,7 +27,13 @@ from rgbd_seg_ros.image_io import ImageFileError, check_aligned, resize_nearest,
 from rgbd_seg_ros.image_scene import listed
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 from rgbd_seg_ros.inference import BACKEND_HELP, Engine, load_engine
-from rgbd_seg_ros.judged_images import JudgedImage, judge_color, judge_depth
+from rgbd_seg_ros.judged_images import (
+    JudgedImage,
+    describe_unit,
+    judge_color,
+    judge_depth,
+    median_m,
+)
 from rgbd_seg_ros.progress import progress_bar, say
 
 #: The images that each network needs; the first network that can run is chosen.
@@ -138,6 +145,9 @@ def run(args: argparse.Namespace) -> int:
                 say(line or f"{item.name}: {predictor.masks[-1]['network']}")
     if lines > MAX_LINES:
         print(f"and {lines - MAX_LINES} more, see summary.json", file=sys.stderr)
+    depth_m = round(median(predictor.medians_m), 4) if predictor.medians_m else None
+    if depth_m is not None:
+        print(describe_unit(args.depth_scale, depth_m), file=sys.stderr)
     unused = predictor.unused()
     for text in unused:
         print(f"warning: {text}", file=sys.stderr)
@@ -145,13 +155,14 @@ def run(args: argparse.Namespace) -> int:
         "masks": predictor.masks,
         "skipped": predictor.skipped,
         "device": str(engine.device),
+        "median_depth_m": depth_m,
         "warnings": warnings + unused,
     }
     write_atomically(args.out / "summary.json", json.dumps(summary, indent=2) + "\n")
     if args.json:
         print(json.dumps(summary))
-    count = f"{counted(len(predictor.masks), 'mask')} in {args.out}"
-    print(f"{count}, {len(predictor.skipped)} skipped", file=sys.stderr)
+    count = counted(len(predictor.masks), "mask")
+    print(f"{count} in {args.out}, {len(predictor.skipped)} skipped", file=sys.stderr)
     return 0 if predictor.complete(_kinds(items)) else 1
 
 
@@ -226,6 +237,8 @@ class Predictor:
         self.skipped: dict[str, str] = {}
         #: Kind and reason → names of the frames whose image was not used.
         self._rejected: dict[tuple[Kind, str], list[str]] = {}
+        #: Median of each depth image that was used, in meters.
+        self.medians_m: list[float] = []
 
     def check(self, kinds: Sequence[Kind]) -> list[str]:
         """What no frame will use of the options and the images, one line each.
@@ -329,6 +342,8 @@ class Predictor:
             background = colorize_depth(resize_nearest(depth.image, size))
         else:
             raise PredictError("there is no image under the overlay")
+        if "depth" in NEEDS[network] and depth.image is not None:
+            self.medians_m.append(median_m(depth.image))
         write_image(self._args.out / f"{name}_mask.png", result.labels)
         blended = overlay(background, result.labels, self._engine.labels)
         write_image(self._args.out / f"{name}_overlay.png", blended)

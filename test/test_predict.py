@@ -61,6 +61,23 @@ def test_each_item_of_a_folder_runs_its_network(folder: Path, bundle: Path, caps
     assert _run("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite") == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "unit", "median_m"), [((), 0.001, 2), ((0.0002,), 0.0002, 0.4)]
+)
+def test_the_unit_and_the_median_of_depth_are_told(  # type: ignore[no-untyped-def]
+    bundle: Path, tmp_path: Path, capsys, options: tuple[float, ...], unit: float, median_m: float
+) -> None:
+    ramp = np.linspace(1500, 2500, 60 * 80).reshape(60, 80)
+    cv2.imwrite(str(tmp_path / "d.png"), ramp.astype(np.uint16))
+    flags = [word for value in options for word in ("--depth-scale", value)]
+    files = ("--depth", tmp_path / "d.png", "--bundle", bundle, "--out", tmp_path / "out")
+    assert _run(*files, *flags) == 0
+    line = f"depth is read with {unit:g} m per unit"
+    assert line in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["median_depth_m"] == pytest.approx(median_m, rel=0.01)
+
+
 def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     (folder / "rgb" / "broken.png").write_bytes(b"not an image")
     cv2.imwrite(

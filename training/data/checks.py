@@ -109,7 +109,7 @@ def check_depth(
     unit: float,
     option: str,
     plausible_m: tuple[float, float] = PLAUSIBLE_M,
-) -> None:
+) -> str:
     """Check that depth is there and that its median is plausible.
 
     Args:
@@ -118,6 +118,10 @@ def check_depth(
         unit: meters per unit with which they were read; 0 if it cannot be set.
         option: how to set the unit, for example ``--depth-unit {}``.
         plausible_m: range of the median in meters.
+
+    Returns:
+        One line that tells the unit and the median, because a wrong unit may be plausible: the
+        files of TUM RGB-D have 0.0002 m per unit, and 0.001 makes them five times too far.
 
     Raises:
         UsageError: no valid depth, or a median outside the range; the message names units that
@@ -132,7 +136,8 @@ def check_depth(
         )
     median, (low, high) = float(np.median(valid)), plausible_m
     if low <= median <= high:
-        return
+        read = f"read with {unit:g} m per unit" if unit else "read"
+        return f"{where}: depth is {read}, its median is {median:.3g} m"
     hint = "is it another kind of depth?"
     if unit:
         hint = f"wrong unit? try {option.format(fitting_units(median, unit, plausible_m))}"

@@ -193,7 +193,9 @@ def check_samples(samples: FolderSamples, where: str) -> None:
     if chosen:
         depths = [samples.depth_m(index) for index in chosen]
         unit = samples.description.depth_scale or default_depth_scale(depth_dtype(samples))
-        check_depth(where, depths, unit, "depth_scale: {} in dataset.yaml")
+        line = check_depth(where, depths, unit, "depth_scale: {} in dataset.yaml")
+        if distributed.is_main():
+            say(line)
 
 
 @once

@@ -394,3 +394,16 @@ def test_a_preparation_that_cannot_be_learned_fails(own: Path, tmp_path: Path) -
         with pytest.raises(UsageError, match=message):
             prepare(["folder", "--source", str(own), "--out", str(out)])
     assert len(open_prepared(str(out), "train")) == 13
+
+
+def test_the_unit_and_the_median_of_depth_are_told(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scale_depth(own, 2.0)
+    open_folder(str(own), "train", 0.1, False)
+    line = "depth is read with 1 m per unit, its median is 1.99 m"
+    assert f"own, train split: {line}" in capsys.readouterr().err
+    assert (
+        prepare(["folder", "--source", str(own), "--out", str(tmp_path / "o"), "--dry-run"]) == 0
+    )
+    assert f"folder: {line}" in capsys.readouterr().err

@@ -243,10 +243,11 @@ def estimate(dataset: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry
     chosen = [entries[i] for i in sampled(len(entries))]
     with progress_bar("checking frames", len(chosen), "frame", iterable=chosen) as bar:
         frames = [read_checked(dataset, entry) for entry in bar]
-    check_depth(
+    line = check_depth(
         dataset.name, [f.depth_m for f in frames], dataset.depth_unit, "--depth-unit {}",
         dataset.plausible_m,
     )  # fmt: skip
+    say(line)
     sizes = [sum(map(len, encode(f, dataset.depth_scale).values())) for f in frames]
     blocks = 3 * 4096 / 2  # file sizes are rounded up to blocks, on average by half a block
     return (float(np.mean(sizes)) + blocks) * len(todo) * 1.05
