@@ -40,6 +40,8 @@ class Parts:
     #: Number of messages according to metadata.yaml; None if unknown.
     message_count: int | None = None
     notes: list[str] = field(default_factory=list)
+    #: Parts that are missing according to the numbers of the others.
+    gaps: list[str] = field(default_factory=list)
 
 
 def find_parts(path: Path) -> Parts:
@@ -125,16 +127,20 @@ def _in_folder(folder: Path) -> Parts:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             notes.append(f"{METADATA} is ignored: {reason}")
+    bags = [p for p in entries if p.name.endswith(ROS1_SUFFIXES)]
     if not files:
-        bags = [p for p in entries if p.name.endswith(ROS1_SUFFIXES)]
         if bags and metadata is None:
-            return Parts(_ros1_parts(folder, bags), notes=notes)
+            bags = _ros1_parts(folder, bags)
+            return Parts(bags, gaps=_gaps(bags), notes=notes)
         raise _no_bag(folder, entries, metadata)
     chosen, doubled = _without_copies(files)
     for copy, original in doubled:
         notes.append(f"{copy} is not read, since {original} has the same content")
+    if bags:
+        names_of_bags = ", ".join(path.name for path in bags[:3])
+        notes.append(f"not read, since the folder is a ROS 2 bag: {names_of_bags}; pass it alone")
     if metadata is None:
-        return Parts(chosen, notes=notes)
+        return Parts(chosen, gaps=_gaps(chosen), notes=notes)
     names, count = metadata
     return _listed(chosen, names, count, notes)
 
@@ -173,6 +179,23 @@ def _ros1_parts(folder: Path, bags: list[Path]) -> list[Path]:
                 + (f", and {len(bags) - 8} more" if len(bags) > 8 else "")
             )
     return bags
+
+
+def _gaps(files: list[Path]) -> list[str]:
+    """The parts that are missing between the first and the last of one split recording."""
+    parts: dict[tuple[str, str], dict[int, Path]] = {}
+    for file in files:
+        name, *suffixes = without_compression(file.name).split(".")
+        if match := _PART.search(name):
+            # `rosbag record` adds the time of each part to its name.
+            key = _TIME.sub("", name[: match.start()]), ".".join(suffixes)
+            parts.setdefault(key, {})[int(match[0][1:])] = file
+    return [
+        f"{name}_{number}.{suffix}"
+        for (name, suffix), found in parts.items()
+        for number in range(min(found), max(found))
+        if len(found) > 1 and number not in found and max(found) - min(found) <= 2 * len(found)
+    ]
 
 
 def _without_copies(files: list[Path]) -> tuple[list[Path], list[tuple[str, str]]]:

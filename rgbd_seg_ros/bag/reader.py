@@ -215,6 +215,10 @@ class BagReader:
             self._add_unlisted(path, listed)
         if parts.missing:
             self._damage.append(f"metadata.yaml lists missing files: {', '.join(parts.missing)}")
+        if parts.gaps:
+            self._damage.append(
+                f"{', '.join(parts.gaps[:3])} is missing, by the numbers of the other files"
+            )
         if not any(channel.count for channel in self._channels()):
             if self.damage:
                 raise BagError(f"cannot read {self.path}: {self.damage}")

@@ -75,6 +75,11 @@ def misalignment(rgb: AnyFrame, depth: AnyFrame) -> str | None:
         if _agree(rgb.intrinsics, depth.intrinsics):
             return None
         return "depth is not aligned: its camera_info differs from color's"
+    if rgb.frame_id == depth.frame_id:
+        return (
+            f"nothing shows that depth is aligned: both frame_ids are {shown(rgb.frame_id)}, and "
+            "there are no two camera_infos to compare"
+        )
     return (
         f"depth does not seem to be aligned: its frame_id is {shown(depth.frame_id)} but "
         f"color's is {shown(rgb.frame_id)}"

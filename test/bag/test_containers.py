@@ -416,3 +416,39 @@ def test_a_folder_of_recordings_names_them(tmp_path: Path, part: str) -> None:
         (tmp_path / folder / file).touch()
     with pytest.raises(BagError, match=r"it contains bags, pass one of them: run_1$"):
         BagReader(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize(("names", "missing"), [
+    (("run_0.mcap", "run_2.mcap"), "run_1.mcap"),
+    (("run_0.db3", "run_1.db3", "run_4.db3"), "run_2.db3, run_3.db3"),
+    (("run_0.mcap", "run_1.mcap"), ""),
+    (("monday_7.mcap", "monday_2024.mcap"), ""),  # no numbers of parts
+])  # fmt: skip
+def test_a_part_that_is_missing_by_the_numbers_of_the_others_is_damage(
+    tmp_path: Path, names: tuple[str, ...], missing: str
+) -> None:
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for i, name in enumerate(names):
+        suffix = name.rpartition(".")[2]
+        part = _rosbag2(tmp_path / f"part{i}", "MCAP" if suffix == "mcap" else "SQLITE3", 10 * i)
+        (file,) = part.glob(f"*.{suffix}")
+        shutil.copy(file, folder / name)
+    with BagReader(folder) as reader:
+        text = f"{missing} is missing, by the numbers of the other files" if missing else None
+        assert reader.damage == text
+        assert sum(topic.count for topic in reader.topics) == COUNT * len(names)
+
+
+def test_a_missing_part_of_a_ros_1_recording_is_damage(tmp_path: Path) -> None:
+    for i in (0, 2):
+        _rosbag1(tmp_path / f"run_2024-01-01-10-0{i}-00_{i}.bag", 10 * i)
+    with BagReader(tmp_path) as reader:
+        assert reader.damage == "run_1.bag is missing, by the numbers of the other files"
+
+
+def test_a_ros_1_bag_beside_the_files_of_a_ros_2_bag_is_told(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    _rosbag1(bag / "old.bag")
+    with BagReader(bag) as reader:
+        assert "not read, since the folder is a ROS 2 bag: old.bag; pass it alone" in reader.notes

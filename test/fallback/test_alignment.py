@@ -90,3 +90,12 @@ def test_long_frame_ids_give_a_short_reason(place: str, two_cameras: bool) -> No
     assert text is not None
     assert ("another camera" in text) == two_cameras
     assert len(text) < 400
+
+
+def test_empty_frame_ids_are_not_called_different() -> None:
+    rgb = frame(480, 640, "", VGA, rgb=True)
+    text = misalignment(rgb, frame(480, 640, "", None, rgb=False))
+    assert text == (
+        "nothing shows that depth is aligned: both frame_ids are '', and there are no two "
+        "camera_infos to compare"
+    )
