@@ -27,6 +27,7 @@ from rgbd_seg_ros.files import ARCHIVES
 from rgbd_seg_ros.image_names import KINDS, Kind
 from rgbd_seg_ros.image_scene import (
     FOLDER_NAMES,
+    FROM_DEPTH,
     WHAT,
     ImageFolderError,
     ImageScene,
@@ -170,11 +171,13 @@ def _check_kinds(
     if have and not missing:
         return
     wanted = missing or kinds
+    hha = [path.name for path in scenes[0].ignored if scenes[0].ignored[path] == FROM_DEPTH]
+    hint = f"; {listed(hha)}/ is not read, since {FROM_DEPTH}" if hha else ""
     expected = " and ".join("|".join(FOLDER_NAMES[kind][:4]) + "/" for kind in wanted)
     raise ImageFolderError(
         f"{folder} has no {' and no '.join(WHAT[k] for k in wanted)} images; it contains "
         f"{contents(folder)}{_unpack(folder)}; expected {expected} (in any case), or images "
-        f"with names such as 7_{wanted[0]}.png"
+        f"with names such as 7_{wanted[0]}.png{hint}"
     )
 
 

@@ -45,6 +45,8 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 #: What an image of each kind is called in messages.
 WHAT: dict[Kind, str] = {"rgb": "color", "depth": "depth", "labels": "label"}
+#: Why a folder of HHA images is not read.
+FROM_DEPTH = "HHA is computed from the depth images"
 #: Lists of a TUM RGB-D sequence: lines of ``stamp file``, or ``stamp file stamp file``.
 STAMP_LISTS: dict[Kind, str] = {"rgb": "rgb.txt", "depth": "depth.txt"}
 ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
@@ -215,7 +217,7 @@ def _folders(
                 ignored |= dict.fromkeys(rest, reason)
     if result and "depth" in kinds and "depth" not in chosen:
         hha = [p for p in within if re.search("(?i)(?<![a-z])hha(?![a-z])", p.name)]
-        ignored |= dict.fromkeys(hha, "HHA is computed from the depth images")
+        ignored |= dict.fromkeys(hha, FROM_DEPTH)
     if {"rgb", "depth"} & set(kinds) <= {*result} and not chosen:
         # If a kind is missing, another message names these folders.
         reason = "the name of the folder says neither color nor depth nor labels"

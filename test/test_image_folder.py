@@ -452,3 +452,10 @@ def test_a_folder_of_another_kind_is_not_suggested(tmp_path: Path) -> None:
     assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == (
         "there are no depth images; if laser/ contains them, rename it to depth or depths",
     )
+
+
+def test_hha_does_not_replace_depth(tmp_path: Path) -> None:
+    make(tmp_path, "RGB/0.png", "HHA/0.png", "Label/0.png")  # as CMX uses its files
+    message = r"has no depth images; .*; HHA/ is not read, since HHA is computed from the depth"
+    with pytest.raises(ImageFolderError, match=message):
+        find_frames(tmp_path, need=("rgb", "depth", "labels"))
