@@ -117,7 +117,7 @@ def test_8_bit_depth_needs_a_stated_scale(channels: int, tmp_path: Path) -> None
     path = tmp_path / "depth.png"
     image = np.repeat(np.array([[0, 50], [200, 255]], np.uint8)[..., None], channels, axis=2)
     path.write_bytes(encoded(".png", image))
-    with pytest.raises(ImageFileError, match=r"depth\.png is uint8.*state the depth scale"):
+    with pytest.raises(ImageFileError, match=r"depth\.png is uint8.*state the meters per unit"):
         read_depth(path)
     np.testing.assert_allclose(read_depth(path, 0.01), [[np.nan, 0.5], [2.0, 2.55]], rtol=1e-6)
 
