@@ -163,12 +163,7 @@ class Core:
         if not self._work.is_expired(job.stamp_ns, now_ns):
             return True
         self.counters.masks_expired += 1
-        self._warnings.add(
-            "expired",
-            f"a mask was dropped because its images were {(now_ns - job.stamp_ns) / NS_PER_S:.3g} "
-            f"s old when it was ready, more than max_age_s={self._config.max_age_s:g}: use a "
-            "faster device or a smaller network, or raise max_age_s",
-        )
+        self._warnings.add_expired(job, now_ns, self._config.max_age_s)
         return False
 
     # --- Compressed frames ---------------------------------------------------------------------

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.fused_share import WINDOW, FusedShare
 from rgbd_seg_ros.fallback.health import Verdict
+from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
 from rgbd_seg_ros.fallback.streams import Streams
 from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Stream
 
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
 MISSED_WARNING = 0.1
+#: If at least this share of the masks is fused, different rates only make them rarer.
+MOST = 0.9
 #: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
 RATE_RATIO = 1.5
 #: After how many messages a frame test that fails is told. The tests that are missing here point
@@ -72,6 +75,19 @@ class CoreWarnings:
                 text.stream = stream
             self.add(f"{stream} {reason}", text)
 
+    def add_expired(self, job: Job, now_ns: int, max_age_s: float) -> None:
+        """Warn that a mask was dropped, because its images were too old when it was ready."""
+        age_s = (now_ns - job.stamp_ns) / NS_PER_S
+        began_s = max(job.age_rgb_ms or 0, job.age_depth_ms or 0) / 1e3
+        remedy = "use a faster device or a smaller network, or raise max_age_s"
+        if began_s > age_s / 2:
+            remedy = "find out what delays the images or their stamps, or raise max_age_s"
+        self.add(
+            "expired",
+            f"a mask was dropped because its images were {age_s:.3g} s old when it was ready, and "
+            f"{began_s:.2g} s when it was begun, more than max_age_s={max_age_s:g}: {remedy}",
+        )
+
     def forget(self) -> None:
         """Tell every problem again when it recurs."""
         self._told.clear()
@@ -122,11 +138,16 @@ def fusion_problems(
     periods = [streams.health[stream].period_ns for stream in ("rgb", "depth")]
     rates = [NS_PER_S / period for period in periods if period]
     differ = len(rates) == 2 and max(rates) > RATE_RATIO * min(rates)
-    if differ and (incomplete or fused_share.is_low):
+    # Depth may be faster, as some cameras are made.
+    if differ and (incomplete or fused_share.is_low or rates[0] > rates[1]):
+        if fused_share.value is None:
+            return  # the effect is not known yet
+        fused = fused_share.value >= MOST
+        effect = "masks have the lower rate" if fused else "many masks use one of them only"
         yield (
             "rates",
-            f"by their stamps, color has {rates[0]:.3g} Hz but depth {rates[1]:.3g} Hz, so many "
-            "masks use one of them only: set both to one rate",
+            f"by their stamps, color has {rates[0]:.3g} Hz but depth {rates[1]:.3g} Hz, so "
+            f"{effect}: set both to one rate",
         )
         return
     # If a stream delivers no usable frames, missing partners give no reason to change the wait.

@@ -182,11 +182,13 @@ class SensorHealth:
     def dependable(self, now_ns: int) -> bool:
         """Whether the stream is OK and its last usable frame is at most two periods old.
 
-        250 ms if the period is not known. A stream that has just stopped is OK until its timeout,
-        but in the meantime it must not keep the core from using another stream.
+        Before the period is known, the longest interval seen counts in its place, but at least
+        250 ms in all. A stream that has just stopped is OK until its timeout, but in the meantime
+        it must not keep the core from using another stream.
         """
         if self.period_ns is None:
-            patience_ns = round(self.config.min_silence_s * NS_PER_S)
+            shortest_ns = round(self.config.min_silence_s * NS_PER_S)
+            patience_ns = max(2 * max(self._intervals_ns, default=0), shortest_ns)
         else:
             patience_ns = 2 * self.period_ns
         return self.state is State.OK and now_ns - self._last_usable_ns <= patience_ns

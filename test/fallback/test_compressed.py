@@ -255,7 +255,21 @@ def test_an_expired_mask_is_dropped_counted_and_told() -> None:
     assert not camera.core.accept_mask(job, job.stamp_ns + 2 * S + MS)
     camera.core.counters.masks_expired -= 1
     assert camera.core.counters.masks_expired == 1
-    assert [text for text in camera.core.drain_warnings() if "max_age_s=1" in text]
+    assert camera.core.drain_warnings() == [
+        "a mask was dropped because its images were 1 s old when it was ready, and 0 s when it "
+        "was begun, more than max_age_s=1: use a faster device or a smaller network, or raise "
+        "max_age_s"
+    ]
+
+
+def test_images_that_are_old_on_arrival_have_another_remedy() -> None:
+    camera = Camera()
+    camera.run(0, 3)
+    job = replace(camera.jobs[-1], age_rgb_ms=800.0)
+    assert not camera.core.accept_mask(job, job.stamp_ns + 1100 * MS)
+    (text,) = camera.core.drain_warnings()
+    assert "1.1 s old when it was ready, and 0.8 s when it was begun" in text
+    assert text.endswith("find out what delays the images or their stamps, or raise max_age_s")
 
 
 # --- Damaged images and interrupted decoding ----------------------------------------------------

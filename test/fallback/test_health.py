@@ -417,7 +417,7 @@ def test_the_unit_that_would_fit_is_named() -> None:
     floats = describe_depth(millimeters(100).astype(np.float32), CoreConfig())
     assert "m: is the unit wrong? set float_depth_scale to 0.001 or " in floats
     ticks = describe_depth(millimeters(100, value=40, spread=9), CoreConfig())
-    assert "m: is the unit wrong? set depth_scale to 0.01 or 0.1" in ticks
+    assert "m: is the unit wrong? set depth_scale to 0.1 or 0.01" in ticks
 
 
 @pytest.mark.parametrize("stream", ["rgb", "depth"])

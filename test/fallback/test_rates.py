@@ -33,8 +33,7 @@ def test_streams_that_are_rarely_fused_give_a_mode_without_fusion() -> None:
         if index % 10 == 0:
             bench.depth(40.0 * index)
     assert bench.core.mode is Mode.RGB_ONLY
-    # Before its period is known, a slow stream counts only shortly after each of its frames.
-    assert bench.core.mode_reason == "only 20% of the masks are fused"
+    assert bench.core.mode_reason == "only 17% of the masks are fused"
     assert bench.jobs[-1][1].fused_share == pytest.approx(0.1)
     warnings = bench.core.drain_warnings()
     rates = [text for text in warnings if text.startswith("by their stamps, color has 25 Hz but")]
@@ -44,6 +43,32 @@ def test_streams_that_are_rarely_fused_give_a_mode_without_fusion() -> None:
     bench.both(4800, 7200)
     assert bench.core.mode is Mode.RGBD
     assert bench.core.mode_reason == "recovered"
+
+
+def test_a_slow_partner_is_noticed_before_its_period_is_known() -> None:
+    bench = Bench()
+    for index in range(150):  # five seconds at 30 Hz, with a depth image every second
+        bench.rgb(33.3 * index)
+        if index % 30 == 0:
+            bench.depth(33.3 * index)
+    assert bench.core.health["depth"].period_ns is None
+    assert bench.core.mode is Mode.RGB_ONLY
+    assert bench.core.mode_reason.endswith("% of the masks are fused")
+    assert any("of the last 30 masks are fused" in text for text in bench.core.drain_warnings())
+
+
+def test_what_follows_from_half_the_rate_is_told() -> None:
+    bench = Bench()
+    for index in range(240):
+        bench.rgb(33.3 * index)
+        if index % 2 == 0:
+            bench.depth(33.3 * index)
+    assert bench.networks.count("rgbd") == 120
+    assert len(bench.networks) <= 122
+    assert bench.core.drain_warnings() == [
+        "by their stamps, color has 30 Hz but depth 15 Hz, so masks have the lower rate: set both "
+        "to one rate"
+    ]
 
 
 def test_fast_depth_follows_the_pace_of_color() -> None:

@@ -99,8 +99,14 @@ class ExpectedHealth:
         return max(self.last_arrival + self.timeout, self._granted_until)
 
     def dependable(self, now: int) -> bool:
-        """OK, and the last usable frame is at most two periods (250 ms while unknown) old."""
-        patience = S // 4 if self.period is None else 2 * self.period
+        """OK, and the last usable frame is at most two periods old.
+
+        While the period is unknown: two of the longest intervals, at least 250 ms.
+        """
+        if self.period is None:
+            patience = max(S // 4, 2 * max(self._intervals, default=0))
+        else:
+            patience = 2 * self.period
         return self.state is State.OK and now - self.last_usable <= patience
 
     def arrives(self, now: int) -> None:
