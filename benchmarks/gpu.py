@@ -191,7 +191,8 @@ def replay(pairs: int = 300) -> dict[str, Any]:
     """Masks per second of a bag through the core, decoding included, without ROS."""
     from rgbd_seg_ros.bag.writer import BagWriter
     from rgbd_seg_ros.inference import load_engine
-    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
+    from rgbd_seg_ros.replay.replay_options import ReplayOptions
+    from rgbd_seg_ros.replay.session import replay_bag
     from training.data.synthetic.renderer import render_drive
     from training.demo import COLOR, DEPTH, FRAME_ID, START_NS
 

@@ -191,7 +191,8 @@ def record_drive(bag: Path, seed: int, size: tuple[int, int], rate_hz: float) ->
 def _replay(bag: Path, folder: Path, name: str, engine: Engine) -> Outcome:
     """Replay the drive with its sensor losses, or another recording without losses."""
     from rgbd_seg_ros.replay.faults import FaultSchedule
-    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
+    from rgbd_seg_ros.replay.replay_options import ReplayOptions
+    from rgbd_seg_ros.replay.session import replay_bag
 
     drive = name == "drive"
     options = ReplayOptions(

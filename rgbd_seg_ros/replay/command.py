@@ -140,7 +140,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from rgbd_seg_ros.replay.criteria import load_criteria
     from rgbd_seg_ros.replay.fault_presets import find_faults
-    from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
+    from rgbd_seg_ros.replay.replay_options import ReplayOptions
+    from rgbd_seg_ros.replay.session import replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
     from rgbd_seg_ros.replay.truth_folder import TruthFolder
 

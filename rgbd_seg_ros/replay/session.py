@@ -5,128 +5,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
 from rgbd_seg_ros.bag.reader import BagReader
-from rgbd_seg_ros.bag.topics import NONE, Topics, choose_topics
-from rgbd_seg_ros.bag.writer import BagWriter, check_output
-from rgbd_seg_ros.fallback import Core, CoreConfig
-from rgbd_seg_ros.files import check_output_folder, check_writable, write_atomically
+from rgbd_seg_ros.bag.topics import Topics, choose_topics
+from rgbd_seg_ros.bag.writer import BagWriter
+from rgbd_seg_ros.fallback import Core
+from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import NS_PER_MS, STREAMS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.class_map import ClassMap
-from rgbd_seg_ros.replay.criteria import Criterion, junit, verdict
+from rgbd_seg_ros.replay.criteria import junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.recorder import Recorder
-from rgbd_seg_ros.replay.report import load_template, render
-from rgbd_seg_ros.replay.runner import Replay, ReplayError, ReplayResult
+from rgbd_seg_ros.replay.replay_options import ReplayOptions
+from rgbd_seg_ros.replay.report import render
+from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.score import TOLERANCE_NS, Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource
-from rgbd_seg_ros.replay.stamps import Stamps, choose_stamps
+from rgbd_seg_ros.replay.stamps import choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
 from rgbd_seg_ros.replay.summary import add_unused_streams
-from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
-#: Largest window between a mask and its ground truth, milliseconds.
-MAX_WINDOW_MS = 1000
 #: Format of the progress bar, which counts milliseconds of bag time.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """What to replay, how, and which outputs to write."""
-
-    bag: Path
-    #: Map from field of :class:`rgbd_seg_ros.bag.topics.Topics` to topic; others are chosen.
-    topics: Mapping[str, str | None] = field(default_factory=dict)
-    stamps: Stamps = "auto"
-    faults: FaultSchedule = field(default_factory=FaultSchedule)
-    #: Seed of a random schedule, which replaces ``faults``; None for ``faults``.
-    random_faults: int | None = None
-    config: CoreConfig = field(default_factory=CoreConfig)
-    #: Whether the user has set ``depth_scale``, so that the recording's unit does not replace it.
-    depth_scale_given: bool = False
-    #: Bag time that one mask takes; 0 for an engine that is always free.
-    engine_latency_ms: float = 0.0
-    #: Also score the fused network with a blank image wherever one stream is missing.
-    without_fallback: bool = False
-    #: Also run all networks on one fused frame pair per second, to compare their masks.
-    consistency: bool = False
-    #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
-    gravity_frame: str = DEFAULT_FRAME
-    #: Folder with ground truth, instead of a topic.
-    truth: TruthFolder | None = None
-    #: YAML file that translates the class ids of the ground truth; None if they are the bundle's.
-    class_map: Path | None = None
-    #: Largest difference between the stamps of a mask and its ground truth, milliseconds.
-    truth_window_ms: float = TOLERANCE_NS / NS_PER_MS
-    #: Conditions on the measures, see docs/replay.md; empty for no verdict.
-    criteria: tuple[Criterion, ...] = ()
-    #: JUnit file for the verdict; None to write none.
-    junit: Path | None = None
-    #: Folder for masks, overlays, summary and report; None to write none.
-    out: Path | None = None
-    #: Bag to write; None to write none.
-    record: Path | None = None
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Raise a ValueError for an unusable option or output, before anything slow is done."""
-        if not 0 <= self.engine_latency_ms < math.inf:
-            raise ReplayError(
-                f"--engine-latency must be 0 ms or more, got {self.engine_latency_ms:g}"
-            )
-        if not 0 <= self.truth_window_ms <= MAX_WINDOW_MS:
-            raise ReplayError(
-                f"--truth-window must be 0 to {MAX_WINDOW_MS} ms, got {self.truth_window_ms:g}"
-            )
-        if self.truth is not None and self.topics.get("truth") not in (None, NONE):
-            raise ReplayError("--truth and --truth-topic both name ground truth; use one")
-        if self.random_faults is not None and self.random_faults < 0:
-            raise ReplayError(f"--random-faults must be 0 or more, got {self.random_faults}")
-        if self.out is not None:
-            check_output_folder(self.out, self.overwrite)
-            load_template()
-        if self.junit is not None:
-            self._check_junit(self.junit)
-        if self.record is not None:
-            bag = self.bag.resolve()
-            if self.record.resolve() in (bag, *bag.parents):
-                raise ReplayError(f"--record {self.record} would replace the bag that is replayed")
-            if self.out is not None and self.record.resolve() == self.out.resolve():
-                raise ReplayError(f"--record and --out are both {self.out}; use two folders")
-            check_writable(self.record, "--record")
-            check_output(self.record, self.overwrite)
-
-    def _check_junit(self, path: Path) -> None:
-        if not self.criteria:
-            raise ReplayError("--junit has no verdict to write without --criteria; add it")
-        if path.is_dir() or (path.exists() and not self.overwrite):
-            remedy = "is a folder; name a file" if path.is_dir() else "exists; use --overwrite"
-            raise ReplayError(f"--junit {path} {remedy}")
-        check_writable(path.parent, "--junit")
-
-    def unused(self) -> Iterator[str]:
-        """One warning for each option that changes nothing."""
-        if self.overwrite and (self.out, self.record, self.junit) == (None, None, None):
-            yield "--overwrite changes nothing without --out, --record or --junit; omit it"
-        if self.topics.get("truth") == NONE:
-            yield (
-                f"--truth-topic {NONE} changes nothing, because ground truth is never chosen "
-                "automatically; omit it"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ import pytest
 
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.frames import Intrinsics
-from rgbd_seg_ros.replay.session import ReplayOptions, replay_bag
+from rgbd_seg_ros.replay.replay_options import ReplayOptions
+from rgbd_seg_ros.replay.session import replay_bag
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
