@@ -7,10 +7,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +34,18 @@ TOPICS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg replay`."""
     add = parser.add_argument
-    add("bag", type=Path, metavar="BAG", help="a ROS 2 bag (db3, mcap, zstd) or a ROS 1 .bag file")
+    add(
+        "bag",
+        type=Path,
+        nargs="*",
+        metavar="BAG",
+        help="a ROS 2 bag (db3, mcap, zstd) or a ROS 1 .bag file; several for --batch, --compare",
+    )
     add("--bundle", type=Path, metavar="DIR", help="trained networks (default: shipped bundle)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     add("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     add("--out", type=Path, metavar="DIR", help="folder for masks, overlays, summary and report")
+    add("--no-masks", action="store_true", help="write no masks and overlays to --out")
     add("--record", type=Path, metavar="OUTBAG", help="bag for the topics that the node publishes")
     add(
         "--criteria",
@@ -53,6 +56,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--junit", type=Path, metavar="FILE", help="JUnit XML with the verdict of --criteria")
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
+    group = parser.add_argument_group(
+        "many replays", "Their results are in --out; a batch that was interrupted goes on."
+    )
+    group.add_argument(
+        "--batch",
+        type=Path,
+        metavar="YAML",
+        help="replay recordings × faults × bundles of a plan, see docs/replay.md",
+    )
+    group.add_argument(
+        "--compare",
+        type=Path,
+        metavar="BUNDLE",
+        help="replay everything with this bundle as well, and show the differences",
+    )
+    group.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="replays at the same time (%(default)s)"
+    )
     group = parser.add_argument_group(
         "topics", f"Chosen by type and name by default; {NONE!r} uses no topic."
     )
@@ -102,6 +123,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also score the fused network with a blank image wherever one stream is missing",
     )
     group.add_argument(
+        "--without-faults",
+        action="store_true",
+        help="also replay without faults, to score what they cost",
+    )
+    group.add_argument(
         "--consistency",
         action="store_true",
         help="also run all networks on one frame pair per second, to compare their masks",
@@ -129,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay a bag.
+    """Replay a bag, or a batch of them.
 
     Returns:
         The exit code: 0, 1 if no mask was computed, color or depth that the bag has could not be
@@ -138,15 +164,29 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
+    if args.batch or args.compare:
+        from rgbd_seg_ros.replay import batch_command
+        from rgbd_seg_ros.replay.replay_words import ReplayArguments
+
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return batch_command.run(args, ReplayArguments(parser, core_config))
+    if len(args.bag) != 1:
+        got = f"got {len(args.bag)}; several need --batch or --compare" if args.bag else "got none"
+        raise ReplayError(f"name one recording: rgbd_seg replay BAG; {got}")
+    if args.jobs != 1:
+        raise ReplayError("--jobs changes nothing without --batch or --compare; omit it")
+
     from rgbd_seg_ros.replay.criteria import load_criteria
     from rgbd_seg_ros.replay.fault_presets import find_faults
+    from rgbd_seg_ros.replay.interrupts import interruptible
     from rgbd_seg_ros.replay.replay_options import ReplayOptions
     from rgbd_seg_ros.replay.session import replay_bag
     from rgbd_seg_ros.replay.summary import summary_lines
     from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
     options = ReplayOptions(
-        bag=args.bag,
+        bag=args.bag[0],
         topics={name: getattr(args, f"{name}_topic") for name in TOPICS},
         stamps=args.stamps,
         faults=find_faults(args.faults),
@@ -155,6 +195,7 @@ def run(args: argparse.Namespace) -> int:
         depth_scale_given=any(text.partition("=")[0] == "depth_scale" for text in args.set),
         engine_latency_ms=args.engine_latency,
         without_fallback=args.without_fallback,
+        without_faults=args.without_faults,
         consistency=args.consistency,
         gravity_frame=args.gravity_frame,
         truth=TruthFolder(args.truth) if args.truth else None,
@@ -163,6 +204,7 @@ def run(args: argparse.Namespace) -> int:
         criteria=load_criteria(args.criteria) if args.criteria else (),
         junit=args.junit,
         out=args.out,
+        no_masks=args.no_masks,
         record=args.record,
         overwrite=args.overwrite,
     )
@@ -220,29 +262,3 @@ def core_config(settings: list[str], assume_aligned: bool = False) -> CoreConfig
         return CoreConfig(**values)
     except ValueError as error:
         raise ReplayError(f"--set: {error}") from error
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], int]]:
-    """Catch the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
-
-    Yields a function that returns the number of the caught signal, or 0 if there was none.
-    """
-    caught = 0
-
-    def handle(number: int, frame: Any) -> None:
-        nonlocal caught
-        if caught:
-            raise KeyboardInterrupt
-        caught = number
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: caught  # only the main thread may set handlers
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield lambda: caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

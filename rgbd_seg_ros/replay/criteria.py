@@ -51,6 +51,26 @@ def _of_phases(key: str, choose: Callable[[Iterable[float]], float]) -> Measure:
     return get
 
 
+def _longest(key: str) -> Measure:
+    """The longest time that a fault of the schedule took; None without such a time."""
+
+    def get(summary: dict[str, Any]) -> float | None:
+        found = (response[key] for response in summary["fault_responses"])
+        return max((value for value in found if value is not None), default=None)
+
+    return get
+
+
+def _difference(a: str, b: str) -> Measure:
+    """The value of a key of the summary minus that of another; None without both."""
+
+    def get(summary: dict[str, Any]) -> float | None:
+        values = summary[a], summary[b]
+        return None if None in values else round(values[0] - values[1], 6)
+
+    return get
+
+
 def _switch_ms(summary: dict[str, Any]) -> float:
     # Without a switch, none was slow.
     return max(summary["switch_latency_ms"], default=0.0)
@@ -64,14 +84,23 @@ MEASURES: dict[str, Measure] = {
     "miou_rgb_only": _at("miou_by_network", "rgb"),
     "miou_depth_only": _at("miou_by_network", "depth"),
     "miou_worst_fault": _of_phases("miou", min),
+    "miou_fallback": _at("miou_fallback"),
+    "miou_without_fallback": _at("miou_without_fallback"),
+    "fallback_gain": _difference("miou_fallback", "miou_without_fallback"),
+    "miou_without_faults": _at("miou_without_faults"),
+    "fault_cost": _difference("miou_without_faults", "miou"),
     "unscored": _at("unscored"),
     "masks": _at("masks"),
     "masks_lost": _at("masks_lost"),
+    "masks_by_wrong_network": _at("masks_by_wrong_network"),
     "masks_rgbd": _at("networks", "rgbd"),
     "masks_rgb_only": _at("networks", "rgb"),
     "masks_depth_only": _at("networks", "depth"),
     "switches": lambda summary: len(summary["switches"]),
     "switch_ms": _switch_ms,
+    "detected_ms": _longest("detected_ms"),
+    "degraded_ms": _longest("degraded_ms"),
+    "recovered_ms": _longest("recovered_ms"),
     "flicker": _at("flicker", "excess"),
     "consistency_rgbd_rgb": _at("consistency", "rgbd_rgb"),
     "consistency_rgbd_depth": _at("consistency", "rgbd_depth"),
@@ -85,6 +114,8 @@ MEASURES: dict[str, Measure] = {
     "latency_p50_ms": _at("latency_ms", "p50"),
     "latency_p95_ms": _at("latency_ms", "p95"),
     "latency_p99_ms": _at("latency_ms", "p99"),
+    "masks_per_s": _at("speed", "masks_per_s"),
+    "engine_share": _at("speed", "engine_share"),
     "warnings": lambda summary: len(summary["warnings"]),
 }
 
@@ -178,24 +209,37 @@ def outcome_of(entry: dict[str, Any]) -> str:
     return "the replay has no such value" if value is None else f"{value:g}"
 
 
-def junit(verdict: dict[str, Any], bag: str) -> str:
-    """The verdict as JUnit XML, one test case per criterion.
+def junit(suites: Sequence[tuple[str, dict[str, Any] | None, str]]) -> str:
+    """Verdicts as JUnit XML: one suite per replay, with one test case per criterion.
 
     Args:
-        verdict: see :func:`verdict`.
-        bag: name of the test suite.
+        suites: for each replay its name, its verdict (see :func:`verdict`) or None, and why it
+            failed, which is an error of the suite; empty if it did not.
     """
-    entries = verdict["criteria"]
-    failures = str(sum(not entry["passed"] for entry in entries))
-    counts = {"tests": str(len(entries)), "failures": failures, "errors": "0"}
-    root = ElementTree.Element("testsuites", counts)
-    suite = ElementTree.SubElement(root, "testsuite", {"name": _printable(bag), **counts})
-    for entry in entries:
-        names = {"classname": "rgbd_seg.replay", "name": entry["criterion"]}
-        case = ElementTree.SubElement(suite, "testcase", names)
-        if not entry["passed"]:
-            text = f"{entry['criterion']}: {outcome_of(entry)}"
-            ElementTree.SubElement(case, "failure", {"message": text}).text = text
+    root = ElementTree.Element("testsuites")
+    total = dict.fromkeys(("tests", "failures", "errors"), 0)
+    for name, found, error in suites:
+        entries = [] if found is None else found["criteria"]
+        counts = {
+            "tests": len(entries) + bool(error),
+            "failures": sum(not entry["passed"] for entry in entries),
+            "errors": int(bool(error)),
+        }
+        words = {key: str(count) for key, count in counts.items()}
+        total = {key: total[key] + count for key, count in counts.items()}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _printable(name), **words})
+        for entry in entries:
+            names = {"classname": "rgbd_seg.replay", "name": entry["criterion"]}
+            case = ElementTree.SubElement(suite, "testcase", names)
+            if not entry["passed"]:
+                text = f"{entry['criterion']}: {outcome_of(entry)}"
+                ElementTree.SubElement(case, "failure", {"message": text}).text = text
+        if error:
+            names = {"classname": "rgbd_seg.replay", "name": "replay"}
+            case = ElementTree.SubElement(suite, "testcase", names)
+            text = _printable(error)
+            ElementTree.SubElement(case, "error", {"message": text}).text = text
+    root.attrib.update({key: str(count) for key, count in total.items()})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

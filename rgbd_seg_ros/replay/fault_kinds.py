@@ -99,6 +99,8 @@ class FaultKind:
     value: ValueRange | None = None
     #: Whether it changes pixels, so that compressed frames must be decoded first.
     needs_pixels: bool = True
+    #: Whether it leaves nothing of the scene to see, so that no mask should use the stream.
+    blinds: bool = False
 
 
 def _with_pixels(change: Callable[[Array, FaultContext], Array]) -> Apply:
@@ -274,13 +276,15 @@ _MS = ValueRange("milliseconds", 0.1, 10_000)
 
 #: Kinds of fault by name.
 FAULTS: dict[str, FaultKind] = {
-    "drop": FaultKind(drop, needs_pixels=False),
-    "freeze": FaultKind(freeze),
-    "zero": FaultKind(_with_pixels(zero)),
-    "nan": FaultKind(_with_pixels(nan), streams=_DEPTH),
-    "black": FaultKind(_with_pixels(zero), streams=("rgb",)),
+    "drop": FaultKind(drop, needs_pixels=False, blinds=True),
+    "freeze": FaultKind(freeze, blinds=True),
+    "zero": FaultKind(_with_pixels(zero), blinds=True),
+    "nan": FaultKind(_with_pixels(nan), streams=_DEPTH, blinds=True),
+    "black": FaultKind(_with_pixels(zero), streams=("rgb",), blinds=True),
     # The RealSense driver aligns depth to color, so both stop with color; raw depth continues.
-    "color_driver": FaultKind(drop, fixed_streams=("rgb", "depth"), needs_pixels=False),
+    "color_driver": FaultKind(
+        drop, fixed_streams=("rgb", "depth"), needs_pixels=False, blinds=True
+    ),
     "noise": FaultKind(
         _with_pixels(noise), value=ValueRange("gain, or multiple of usual depth noise", 0.1, 1000)
     ),
@@ -295,7 +299,7 @@ FAULTS: dict[str, FaultKind] = {
     "misalign": FaultKind(
         _with_pixels(misalign), ("depth",), value=ValueRange("pixels", -10_000, 10_000, whole=True)
     ),
-    "truncate": FaultKind(truncate, needs_pixels=False),
+    "truncate": FaultKind(truncate, needs_pixels=False, blinds=True),
     "rate": FaultKind(rate, value=ValueRange("frames per second", 0.01, 1000), needs_pixels=False),
     "bandwidth": FaultKind(
         bandwidth, value=ValueRange("share of lost frames", 0.01, 0.8), needs_pixels=False

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rgbd_seg_ros.names import did_you_mean
 from rgbd_seg_ros.replay.fault_kinds import FAULTS
 from rgbd_seg_ros.replay.faults import Fault, FaultError, FaultSchedule, load_faults
 
-#: Schedules by name. Every one begins after 2 s without faults.
+#: Schedules by name. Every one begins after 2 s without faults; in a short recording, earlier.
 PRESETS: dict[str, tuple[Fault, ...]] = {
     # A loose cable: two short interruptions and a long one.
     "depth-cable": (
@@ -64,6 +65,16 @@ _RANDOM_VALUES: dict[str, tuple[float, float]] = {
 }
 
 
+#: Time without faults after the last one, so that a recovery can be seen, seconds.
+_AFTER_S = 2.0
+
+
+def preset_length_s(name: str) -> float:
+    """Length of the recordings that a preset is made for, seconds."""
+    edges = [t for fault in PRESETS[name] for t in (fault.from_s, fault.to_s)]
+    return max(t for t in edges if math.isfinite(t)) + _AFTER_S
+
+
 def random_faults(seed: int, duration_s: float) -> tuple[Fault, ...]:
     """A random schedule: each fault lasts 0.5 to 4 s, after 1 to 5 s without faults.
 
@@ -106,7 +117,7 @@ def find_faults(name: str) -> FaultSchedule:
     if not name:
         return FaultSchedule()
     if name in PRESETS:
-        return FaultSchedule(PRESETS[name])
+        return FaultSchedule(PRESETS[name], length_s=preset_length_s(name))
     if not Path(name).suffix and not Path(name).exists():
         hint = did_you_mean(name, PRESETS)
         raise FaultError(

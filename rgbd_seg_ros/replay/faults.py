@@ -103,6 +103,8 @@ class Phase:
     name: str
     #: Affected streams.
     streams: tuple[Stream, ...]
+    #: Affected streams of which no frame is worth using, see :attr:`FaultKind.blinds`.
+    blind: tuple[Stream, ...] = ()
 
 
 class FaultSchedule:
@@ -113,14 +115,21 @@ class FaultSchedule:
     Args:
         faults: the entries.
         warnings: one-line warnings about the schedule itself.
+        length_s: of the recordings that it is made for, see :meth:`fitted`; None for any.
     """
 
     #: Meters per tick of integer depth.
     depth_scale = 0.001
 
-    def __init__(self, faults: Iterable[Fault] = (), warnings: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        faults: Iterable[Fault] = (),
+        warnings: Iterable[str] = (),
+        length_s: float | None = None,
+    ) -> None:
         self.faults: Sequence[Fault] = tuple(faults)
         self.warnings = tuple(warnings)
+        self._length_s = length_s
         #: Number of items that each entry has affected.
         self.hits: list[int] = [0] * len(self.faults)
         #: The held frame of each entry and stream, see :class:`FaultContext`.
@@ -129,6 +138,22 @@ class FaultSchedule:
         self._memory: dict[tuple[int, Stream], dict[str, int]] = {}
         #: Latest receive time of each stream after all faults.
         self._last_ns: dict[Stream, int] = {}
+
+    def fitted(self, duration_s: float) -> FaultSchedule:
+        """The schedule for a recording; a preset is compressed in time to fit into a short one.
+
+        Args:
+            duration_s: of the recording, seconds.
+        """
+        if self._length_s is None or not 0 < duration_s < self._length_s:
+            return self
+        factor = duration_s / self._length_s
+        faults = [replace(f, from_s=f.from_s * factor, to_s=f.to_s * factor) for f in self.faults]
+        text = (
+            f"the faults of the preset are compressed to {factor:.0%} of their usual times, since "
+            f"it is made for {self._length_s:g} s and the recording lasts {duration_s:.3g} s"
+        )
+        return FaultSchedule(faults, (*self.warnings, text))
 
     def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
         """Return the item after all active faults; None if it is dropped.
@@ -194,7 +219,9 @@ class FaultSchedule:
             active = [f for f in self.faults if f.active(from_s)]
             streams = tuple(s for s in STREAMS if any(s in f.streams for f in active))
             name = ", ".join(dict.fromkeys(str(f) for f in active)) or "no fault"
-            phases.append(Phase(from_s, to_s, name, streams))
+            blinding = [f for f in active if FAULTS[f.fault].blinds]
+            blind = tuple(s for s in STREAMS if any(s in f.streams for f in blinding))
+            phases.append(Phase(from_s, to_s, name, streams, blind))
         return phases
 
 

@@ -29,20 +29,24 @@ class OutputFolder:
     Args:
         path: the folder, which is created if missing.
         overwrite: replace the files of an earlier replay; other files are never touched.
+        masks: write masks and overlays, not only the other files.
 
     Raises:
         OutputError: see :func:`rgbd_seg_ros.files.check_output_folder`.
     """
 
-    def __init__(self, path: Path, overwrite: bool) -> None:
+    def __init__(self, path: Path, overwrite: bool, *, masks: bool = True) -> None:
         self.path = path
         check_output_folder(path, overwrite)
         for name in (MASKS, OVERLAYS):
             shutil.rmtree(path / name, ignore_errors=True)
-            (path / name).mkdir(parents=True)
+            if masks:
+                (path / name).mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         for name in (LINES, SUMMARY, REPORT):
             (path / name).unlink(missing_ok=True)
         self._lines: TextIO = (path / LINES).open("w", encoding="utf-8")
+        self._masks = masks
         self._count = 0
 
     def add(
@@ -59,18 +63,19 @@ class OutputFolder:
         job, segmentation = result.job, result.segmentation
         name = f"{self._count:06d}_{job.stamp_ns}"
         self._count += 1
-        image = overlay(overlay_background(job, config), segmentation.labels, labels)
-        write_image(self.path / MASKS / f"{name}.png", segmentation.labels)
-        write_image(self.path / OVERLAYS / f"{name}.jpg", image)
+        if self._masks:
+            image = overlay(overlay_background(job, config), segmentation.labels, labels)
+            write_image(self.path / MASKS / f"{name}.png", segmentation.labels)
+            write_image(self.path / OVERLAYS / f"{name}.jpg", image)
         line = {
             "stamp_ns": job.stamp_ns,
             "t": round(seconds, 3),
             "frame_id": job.frame_id,
             **mask_status(job, segmentation.network, result.latency_ms),
             "mean_confidence": round(float(segmentation.confidence.mean()) / 255, 4),
-            "mask": f"{MASKS}/{name}.png",
-            "overlay": f"{OVERLAYS}/{name}.jpg",
         }
+        if self._masks:
+            line |= {"mask": f"{MASKS}/{name}.png", "overlay": f"{OVERLAYS}/{name}.jpg"}
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
 

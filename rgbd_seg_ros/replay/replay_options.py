@@ -45,6 +45,8 @@ class ReplayOptions:
     engine_latency_ms: float = 0.0
     #: Also score the fused network with a blank image wherever one stream is missing.
     without_fallback: bool = False
+    #: Also replay without faults, to score what the faults cost.
+    without_faults: bool = False
     #: Also run all networks on one fused frame pair per second, to compare their masks.
     consistency: bool = False
     #: Frame whose z axis points up, for networks whose input is HHA; empty: estimate gravity.
@@ -61,6 +63,8 @@ class ReplayOptions:
     junit: Path | None = None
     #: Folder for masks, overlays, summary and report; None to write none.
     out: Path | None = None
+    #: Write no masks and overlays to ``out``, only the summary and the report.
+    no_masks: bool = False
     #: Bag to write; None to write none.
     record: Path | None = None
     overwrite: bool = False
@@ -101,10 +105,26 @@ class ReplayOptions:
             raise ReplayError(f"--junit {path} {remedy}")
         check_writable(path.parent, "--junit")
 
+    def useless_without_truth(self) -> Iterator[str]:
+        """One warning for each option that changes nothing in a replay without ground truth."""
+        missing = "without --truth or --truth-topic"
+        if round(self.truth_window_ms * NS_PER_MS) != TOLERANCE_NS:
+            yield f"--truth-window changes nothing {missing}"
+        if self.class_map:
+            yield f"--class-map changes nothing {missing}"
+        if self.without_fallback:
+            yield f"--without-fallback scores nothing {missing}"
+        if self.without_faults:
+            yield f"--without-faults scores nothing {missing}"
+
     def unused(self) -> Iterator[str]:
         """One warning for each option that changes nothing."""
         if self.overwrite and (self.out, self.record, self.junit) == (None, None, None):
             yield "--overwrite changes nothing without --out, --record or --junit; omit it"
+        if self.no_masks and self.out is None:
+            yield "--no-masks changes nothing without --out; omit it"
+        if self.without_faults and not self.faults.faults and self.random_faults is None:
+            yield "--without-faults compares nothing without --faults; omit it"
         if self.topics.get("truth") == NONE:
             yield (
                 f"--truth-topic {NONE} changes nothing, because ground truth is never chosen "

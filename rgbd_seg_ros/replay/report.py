@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.labels import LabelSet
-from rgbd_seg_ros.replay.runner import ReplayError
 from rgbd_seg_ros.replay.snapshots import Snapshot
+from rgbd_seg_ros.replay.templates import open_template
 
 if TYPE_CHECKING:
     import jinja2
@@ -78,30 +77,14 @@ def load_template() -> jinja2.Template:
     Raises:
         ReplayError: jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ReplayError(
-            f"the report of --out needs jinja2 ({error}); install it with: pip install jinja2"
-        ) from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    return environment.get_template(
+    return open_template(
         "report.html.j2",
-        globals={
-            "mode_colors": MODE_COLORS,
-            "network_colors": NETWORK_COLORS,
-            "network_names": NETWORK_TITLES,
-            "stream_names": STREAM_TITLES,
-            "image_names": IMAGE_TITLES,
-            "max_switches": MAX_SWITCHES,
-        },
+        mode_colors=MODE_COLORS,
+        network_colors=NETWORK_COLORS,
+        network_names=NETWORK_TITLES,
+        stream_names=STREAM_TITLES,
+        image_names=IMAGE_TITLES,
+        max_switches=MAX_SWITCHES,
     )
 
 
@@ -211,11 +194,6 @@ def _ticks(duration_s: float) -> list[float]:
     """Round tick times in seconds, about twelve at most."""
     step = next((s for s in TICK_STEPS_S if duration_s / s <= 12), TICK_STEPS_S[-1])
     return [round(i * step, 3) for i in range(int(duration_s / step + 1e-9) + 1)]
-
-
-def _percent(share: float | None) -> str:
-    """``0.523`` as ``52.3 %``; a dash for None."""
-    return "–" if share is None else f"{share * 100:.1f} %"
 
 
 def _data_url(name: str, image: npt.NDArray[np.uint8] | None) -> str | None:

@@ -13,7 +13,8 @@ from rgbd_seg_ros.fallback import Core, Job
 from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Defect, Frame, NetworkName, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
-from rgbd_seg_ros.replay.source import Arrival
+from rgbd_seg_ros.replay.health_timeline import HealthTimeline
+from rgbd_seg_ros.replay.source import Arrival, TransformArrival
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation
@@ -42,6 +43,12 @@ class ReplayResult:
     without_fallback: Segmentation | None = None
     #: Masks of the other networks on the same frames; empty if not requested.
     others: dict[NetworkName, Segmentation] = field(default_factory=dict)
+
+    @property
+    def engine_ms(self) -> float:
+        """Time of the engine for this and all other masks of the same frames, milliseconds."""
+        masks = [self.segmentation, *self.others.values(), self.without_fallback]
+        return sum(m.timings_ms.get("total", 0.0) for m in masks if m is not None)
 
     @property
     def latency_ms(self) -> float:
@@ -75,6 +82,7 @@ class Replay:
         if not 0 <= engine_latency_ms < math.inf:
             raise ReplayError(f"engine latency must be 0 ms or more, got {engine_latency_ms}")
         self.core = core
+        self.health = HealthTimeline(core)
         self._engine = engine
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
         self._without_fallback = without_fallback and "rgbd" in engine.available
@@ -87,7 +95,9 @@ class Replay:
         self._arrival_times = ArrivalTimes(REMEMBERED_FRAMES)
 
     def run(
-        self, arrivals: Iterable[Arrival], on_truth: Callable[[Frame], None] = lambda _: None
+        self,
+        arrivals: Iterable[Arrival | TransformArrival],
+        on_truth: Callable[[Frame], None] = lambda _: None,
     ) -> Iterator[ReplayResult]:
         """The masks in the order in which they are computed.
 
@@ -96,6 +106,9 @@ class Replay:
             on_truth: called with each ground-truth mask when it arrives.
         """
         for arrival in arrivals:
+            if isinstance(arrival, TransformArrival):
+                self._gravity.tree.add(arrival.message)
+                continue
             yield from self._advance(arrival.receive_ns)
             self._now_ns = max(self._now_ns, arrival.receive_ns)
             if arrival.kind == "truth":
@@ -105,6 +118,7 @@ class Replay:
             if not isinstance(arrival.item, Defect):
                 self._arrival_times.add(arrival.kind, arrival.item.stamp_ns, arrival.receive_ns)
             self.core.offer(arrival.kind, arrival.item, arrival.receive_ns)
+            self.health.note(self._now_ns)
             yield from self._run_jobs()
         # Advance the time for frames that still wait for a partner or for the engine, but not
         # longer: otherwise every recording would end in NO_INPUT.
@@ -124,6 +138,7 @@ class Replay:
             self._now_ns = max(self._now_ns, min(times))
             if deadline_ns is not None and deadline_ns <= self._now_ns:
                 self.core.tick(self._now_ns)
+                self.health.note(self._now_ns)
                 ticked_ns = self._now_ns
             yield from self._run_jobs()
 
@@ -134,6 +149,7 @@ class Replay:
             while frames := self.core.next_decodes(self._now_ns):
                 for frame in frames:
                     self.core.decoded(frame, frame.decode(), self._now_ns)
+                self.health.note(self._now_ns)
             job = self.core.next_job(self._now_ns)
             if job is None:
                 return

@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError
+from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.frames import NETWORK_NAMES, Frame, NetworkName
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
+from rgbd_seg_ros.replay.fault_response import NETWORK_STREAMS
 from rgbd_seg_ros.replay.faults import Phase
 from rgbd_seg_ros.replay.mask_measures import NetworkCalibrations
 from rgbd_seg_ros.replay.runner import ReplayResult
@@ -28,6 +30,8 @@ from rgbd_seg_ros.replay.truth_folder import TruthFolder
 TOLERANCE_NS = 20_000_000
 #: Number of masks without ground truth whose stamps are named.
 MAX_NAMED = 10
+#: Largest number of parts of a recording that are scored on their own, and their least duration.
+MAX_PARTS, MIN_PART_S = 100, 0.5
 #: A mask waits this long for its ground truth; after that it stays unscored.
 PATIENCE_NS = 500_000_000
 
@@ -50,7 +54,7 @@ class PhaseScore:
     )
     masks: int = 0
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, classes: Sequence[str]) -> dict[str, Any]:
         """One entry of ``phases`` in the summary."""
         return {
             "name": self.phase.name,
@@ -62,7 +66,15 @@ class PhaseScore:
             "miou": rounded(self.score.miou),
             "miou_fallback": rounded(self.fallback.miou),
             "miou_without_fallback": rounded(self.without_fallback.miou),
+            "iou": iou_table(self.score, classes) if self.score.counts.any() else None,
         }
+
+    @property
+    def wrong(self) -> int:
+        """Masks that used a stream of which the fault has left nothing, or not a healthy one."""
+        used = [(set(NETWORK_STREAMS[name]), count) for name, count in self.networks.items()]
+        blind, healthy = set(self.phase.blind), {"rgb", "depth"} - set(self.phase.streams)
+        return sum(count for streams, count in used if streams & blind or healthy - streams)
 
 
 class Scorer:
@@ -107,6 +119,8 @@ class Scorer:
         self.total = new()
         self._calibrations = NetworkCalibrations()
         self.by_network = {name: new() for name in NETWORK_NAMES}
+        self._by_mode = {mode.value: new() for mode in Mode}
+        self._over_time = ScoreOverTime(len(labels), phases[-1].to_s)
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
         #: Number of masks without ground truth.
         self.unscored = 0
@@ -136,23 +150,47 @@ class Scorer:
         """Score the masks that still wait; nothing may be added after this."""
         self._score_waiting(None)
 
-    def summary(self) -> dict[str, Any]:
-        """The keys of the summary that contain scores, see docs/replay.md."""
+    def summary(self, baseline: Scorer | None = None) -> dict[str, Any]:
+        """The keys of the summary that contain scores, see docs/replay.md.
+
+        Args:
+            baseline: scores of the same recording without faults, in the same phases.
+        """
         scored, classes = self.has_truth, self._labels.classes
         matrices = {
             name: matrix
             for name, matrix in self.by_network.items()
             if scored and any(phase.networks[name] for phase in self.phases)
         }
+        modes = {name: matrix for name, matrix in self._by_mode.items() if matrix.counts.any()}
         return {
             "miou": rounded(self.total.miou) if scored else None,
             "miou_all": rounded(self.total.miou_all) if scored else None,
+            "iou": iou_table(self.total, classes) if scored else None,
+            "miou_by_mode": {n: rounded(m.miou) for n, m in modes.items()},
+            "iou_by_mode": {n: iou_table(m, classes) for n, m in modes.items()},
             "miou_by_network": {n: rounded(m.miou) for n, m in matrices.items()},
             "iou_by_network": {n: iou_table(m, classes) for n, m in matrices.items()},
             "ece_by_network": self._calibrations.summary(),
             "unscored": self.unscored if self._expect_truth else None,
             "unscored_stamps_ns": self._unscored_stamps if self._expect_truth else None,
-            "phases": [phase.summary() for phase in self.phases],
+            "phases": [
+                {
+                    **phase.summary(classes),
+                    "miou_without_faults": rounded(baseline.phases[i].score.miou)
+                    if baseline
+                    else None,
+                }
+                for i, phase in enumerate(self.phases)
+            ],
+            "miou_without_faults": rounded(baseline.total.miou) if baseline else None,
+            "miou_fallback": rounded(_merged(p.fallback for p in self.phases).miou),
+            "miou_without_fallback": rounded(
+                _merged(p.without_fallback for p in self.phases).miou
+            ),
+            "masks_by_wrong_network": sum(phase.wrong for phase in self.phases),
+            "miou_over_time": self._over_time.summary(),
+            "confusion": self.total.counts.tolist() if scored else None,
         }
 
     def _score_waiting(self, seen_until_ns: int | None) -> None:
@@ -189,7 +227,13 @@ class Scorer:
         array = truth.array if self._class_map is None else self._class_map(truth.array)
         labels = resize_mask(array, segmentation.labels.shape)
         phase = self._phase(result)
-        matrices = [self.total, self.by_network[segmentation.network], phase.score]
+        matrices = [
+            self.total,
+            self.by_network[segmentation.network],
+            self._by_mode[result.job.mode.value],
+            self._over_time.matrix(self._seconds(result)),
+            phase.score,
+        ]
         if result.without_fallback is not None:
             _update(phase.without_fallback, labels, result.without_fallback.labels)
             matrices.append(phase.fallback)
@@ -198,13 +242,51 @@ class Scorer:
         self._calibrations.update(result, labels)
         self._on_match(result, labels)
 
+    def _seconds(self, result: ReplayResult) -> float:
+        """When the last frame of a mask arrived, seconds from the start of the bag."""
+        return (max(result.arrived_ns.values()) - self._start_ns) / 1e9
+
     def _phase(self, result: ReplayResult) -> PhaseScore:
         """The phase in which a mask's frames arrived, since faults depend on the receive time."""
-        t_s = (max(result.arrived_ns.values()) - self._start_ns) / 1e9
+        t_s = self._seconds(result)
         for score in self.phases:
             if t_s < score.phase.to_s:
                 return score
         return self.phases[-1]
+
+
+class ScoreOverTime:
+    """The mIoU of successive parts of a recording, all of equal duration.
+
+    Args:
+        num_classes: number of classes.
+        duration_s: of the recording, seconds.
+    """
+
+    def __init__(self, num_classes: int, duration_s: float) -> None:
+        self._num_classes = num_classes
+        self._step_s = max(duration_s / MAX_PARTS, MIN_PART_S)
+        self._parts: dict[int, ConfusionMatrix] = {}
+
+    def matrix(self, t_s: float) -> ConfusionMatrix:
+        """The matrix of the part that contains a time in seconds."""
+        part = min(max(int(t_s / self._step_s), 0), MAX_PARTS)
+        return self._parts.setdefault(part, ConfusionMatrix(self._num_classes))
+
+    def summary(self) -> list[list[float | None]]:
+        """For each part with scored masks: its middle in seconds, and its mIoU."""
+        return [
+            [round((part + 0.5) * self._step_s, 3), rounded(matrix.miou)]
+            for part, matrix in sorted(self._parts.items())
+        ]
+
+
+def _merged(matrices: Iterable[ConfusionMatrix]) -> ConfusionMatrix:
+    first, *others = matrices
+    total = ConfusionMatrix(first.num_classes)
+    for matrix in (first, *others):
+        total.merge(matrix)
+    return total
 
 
 def resize_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,25 +15,25 @@ from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter
-from rgbd_seg_ros.fallback import Core
 from rgbd_seg_ros.files import write_atomically
-from rgbd_seg_ros.frames import NS_PER_MS, STREAMS
-from rgbd_seg_ros.gravity import DEFAULT_FRAME, Gravity
+from rgbd_seg_ros.frames import STREAMS
+from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
-from rgbd_seg_ros.replay.class_map import ClassMap
 from rgbd_seg_ros.replay.criteria import junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.output_folder import OutputFolder
+from rgbd_seg_ros.replay.read_ahead import read_ahead
 from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.replay_options import ReplayOptions
+from rgbd_seg_ros.replay.replay_parts import ReplayParts, score_without_faults
 from rgbd_seg_ros.replay.report import render
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
-from rgbd_seg_ros.replay.score import TOLERANCE_NS, Scorer
+from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
-from rgbd_seg_ros.replay.source import Arrival, BagSource
+from rgbd_seg_ros.replay.source import Arrival, BagSource, TransformArrival
 from rgbd_seg_ros.replay.stamps import choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
 from rgbd_seg_ros.replay.summary import add_unused_streams
@@ -75,47 +76,42 @@ def replay_bag(
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
         options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
+        duration_s = (reader.end_ns - reader.start_ns) / 1e9
         if options.random_faults is not None:
-            duration_s = (reader.end_ns - reader.start_ns) / 1e9
             faults = FaultSchedule(random_faults(options.random_faults, duration_s))
-            options = replace(options, faults=faults)
-        options.faults.depth_scale = options.config.depth_scale
+        else:
+            faults = options.faults.fitted(duration_s)
+        options = replace(options, faults=faults)
         limits = options.config.max_age_s, options.config.max_future_s
         stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
-        gravity = Gravity(options.gravity_frame, say)
-        transforms = gravity.tree if engine.need_intrinsics else None
-        max_pixels = options.config.max_image_pixels
-        source = BagSource(reader, topics, options.faults, stamps, transforms, max_pixels)
-        core = Core(options.config, engine.available, engine.need_intrinsics)
-        replay = Replay(
-            core,
-            engine,
-            options.engine_latency_ms,
-            options.without_fallback,
-            gravity,
-            options.consistency,
-        )
-
-        session = _Session(options, reader, topics, core, engine.labels, stack)
+        parts = ReplayParts(options, reader, topics, stamps, engine)
+        source, replay = parts.start(faults)
+        session = _Session(parts, replay, stack)
         notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
         for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
-        if round(options.truth_window_ms * NS_PER_MS) != TOLERANCE_NS and not session.has_truth:
-            session.warn("--truth-window changes nothing without --truth or --truth-topic")
+        if not parts.has_truth:
+            for text in options.useless_without_truth():
+                session.warn(text)
         if options.random_faults is not None and not options.faults.faults:
             session.warn("--random-faults has no fault in so short a recording; use --faults")
-        if options.class_map and not session.has_truth:
-            session.warn("--class-map changes nothing without --truth or --truth-topic")
-        if options.without_fallback and not session.has_truth:
-            session.warn("--without-fallback scores nothing without --truth or --truth-topic")
         if options.consistency and not {"rgb", "depth"} & set(engine.available):
             session.warn("--consistency compares nothing, because the bundle has one network")
         if options.gravity_frame != DEFAULT_FRAME and not engine.need_intrinsics:
             session.warn("--gravity-frame is not used, because no network of the bundle reads HHA")
-        for result in replay.run(session.arrivals(source, interrupted), session.scorer.add_truth):
-            session.add(result)
-        return session.finish(source, stamps.name)
+        started_s = time.perf_counter()
+        with closing(read_ahead(source)) as ahead:
+            arrivals = session.arrivals(ahead, interrupted)
+            for result in replay.run(arrivals, session.scorer.add_truth):
+                session.add(result)
+        session.seconds = time.perf_counter() - started_s
+        baseline = None
+        if options.without_faults and parts.has_truth and not session.interrupted:
+            say("replaying once more without faults")
+            baseline = score_without_faults(parts, session.phases, engine.labels, interrupted)
+            session.interrupted = baseline is None
+        return session.finish(source, stamps.name, baseline)
 
 
 def _with_recorded_depth_scale(
@@ -146,36 +142,24 @@ class _Session:
     The stack closes the outputs, and deletes an incomplete bag after an error.
     """
 
-    def __init__(
-        self,
-        options: ReplayOptions,
-        reader: BagReader,
-        topics: Topics,
-        core: Core,
-        labels: LabelSet,
-        stack: ExitStack,
-    ) -> None:
-        self.options, self.reader, self.topics, self.labels = options, reader, topics, labels
+    def __init__(self, parts: ReplayParts, replay: Replay, stack: ExitStack) -> None:
+        options, reader = parts.options, parts.reader
+        self.parts, self.options, self.reader, self.topics = parts, options, reader, parts.topics
+        self.labels = labels = parts.engine.labels
         self.interrupted = False
-        self.duration_s = (reader.end_ns - reader.start_ns) / 1e9
+        self.duration_s = parts.duration_s
+        #: How long the replay took on this machine, and the engine in all, seconds.
+        self.seconds = self.engine_s = 0.0
         self.stamps_ns: list[int] = []
-        phases = options.faults.phases(max(self.duration_s, 1e-9))
-        self.statistics = ReplayStatistics(core, reader.start_ns, reader.end_ns)
-        self.snapshots = SnapshotCollector(phases, labels, options.config, reader.start_ns)
-        self.has_truth = topics.truth is not None or options.truth is not None
-        self.scorer = Scorer(
-            labels,
-            phases,
-            reader.start_ns,
-            self.has_truth,
-            self.snapshots.add,
-            round(options.truth_window_ms * NS_PER_MS),
-            options.truth,
-            ClassMap(options.class_map, labels) if options.class_map else None,
+        self.phases = options.faults.phases(max(self.duration_s, 1e-9))
+        self.statistics = ReplayStatistics(
+            replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults()
         )
+        self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
+        self.scorer = parts.scorer(self.phases, options.truth, self.snapshots.add)
         self.folder: OutputFolder | None = None
         if options.out is not None:
-            self.folder = OutputFolder(options.out, options.overwrite)
+            self.folder = OutputFolder(options.out, options.overwrite, masks=not options.no_masks)
             stack.callback(self.folder.close)
         self.recorder: Recorder | None = None
         if options.record is not None:
@@ -189,8 +173,8 @@ class _Session:
         self._print_warnings()
 
     def arrivals(
-        self, source: Iterable[Arrival], interrupted: Callable[[], bool]
-    ) -> Iterator[Arrival]:
+        self, source: Iterable[Arrival | TransformArrival], interrupted: Callable[[], bool]
+    ) -> Iterator[Arrival | TransformArrival]:
         """The arrivals up to the end of the bag or an interrupt."""
         label, total_ms = f"replay of {self.options.bag.name}", round(self.duration_s * 1000)
         with progress_bar(label, total_ms, bar_format=BAR) as bar:
@@ -212,14 +196,21 @@ class _Session:
         self.statistics.add_mask(result)
         self.scorer.add_mask(result)
         self.stamps_ns.append(result.job.stamp_ns)
+        self.engine_s += result.engine_ms / 1000
         if self.folder is not None:
             seconds = self.statistics.seconds(result.ready_ns)
             self.folder.add(result, self.labels, self.options.config, seconds)
         if self.recorder is not None:
             self.recorder.mask(result, self.options.config)
 
-    def finish(self, source: BagSource, stamps: str) -> Outcome:
-        """Write the summary and the report."""
+    def finish(self, source: BagSource, stamps: str, baseline: Scorer | None) -> Outcome:
+        """Write the summary and the report.
+
+        Args:
+            source: of the replay.
+            stamps: ``stamps`` of the summary.
+            baseline: scores of the replay without faults; None if there was none.
+        """
         self._fetch_from_core()
         self.scorer.finish()
         self._warn_at_end()
@@ -227,7 +218,7 @@ class _Session:
         summary = {
             **self._summary(source, stamps),
             **self.statistics.summary(),
-            **self.scorer.summary(),
+            **self.scorer.summary(baseline),
         }
         for text in add_unused_streams(summary, self.topics.unread):
             self.warn(text)
@@ -235,7 +226,7 @@ class _Session:
         summary["verdict"] = verdict(criteria, summary) if criteria else None
         if path := self.options.junit:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, junit(summary["verdict"], self.options.bag.name))
+            write_atomically(path, junit([(self.options.bag.name, summary["verdict"], "")]))
         if self.folder is not None:
             report = render([(self.options.bag.name, summary, snapshots)], self.labels)
             self.folder.finish(summary, report)
@@ -252,19 +243,33 @@ class _Session:
             "interrupted": self.interrupted,
             "damage": self.reader.damage,
             "classes": list(self.labels.classes),
-            "faults": [
-                {
-                    "stream": stream,
-                    "fault": fault.fault,
-                    "from": fault.from_s,
-                    "to": None if math.isinf(fault.to_s) else fault.to_s,
-                    "value": fault.value,
-                    "seed": fault.seed,
-                }
-                for fault in self.options.faults.faults
-                for stream in fault.streams
-            ],
+            "faults": self._faults(),
+            "speed": self._speed(),
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},
+        }
+
+    def _faults(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "stream": stream,
+                "fault": fault.fault,
+                "from": round(fault.from_s, 4),
+                "to": None if math.isinf(fault.to_s) else round(fault.to_s, 4),
+                "value": fault.value,
+                "seed": fault.seed,
+            }
+            for fault in self.options.faults.faults
+            for stream in fault.streams
+        ]
+
+    def _speed(self) -> dict[str, float | None]:
+        """How fast the replay was, compared with the engine alone."""
+        if not self.stamps_ns or not self.seconds:
+            return {"seconds": None, "masks_per_s": None, "engine_share": None}
+        return {
+            "seconds": round(self.seconds, 3),
+            "masks_per_s": round(len(self.stamps_ns) / self.seconds, 2),
+            "engine_share": round(self.engine_s / self.seconds, 4),
         }
 
     def _warn_at_end(self) -> None:
@@ -274,7 +279,7 @@ class _Session:
         for text in self.reader.warnings:
             self.warn(text)
         folder = self.options.truth
-        if self.has_truth and self.stamps_ns and not self.scorer.has_truth:
+        if self.parts.has_truth and self.stamps_ns and not self.scorer.has_truth:
             place = f"in {folder.path}" if folder is not None else f"on {self.topics.truth}"
             window = f"{self.options.truth_window_ms:g} ms"
             self.warn(

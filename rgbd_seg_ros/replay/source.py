@@ -8,7 +8,7 @@ import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rgbd_seg_ros.bag.reader import BagError, BagMessage, BagReader
 from rgbd_seg_ros.bag.topics import Topics
@@ -33,6 +33,14 @@ class Arrival:
     receive_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class TransformArrival:
+    """A tf message as it reaches whoever needs the direction of gravity."""
+
+    message: Any
+    receive_ns: int
+
+
 class BagSource:
     """The messages of a replay in the order of arrival.
 
@@ -41,8 +49,10 @@ class BagSource:
         topics: the topics to read.
         faults: the faults to apply; not shared with other sources.
         stamps: see :func:`rgbd_seg_ros.replay.stamps.choose_stamps`.
-        transforms: receives the bag's transforms as they arrive; None to skip them.
+        transforms: receives the bag's static transforms; None to skip all transforms.
         max_pixels: of the largest image that is decoded; the parameter ``max_image_pixels``.
+        decode: decode compressed images when they are read, instead of when they are needed. The
+            pixels are the same, but may be decoded while the engine is busy.
     """
 
     def __init__(
@@ -53,8 +63,10 @@ class BagSource:
         stamps: StampChoice = HEADER_STAMPS,
         transforms: TransformTree | None = None,
         max_pixels: int = MAX_IMAGE_PIXELS,
+        decode: bool = False,
     ) -> None:
         self._reader = reader
+        self._decode = decode
         self._decoders = {s: StreamDecoder(s, max_pixels=max_pixels) for s in STREAMS}
         self._transforms = transforms
         self._topics = topics
@@ -73,10 +85,12 @@ class BagSource:
         if transforms is not None:
             # Static transforms are latched, so they are valid from the start of the recording.
             for item in reader.messages([TF_STATIC]):
-                self._add_transforms(item)
+                if item.message is not None:
+                    transforms.add(item.message, static=True)
 
-    def __iter__(self) -> Iterator[Arrival]:
-        delayed: list[tuple[int, int, Arrival]] = []  # items that a fault has delayed
+    def __iter__(self) -> Iterator[Arrival | TransformArrival]:
+        # Items that a fault has delayed.
+        delayed: list[tuple[int, int, Arrival | TransformArrival]] = []
         order = itertools.count()
         for message in self._reader.messages(self._read_topics):
             while delayed and delayed[0][0] <= message.receive_ns:
@@ -95,15 +109,12 @@ class BagSource:
     def _read_topics(self) -> list[str]:
         return [*self._topics.all, *([TF] if self._transforms is not None else [])]
 
-    def _add_transforms(self, message: BagMessage) -> None:
-        if self._transforms is not None and message.message is not None:
-            self._transforms.add(message.message, static=message.topic == TF_STATIC)
-
-    def _arrival(self, message: BagMessage) -> Arrival | None:
+    def _arrival(self, message: BagMessage) -> Arrival | TransformArrival | None:
         topics = self._topics
         if message.topic == TF:
-            self._add_transforms(message)
-            return None
+            if message.message is None:
+                return None
+            return TransformArrival(message.message, message.receive_ns)
         if message.topic == topics.truth:
             return self._truth(message)
         if message.topic in topics.infos:
@@ -126,7 +137,13 @@ class BagSource:
         if received is None:
             self.dropped[stream] += 1
             return None
-        return Arrival(stream, received.item, received.receive_ns)
+        return Arrival(stream, self._decoded(received.item), received.receive_ns)
+
+    def _decoded(self, item: AnyFrame | Defect) -> AnyFrame | Defect:
+        if not self._decode or not isinstance(item, CompressedFrame):
+            return item
+        result = item.decode()
+        return replace(item, decode=lambda: result)
 
     def _truth(self, message: BagMessage) -> Arrival:
         if message.message is None:

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import struct
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from rgbd_seg_ros.fallback import Core, Mode, ModeChange
 from rgbd_seg_ros.frames import NETWORK_NAMES, STREAMS, NetworkName, Stream
+from rgbd_seg_ros.replay.fault_response import fault_response
+from rgbd_seg_ros.replay.health_timeline import HealthTimeline
 from rgbd_seg_ros.replay.mask_measures import Consistency, Flicker
 from rgbd_seg_ros.replay.runner import ReplayResult
 
@@ -25,6 +28,8 @@ MODE_STREAMS: dict[Mode, tuple[Stream, ...]] = {
     Mode.DEPTH_ONLY: ("depth",),
 }
 PERCENTILES = (50, 95, 99)
+#: Bins of the histogram of latencies.
+BINS = 30
 
 
 @dataclass
@@ -47,10 +52,27 @@ class _LastUse:
 
 
 class ReplayStatistics:
-    """Collects the statistics of one replay from its masks and its core."""
+    """Collects the statistics of one replay from its masks and its core.
 
-    def __init__(self, core: Core, start_ns: int, end_ns: int) -> None:
+    Args:
+        core: the core of the replay.
+        start_ns: receive time of the first message in the bag.
+        end_ns: receive time of the last message.
+        health: of the core's streams.
+        faults: ``faults`` of the summary.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        start_ns: int,
+        end_ns: int,
+        health: HealthTimeline | None = None,
+        faults: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._core = core
+        self._health = health or HealthTimeline(core)
+        self._faults = faults
         self._start_ns = start_ns
         #: Receive time of the last message; earlier if the replay is interrupted.
         self.end_ns = end_ns
@@ -150,6 +172,7 @@ class ReplayStatistics:
             modes[mode] += to_s - from_s
         streams = [s for s in STREAMS if s != "depth_raw" or counters.offered[s]]
         fates = counters.fates
+        health = self._health.spans(self.seconds, self.seconds(self.end_ns))
         return {
             "frames_in": {stream: counters.offered[stream] for stream in streams},
             "masks": sum(self.networks.values()),
@@ -186,13 +209,35 @@ class ReplayStatistics:
             ],
             "flicker": self._flicker.summary(),
             "consistency": self._consistency.summary(),
+            "fault_responses": [
+                fault_response(fault, health, self.network_runs)
+                for fault in self._faults
+                if fault["stream"] in ("rgb", "depth")
+            ],
             "latency_ms": self._percentiles(),
+            "latency_histogram": self._histogram(),
             "warnings": self.warnings,
             "timeline": {
                 "modes": [[round(a, 3), round(b, 3), m] for a, b, m in self.timeline],
                 "networks": [[round(a, 3), round(b, 3), n] for a, b, n in self.network_runs],
+                "health": {
+                    stream: [[round(a, 3), round(b, 3), reason] for a, b, reason in spans]
+                    for stream, spans in health.items()
+                },
             },
             "determinism_sha256": self._sha256.hexdigest(),
+        }
+
+    def _histogram(self) -> dict[str, list[float]] | None:
+        """Number of masks by the time to compute them; the slowest percent is in the last bin."""
+        if not self._latencies_ms:
+            return None
+        values = np.array(self._latencies_ms)
+        end = max(float(np.percentile(values, 99)), float(values.min()) + 0.1)
+        counts, edges = np.histogram(np.minimum(values, end), bins=BINS, range=(values.min(), end))
+        return {
+            "edges_ms": [round(float(edge), 3) for edge in edges],
+            "counts": [int(count) for count in counts],
         }
 
     def _percentiles(self) -> dict[str, float | None]:

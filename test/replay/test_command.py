@@ -19,9 +19,10 @@ from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.bundle import Bundle, save_bundle
 from rgbd_seg_ros.replay import command
-from rgbd_seg_ros.replay.command import core_config, interruptible
+from rgbd_seg_ros.replay.command import core_config
 from rgbd_seg_ros.replay.fault_kinds import FAULTS
 from rgbd_seg_ros.replay.fault_presets import PRESETS
+from rgbd_seg_ros.replay.interrupts import interruptible
 from rgbd_seg_ros.replay.runner import ReplayError
 
 #: The keys that other tools rely on.

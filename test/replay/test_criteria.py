@@ -91,7 +91,12 @@ def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_r
     from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
     faults = FaultSchedule([Fault("drop", "depth", 1, 2), Fault("drop", "rgb", 3, 4)])
-    options = {"topics": {"truth": "/truth/mask"}, "consistency": True}
+    options = {
+        "topics": {"truth": "/truth/mask"},
+        "consistency": True,
+        "without_fallback": True,
+        "without_faults": True,
+    }
     summary = run_replay(recording, faults=faults, **options).summary
     assert [name for name, measure in MEASURES.items() if measure(summary) is None] == []
     worst = min(p["miou"] for p in summary["phases"] if p["streams"])
@@ -101,7 +106,7 @@ def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_r
 
 def test_junit_escapes_and_counts() -> None:
     entries = verdict([Criterion.parse("masks > 1"), Criterion.parse("miou > 0")], {"masks": 3})
-    root = ElementTree.fromstring(junit(entries, 'a<b>"\x01'))
+    root = ElementTree.fromstring(junit([('a<b>"\x01', entries, "")]))
     suite = root.find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")

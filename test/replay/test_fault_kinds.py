@@ -201,8 +201,29 @@ def test_skew_shifts_one_stream_and_jump_all() -> None:
 def test_a_preset_changes_the_replay(recording: Path, run_replay, name: str) -> None:  # type: ignore[no-untyped-def]
     schedule = find_faults(name)
     assert min(fault.from_s for fault in schedule.faults) == 2.0
-    run_replay(recording, faults=schedule)
-    assert sum(schedule.hits) > 0
+    fitted = schedule.fitted(3.9)
+    run_replay(recording, faults=fitted)
+    assert all(fitted.hits)
+
+
+def test_a_preset_is_compressed_to_fit_into_a_short_recording(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+) -> None:
+    summary = run_replay(recording, faults=find_faults("lens-cap")).summary
+    # Made for 9 s: black from 2 to 7 s. The recording lasts 3.903 s.
+    (fault,) = summary["faults"]
+    assert (fault["from"], fault["to"]) == (round(2 / 9 * 3.903, 4), round(7 / 9 * 3.903, 4))
+    assert [w for w in summary["warnings"] if "made for 9 s" in w]
+    assert summary["networks"]["depth"] > 10
+    long = find_faults("lens-cap")
+    assert long.fitted(9.0) is long
+
+
+def test_a_schedule_from_a_file_is_never_compressed(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("- {stream: rgb, fault: black, from: 2, to: 7}\n")
+    schedule = find_faults(str(tmp_path / "f.yaml"))
+    assert schedule.fitted(1.0) is schedule
 
 
 def test_random_faults_depend_only_on_the_seed_and_the_duration() -> None:

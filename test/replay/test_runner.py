@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ class SpyCore:
     """Asks for a tick 7 ms after every message and records all calls."""
 
     config = CoreConfig()
+    health: ClassVar = {}
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []

@@ -14,6 +14,7 @@ import pytest
 
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.bag.writer import BagWriter
+from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.frames import Frame
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
@@ -32,7 +33,7 @@ def _result(stamp_ms: int, value: int, network: str = "rgbd", other: int | None 
         return SimpleNamespace(labels=labels, confidence=confidence, network=network)
 
     return SimpleNamespace(
-        job=SimpleNamespace(stamp_ns=stamp_ms * MS),
+        job=SimpleNamespace(stamp_ns=stamp_ms * MS, mode=Mode.RGBD),
         segmentation=segmentation(value),
         ready_ns=stamp_ms * MS,
         arrived_ns={"rgb": stamp_ms * MS},

@@ -23,7 +23,6 @@ from sensor_msgs.msg import Image
 from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.images import stamp_ns, to_frame
 from rgbd_seg_ros.replay.fault_kinds import ReceivedItem
-from rgbd_seg_ros.replay.fault_presets import find_faults
 from rgbd_seg_ros.ros.replay.plan import LiveReplayPlan, ReceiveTimes
 
 #: Reliable, with a deep queue, because no message of the recording may be lost.
@@ -42,7 +41,7 @@ class FaultRepublisher(Node):
         super().__init__("fault_republisher")
         plan = LiveReplayPlan.load(Path(self.declare_parameter("plan", "plan.json").value))
         self._start_ns = plan.start_ns
-        self._schedule = find_faults(plan.faults)
+        self._schedule = plan.schedule()
         for warning in self._schedule.warnings:
             self.get_logger().warning(warning)
         self._receive_times = ReceiveTimes(plan)

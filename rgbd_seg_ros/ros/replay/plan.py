@@ -20,7 +20,7 @@ from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.names import shown
 from rgbd_seg_ros.replay.fault_presets import find_faults
-from rgbd_seg_ros.replay.faults import Fault, FaultError
+from rgbd_seg_ros.replay.faults import Fault, FaultError, FaultSchedule
 from rgbd_seg_ros.replay.stamps import choose_stamps
 
 #: Remedy for a bag that cannot be replayed live.
@@ -54,6 +54,10 @@ class LiveReplayPlan:
     #: One line for each thing in the bag that is not used, or not as it says.
     warnings: list[str] = field(default_factory=list)
     prefix: str = PREFIX
+
+    def schedule(self) -> FaultSchedule:
+        """A new fault schedule for one replay of the bag."""
+        return find_faults(self.faults).fitted((self.end_ns - self.start_ns) / 1e9)
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -152,8 +156,7 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
         BagError: the bag cannot be replayed live.
         FaultError: the schedule is invalid or affects no message of the bag.
     """
-    found_faults = find_faults(faults)
-    schedule = found_faults.faults
+    schedule = find_faults(faults)
     with BagReader(bag) as reader:
         if reader.ros1:
             raise BagError(
@@ -177,8 +180,9 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
                 pair = stamp_ns(item.message.header), item.receive_ns
                 arrivals[topics.streams[item.topic]].append(pair)
         start_ns, end_ns = reader.start_ns, reader.end_ns
+        schedule = schedule.fitted((end_ns - start_ns) / 1e9)
         warnings = [
-            *(*found_faults.warnings, *reader.notes, *topics.notes),
+            *(*schedule.warnings, *reader.notes, *topics.notes),
             *(*stamps.warnings, *reader.warnings),
         ]
         # `ros2 bag play` skips nothing: it may stop at the damage or not open the bag at all.
@@ -186,12 +190,13 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
             raise BagError(
                 f"{bag} is damaged, so `ros2 bag play` may fail: {reader.damage}; {OFFLINE}"
             )
-    hits = [count_hits(fault, arrivals, start_ns) for fault in schedule]
-    if schedule and not any(hits):
+    scheduled = schedule.faults
+    hits = [count_hits(fault, arrivals, start_ns) for fault in scheduled]
+    if scheduled and not any(hits):
         raise FaultError(
             f"{faults}: no fault affects a message of {bag}, which lasts "
             f"{(end_ns - start_ns) / 1e9:.1f} s and has the streams {', '.join(arrivals)}; the "
-            f"first fault is {schedule[0]} from {schedule[0].from_s:g} s"
+            f"first fault is {scheduled[0]} from {scheduled[0].from_s:g} s"
         )
     streams = {stream: topic for topic, stream in topics.streams.items()}
     return LiveReplayPlan(

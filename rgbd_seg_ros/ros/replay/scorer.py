@@ -32,7 +32,6 @@ from rgbd_seg_ros.frames import STREAMS, NetworkName
 from rgbd_seg_ros.images import stamp_ns
 from rgbd_seg_ros.inference import Engine, load_engine, run_job
 from rgbd_seg_ros.names import shown
-from rgbd_seg_ros.replay.fault_presets import find_faults
 from rgbd_seg_ros.replay.runner import Replay
 from rgbd_seg_ros.replay.source import BagSource
 from rgbd_seg_ros.ros.parameters import NodeConfig, updated
@@ -179,7 +178,7 @@ def replay_offline(
     topics: dict[str, str | None] = {stream: plan.streams.get(stream, NONE) for stream in STREAMS}
     with BagReader(plan.bag) as reader:
         chosen = choose_topics(reader, topics)
-        schedule = find_faults(plan.faults)
+        schedule = plan.schedule()
 
         def counted(source: BagSource) -> Any:
             for arrival in source:
@@ -258,7 +257,7 @@ def summary(
         )
     if unmatched:
         failures.append(f"{unmatched} masks without status or statuses without mask")
-    faults = find_faults(plan.faults).faults
+    faults = plan.schedule().faults
     percentiles = (50, 95, 99)
     latencies = np.percentile(live.latencies_ms or [np.nan], percentiles)
     return {
