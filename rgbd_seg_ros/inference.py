@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,6 +52,10 @@ class Engine(Protocol):
     @property
     def need_intrinsics(self) -> tuple[NetworkName, ...]:
         """Networks that need camera intrinsics because their input is HHA."""
+
+    @property
+    def sha256(self) -> Mapping[NetworkName, str]:
+        """SHA-256 of each network's weights file."""
 
     @property
     def device(self) -> object:

@@ -113,10 +113,10 @@ def main(argv: list[str] | None = None) -> int:
     pairs = record_drive(args.out / "drive", args.seed, size, args.rate)
     outcome = _replay(args.out / "drive", args.out, "drive", engine)
     title = "A drive through a room in which each sensor is lost in turn"
-    runs = [(title, outcome.summary, outcome.snapshots)]
+    runs = [outcome.reported(title)]
     for number, bag in enumerate(args.bag, start=1):
         extra = _replay(bag, args.out, f"recording{number}", engine)
-        runs.append((f"Recording: {bag.stem}", extra.summary, extra.snapshots))
+        runs.append(extra.reported(f"Recording: {bag.stem}"))
     report, strip = args.out / "report.html", args.out / "strip.jpg"
     write_atomically(report, render(runs, outcome.labels))
     topics = {"rgb": COLOR, "depth": DEPTH}
@@ -126,9 +126,9 @@ def main(argv: list[str] | None = None) -> int:
     write_image(strip, image)
 
     print(table(outcome.summary))
-    for title, summary, _ in runs[1:]:
-        networks = ", ".join(f"{n} {c}" for n, c in summary["networks"].items() if c)
-        print(f"{title}: {summary['masks']} masks ({networks})")
+    for run in runs[1:]:
+        networks = ", ".join(f"{n} {c}" for n, c in run.summary["networks"].items() if c)
+        print(f"{run.title}: {run.summary['masks']} masks ({networks})")
     failures = failed_checks(outcome, pairs)
     for failure in failures:
         print(f"FAILED: {failure}")

@@ -55,7 +55,7 @@ def draw_strip(
     from rgbd_seg_ros.files import read_json_lines
     from rgbd_seg_ros.image_io import read_image
     from rgbd_seg_ros.replay.output_folder import LINES
-    from rgbd_seg_ros.replay.report import MODE_COLORS
+    from rgbd_seg_ros.replay.report_charts import MODE_COLORS
 
     images = _read_images(bag, topics, {ns for c in columns for ns in (c.color_ns, c.depth_ns)})
     by_stamp = {line["stamp_ns"]: line for line in read_json_lines(out / LINES)}

@@ -70,6 +70,8 @@ class Segmenter:
     ) -> None:
         self._compare = compare
         self.labels = bundle.labels
+        #: SHA-256 of each network's weights file; empty text for one that has no file.
+        self.sha256 = {name: network.sha256 for name, network in bundle.networks.items()}
         self.device = resolve_device(device)
         self._networks: dict[NetworkName, tuple[Backend, Preprocess]] = {}
         self._preparable: dict[NetworkName, PreparableBackend] = {}

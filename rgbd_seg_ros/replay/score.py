@@ -69,12 +69,17 @@ class PhaseScore:
             "iou": iou_table(self.score, classes) if self.score.counts.any() else None,
         }
 
-    @property
-    def wrong(self) -> int:
-        """Masks that used a stream of which the fault has left nothing, or not a healthy one."""
+    def wrong(self, fuses: bool) -> int:
+        """Masks that used a stream of which the fault has left nothing, or not a healthy one.
+
+        Args:
+            fuses: whether the two streams can be fused; if not, one of them is not used.
+        """
         used = [(set(NETWORK_STREAMS[name]), count) for name, count in self.networks.items()]
         blind, healthy = set(self.phase.blind), {"rgb", "depth"} - set(self.phase.streams)
-        return sum(count for streams, count in used if streams & blind or healthy - streams)
+        return sum(
+            count for streams, count in used if streams & blind or (fuses and healthy - streams)
+        )
 
 
 class Scorer:
@@ -162,6 +167,7 @@ class Scorer:
             for name, matrix in self.by_network.items()
             if scored and any(phase.networks[name] for phase in self.phases)
         }
+        fuses = any(phase.networks["rgbd"] for phase in self.phases)
         modes = {name: matrix for name, matrix in self._by_mode.items() if matrix.counts.any()}
         return {
             "miou": rounded(self.total.miou) if scored else None,
@@ -188,7 +194,7 @@ class Scorer:
             "miou_without_fallback": rounded(
                 _merged(p.without_fallback for p in self.phases).miou
             ),
-            "masks_by_wrong_network": sum(phase.wrong for phase in self.phases),
+            "masks_by_wrong_network": sum(phase.wrong(fuses) for phase in self.phases),
             "miou_over_time": self._over_time.summary(),
             "confusion": self.total.counts.tolist() if scored else None,
         }
@@ -237,8 +243,10 @@ class Scorer:
         if result.without_fallback is not None:
             _update(phase.without_fallback, labels, result.without_fallback.labels)
             matrices.append(phase.fallback)
+        counts = ConfusionMatrix(len(self._labels))
+        _update(counts, labels, segmentation.labels)
         for matrix in matrices:
-            _update(matrix, labels, segmentation.labels)
+            matrix.merge(counts)
         self._calibrations.update(result, labels)
         self._on_match(result, labels)
 

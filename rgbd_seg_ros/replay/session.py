@@ -24,12 +24,14 @@ from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.criteria import junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
+from rgbd_seg_ros.replay.film import FilmMaker
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.read_ahead import read_ahead
 from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.replay_options import ReplayOptions
 from rgbd_seg_ros.replay.replay_parts import ReplayParts, score_without_faults
-from rgbd_seg_ros.replay.report import render
+from rgbd_seg_ros.replay.report import ReportedReplay, render
+from rgbd_seg_ros.replay.run_facts import run_facts
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
@@ -52,6 +54,13 @@ class Outcome:
     labels: LabelSet
     #: Stamps of the masks in nanoseconds, in the order in which they were computed.
     stamps_ns: list[int]
+    #: Pictures for the report; empty unless there is an output folder.
+    film: FilmMaker
+
+    def reported(self, title: str) -> ReportedReplay:
+        """The replay in a report."""
+        pictures = self.film.frames, self.film.strips
+        return ReportedReplay(title, self.summary, self.snapshots, *pictures)
 
 
 def replay_bag(
@@ -156,6 +165,7 @@ class _Session:
             replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults()
         )
         self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
+        self.film = FilmMaker(labels, options.config, reader.start_ns, self.duration_s)
         self.scorer = parts.scorer(self.phases, options.truth, self.snapshots.add)
         self.folder: OutputFolder | None = None
         if options.out is not None:
@@ -198,6 +208,7 @@ class _Session:
         self.stamps_ns.append(result.job.stamp_ns)
         self.engine_s += result.engine_ms / 1000
         if self.folder is not None:
+            self.film.add(result)
             seconds = self.statistics.seconds(result.ready_ns)
             self.folder.add(result, self.labels, self.options.config, seconds)
         if self.recorder is not None:
@@ -214,7 +225,7 @@ class _Session:
         self._fetch_from_core()
         self.scorer.finish()
         self._warn_at_end()
-        snapshots = self.snapshots.finish()
+        snapshots, name = self.snapshots.finish(), self.options.bag.name
         summary = {
             **self._summary(source, stamps),
             **self.statistics.summary(),
@@ -226,11 +237,11 @@ class _Session:
         summary["verdict"] = verdict(criteria, summary) if criteria else None
         if path := self.options.junit:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, junit([(self.options.bag.name, summary["verdict"], "")]))
+            write_atomically(path, junit([(name, summary["verdict"], "")]))
+        outcome = Outcome(summary, snapshots, self.labels, self.stamps_ns, self.film)
         if self.folder is not None:
-            report = render([(self.options.bag.name, summary, snapshots)], self.labels)
-            self.folder.finish(summary, report)
-        return Outcome(summary, snapshots, self.labels, self.stamps_ns)
+            self.folder.finish(summary, render([outcome.reported(name)], self.labels))
+        return outcome
 
     def _summary(self, source: BagSource, stamps: str) -> dict[str, Any]:
         """The keys of the summary that describe what was replayed and how."""
@@ -245,6 +256,7 @@ class _Session:
             "classes": list(self.labels.classes),
             "faults": self._faults(),
             "speed": self._speed(),
+            "run": run_facts(self.parts.engine, self.options.config),
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},
         }
 

@@ -234,7 +234,10 @@ def _arguments():  # type: ignore[no-untyped-def]
         ("bags: {a: {bag: BAG, consistancy: true}}", "did you mean 'consistency'?"),
         ("bags: [BAG]\noptions: {record: x}", "unknown option 'record'"),
         ("bags: [BAG]\noptions: {consistency: 1}", "consistency must be true or false, got 1"),
-        ("bags: [BAG]\noptions: {truth_window: wide}", "truth_window must be a number, got 'wide'"),
+        (
+            "bags: [BAG]\noptions: {truth_window: wide}",
+            "must be a number, got 'wide'",
+        ),
         ("bags: [BAG]\noptions: {stamps: heder}", "did you mean 'header'?"),
         ("bags: [BAG]\noptions: {device: 3}", "device must be text, got 3"),
         ("bags: [BAG]\noptions: {set: {max_wait: 3}}", "did you mean 'max_wait_ms'?"),

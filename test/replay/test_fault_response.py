@@ -44,7 +44,7 @@ def test_the_response_in_a_replay(recording: Path, run_replay) -> None:  # type:
     lost, noisy = summary["fault_responses"]
     assert lost["detected_ms"] == pytest.approx(203, abs=1)
     assert 0 < lost["degraded_ms"] <= 100
-    # It is held for 1 s from its first frame at 1.803 s, so its frame at 2.803 s makes it OK again.
+    # It is held for 1 s from its first frame at 1.803 s, so the frame at 2.803 s ends the loss.
     # The color frame of that instant has its mask already; the next pair is complete at 2.903 s.
     assert lost["recovered_ms"] == pytest.approx(1153, abs=1)
     assert (noisy["detected_ms"], noisy["degraded_ms"], noisy["recovered_ms"]) == (None,) * 3

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import copy
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.report import render
 from rgbd_seg_ros.replay.session import Outcome
 
-VOID = {"meta", "img", "br", "hr", "link", "rect", "line"}
+VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Checker(HTMLParser):
@@ -68,7 +69,8 @@ def outcome(recording: Path, run_replay) -> Outcome:  # type: ignore[no-untyped-
 
 def _render(outcome: Outcome, **changes) -> str:  # type: ignore[no-untyped-def]
     summary = {**copy.deepcopy(outcome.summary), **changes}
-    return render([("a <drive> & more", summary, outcome.snapshots)], outcome.labels)
+    run = replace(outcome.reported("a <drive> & more"), summary=summary)
+    return render([run], outcome.labels)
 
 
 def test_it_is_one_well_formed_file_without_scripts_or_links(outcome: Outcome) -> None:
@@ -146,7 +148,7 @@ def test_a_flapping_stream_keeps_the_report_small(outcome: Outcome) -> None:
 
 
 def test_every_mode_and_network_has_a_color() -> None:
-    from rgbd_seg_ros.replay.report import MODE_COLORS, NETWORK_COLORS, NETWORK_TITLES
+    from rgbd_seg_ros.replay.report_charts import MODE_COLORS, NETWORK_COLORS, NETWORK_TITLES
 
     assert MODE_COLORS.keys() == {mode.value for mode in Mode}
     assert NETWORK_COLORS.keys() == NETWORK_TITLES.keys() == set(NETWORK_NAMES)
@@ -157,3 +159,53 @@ def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) ->
     outcome = run_replay(bag, stamps="header")
     assert outcome.summary["masks"] == 0
     _check(_render(outcome))
+
+
+def test_the_report_of_an_output_folder_has_film_switches_charts_and_facts(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    outcome = run_replay(
+        recording,
+        faults=FaultSchedule([Fault("drop", "depth", 1, 1.5)]),
+        topics={"truth": "/truth/mask"},
+        without_faults=True,
+        out=tmp_path / "out",
+    )
+    html = (tmp_path / "out" / "report.html").read_text()
+    checker = _check(html)
+    scripts = [attributes for tag, attributes in checker.tags if tag == "script"]
+    assert scripts == [{}]  # inline
+    assert "http" not in html
+    # 40 masks, of which each hundredth of the 3.9 s is shown once; two switches of the network.
+    assert len(outcome.film.frames) == 40
+    assert [[f.network for f in s.frames] for s in outcome.film.strips] == [
+        ["rgbd", "rgb", "rgb"],
+        ["rgb", "rgbd", "rgbd"],
+    ]
+    for text in (
+        "Mean IoU over time",
+        "before: 0.90 s, fused, RGBD",
+        "at the switch: 1.00 s, color only",
+        "Confusion matrix",
+        "Response to each fault",
+        "Time per mask",
+        "a fake",  # the engine
+        "f" * 64,  # its weights
+        outcome.summary["determinism_sha256"],
+        "depth silent",
+    ):
+        assert text in html
+    # Of the zeros, which are half of the pixels, the fused network is right, the color one wrong.
+    confusion = outcome.summary["confusion"]
+    masks = outcome.summary["networks"]
+    half = 24 * 32 // 2
+    assert confusion[0][:2] == [masks["rgbd"] * half, masks["rgb"] * half]
+    assert confusion[1][:2] == [masks["rgbd"] * half, masks["rgb"] * half]
+    curve = outcome.summary["miou_over_time"]
+    assert [t for t, _ in curve] == [0.25 + 0.5 * i for i in range(8)]
+    assert curve[0][1] == curve[2][1] == 0.25  # parts with masks of one network
+    phases = outcome.summary["phases"]
+    assert [p["miou_without_faults"] for p in phases] == [0.25] * 3
+    assert sum(outcome.summary["latency_histogram"]["counts"]) == 40

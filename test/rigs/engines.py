@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class FakeEngine:
     device = "fake"
     description = "rgbd: a fake"
     memory_mb = None
+    sha256: ClassVar = {"rgbd": "f" * 64}
 
     def estimate_gravity(self, depth: Any, intrinsics: Any) -> Any:
         """Only called if ``need_intrinsics`` names a network."""

@@ -98,6 +98,7 @@ class PlainEngine:
     device = "cpu"
     description = "a fake"
     memory_mb = None
+    sha256: ClassVar = {"rgbd": "f" * 64}
     classes: ClassVar = {"rgbd": 0, "rgb": 1, "depth": 1}
 
     def __init__(self) -> None:

@@ -141,7 +141,7 @@ class NoMasks:
 
     def __init__(self, engine: Engine) -> None:
         self.labels = engine.labels
-        self.available = engine.available
+        self.available, self.sha256 = engine.available, engine.sha256
         self.device, self.description = engine.device, engine.description
 
     def __call__(self, *_: Any, network: NetworkName, **__: Any) -> Any:
