@@ -23,6 +23,7 @@ setup(
         (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.xml")),
         (f"share/{NAME}/config/faults", glob("config/faults/*.yaml")),
         (f"share/{NAME}/config/batch", glob("config/batch/*.yaml")),
+        (f"share/{NAME}/config/foxglove", glob("config/foxglove/*.json")),
         (f"share/{NAME}/config/camera", glob("config/camera/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
@@ -40,6 +41,8 @@ setup(
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # The backend openvino, the fastest on a CPU.
         "openvino": ["openvino"],
+        # Output of replays for the Rerun viewer.
+        "rerun": ["rerun-sdk"],
         # H.264 and H.265 topics.
         "video": ["av"],
         # pytest 9 breaks the launch_testing plugin of ROS 2 Jazzy; launch needs lark.

@@ -91,8 +91,9 @@ def _check(args: argparse.Namespace, plan: BatchPlan) -> None:
     """Check the outputs, before anything slow is done."""
     if args.out is None:
         raise BatchError("many replays need a folder for their results; add --out DIR")
-    if args.record is not None:
-        raise BatchError("--record writes one replay, not many; omit it")
+    for option in ("record", "rerun"):
+        if getattr(args, option) is not None:
+            raise BatchError(f"--{option} writes one replay, not many; omit it")
     if not 1 <= args.jobs <= MAX_JOBS:
         raise BatchError(f"--jobs must be 1 to {MAX_JOBS}, got {args.jobs}")
     if args.junit:

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="folder for masks, overlays, summary and report")
     add("--no-masks", action="store_true", help="write no masks and overlays to --out")
     add("--record", type=Path, metavar="OUTBAG", help="bag for the topics that the node publishes")
+    add("--rerun", type=Path, metavar="FILE", help="image, depth cloud and mask for Rerun (.rrd)")
     add(
         "--criteria",
         type=Path,
@@ -206,6 +207,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         no_masks=args.no_masks,
         record=args.record,
+        rerun=args.rerun,
         overwrite=args.overwrite,
     )
     with interruptible() as caught:
@@ -221,6 +223,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"report: {args.out / 'report.html'}")
     if args.record:
         say(f"recorded bag: {args.record}")
+    if args.rerun:
+        say(f"show it with: rerun {args.rerun}")
     if summary["interrupted"]:
         return 128 + signal_number
     if not summary["masks"]:

@@ -18,6 +18,7 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.replay.criteria import Criterion
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.report import load_template
+from rgbd_seg_ros.replay.rerun_output import check_rerun
 from rgbd_seg_ros.replay.runner import ReplayError
 from rgbd_seg_ros.replay.score import TOLERANCE_NS
 from rgbd_seg_ros.replay.stamps import Stamps
@@ -67,6 +68,8 @@ class ReplayOptions:
     no_masks: bool = False
     #: Bag to write; None to write none.
     record: Path | None = None
+    #: File for the Rerun viewer; None to write none.
+    rerun: Path | None = None
     overwrite: bool = False
 
     def check(self) -> None:
@@ -86,6 +89,8 @@ class ReplayOptions:
         if self.out is not None:
             check_output_folder(self.out, self.overwrite)
             load_template()
+        if self.rerun is not None:
+            check_rerun(self.rerun, self.overwrite)
         if self.junit is not None:
             self._check_junit(self.junit)
         if self.record is not None:
@@ -119,8 +124,9 @@ class ReplayOptions:
 
     def unused(self) -> Iterator[str]:
         """One warning for each option that changes nothing."""
-        if self.overwrite and (self.out, self.record, self.junit) == (None, None, None):
-            yield "--overwrite changes nothing without --out, --record or --junit; omit it"
+        if self.overwrite and not any((self.out, self.record, self.rerun, self.junit)):
+            options = "--out, --record, --rerun or --junit"
+            yield f"--overwrite changes nothing without {options}; omit it"
         if self.no_masks and self.out is None:
             yield "--no-masks changes nothing without --out; omit it"
         if self.without_faults and not self.faults.faults and self.random_faults is None:

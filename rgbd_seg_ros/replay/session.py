@@ -31,6 +31,7 @@ from rgbd_seg_ros.replay.recorder import Recorder
 from rgbd_seg_ros.replay.replay_options import ReplayOptions
 from rgbd_seg_ros.replay.replay_parts import ReplayParts, score_without_faults
 from rgbd_seg_ros.replay.report import ReportedReplay, render
+from rgbd_seg_ros.replay.rerun_output import RerunOutput
 from rgbd_seg_ros.replay.run_facts import run_facts
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
@@ -175,6 +176,10 @@ class _Session:
         if options.record is not None:
             writer = stack.enter_context(BagWriter(options.record, options.overwrite))
             self.recorder = Recorder(writer, labels, reader.start_ns)
+        self.rerun: RerunOutput | None = None
+        if options.rerun is not None:
+            self.rerun = RerunOutput(options.rerun, labels)
+            stack.callback(self.rerun.close)
         self._printed_warnings = 0
 
     def warn(self, text: str) -> None:
@@ -213,6 +218,8 @@ class _Session:
             self.folder.add(result, self.labels, self.options.config, seconds)
         if self.recorder is not None:
             self.recorder.mask(result, self.options.config)
+        if self.rerun is not None:
+            self.rerun.mask(result, self.options.config)
 
     def finish(self, source: BagSource, stamps: str, baseline: Scorer | None) -> Outcome:
         """Write the summary and the report.
@@ -321,6 +328,8 @@ class _Session:
             say(f"{self.statistics.seconds(change.t_ns):8.3f} s  {change}")
             if self.recorder is not None:
                 self.recorder.mode(change.to_mode, change.t_ns)
+            if self.rerun is not None:
+                self.rerun.mode(change.to_mode, change.t_ns)
 
     def _print_warnings(self) -> None:
         for text in self.statistics.warnings[self._printed_warnings :]:
