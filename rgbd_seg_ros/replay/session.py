@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
@@ -25,6 +26,7 @@ from rgbd_seg_ros.replay.criteria import junit, verdict
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.film import FilmMaker
+from rgbd_seg_ros.replay.ordered_worker import OrderedWorker
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.read_ahead import read_ahead
 from rgbd_seg_ros.replay.recorder import Recorder
@@ -97,7 +99,8 @@ def replay_bag(
         engine = load_engine()
         parts = ReplayParts(options, reader, topics, stamps, engine)
         source, replay = parts.start(faults)
-        session = _Session(parts, replay, stack)
+        worker = OrderedWorker()
+        session = _Session(parts, replay, stack, worker)
         notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
         for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
@@ -111,10 +114,11 @@ def replay_bag(
         if options.gravity_frame != DEFAULT_FRAME and not engine.need_intrinsics:
             session.warn("--gravity-frame is not used, because no network of the bundle reads HHA")
         started_s = time.perf_counter()
-        with closing(read_ahead(source)) as ahead:
+        with closing(read_ahead(source)) as ahead, worker:
             arrivals = session.arrivals(ahead, interrupted)
-            for result in replay.run(arrivals, session.scorer.add_truth):
+            for result in replay.run(arrivals, partial(worker.submit, session.scorer.add_truth)):
                 session.add(result)
+            session.fetch_from_core()
         session.seconds = time.perf_counter() - started_s
         baseline = None
         if options.without_faults and parts.has_truth and not session.interrupted:
@@ -152,7 +156,10 @@ class _Session:
     The stack closes the outputs, and deletes an incomplete bag after an error.
     """
 
-    def __init__(self, parts: ReplayParts, replay: Replay, stack: ExitStack) -> None:
+    def __init__(
+        self, parts: ReplayParts, replay: Replay, stack: ExitStack, worker: OrderedWorker
+    ) -> None:
+        self._worker = worker
         options, reader = parts.options, parts.reader
         self.parts, self.options, self.reader, self.topics = parts, options, reader, parts.topics
         self.labels = labels = parts.engine.labels
@@ -206,12 +213,16 @@ class _Session:
             bar.update(total_ms - bar.n)
 
     def add(self, result: ReplayResult) -> None:
-        """Pass a mask to all outputs."""
-        self._fetch_from_core()
+        """Count a mask; the worker passes it to all outputs."""
+        self.fetch_from_core()
         self.statistics.add_mask(result)
-        self.scorer.add_mask(result)
+        self._worker.submit(self._output, result)
         self.stamps_ns.append(result.job.stamp_ns)
         self.engine_s += result.engine_ms / 1000
+
+    def _output(self, result: ReplayResult) -> None:
+        self.statistics.add_labels(result)
+        self.scorer.add_mask(result)
         if self.folder is not None:
             self.film.add(result)
             seconds = self.statistics.seconds(result.ready_ns)
@@ -229,7 +240,6 @@ class _Session:
             stamps: ``stamps`` of the summary.
             baseline: scores of the replay without faults; None if there was none.
         """
-        self._fetch_from_core()
         self.scorer.finish()
         self._warn_at_end()
         snapshots, name = self.snapshots.finish(), self.options.bag.name
@@ -318,7 +328,7 @@ class _Session:
                     f"{self.duration_s:.1f} s"
                 )
 
-    def _fetch_from_core(self) -> None:
+    def fetch_from_core(self) -> None:
         """Report the core's new mode changes and warnings."""
         known = len(self.statistics.switches)
         self.statistics.fetch_from_core()
@@ -327,9 +337,9 @@ class _Session:
             change = switch.change
             say(f"{self.statistics.seconds(change.t_ns):8.3f} s  {change}")
             if self.recorder is not None:
-                self.recorder.mode(change.to_mode, change.t_ns)
+                self._worker.submit(self.recorder.mode, change.to_mode, change.t_ns)
             if self.rerun is not None:
-                self.rerun.mode(change.to_mode, change.t_ns)
+                self._worker.submit(self.rerun.mode, change.to_mode, change.t_ns)
 
     def _print_warnings(self) -> None:
         for text in self.statistics.warnings[self._printed_warnings :]:

@@ -89,16 +89,19 @@ class ReplayStatistics:
         #: (from s, to s, network) of consecutive masks of one network.
         self.network_runs: list[tuple[float, float, NetworkName]] = []
 
-    def add_mask(self, result: ReplayResult) -> None:
-        """Add a mask."""
-        self._update_switch_latencies(result)
+    def add_labels(self, result: ReplayResult) -> None:
+        """Add the pixels of a mask; may be called later than :meth:`add_mask`, in its order."""
         self._flicker.add(result)
         self._consistency.add(result)
         labels = np.ascontiguousarray(result.segmentation.labels)
-        name = result.segmentation.network
         self._sha256.update(struct.pack("<qii", result.job.stamp_ns, *labels.shape))
-        self._sha256.update(name.encode())
+        self._sha256.update(result.segmentation.network.encode())
         self._sha256.update(labels.tobytes())
+
+    def add_mask(self, result: ReplayResult) -> None:
+        """Add the times and the network of a mask."""
+        self._update_switch_latencies(result)
+        name = result.segmentation.network
         self.networks[name] += 1
         self._latencies_ms.append(result.latency_ms)
         t_s = self.seconds(result.ready_ns)

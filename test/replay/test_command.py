@@ -371,7 +371,7 @@ def test_the_backend_reaches_the_engine(recording, replay, engine, monkeypatch) 
     [
         (
             ["--overwrite"],
-            "--overwrite changes nothing without --out, --record or --junit; omit it",
+            "--overwrite changes nothing without --out, --record, --rerun or --junit; omit it",
         ),
         (["--truth-topic", "none"], "--truth-topic none changes nothing, because ground truth"),
     ],

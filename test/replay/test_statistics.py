@@ -48,9 +48,9 @@ def _mask(
     arrived_ns = {stream: ms * MS for stream, ms in arrived_ms.items()}
     job = SimpleNamespace(stamp_ns=stamp_ns)
     statistics.fetch_from_core()
-    statistics.add_mask(
-        ReplayResult(job, segmentation, ready_ms * MS, arrived_ns)  # type: ignore[arg-type]
-    )
+    result = ReplayResult(job, segmentation, ready_ms * MS, arrived_ns)  # type: ignore[arg-type]
+    statistics.add_mask(result)
+    statistics.add_labels(result)
 
 
 def _statistics(end_ms: int = 1000) -> tuple[ReplayStatistics, FakeCore]:
