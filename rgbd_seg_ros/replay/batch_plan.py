@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rgbd_seg_ros import __version__
 from rgbd_seg_ros.files import InputFileError, read_yaml
 from rgbd_seg_ros.names import shown, unknown_name
 from rgbd_seg_ros.replay.criteria import MEASURES
@@ -62,12 +63,12 @@ class BatchRun:
         return f"runs/{self.bag}/{self.faults}/{self.bundle}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the words and the inputs: content of small files, size and time of others.
+        """SHA-256 of version, words and inputs: content of small files, size and time of others.
 
         Raises:
             OSError: an input cannot be read.
         """
-        sha256 = hashlib.sha256(json.dumps(self.words).encode())
+        sha256 = hashlib.sha256(json.dumps([__version__, *self.words]).encode())
         for path in self.inputs:
             files = sorted(path.rglob("*")) if path.is_dir() else [path]
             for file in (f for f in files if f.is_file()):

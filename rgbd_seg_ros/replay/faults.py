@@ -255,6 +255,8 @@ def load_faults(path: Path | str) -> FaultSchedule:
             faults.append(_parse(entry))
         except FaultError as error:
             raise FaultError(f"{path}:{item.start_mark.line + 1}: {error}") from error
+    if not faults:
+        return FaultSchedule((), [f"{path} has no fault, so the recording is replayed as it is"])
     names = {str(entry["fault"]) for entry in entries}
     return FaultSchedule(
         faults,

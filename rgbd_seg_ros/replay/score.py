@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.bag.reader import BagError
 from rgbd_seg_ros.fallback import Mode
-from rgbd_seg_ros.frames import NETWORK_NAMES, Frame, NetworkName
+from rgbd_seg_ros.frames import NETWORK_NAMES, Frame, NetworkName, same_aspect
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.fault_response import NETWORK_STREAMS
@@ -127,6 +127,8 @@ class Scorer:
         self._by_mode = {mode.value: new() for mode in Mode}
         self._over_time = ScoreOverTime(len(labels), phases[-1].to_s)
         self.phases = [PhaseScore(phase, new(), new(), new()) for phase in phases]
+        #: One-line warnings.
+        self.notes: list[str] = []
         #: Number of masks without ground truth.
         self.unscored = 0
         self._unscored_stamps: list[int] = []
@@ -231,7 +233,7 @@ class Scorer:
         self._has_truth = True
         segmentation = result.segmentation
         array = truth.array if self._class_map is None else self._class_map(truth.array)
-        labels = resize_mask(array, segmentation.labels.shape)
+        labels = self._resized(array, segmentation.labels.shape)
         phase = self._phase(result)
         matrices = [
             self.total,
@@ -249,6 +251,19 @@ class Scorer:
             matrix.merge(counts)
         self._calibrations.update(result, labels)
         self._on_match(result, labels)
+
+    def _resized(self, truth: Mask, shape: tuple[int, ...]) -> Mask:
+        if truth.shape == shape:
+            return truth
+        sizes = f"{truth.shape[1]}×{truth.shape[0]} pixels, the masks have {shape[1]}×{shape[0]}"
+        if not same_aspect((truth.shape[0], truth.shape[1]), (shape[0], shape[1])):
+            raise BagError(
+                f"the ground truth has {sizes}, which is another aspect ratio; use the ground "
+                "truth of this camera"
+            )
+        if not self.notes:
+            self.notes.append(f"the ground truth has {sizes}; it is resized by nearest neighbor")
+        return resize_mask(truth, shape)
 
     def _seconds(self, result: ReplayResult) -> float:
         """When the last frame of a mask arrived, seconds from the start of the bag."""

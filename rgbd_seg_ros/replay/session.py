@@ -307,6 +307,8 @@ class _Session:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
         for text in self.reader.warnings:
             self.warn(text)
+        for text in self.scorer.notes:
+            self.warn(text)
         folder = self.options.truth
         if self.parts.has_truth and self.stamps_ns and not self.scorer.has_truth:
             place = f"in {folder.path}" if folder is not None else f"on {self.topics.truth}"
@@ -322,11 +324,15 @@ class _Session:
             )
         schedule = self.options.faults
         for fault, hits in zip(schedule.faults, schedule.hits, strict=True):
-            if not hits and not self.interrupted:
-                self.warn(
-                    f"fault {fault} from {fault.from_s:g} s affects no frame: the recording lasts "
-                    f"{self.duration_s:.1f} s"
-                )
+            if hits or self.interrupted:
+                continue
+            used = set(self.topics.streams.values())
+            reason = (
+                f"the recording lasts {self.duration_s:.1f} s"
+                if used & set(fault.streams)
+                else f"the replay has no stream {' or '.join(fault.streams)}"
+            )
+            self.warn(f"fault {fault} from {fault.from_s:g} s affects no frame: {reason}")
 
     def fetch_from_core(self) -> None:
         """Report the core's new mode changes and warnings."""

@@ -14,7 +14,7 @@ import pytest
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.fallback import Core, CoreConfig
 from rgbd_seg_ros.frames import CompressedFrame, Defect, Frame
-from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
+from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, load_faults
 from rgbd_seg_ros.replay.runner import Replay, ReplayError
 from rgbd_seg_ros.replay.source import Arrival
 
@@ -298,3 +298,18 @@ def test_a_fault_without_effect_is_reported(recording: Path, run_replay) -> None
     faults = FaultSchedule([Fault("drop", "depth", 1, 1.5), Fault("drop", "rgb", 9)])
     warnings = run_replay(recording, faults=faults).summary["warnings"]
     assert warnings == ["fault rgb drop from 9 s affects no frame: the recording lasts 3.9 s"]
+    raw = FaultSchedule([Fault("drop", "depth_raw", 1, 1.5)])
+    warnings = run_replay(recording, faults=raw).summary["warnings"]
+    assert warnings == [
+        "fault depth_raw drop from 1 s affects no frame: the replay has no stream depth_raw"
+    ]
+
+
+def test_a_schedule_without_faults_is_reported(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "f.yaml").write_text("[]\n")
+    (warning,) = run_replay(recording, faults=load_faults(tmp_path / "f.yaml")).summary["warnings"]
+    assert warning.endswith("f.yaml has no fault, so the recording is replayed as it is")

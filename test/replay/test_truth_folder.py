@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.bag.reader import BagError
+from rgbd_seg_ros.image_io import read_single_channel, write_image
 from rgbd_seg_ros.replay.runner import ReplayError
 from rgbd_seg_ros.replay.truth_folder import TruthError, TruthFolder
 
@@ -19,7 +20,7 @@ MS = 1_000_000
 
 
 def write(path: Path, value: int = 0, dtype: type = np.uint8) -> None:
-    cv2.imwrite(str(path), np.full((4, 4), value, dtype))
+    cv2.imwrite(str(path), np.full((24, 32), value, dtype))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,28 @@ def test_unusable_options_are_refused(recording: Path, run_replay, tmp_path: Pat
 def test_a_window_without_truth_is_told(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     (warning,) = run_replay(recording, truth_window_ms=30).summary["warnings"]
     assert warning.startswith("--truth-window changes nothing")
+
+
+def test_truth_of_another_size_is_resized_and_told_once(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    run_replay(recording, out=tmp_path / "a")
+    folder = tmp_path / "a" / "masks"
+    same = run_replay(recording, truth=TruthFolder(folder)).summary
+    for file in folder.iterdir():
+        write_image(file, np.repeat(np.repeat(read_single_channel(file), 2, 0), 2, 1))
+    summary = run_replay(recording, truth=TruthFolder(folder)).summary
+    assert summary["miou"] == same["miou"]
+    assert summary["warnings"] == [
+        "the ground truth has 64×48 pixels, the masks have 32×24; "
+        "it is resized by nearest neighbor"
+    ]
+    for file in folder.iterdir():
+        write_image(file, np.zeros((24, 24), np.uint8))
+    with pytest.raises(
+        BagError, match="has 24×24 pixels, the masks have 32×24, which is"
+    ) as caught:
+        run_replay(recording, truth=TruthFolder(folder))
+    assert "\n" not in str(caught.value)
