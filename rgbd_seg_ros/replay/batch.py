@@ -24,7 +24,7 @@ from rgbd_seg_ros.files import (
     write_atomically,
 )
 from rgbd_seg_ros.progress import progress_bar, say
-from rgbd_seg_ros.replay.batch_plan import BatchPlan, BatchRun
+from rgbd_seg_ros.replay.batch_plan import BatchRun, ReplayBatchPlan
 from rgbd_seg_ros.replay.batch_report import batch_markdown, batch_page
 from rgbd_seg_ros.replay.batch_summary import BatchResult, summarize
 from rgbd_seg_ros.replay.output_folder import REPORT, SUMMARY
@@ -51,7 +51,7 @@ class _Process:
     started_s: float = field(default_factory=time.monotonic)
 
 
-class Batch:
+class ReplayBatch:
     """Runs the replays of a plan.
 
     The results of a replay are kept as long as its command line and its inputs stay the same, so
@@ -70,7 +70,7 @@ class Batch:
 
     def __init__(
         self,
-        plan: BatchPlan,
+        plan: ReplayBatchPlan,
         out: Path,
         jobs: int = 1,
         overwrite: bool = False,

@@ -10,10 +10,10 @@ from typing import Any
 
 from rgbd_seg_ros.files import check_writable, write_atomically
 from rgbd_seg_ros.progress import say
-from rgbd_seg_ros.replay.batch import BATCH_MARKDOWN, BATCH_PAGE, Batch
+from rgbd_seg_ros.replay.batch import BATCH_MARKDOWN, BATCH_PAGE, ReplayBatch
 from rgbd_seg_ros.replay.batch_plan import (
     NO_FAULTS,
-    BatchPlan,
+    ReplayBatchPlan,
     make_batch,
     name_bags,
     name_bundles,
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, arguments: ReplayArguments) -> int:
     """
     plan = _plan(args, arguments)
     _check(args, plan)
-    batch = Batch(plan, args.out, args.jobs, args.overwrite)
+    batch = ReplayBatch(plan, args.out, args.jobs, args.overwrite)
     with interruptible() as caught:
         summary = batch.run(lambda: caught() != 0)
         signal_number = caught()
@@ -64,7 +64,7 @@ def _name(entry: dict[str, Any]) -> str:
     return f"{entry['bag']}/{entry['faults']}/{entry['bundle']}"
 
 
-def _plan(args: argparse.Namespace, arguments: ReplayArguments) -> BatchPlan:
+def _plan(args: argparse.Namespace, arguments: ReplayArguments) -> ReplayBatchPlan:
     given = arguments.given(args)
     if args.batch:
         taken = {
@@ -87,7 +87,7 @@ def _plan(args: argparse.Namespace, arguments: ReplayArguments) -> BatchPlan:
     )
 
 
-def _check(args: argparse.Namespace, plan: BatchPlan) -> None:
+def _check(args: argparse.Namespace, plan: ReplayBatchPlan) -> None:
     """Check the outputs, before anything slow is done."""
     if args.out is None:
         raise BatchError("many replays need a folder for their results; add --out DIR")

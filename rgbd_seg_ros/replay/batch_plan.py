@@ -81,7 +81,7 @@ class BatchRun:
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class ReplayBatchPlan:
     """The replays of a batch, and what its summary shows."""
 
     runs: tuple[BatchRun, ...]
@@ -92,7 +92,7 @@ class BatchPlan:
 
 def read_batch(
     path: Path, arguments: ReplayArguments, given: Values, bags: Sequence[Path], compare: str
-) -> BatchPlan:
+) -> ReplayBatchPlan:
     """Read a plan from a YAML file.
 
     Args:
@@ -143,7 +143,7 @@ def make_batch(
     bundles: Mapping[str, str],
     where: str,
     columns: Sequence[str] = COLUMNS,
-) -> BatchPlan:
+) -> ReplayBatchPlan:
     """All combinations of recordings, schedules and bundles, each checked.
 
     Args:
@@ -185,7 +185,7 @@ def make_batch(
             unused = "--without-faults" if schedule == NO_FAULTS else None
             line = (str(bag), *option, *chosen, *(word for word in words if word != unused))
             runs.append(BatchRun(name, schedule, bundle, line, inputs))
-    return BatchPlan(tuple(runs), tuple(bundles), tuple(columns))
+    return ReplayBatchPlan(tuple(runs), tuple(bundles), tuple(columns))
 
 
 def name_bags(bags: Sequence[Path], given: Values) -> dict[str, Values]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rgbd_seg_ros.replay.batch_plan import BatchPlan, BatchRun
+from rgbd_seg_ros.replay.batch_plan import BatchRun, ReplayBatchPlan
 from rgbd_seg_ros.replay.criteria import MEASURES
 
 
@@ -46,7 +46,7 @@ class BatchResult:
 
 
 def summarize(
-    results: Sequence[BatchResult], plan: BatchPlan, interrupted: bool
+    results: Sequence[BatchResult], plan: ReplayBatchPlan, interrupted: bool
 ) -> dict[str, Any]:
     """The summary of a batch, see docs/replay.md.
 

@@ -24,7 +24,7 @@ PROGRAM = (sys.executable, str(Path(__file__).resolve().parents[1] / "rigs" / "f
 def replay(monkeypatch, capsys):  # type: ignore[no-untyped-def]
     """Run `rgbd_seg replay` whose processes have a fake engine; returns (code, stdout, stderr)."""
     started: list[str] = []
-    real = batch.Batch
+    real = batch.ReplayBatch
 
     class Watched(real):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments) -> None:  # type: ignore[no-untyped-def]
@@ -34,7 +34,7 @@ def replay(monkeypatch, capsys):  # type: ignore[no-untyped-def]
             started.append(run.folder.removeprefix("runs/"))
             return super()._start(run)
 
-    monkeypatch.setattr(batch_command, "Batch", Watched)
+    monkeypatch.setattr(batch_command, "ReplayBatch", Watched)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         started.clear()
@@ -197,12 +197,12 @@ def test_an_interrupted_batch_ends_its_replays_and_goes_on_later(
     path = _plan(tmp_path, f"bags: [{recording}]\nfaults: [none, 1, 2]\n")
     plan = read_batch(path, _arguments(), {}, (), "")
     calls = iter([False])
-    work = batch.Batch(plan, tmp_path / "out", 1, program=PROGRAM)
+    work = batch.ReplayBatch(plan, tmp_path / "out", 1, program=PROGRAM)
     summary = work.run(lambda: next(calls, True))
     assert summary["interrupted"]
     assert [run["exit_code"] for run in summary["runs"]] == [None] * 3
     assert not list((tmp_path / "out").rglob("run.json"))
-    done = batch.Batch(plan, tmp_path / "out", 3, program=PROGRAM).run()
+    done = batch.ReplayBatch(plan, tmp_path / "out", 3, program=PROGRAM).run()
     assert not done["interrupted"]
     assert [run["exit_code"] for run in done["runs"]] == [0] * 3
 
