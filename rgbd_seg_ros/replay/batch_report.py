@@ -46,7 +46,9 @@ def outcome(run: Summary) -> str:
     if run["verdict"] is not None:
         unmet = [entry["criterion"] for entry in run["verdict"]["criteria"] if not entry["passed"]]
         return f"unmet: {', '.join(unmet)}" if unmet else "passed"
-    return "no mask" if run["exit_code"] else "done"
+    if run["exit_code"]:
+        return "a stream was not usable" if run["measures"]["masks"] else "no mask"
+    return "done"
 
 
 def batch_page(summary: Summary, report: str) -> str:

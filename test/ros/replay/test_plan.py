@@ -87,6 +87,14 @@ def test_a_plan_with_other_keys_is_refused(
         LiveReplayPlan.load(path)
 
 
+def test_a_preset_fits_into_the_bag_as_in_the_offline_replay(recording: Path) -> None:
+    plan = make_plan(recording, "lens-cap")
+    (fault,) = plan.schedule().faults
+    assert (fault.from_s, fault.to_s) == pytest.approx((2 / 9 * 3.903, 7 / 9 * 3.903))
+    assert plan.hits == [22]  # 10 Hz from 0.867 s to 3.036 s
+    assert "made for 9 s" in plan.warnings[0]
+
+
 def test_receive_times_are_found_by_stamp(recording: Path) -> None:
     plan = make_plan(recording)
     assert [len(pairs) for pairs in plan.arrivals.values()] == [40, 40]
