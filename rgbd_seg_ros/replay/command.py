@@ -33,6 +33,7 @@ TOPICS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rgbd_seg replay`."""
+    parser.set_defaults(refuse=parser.error)
     add = parser.add_argument
     add(
         "bag",
@@ -172,9 +173,12 @@ def run(args: argparse.Namespace) -> int:
         parser = argparse.ArgumentParser()
         add_arguments(parser)
         return batch_command.run(args, ReplayArguments(parser, core_config))
-    if len(args.bag) != 1:
-        got = f"got {len(args.bag)}; several need --batch or --compare" if args.bag else "got none"
-        raise ReplayError(f"name one recording: rgbd_seg replay BAG; {got}")
+    if not args.bag:
+        args.refuse("the following arguments are required: BAG")
+    if len(args.bag) > 1:
+        raise ReplayError(
+            f"several recordings need --batch or --compare, got {len(args.bag)}; name one"
+        )
     if args.jobs != 1:
         raise ReplayError("--jobs changes nothing without --batch or --compare; omit it")
 

@@ -28,6 +28,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if summary["switch_latency_ms"]:
         latencies = ", ".join(f"{ms:.0f} ms" for ms in summary["switch_latency_ms"])
         rows.append(("switch latency", latencies))
+    rows += [("fault", _response(response)) for response in summary["fault_responses"]]
     if summary["miou"] is not None:
         present, over_all = _score(summary["miou"]), _score(summary["miou_all"])
         networks = _pairs(summary["miou_by_network"])
@@ -35,6 +36,9 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         rows += [("", _phase(phase)) for phase in summary["phases"]]
     if summary["latency_ms"]["p50"] is not None:
         rows.append(("time per mask", _pairs(summary["latency_ms"], "{} ms")))
+    if summary["speed"]["engine_share"] is not None:
+        share = f"{summary['speed']['engine_share']:.0%} of the time in the engine"
+        rows.append(("speed", f"{summary['speed']['masks_per_s']:g} masks per second, {share}"))
     for entry in (summary["verdict"] or {"criteria": ()})["criteria"]:
         label = "passed" if entry["passed"] else "FAILED"
         rows.append((label, f"{entry['criterion']}: {outcome_of(entry)}"))
@@ -66,6 +70,22 @@ def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> lis
             lines[stream] = f"none of the {counts['offered']} frames of {topic} was usable ({why})"
     summary["unused_streams"] = sorted({*lines, *unread})
     return list(lines.values())
+
+
+def _response(response: dict[str, Any]) -> str:
+    names = {
+        "detected_ms": "detected",
+        "degraded_ms": "first mask without",
+        "recovered_ms": "used",
+    }
+    times = {text: response[key] for key, text in names.items()}
+    found = ", ".join(
+        f"{text} after {ms:.0f} ms{' from its end' if text == 'used' else ''}"
+        for text, ms in times.items()
+        if ms is not None
+    )
+    where = f"{response['stream']} {response['fault']} from {response['from']:g} s"
+    return f"{where}: {found or 'not noticed'}"
 
 
 def _phase(phase: dict[str, Any]) -> str:

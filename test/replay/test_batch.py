@@ -267,8 +267,7 @@ def test_a_defective_plan_is_one_line(  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["BAG", "BAG"], "got 2; several need --batch or --compare"),
-        ([], "name one recording: rgbd_seg replay BAG; got none"),
+        (["BAG", "BAG"], "several recordings need --batch or --compare, got 2; name one"),
         (["BAG", "--jobs", "2"], "--jobs changes nothing without --batch or --compare"),
         (["--batch", "PLAN"], "many replays need a folder for their results; add --out DIR"),
         (["--batch", "PLAN", "--out", "OUT", "--jobs", "0"], "--jobs must be 1 to 256, got 0"),
