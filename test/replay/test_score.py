@@ -18,6 +18,7 @@ from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.frames import Frame
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
+from rgbd_seg_ros.replay.criteria import MEASURES
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, Phase
 from rgbd_seg_ros.replay.score import Scorer, iou_table, resize_mask, rounded
 from rgbd_seg_ros.replay.source import BagSource
@@ -192,3 +193,39 @@ def test_a_damaged_truth_message_is_refused_in_one_line(
     monkeypatch.setattr(BagSource, "_arrival", damaged)
     with pytest.raises(BagError, match="the bytes of a message are not of its type; replay with"):
         run_replay(recording, topics={"truth": TRUTH_TOPIC})
+
+
+def test_scores_by_mode_of_the_fallback_and_without_faults(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+) -> None:
+    summary = run_replay(
+        recording,
+        topics={"truth": TRUTH_TOPIC},
+        faults=FaultSchedule([Fault("drop", "depth", 1.0, 2.0)]),
+        without_fallback=True,
+        without_faults=True,
+    ).summary
+    # Each network is right on one half of the pixels; the fused one on none with a blank image.
+    assert summary["miou_by_mode"] == {"RGBD": pytest.approx(0.25, abs=0.1), "RGB_ONLY": 0.25}
+    assert summary["iou_by_mode"]["RGB_ONLY"] == {
+        "zero": 0.0, "one": 0.5, "two": None, "three": None,
+    }  # fmt: skip
+    assert (summary["miou_fallback"], summary["miou_without_fallback"]) == (0.25, 0.0)
+    assert MEASURES["fallback_gain"](summary) == 0.25
+    assert summary["miou_without_faults"] == 0.25  # all by the fused network
+    assert MEASURES["fault_cost"](summary) == pytest.approx(0.25 - summary["miou"])
+    lost = summary["phases"][1]
+    assert (lost["name"], lost["miou"], lost["miou_without_faults"]) == ("depth drop", 0.25, 0.25)
+    assert lost["iou"]["one"] == 0.5
+
+
+def test_a_stream_that_cannot_be_fused_makes_no_network_wrong(
+    write_recording,  # type: ignore[no-untyped-def]
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    bag = write_recording(tmp_path / "bag", depth_frame="another_frame")
+    summary = run_replay(bag).summary
+    assert summary["networks"] == {"rgbd": 0, "rgb": 40, "depth": 0}
+    assert summary["masks_by_wrong_network"] == 0
