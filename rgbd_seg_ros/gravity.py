@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rgbd_seg_ros.names import shown
+
 Vector = npt.NDArray[np.float32]
 
 #: The base frame of most robots. Its z axis points up (REP 103).
@@ -22,6 +24,8 @@ MEMORY_S = 5.0
 #: Transforms of at most this many frames are kept, for /tf and /tf_static each. A large robot has
 #: some hundreds.
 MAX_FRAMES = 4096
+#: At most so many sources of gravity are logged.
+MAX_LOGGED = 16
 #: Frames with longer names are ignored, in characters.
 MAX_NAME = 256
 
@@ -129,7 +133,8 @@ class Gravity:
         self._level_frame = level_frame
         self._log = log
         #: Camera and source of the last logged line.
-        self._logged: tuple[str, bool] | None = None
+        #: Camera frames, and whether transforms were known, of which the log tells.
+        self._logged: set[tuple[str, bool]] = set()
         #: The smoothed estimate, its time and its camera.
         self._smoothed: tuple[Vector, int, str] | None = None
 
@@ -142,9 +147,10 @@ class Gravity:
             estimate: estimates gravity from the image; called only if no transforms are known.
         """
         known = self.tree.down(camera_frame, self._level_frame) if self._level_frame else None
-        if self._logged != (camera_frame, known is not None):
-            self._logged = (camera_frame, known is not None)
-            self._log(self._message(camera_frame, known is not None))
+        source = camera_frame, known is not None
+        if source not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(source)
+            self._log(self._message(*source))
         if known is not None:
             self._smoothed = None
             return known
@@ -163,7 +169,8 @@ class Gravity:
         return new
 
     def _message(self, camera_frame: str, known: bool) -> str:
-        start = f"HHA in {camera_frame or 'the unnamed camera frame'}: intrinsics from camera_info"
+        where = shown(camera_frame)[1:-1] or "the unnamed camera frame"
+        start = f"HHA in {where}: intrinsics from camera_info"
         if known:
             return f"{start}, gravity from the transforms to {self._level_frame}"
         if not self._level_frame:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rgbd_seg_ros.camera_names import name_two_cameras, same_frame
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.frames import AnyFrame, Frame, Intrinsics, Stream, same_aspect
@@ -19,14 +21,37 @@ class StreamGeometry:
     def __init__(self, config: CoreConfig) -> None:
         self.config = config
         self._newest: dict[Stream, Frame] = {}
+        #: frame_id and intrinsics that differ from those of the newest frame, and their run.
+        self._changed: dict[Stream, tuple[tuple[str, Intrinsics | None], int]] = {}
         self._misaligned: str | None = None
 
     def update(self, stream: Stream, frame: Frame) -> None:
-        """Replace the newest usable frame of ``stream``; the header of a damaged image may lie."""
-        self._newest[stream] = frame
+        """Replace the newest usable frame of ``stream``; the header of a damaged image may lie.
+
+        Another frame_id, or other intrinsics than before, count from the third frame in a row on:
+        those of two drivers on one topic alternate, and the mode must not alternate with them.
+        """
+        self._newest[stream] = self._steady(stream, frame)
         rgb, depth = self._newest.get("rgb"), self._newest.get("depth")
         if rgb is not None and depth is not None:
             self._misaligned = misalignment(rgb, depth)
+
+    def _steady(self, stream: Stream, frame: Frame) -> Frame:
+        """The frame with the frame_id and the intrinsics that count."""
+        kept = self._newest.get(stream)
+        new = frame.frame_id, frame.intrinsics
+        if kept is None or new in ((kept.frame_id, kept.intrinsics), (kept.frame_id, None)):
+            # A missing camera_info says nothing against the last one.
+            self._changed.pop(stream, None)
+            intrinsics = frame.intrinsics or (kept.intrinsics if kept else None)
+            return replace(frame, intrinsics=intrinsics)
+        former, run = self._changed.get(stream, (new, 0))
+        self._changed[stream] = new, run + 1 if former == new else 1
+        first = kept.intrinsics is None and frame.frame_id == kept.frame_id
+        if first or 0 < self.config.accept_change_after <= self._changed[stream][1]:
+            del self._changed[stream]
+            return frame
+        return replace(frame, frame_id=kept.frame_id, intrinsics=kept.intrinsics)
 
     @property
     def misaligned(self) -> str | None:

@@ -52,6 +52,14 @@ class CoreConfig:
         60,
     )
 
+    decode_timeout_s: float = _parameter(
+        0.5,
+        "a compressed image whose decoding takes this long is `slow_decode`, and its partner is "
+        "used alone",
+        0.05,
+        60,
+    )
+
     # Is this frame usable? Stamps.
     max_age_s: float = _parameter(1.0, "a frame older than this is `stale`; 0: off")
     max_future_s: float = _parameter(

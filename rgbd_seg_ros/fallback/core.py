@@ -20,13 +20,13 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.core_warnings import CoreWarnings, fusion_problems
 from rgbd_seg_ros.fallback.counters import Counters
 from rgbd_seg_ros.fallback.decoding import Purpose
-from rgbd_seg_ros.fallback.fused_share import FusedShare
+from rgbd_seg_ros.fallback.fused_share import FusedShare, best_mode
 from rgbd_seg_ros.fallback.health import SensorHealth, State, Verdict
 from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.modes import Mode, ModeChange
 from rgbd_seg_ros.fallback.pairing import FramePair, PairedStream, Pairer, StreamStatus
 from rgbd_seg_ros.fallback.streams import Streams
-from rgbd_seg_ros.fallback.work import PendingJob, Work, make_job
+from rgbd_seg_ros.fallback.work import PendingJob, Work, make_job, slow_decode
 from rgbd_seg_ros.frames import (
     NETWORK_NAMES,
     NS_PER_MS,
@@ -117,8 +117,7 @@ class Core:
         if verdict.reason is not None:
             self._count_unusable(stream, verdict)
             if stream != "depth_raw" and verdict.reason != "repeated_stamp":
-                stamp_ns = self._credible(item.stamp_ns)
-                self._pairer.note_unusable(stream, stamp_ns, self._now_ns, status)
+                self._pairer.note_unusable(stream, item.stamp_ns, self._now_ns, status)
         elif verdict.recovering:
             self.counters.count(stream, "recovering")
         elif isinstance(item, (Frame, CompressedFrame)):
@@ -129,7 +128,10 @@ class Core:
 
     def next_deadline(self, now_ns: int) -> int | None:
         """When to call :meth:`tick` next, ns; None if only a message can change anything."""
-        return self._deadline_ns if self._enabled and now_ns > 0 else None
+        if not self._enabled or now_ns <= 0:
+            return None
+        deadlines = (self._deadline_ns, self._work.decode_deadline_ns)
+        return min((d for d in deadlines if d is not None), default=None)
 
     def tick(self, now_ns: int) -> None:
         """Advance the time: handle timeouts, the end of a frame's wait, the end of STARTING."""
@@ -140,6 +142,7 @@ class Core:
         late = late_ns > self._config.late_tick_ms * NS_PER_MS
         for health in self.health.values():
             health.check_silence(self._now_ns, late=late)
+        self._give_up_slow_decodes()
         self._decide()
 
     def next_job(self, now_ns: int) -> Job | None:
@@ -153,7 +156,7 @@ class Core:
         job = self._work.next_job(self._now_ns)
         status = self._status()
         # A stream that has just stopped says nothing; it will be silent.
-        if job is not None and status.fusing and self._streams.delivering(self._now_ns):
+        if job is not None and status.fusing and not self._streams.just_stopped(self._now_ns):
             self._fused_share.add(job.network)
             self._update_mode(status)
         return job
@@ -176,15 +179,23 @@ class Core:
         """
         if not self._enabled or not self._advance(now_ns):
             return []
-        return self._work.next_decodes(self._now_ns, self._pairer.holds, self._streams.ok)
+        frames = self._work.next_decodes(self._now_ns, self._pairer.holds, self._streams.ok)
+        self._give_up_slow_decodes()  # of a job whose stream is still busy with an earlier frame
+        return frames
+
+    def stream_of(self, frame: CompressedFrame) -> Stream:
+        """The stream of a frame that is being decoded; give each stream a thread of its own."""
+        return self._work.queue.stream_of(frame)
 
     def decoded(self, frame: CompressedFrame, result: Frame | Defect, now_ns: int) -> None:
         """Take the decoded pixels of a frame from :meth:`next_decodes`."""
         self._advance(now_ns)
-        found = self._work.queue.finish(frame)
+        found = self._work.queue.finish(frame, self._now_ns)
         if found is None:
             return  # everything was cleared in the meantime
-        stream, purpose = found
+        stream, purpose, elapsed_ns = found
+        if elapsed_ns >= self._work.timeout_ns:
+            result = slow_decode(frame, elapsed_ns, self._config)
         result = replace(result, stamp_ns=frame.stamp_ns)
         if isinstance(result, Frame):
             result = replace(result, frame_id=frame.frame_id, intrinsics=frame.intrinsics)
@@ -198,17 +209,25 @@ class Core:
             self._streams.geometry.update(stream, result)
         if purpose is Purpose.ADMISSION:
             self._take(stream, result, verdict)
-        elif purpose is Purpose.JOB and self._work.started is not None:
-            self._work.started = self._work.started.with_result(stream, result, verdict)
-            if not self._work.started.undecoded:
-                self._finish_decoding(self._work.started)
+        elif purpose is Purpose.JOB:
+            if self._work.is_awaited(stream, frame):
+                self._take_decoded(stream, result, verdict)
         elif verdict.reason is not None:
             self.counters.details[stream][verdict.reason] = verdict.detail
         self._decide()
 
-    def _finish_decoding(self, pending: PendingJob) -> None:
+    def _give_up_slow_decodes(self) -> None:
+        """Let the started job go on without frames whose decoding takes too long."""
+        for stream, frame in self._work.too_slow(self._now_ns).items():
+            defect = slow_decode(frame, self._work.timeout_ns, self._config)
+            alone = self._streams.no_other_serves(stream, self._now_ns)
+            verdict = self.health[stream].judge(defect, self._now_ns, alone=alone)
+            self._take_decoded(stream, defect, verdict)
+
+    def _take_decoded(self, stream: Stream, result: Frame | Defect, verdict: Verdict) -> None:
         """Complete the started job; if one frame is unusable, use its partner alone at once."""
-        if not pending.unusable:
+        pending = self._work.add_result(stream, result, verdict)
+        if pending.undecoded or not pending.unusable:
             return
         self._work.started = None
         for stream, verdict in pending.unusable.items():
@@ -284,31 +303,20 @@ class Core:
     # --- Modes ---------------------------------------------------------------------------------
 
     def _update_mode(self, status: StreamStatus) -> None:
-        mode, reason = self._mode(status)
+        mode, reason = best_mode(self._streams, status, self._fused_share)
         if self.mode not in (mode, Mode.STARTING):
             self._change_mode(mode, reason)
 
-    def _mode(self, status: StreamStatus) -> tuple[Mode, str]:
-        """The best mode that streams and masks allow, and the reason for a change to it."""
-        mode = self._streams.possible_mode(status)
-        if mode is not Mode.RGBD:
-            self._fused_share.clear()
-            return mode, self._streams.degradation or "recovered"
-        if not self._fused_share.is_low:
-            return mode, "recovered"
-        alone = Mode.RGB_ONLY if self._fused_share.most_alone == "rgb" else Mode.DEPTH_ONLY
-        return alone, f"only {self._fused_share.value or 0:.0%} of the masks are fused"
-
     def _end_starting(self) -> None:
         if self.mode is Mode.STARTING:
-            self._change_mode(self._mode(self._status())[0], "start")
+            mode, _ = best_mode(self._streams, self._status(), self._fused_share)
+            self._change_mode(mode, "start")
 
     @property
     def _start_ends_ns(self) -> int | None:
         """When STARTING ends without a job; None before the first message."""
-        if self._started_ns is None:
-            return None
-        return self._started_ns + round(self._config.start_grace_s * NS_PER_S)
+        grace_ns = round(self._config.start_grace_s * NS_PER_S)
+        return None if self._started_ns is None else self._started_ns + grace_ns
 
     def _change_mode(self, mode: Mode, reason: str) -> None:
         if mode is not self.mode:
@@ -341,13 +349,6 @@ class Core:
         self._forget()
         self._change_mode(Mode.STARTING, reason)
         self.mode_reason = reason
-
-    def _credible(self, stamp_ns: int | None) -> int | None:
-        """The stamp if it is at most 1 s old and not in the future, else None."""
-        if stamp_ns is None:
-            return None
-        ahead_s = (stamp_ns - self._now_ns) / NS_PER_S
-        return stamp_ns if -1 <= ahead_s <= min(1, self._config.max_future_s) else None
 
     # --- Settings and reports ------------------------------------------------------------------
 

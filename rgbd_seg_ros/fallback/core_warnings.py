@@ -24,7 +24,10 @@ MOST = 0.9
 RATE_RATIO = 1.5
 #: After how many messages a frame test that fails is told. The tests that are missing here point
 #: to a failed sensor, which the change of mode tells.
-TOLD_AFTER = {"malformed": 1, "depth_units": 1, "stale": 3, "future": 3, "repeated_stamp": 3}
+TOLD_AFTER = {
+    "malformed": 1, "slow_decode": 1, "depth_units": 1, "stale": 3, "future": 3,
+    "repeated_stamp": 3,
+}  # fmt: skip
 #: The same for all other tests of a stream that has had no usable frame yet.
 WAITING_TOLD_AFTER = 3
 #: The frame tests that concern stamps.

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from rgbd_seg_ros.fallback.modes import Mode
+from rgbd_seg_ros.fallback.pairing import StreamStatus
+from rgbd_seg_ros.fallback.streams import Streams
 from rgbd_seg_ros.frames import NetworkName
 
 #: Number of jobs over which the share is computed: one second at 30 Hz.
@@ -45,3 +48,18 @@ class FusedShare:
         """Start over, because a stream is lost or has returned."""
         self._networks.clear()
         self.is_low = False
+
+
+def best_mode(streams: Streams, status: StreamStatus, share: FusedShare) -> tuple[Mode, str]:
+    """The best mode that streams and masks allow, and the reason for a change to it.
+
+    ``share`` starts over if the streams do not allow fusion.
+    """
+    mode = streams.possible_mode(status)
+    if mode is not Mode.RGBD:
+        share.clear()
+        return mode, streams.degradation or "recovered"
+    if not share.is_low:
+        return mode, "recovered"
+    alone = Mode.RGB_ONLY if share.most_alone == "rgb" else Mode.DEPTH_ONLY
+    return alone, f"only {share.value or 0:.0%} of the masks are fused"

@@ -7,9 +7,11 @@ the default thresholds of :class:`CoreConfig`:
 
 - ``malformed``: not an image of the stream's type, or its size or encoding has changed. The third
   frame in a row of the new kind is accepted.
+- ``slow_decode``: a compressed image whose decoding takes 0.5 s or longer.
 - ``stale``, ``future``: stamped more than 1 s ago, or more than 0.1 s in the future.
 - ``repeated_stamp``: not later than the previous stamp. A copy, with exactly the previous stamp,
-  is not used either, but says nothing against its stream.
+  is not used either, but says nothing against its stream. The third in a row of stamps that are
+  more than a second earlier begins a new series.
 - ``black``, ``saturated``, ``uniform``: a color image without contrast.
 - ``no_depth``: less than 2 % of the pixels are valid.
 - ``depth_units``: the median depth is outside 0.05 to 50 m.
@@ -38,10 +40,7 @@ import enum
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import NamedTuple
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.pixel_tests import (
@@ -51,9 +50,12 @@ from rgbd_seg_ros.fallback.pixel_tests import (
     describe_depth,
     strided_sample,
 )
+from rgbd_seg_ros.fallback.repeats import RepeatCounter
 from rgbd_seg_ros.fallback.stream_format import StreamFormat
 from rgbd_seg_ros.frames import NS_PER_S, AnyFrame, CompressedFrame, Defect, Frame, Stream
 
+#: Stamps that are earlier than this before the last one may begin a new series.
+STEP_BACK_NS = NS_PER_S
 #: The period is the median of the last 31 stamp intervals, known once there are 5.
 INTERVALS = 31
 MIN_INTERVALS = 5
@@ -105,6 +107,9 @@ class SensorHealth:
         self._lost_reason = ""
         #: Latest stamp of all frames with a valid format and stamp, usable or not.
         self._last_stamp_ns: int | None = None
+        #: Latest of the stamps in a row that are much earlier than it, and their number.
+        self._earlier_ns = 0
+        self._earlier_run = 0
         self._last_arrival_ns: int | None = None
         self._last_usable_ns = 0
         #: Whether the last message was a copy of the one before.
@@ -115,10 +120,7 @@ class SensorHealth:
         #: Whether each of the last 10 messages since the stream became OK was unusable.
         self._unusable: deque[bool] = deque(maxlen=10)
         self._format = StreamFormat(stream)
-        #: The last image that was not a repeat, and a copy of its strided sample.
-        self._image: npt.NDArray[Any] | None = None
-        self._sample: npt.NDArray[Any] | None = None
-        self._repeats = 0
+        self._repeats = RepeatCounter()
         self._usable_run = 0
         self._usable_since_ns = 0
         self._ok_since_ns: int = 0
@@ -284,8 +286,7 @@ class SensorHealth:
             return Problem("malformed", detail)
         if former not in (None, self._format.value):
             self._forget_period()
-            self._image = self._sample = None
-            self._repeats = 0
+            self._repeats = RepeatCounter()
         return None
 
     def _stamp_problem(self, frame: AnyFrame, now_ns: int) -> Problem | None:
@@ -301,6 +302,9 @@ class SensorHealth:
                 f"its stamp is {-age_s:.3g} s in the future, max_future_s is "
                 f"{self.config.max_future_s:g}",
             )
+        if self._begins_anew(frame.stamp_ns):
+            self._last_stamp_ns = None
+            self._forget_period()
         last_ns = self._last_stamp_ns
         if last_ns is not None and frame.stamp_ns <= last_ns:
             if not self.config.check_repeated_stamp:
@@ -314,6 +318,18 @@ class SensorHealth:
         self._last_stamp_ns = frame.stamp_ns
         return None
 
+    def _begins_anew(self, stamp_ns: int) -> bool:
+        """Whether the stamps have jumped back for good: the third in a row, and in order."""
+        if self._last_stamp_ns is None or stamp_ns >= self._last_stamp_ns - STEP_BACK_NS:
+            self._earlier_run = 0
+            return False
+        self._earlier_run = self._earlier_run + 1 if stamp_ns > self._earlier_ns else 1
+        self._earlier_ns = stamp_ns
+        if not 0 < self.config.accept_change_after <= self._earlier_run:
+            return False
+        self._earlier_run = 0
+        return True
+
     def _pixel_problem(self, frame: Frame) -> Problem | None:
         """The first test that a strided sample of the pixels fails; None if usable."""
         sample = strided_sample(frame.array)
@@ -326,22 +342,10 @@ class SensorHealth:
         if reason is not None:
             return Problem(reason, describe(sample, self.config))
         # ``frozen`` from the tenth repeat of an image on; the nine repeats before it pass.
-        same = self._is_repeated(frame.array, sample)
-        self._repeats = self._repeats + 1 if same else 0
-        if not same:
-            self._sample, self._image = sample.copy(), frame.array
-        if 0 < self.config.frozen_after <= self._repeats:
-            return Problem("frozen", f"the same image came {self._repeats + 1} times in a row")
+        repeats = self._repeats.add(frame.array, sample)
+        if 0 < self.config.frozen_after <= repeats:
+            return Problem("frozen", f"the same image came {repeats + 1} times in a row")
         return None
-
-    def _is_repeated(self, image: npt.NDArray[Any], sample: npt.NDArray[Any]) -> bool:
-        """Whether every pixel is that of the last image; the sample decides for a moving scene."""
-        if self._sample is None or self._image is None:
-            return False
-        nan = image.dtype.kind == "f"
-        return np.array_equal(sample, self._sample, equal_nan=nan) and np.array_equal(
-            image, self._image, equal_nan=nan
-        )
 
     # --- Is this stream alive? -----------------------------------------------------------------
 

@@ -32,8 +32,10 @@ from typing import Literal
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.counters import Counters
-from rgbd_seg_ros.frames import NS_PER_MS, AnyFrame
+from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, AnyFrame
 
+#: Frames that are earlier than this before the last decided one have another time base.
+STEP_BACK_NS = NS_PER_S
 #: Skew until a period is known.
 FIRST_SKEW_NS = 20 * NS_PER_MS
 #: Added to the 95th percentile of the lag, to allow for jitter beyond it.
@@ -113,6 +115,8 @@ class Pairer:
         self._lag_ns: dict[PairedStream, int] = {}
         self._missed: deque[bool] = deque(maxlen=MAX_INSTANTS)
         self._last: FramePair | None = None
+        #: Number of frames in a row that are much earlier than the last decided pair.
+        self._earlier_run = 0
         self._wait_until_ns: int | None = None
 
     # --- Properties ----------------------------------------------------------------------------
@@ -171,11 +175,16 @@ class Pairer:
 
         Args:
             stream: its stream.
-            stamp_ns: its stamp; if None, the message is assumed to be the one due next.
+            stamp_ns: its stamp. If None, or more than 1 s old or in the future, the message is
+                assumed to be the one due next.
             now_ns: time of arrival.
             status: state of the streams.
         """
         seen, period_ns = self._seen[stream], status.period_ns[stream]
+        if stamp_ns is not None:
+            ahead_s = (stamp_ns - now_ns) / NS_PER_S
+            if not -1 <= ahead_s <= min(1, self.config.max_future_s):
+                stamp_ns = None
         if stamp_ns is None and seen and period_ns is not None:
             stamp_ns = seen[-1].stamp_ns + period_ns
         if stamp_ns is not None:
@@ -185,6 +194,7 @@ class Pairer:
         self, stream: PairedStream, frame: AnyFrame, now_ns: int, status: StreamStatus
     ) -> bool:
         """Hold a usable frame; False if late, because its instant or a later one is decided."""
+        self._restart_if_earlier(frame.stamp_ns)
         skew_ns = self.skew_ns(status)
         self._seen[stream].append(SeenMessage(frame.stamp_ns, now_ns, usable=True))
         self._learn_lag(stream, frame.stamp_ns, now_ns, skew_ns)
@@ -328,6 +338,18 @@ class Pairer:
         return any(distance < oldest for distance in later)
 
     # --- Memory --------------------------------------------------------------------------------
+
+    def _restart_if_earlier(self, stamp_ns: int) -> None:
+        """Forget the last decided pair if all stamps have jumped back, as when a bag is repeated.
+
+        A single frame that is stamped hours ahead would otherwise make all later ones late.
+        """
+        earlier = self._last is not None and stamp_ns < self._last.stamp_ns - STEP_BACK_NS
+        self._earlier_run = self._earlier_run + 1 if earlier else 0
+        if 0 < self.config.accept_change_after <= self._earlier_run:
+            self._last, self._earlier_run = None, 0
+            for seen in self._seen.values():
+                seen.clear()
 
     def _is_late(
         self, stream: PairedStream, stamp_ns: int, skew_ns: int, status: StreamStatus

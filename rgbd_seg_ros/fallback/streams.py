@@ -11,8 +11,10 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.health import SensorHealth, State
 from rgbd_seg_ros.fallback.modes import Mode
 from rgbd_seg_ros.fallback.pairing import PARTNER, PairedStream, StreamStatus
-from rgbd_seg_ros.frames import STREAMS, NetworkName, Stream
+from rgbd_seg_ros.frames import NS_PER_S, STREAMS, NetworkName, Stream
 
+#: A stream that has stopped counts as present for this long after it should have delivered.
+JUST_STOPPED_NS = NS_PER_S
 #: The network that runs on a stream's frames alone.
 SINGLE_NETWORK: dict[Stream, NetworkName] = {"rgb": "rgb", "depth": "depth", "depth_raw": "depth"}
 
@@ -75,6 +77,14 @@ class Streams:
         """Whether both color and aligned depth deliver usable frames."""
         return all(self.health[s].dependable(now_ns) for s in PARTNER)
 
+    def just_stopped(self, now_ns: int) -> bool:
+        """Whether color or depth has stopped so recently that its silence is not judged yet."""
+        return any(
+            not self.health[s].dependable(now_ns)
+            and self.health[s].dependable(now_ns - JUST_STOPPED_NS)
+            for s in PARTNER
+        )
+
     @property
     def without_intrinsics(self) -> list[NetworkName]:
         """Networks that cannot run because an OK stream has no intrinsics."""
@@ -120,6 +130,7 @@ class Streams:
         ]
         if self.geometry.misaligned and self.ok("rgb") and self.ok("depth"):
             reasons.append("depth not aligned")
+        reasons += [f"no intrinsics for {name}" for name in self.without_intrinsics]
         if self._config.force_network != "auto":
             reasons.append(f"forced to {self._config.force_network}")
         return ", ".join(reasons)

@@ -91,6 +91,17 @@ def make_job(
     return PendingJob(job, frames)
 
 
+def slow_decode(frame: CompressedFrame, elapsed_ns: int, config: CoreConfig) -> Defect:
+    """The defect of an image that has been decoded for too long."""
+    height, width = frame.size
+    return Defect(
+        "slow_decode",
+        f"decoding {width}×{height} pixels takes {elapsed_ns / NS_PER_S:.2g} s or more, "
+        f"decode_timeout_s is {config.decode_timeout_s:g}: send smaller or raw images",
+        frame.stamp_ns,
+    )
+
+
 class Work:
     """Hands out jobs, and the frames to decode before them. All times are the caller's, in ns.
 
@@ -107,6 +118,7 @@ class Work:
         self.waiting: PendingJob | None = None
         #: The job whose frames are being decoded, or are decoded and wait for :meth:`next_job`.
         self.started: PendingJob | None = None
+        self._started_ns = 0
 
     def put(self, pending: PendingJob) -> None:
         """Make this job the next one, in place of a job that is still waiting."""
@@ -128,6 +140,28 @@ class Work:
         self._count(pending, "late" if expired else "used")
         return None if expired else pending.job
 
+    @property
+    def timeout_ns(self) -> int:
+        """How long an image may be decoded."""
+        return round(self.config.decode_timeout_s * NS_PER_S)
+
+    @property
+    def decode_deadline_ns(self) -> int | None:
+        """When the started job no longer waits for its frames; None if it waits for none."""
+        waits = self.started is not None and self.started.undecoded
+        return self._started_ns + self.timeout_ns if waits else None
+
+    def too_slow(self, now_ns: int) -> dict[Stream, CompressedFrame]:
+        """The frames of the started job that are to be given up now."""
+        if self.started is None:
+            return {}
+        return {
+            stream: frame
+            for stream, frame in self.started.undecoded.items()
+            if now_ns >= self._started_ns + self.timeout_ns
+            or self.queue.is_stuck(stream, now_ns, self.timeout_ns)
+        }
+
     def next_decodes(
         self,
         now_ns: int,
@@ -148,7 +182,10 @@ class Work:
                 self._count(pending, "late")
             else:
                 self.started, job_frames = pending, pending.undecoded
+                self._started_ns = now_ns
 
+        stuck = [s for s in job_frames if self.queue.is_stuck(s, now_ns, self.timeout_ns)]
+        job_frames = {s: frame for s, frame in job_frames.items() if s not in stuck}
         jobs = [job for job in (self.waiting, self.started) if job is not None]
 
         def is_pending(frame: CompressedFrame) -> bool:
@@ -159,6 +196,17 @@ class Work:
         return self.queue.next(
             now_ns, period_ns, job_frames, job_waits=bool(jobs), is_pending=is_pending
         )
+
+    def add_result(self, stream: Stream, result: Frame | Defect, verdict: Verdict) -> PendingJob:
+        """Add a decoded frame, or why it is unusable, to the started job; returns the job."""
+        if self.started is None:
+            raise RuntimeError("no job has started")
+        self.started = self.started.with_result(stream, result, verdict)
+        return self.started
+
+    def is_awaited(self, stream: Stream, frame: CompressedFrame) -> bool:
+        """Whether the started job still waits for this frame."""
+        return self.started is not None and self.started.undecoded.get(stream) is frame
 
     def is_expired(self, stamp_ns: int, now_ns: int) -> bool:
         """Whether a stamp is older than the maximum age of a frame."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from diagnostic_updater import DiagnosticTask, Updater
+from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.fallback.health import State
-from rgbd_seg_ros.frames import STREAMS
+from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.inference import MODE_LEVELS
 from rgbd_seg_ros.names import shown
 
@@ -44,6 +45,12 @@ MODE_TEXTS: dict[Mode, str] = {
 }
 #: Modes that promise masks.
 MODES_WITH_MASKS = (Mode.RGBD, Mode.RGB_ONLY, Mode.DEPTH_ONLY)
+#: The streams of which the modes make masks.
+USED_STREAMS: dict[Mode, tuple[Stream, ...]] = {
+    Mode.RGBD: ("rgb", "depth"),
+    Mode.RGB_ONLY: ("rgb",),
+    Mode.DEPTH_ONLY: ("depth", "depth_raw"),
+}
 #: Level and text of each mode, and of the states in which the node does not process images.
 STATES: dict[str, tuple[int, str]] = {
     **{mode.value: (MODE_LEVELS[mode], text) for mode, text in MODE_TEXTS.items()},
@@ -158,7 +165,8 @@ class NodeState:
         if core.enabled:
             self.warnings += core_warnings(core, self.now_ns)
             if core.mode in MODES_WITH_MASKS:
-                periods = [h.period_ns or 0 for h in core.health.values() if h.state is State.OK]
+                used = USED_STREAMS[core.mode]
+                periods = [core.health[s].period_ns or 0 for s in used if s in core.health]
                 self.patience_ns = round(NO_MASK_S * 1e9) + 2 * max(periods, default=0)
         else:
             self.warnings.clear()  # they concern masks, which a disabled node does not publish
@@ -237,8 +245,11 @@ class SegmentationTask(DiagnosticTask):
         return stat
 
 
-def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Updater:
-    """Publish the task on /diagnostics once per second of the node's clock.
+def start_updater(node: Any, hardware_id: str, task: SegmentationTask, steady: Clock) -> Updater:
+    """Publish the task on /diagnostics once per second.
+
+    The updater's own timer runs on the node's clock, so that it would fall silent when /clock
+    stops; it is replaced by one on the steady clock.
 
     Raises:
         ValueError: the parameter ``diagnostic_updater.period`` that was passed to the node is
@@ -255,6 +266,8 @@ def start_updater(node: Any, hardware_id: str, task: SegmentationTask) -> Update
     # Otherwise an aggregator could not tell nodes in different namespaces apart.
     node.declare_parameter("diagnostic_updater.use_fqn", node.get_namespace() != "/")
     updater = Updater(node)
+    node.destroy_timer(updater.timer)
+    updater.timer = node.create_timer(updater.period, updater.update, clock=steady)
     updater.setHardwareID(hardware_id)
     updater.add(task)
     return updater

@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Job
-from rgbd_seg_ros.frames import AnyFrame, CompressedFrame, Defect, Frame, Stream
+from rgbd_seg_ros.frames import STREAMS, AnyFrame, CompressedFrame, Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.images import to_defect
 from rgbd_seg_ros.inference import ArrivalTimes, Engine, run_job
@@ -27,8 +27,6 @@ from rgbd_seg_ros.ros.outputs import Outputs
 REMEMBERED_FRAMES = 64
 #: At most this many messages wait for the core; then their sender updates the core itself.
 MAX_INBOX = 64
-#: Color and depth of a frame pair are decoded side by side.
-DECODERS = 2
 #: Pause after an error, so that a persistent one neither fills the log nor the processor.
 ERROR_PAUSE_S = 0.1
 
@@ -47,9 +45,11 @@ class EngineThread:
     """Owns the engine. Takes messages from callbacks and publishes masks.
 
     Only this thread loads and runs the engine, so all PyTorch and CUDA calls come from
-    one thread. It sleeps until a message arrives or the core's next deadline is due. While it is
-    busy with decoding or with a mask, the caller of :meth:`wake` updates the core in its place, so
-    that a lost stream is noticed without waiting. No error of one message, frame or mask ends it.
+    one thread. It sleeps until a message arrives, a frame is decoded or the core's next deadline
+    is due. Each stream's frames are decoded in a thread of their own, so that a mask waits only
+    for its own frames. While this thread computes a mask, the caller of :meth:`wake` updates the
+    core in its place, so that a lost stream is noticed without waiting. No error of one message,
+    frame or mask ends it.
 
     Args:
         clock: the node's clock; 0 until the first /clock message in simulated time.
@@ -79,7 +79,8 @@ class EngineThread:
         self._loaded = threading.Event()
         self.engine: Engine | None = None
         self._load_error: Exception | None = None
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decoder")
+        #: One for each stream, so that none waits for the images of another.
+        self._decoders = {s: ThreadPoolExecutor(1, f"decode_{s}") for s in STREAMS}
         # A daemon, so that a slow network cannot keep the process from exiting.
         self._thread = threading.Thread(target=self._load_and_run, name="engine", daemon=True)
         self._thread.start()
@@ -120,7 +121,8 @@ class EngineThread:
         self._loaded.set()
         self._wake.set()
         self._thread.join(timeout_s)
-        self._decoders.shutdown(wait=False)
+        for decoder in self._decoders.values():
+            decoder.shutdown(wait=False, cancel_futures=True)
 
     def enqueue(self, stream: Stream, message: Any, now_ns: int) -> None:
         """Convert and enqueue a message that arrived at ``now_ns`` on the node's clock."""
@@ -187,7 +189,7 @@ class EngineThread:
                 self._wake.wait(wait_s)
 
     def _work(self, engine: Engine) -> float | None:
-        """Decode frames or compute one mask; returns the seconds until there is more to do.
+        """Begin to decode frames and compute one mask; returns the seconds until more is to do.
 
         0 if there may be more at once, None if only a message can change anything.
         """
@@ -196,16 +198,14 @@ class EngineThread:
                 return None
             self._update(pipeline)
             core, now_ns = pipeline.core, self._clock.now().nanoseconds
-            frames = core.next_decodes(now_ns)
-            job = None if frames else core.next_job(now_ns)
+            for frame in core.next_decodes(now_ns):
+                self._decoders[core.stream_of(frame)].submit(self._decode, pipeline, frame)
+            job = core.next_job(now_ns)
             deadline_ns = core.next_deadline(now_ns)
-            self._busy = bool(frames) or job is not None
+            self._busy = job is not None
             # Look this up first: while a slow network runs, so many messages may arrive that
             # the arrival times of this job are forgotten.
             arrival_ns = 0 if job is None else self._arrival_ns(job)
-        if frames:
-            self._decode(pipeline, frames)
-            return 0
         if job is not None:
             self._make_mask(engine, pipeline, job, arrival_ns)
             return 0
@@ -213,13 +213,17 @@ class EngineThread:
         # calls wake() every few milliseconds notices the deadline.
         return None if deadline_ns is None else max(1e-6, (deadline_ns - now_ns) / 1e9)
 
-    def _decode(self, pipeline: Pipeline, frames: list[CompressedFrame]) -> None:
-        decoded = list(self._decoders.map(self._decode_one, frames))
-        with self._locked_pipeline() as current:
-            if current is pipeline:
-                now_ns = self._clock.now().nanoseconds
-                for frame, result in zip(frames, decoded, strict=True):
-                    pipeline.core.decoded(frame, result, now_ns)
+    def _decode(self, pipeline: Pipeline, frame: CompressedFrame) -> None:
+        """Decode a frame outside the lock, in the thread of its stream."""
+        result = self._decode_one(frame)
+        try:
+            with self._locked_pipeline() as current:
+                if current is pipeline:
+                    pipeline.core.decoded(frame, result, self._clock.now().nanoseconds)
+        # The executor would keep it in a future that nobody reads.
+        except Exception as error:
+            self._report(error)
+        self._wake.set()
 
     def _decode_one(self, frame: CompressedFrame) -> Frame | Defect:
         try:

@@ -23,6 +23,8 @@ from rgbd_seg_ros.images import stamp_ns, to_intrinsics
 from rgbd_seg_ros.ros import subscription_hints as hints
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements
+from rgbd_seg_ros.ros.log_throttle import LogThrottle
+from rgbd_seg_ros.ros.outputs import LOG_PERIOD_S
 from rgbd_seg_ros.ros.parameters import NodeConfig
 from rgbd_seg_ros.ros.stamp_hints import AGE_KINDS, StampWatch
 from rgbd_seg_ros.ros.standing_warnings import StandingWarnings
@@ -70,6 +72,7 @@ class Inputs:
         self._measurements = measurements
         self._simulated = node.get_parameter("use_sim_time").value
         self._clock_ns = 0
+        self._images_since_check = 0
         self._subscriptions: list[Any] = []
         self._images: dict[Stream, Any] = {}
         self._last_image_s: dict[Stream, float] = {}
@@ -82,6 +85,7 @@ class Inputs:
         self._shared: set[str] = set()
         #: Warnings of the core about stamps, and the number of checks since then.
         self._unexplained: list[tuple[StampWarning, int]] = []
+        self._warn = LogThrottle(lambda text: node.get_logger().warning(text), LOG_PERIOD_S)
         measurements.stamp_warnings.clear()
         self._warnings = StandingWarnings(
             node.get_logger().warning, measurements.add_warning, measurements.remove_warning
@@ -140,9 +144,11 @@ class Inputs:
         self._enqueue(stream, message, now_ns)
         self._last_image_s[stream] = time.monotonic()
         self._forget_silence(stream)
+        self._images_since_check += 1
         self._measurements.rates[stream].event(now_ns)
         self._stamps[stream].add(stamp_ns(message.header), now_ns)
-        if isinstance(message, Image):
+        # The size of a damaged message would blame the camera_info.
+        if isinstance(message, Image) and 0 < message.height * message.width <= len(message.data):
             self._image_sizes[stream] = (message.height, message.width)
 
     def _on_info(self, stream: Stream, message: CameraInfo) -> None:
@@ -164,9 +170,18 @@ class Inputs:
     def check_streams(self) -> None:
         """Warn about silent streams, wrong stamps and topics. Called once per second."""
         before_ns, self._clock_ns = self._clock_ns, self._node.get_clock().now().nanoseconds
-        if self._simulated and self._clock_ns == before_ns != 0:
+        stopped = self._simulated and self._clock_ns == before_ns != 0
+        if stopped:
             self.restart_timeouts()  # the playback is paused
         conditions = dict(self._conditions())
+        if stopped and self._images_since_check:
+            ages = [f"{kind} {stream}" for kind in AGE_KINDS for stream in self._images]
+            conditions = {key: text for key, text in conditions.items() if key not in ages}
+            conditions["clock stopped"] = (
+                "/clock has stopped, but images arrive: start its publisher again, or launch with "
+                "use_sim_time:=false"
+            )
+        self._images_since_check = 0
         for stream in self._images:
             ages = [f"{kind} {stream}" for kind in AGE_KINDS]
             if any(key in conditions for key in ages):
@@ -191,7 +206,7 @@ class Inputs:
             if checks < EXPLAINED_WITHIN:
                 self._unexplained.append((text, checks + 1))
             else:
-                self._node.get_logger().warning(text)
+                self._warn(text)
                 self._measurements.add_warning(text)
 
     def _conditions(self) -> Iterator[tuple[str, str]]:
@@ -227,10 +242,9 @@ class Inputs:
             )
 
     def _several_publishers(self) -> Iterator[tuple[str, str]]:
-        for subscription in self._subscriptions:
-            topic = subscription.topic_name
-            if topic in TRANSFORM_QOS:
-                continue
+        topics = {subscription.topic_name for subscription in self._subscriptions}
+        topics -= TRANSFORM_QOS.keys()
+        for topic in sorted(topics | ({"/clock"} if self._simulated else set())):
             text = hints.several_publishers(topic, self._node.get_publishers_info_by_topic(topic))
             if text is not None:
                 yield f"publishers {topic}", text

@@ -13,8 +13,12 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
 
+from rgbd_seg_ros.names import shown
+
 #: A request names the transition by its label or by its id.
 CONFIGURE = ("configure", Transition.TRANSITION_CONFIGURE)
+#: No label of a transition is longer.
+MAX_LABEL = 64
 
 
 class AsyncLifecycleNode(LifecycleNode):
@@ -52,6 +56,10 @@ class AsyncLifecycleNode(LifecycleNode):
 
     async def _on_change_state(self, request: Any, response: Any) -> Any:
         transition = request.transition.label or request.transition.id
+        if len(request.transition.label) > MAX_LABEL:  # rclpy would log all of it
+            self.get_logger().error(f"there is no transition {shown(transition)}")
+            response.success = False
+            return response
         try:
             if transition in CONFIGURE:
                 return await self._run_in_thread(lambda: self._change_state(request, response))

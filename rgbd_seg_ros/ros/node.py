@@ -20,12 +20,14 @@ from rgbd_seg_ros.command_line import one_line
 from rgbd_seg_ros.fallback import Core
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import Engine, load_engine
+from rgbd_seg_ros.names import shown
 from rgbd_seg_ros.ros import parameters
 from rgbd_seg_ros.ros.convert import Converter
 from rgbd_seg_ros.ros.diagnostics import Measurements, NodeState, SegmentationTask, start_updater
 from rgbd_seg_ros.ros.engine_thread import EngineThread, Pipeline
 from rgbd_seg_ros.ros.inputs import Inputs, image_type
 from rgbd_seg_ros.ros.lifecycle import AsyncLifecycleNode
+from rgbd_seg_ros.ros.log_throttle import LogThrottle
 from rgbd_seg_ros.ros.outputs import Outputs
 
 #: Period of the timer that checks deadlines, on the steady clock. It matters while the engine is
@@ -66,9 +68,10 @@ class SegmenterNode(AsyncLifecycleNode):
         self._measurements = Measurements()
         self._steady = RosClock(clock_type=ClockType.STEADY_TIME)
         self._closing = False
+        self._clock_jumped = LogThrottle(lambda text: self.get_logger().warning(text), 10.0)
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         task = SegmentationTask(self._node_state, self._measurements)
-        self._updater = start_updater(self, self.get_fully_qualified_name(), task)
+        self._updater = start_updater(self, self.get_fully_qualified_name(), task, self._steady)
 
     # --- Lifecycle ------------------------------------------------------------------------------
 
@@ -90,9 +93,8 @@ class SegmenterNode(AsyncLifecycleNode):
         self._config, self._core_config = parameters.read(self)
         config = self._config
         image_type(config.rgb_transport)  # before the networks are loaded
-        bundle = f"bundle {config.bundle}" if config.bundle else "the shipped bundle"
-        self.get_logger().info(f"loading {bundle} (device {config.device}) ...")
-        self.get_logger().debug(f"{config}, {self._core_config}")
+        bundle = f"bundle {shown(config.bundle)[1:-1]}" if config.bundle else "the shipped bundle"
+        self.get_logger().info(f"loading {bundle} (device {shown(config.device)[1:-1]}) ...")
         load = partial(self._load, config.bundle, config.device, config.backend, config.threads)
         self._engine_thread = EngineThread(self.get_clock(), load, self.report_error)
         if self._closing:
@@ -206,7 +208,7 @@ class SegmenterNode(AsyncLifecycleNode):
     # --- Callbacks ------------------------------------------------------------------------------
 
     def _on_clock_jump(self, _: Any) -> None:
-        self.get_logger().warning("the clock jumped: resetting all streams")
+        self._clock_jumped("the clock jumped: resetting all streams")
         now_ns = self.get_clock().now().nanoseconds
         if self._engine_thread is not None:
             self._engine_thread.with_core(lambda core: core.reset(now_ns))

@@ -26,6 +26,7 @@ from rgbd_seg_ros.inference import MODE_LEVELS, mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.ros.convert import header, image_message
 from rgbd_seg_ros.ros.diagnostics import MODE_TEXTS, Measurements
+from rgbd_seg_ros.ros.log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from rgbd_seg_ros.engine import Segmentation
@@ -34,6 +35,8 @@ RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
+#: Lines of one kind are logged at most this often; of the changes of mode, five.
+LOG_PERIOD_S = 10.0
 #: Modes in which no masks are published.
 MODES_WITHOUT_MASKS = (Mode.STARTING, Mode.NO_INPUT)
 
@@ -59,6 +62,8 @@ class Outputs:
         self._labels = labels
         self.overlay_rate_hz = overlay_rate_hz
         self._measurements = measurements
+        self._log_mode = LogThrottle(lambda text: node.get_logger().info(text), LOG_PERIOD_S, 5)
+        self._warn = LogThrottle(lambda text: node.get_logger().warning(text), LOG_PERIOD_S)
         self._publishers: list[Any] = []
         self._mode_publisher = self._create(String, "~/mode", LATCHED)
         self._label_info = self._create(LabelInfo, "~/label_info", LATCHED)
@@ -103,12 +108,12 @@ class Outputs:
         """Publish the mode if it changed, and log mode changes and warnings of the core."""
         for change in core.drain_mode_changes():
             if core.enabled:
-                self._node.get_logger().info(str(change))
+                self._log_mode(str(change))
         for text in core.drain_warnings():
             if isinstance(text, StampWarning):
                 self._measurements.stamp_warnings.append(text)  # Inputs looks for the cause
                 continue
-            self._node.get_logger().warning(text)
+            self._warn(text)
             self._measurements.add_warning(text)
         # A disabled core is in STARTING, but subscribers must not expect masks.
         mode = core.mode if core.enabled else Mode.NO_INPUT

@@ -24,6 +24,9 @@ SEGMENTER_OUTPUTS = ("/mask", "/confidence", "/overlay", "/color_mask")
 #: Causes of a silent topic.
 SILENT_CAUSES = ("no publisher", "other topics", "transport", "type", "network")
 
+#: At most so many publishers are named.
+MAX_NAMES = 4
+
 
 def silent_topic(node: Node, subscription: Subscription, name: str) -> tuple[str, str]:
     """The cause why a subscription receives nothing, and a line that explains what to do.
@@ -81,12 +84,15 @@ def other_transport(topic: str, name: str, published: Iterable[str]) -> str | No
 
 
 def several_publishers(topic: str, publishers: Sequence[TopicEndpointInfo]) -> str | None:
-    """A hint if more than one publisher sends to a topic, whose frames would alternate."""
+    """A hint if more than one publisher sends to a topic, whose messages would alternate."""
     if len(publishers) < 2:
         return None
+    names = _full_names(publishers)
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    mixed = "times" if topic == "/clock" else "frames"
     return (
-        f"{len(publishers)} publishers on {topic}: {', '.join(_full_names(publishers))}; their "
-        "frames mix, so stop all but one, or remap the topic"
+        f"{len(publishers)} publishers on {topic}: {', '.join(names[:MAX_NAMES])}{more}; their "
+        f"{mixed} mix, so stop all but one, or remap the topic"
     )
 
 

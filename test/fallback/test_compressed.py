@@ -298,6 +298,11 @@ def test_geometry_follows_decoded_frames() -> None:
     camera = Camera()
     camera.run(0, 10)
     camera.run(10, 12, "depth", frame_id="depth_optical")
+    assert camera.core.mode is Mode.RGBD  # from the third frame in a row on
+    for index in range(12, 16):
+        camera.send(index, "depth", frame_id="depth_optical")
+        camera.send(index, "rgb")
+        camera.work(index)
     assert camera.core.mode is Mode.RGB_ONLY
     assert camera.core.mode_reason == "depth not aligned"
 
@@ -486,3 +491,90 @@ def test_an_accepted_size_does_not_shorten_the_next_change() -> None:
     )
     camera.run(20, 22)
     assert camera.core.counters.unusable["rgb"] == {"malformed": 4}
+
+
+# --- Slow decoding ------------------------------------------------------------------------------
+
+
+def test_the_partner_of_a_frame_that_decodes_too_slowly_is_used_alone() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    camera.send(10)
+    now = camera.now(10)
+    frames = {camera.core.stream_of(f): f for f in camera.core.next_decodes(now)}
+    camera.core.decoded(frames["rgb"], frames["rgb"].decode(), now + MS)
+    assert camera.core.next_job(now + MS) is None
+    assert camera.core._work.decode_deadline_ns == now + 500 * MS
+    camera.core.tick(now + 500 * MS)
+    job = camera.core.next_job(now + 500 * MS)
+    assert job is not None
+    assert (job.network, job.stamp_ns) == ("rgb", now)
+    assert camera.core.counters.unusable["depth"] == {"slow_decode": 1}
+    assert camera.core.drain_warnings() == [
+        "depth: a message is unusable (slow_decode): decoding 8×8 pixels takes 0.5 s or more, "
+        "decode_timeout_s is 0.5: send smaller or raw images"
+    ]
+    # Its late result is no frame of a later job.
+    camera.send(25)
+    later = camera.now(25)
+    (second,) = camera.core.next_decodes(later)  # depth is still busy: it is not decoded again
+    assert camera.core.stream_of(second) == "rgb"
+    camera.core.decoded(frames["depth"], frames["depth"].decode(), later)
+    camera.core.decoded(second, second.decode(), later)
+    job = camera.core.next_job(later)
+    assert job is not None
+    assert (job.network, job.depth) == ("rgb", None)
+    camera.check_accounting()
+
+
+def test_a_stream_that_always_decodes_too_slowly_is_lost() -> None:
+    camera = Camera()
+    camera.run(0, 10)
+    decoding: list[CompressedFrame] = []
+    for index in range(10, 60):
+        now = camera.now(index)
+        camera.core.tick(now)
+        camera.send(index)
+        while True:
+            for frame in camera.core.next_decodes(now):
+                if camera.core.stream_of(frame) == "depth":
+                    decoding.append(frame)  # never ends
+                else:
+                    camera.core.decoded(frame, frame.decode(), now)
+            job = camera.core.next_job(now)
+            if job is None:
+                break
+            camera.jobs.append(job)
+    assert camera.core.health["depth"].reason == "slow_decode"
+    assert camera.core.mode is Mode.RGB_ONLY
+    assert len(decoding) == 1  # its thread is never given a second frame
+    networks = {job.stamp_ns: job.network for job in camera.jobs}
+    assert [networks[camera.now(index)] for index in range(30, 60)] == ["rgb"] * 30
+
+
+@pytest.mark.parametrize("decode_ms", [100, 260, 900])
+@pytest.mark.parametrize("stream", ["depth", "depth_raw"])
+def test_raw_color_never_waits_for_a_stream_that_no_mask_needs(
+    decode_ms: int, stream: Stream
+) -> None:
+    camera = Camera()
+    camera.pixels[stream] = lambda t: depth(t, array=EMPTY)
+    busy: list[tuple[int, CompressedFrame]] = []
+    for index in range(90):
+        now = camera.now(index)
+        for done, frame in busy[:]:
+            if done <= now:
+                busy.remove((done, frame))
+                camera.core.decoded(frame, frame.decode(), done)
+        camera.core.tick(now)
+        camera.core.offer("rgb", rgb(now), now)
+        camera.core.offer(stream, camera.frame(stream, index, "raw"), now)
+        for frame in camera.core.next_decodes(now):
+            busy.append((now + decode_ms * MS, frame))
+        assert len(busy) <= 1
+        job = camera.core.next_job(now)
+        if job is not None:
+            camera.jobs.append(job)
+    stamps = [job.stamp_ns for job in camera.jobs]
+    assert stamps[-60:] == [camera.now(index) for index in range(30, 90)]
+    assert {job.network for job in camera.jobs} == {"rgb"}

@@ -450,3 +450,75 @@ def test_events_that_are_never_fetched_are_bounded() -> None:
         core.reset(T0 + i)
         core.offer("rgb", rgb(T0 + i), T0 + i)
     assert len(core.drain_mode_changes()) <= 256
+
+
+# --- Stamps and headers that jump ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_stamp_far_ahead_stops_the_masks_for_three_frames_only(check: bool) -> None:
+    bench = Bench(max_future_s=0.0, check_repeated_stamp=check).both(0, 1000)
+    bench.offer("rgb", rgb(T0 + 3600 * S))
+    count = len(bench.jobs)
+    bench.both(1000, 3000)
+    stamps = [job.stamp_ns for _, job in bench.jobs[count + 1 :]]
+    assert stamps[-40:] == [T0 + t * MS for t in range(1400, 3000, 40)]
+    assert stamps[0] <= T0 + 1160 * MS
+    assert bench.core.mode is Mode.RGBD
+
+
+def test_a_recording_that_is_repeated_without_an_age_limit_goes_on() -> None:
+    bench = Bench(max_age_s=0.0)
+    for lap in range(2):
+        for t in range(0, 4000, 40):
+            at = lap * 4000 + t
+            bench.offer("rgb", rgb(T0 + t * MS, image=at), at)
+            bench.offer("depth", depth(T0 + t * MS, image=at), at)
+    stamps = [job.stamp_ns for _, job in bench.jobs]
+    assert stamps[-90:] == [T0 + t * MS for t in range(400, 4000, 40)]
+    assert bench.networks[-90:] == ["rgbd"] * 90
+
+
+def test_frames_a_second_late_between_others_begin_no_new_series() -> None:
+    bench = Bench(max_age_s=10.0).both(0, 2000)
+    for t in range(2000, 4000, 40):
+        bench.offer("rgb", rgb(T0 + t * MS), t)
+        bench.offer("depth", depth(T0 + (t - 1500) * MS), t)
+    stamps = [job.stamp_ns for _, job in bench.jobs]
+    assert stamps == sorted(set(stamps))
+
+
+def test_frame_ids_that_alternate_do_not_let_the_mode_alternate() -> None:
+    bench = Bench().both(0, 400)
+    for t in range(400, 4000, 40):
+        name = "camera" if t // 40 % 2 else "other"
+        bench.rgb(t).depth(t, frame_id=name)
+    assert bench.core.mode is Mode.RGBD
+    assert len(bench.core.drain_mode_changes()) == 1
+    for t in range(4000, 4120, 40):
+        bench.rgb(t).depth(t, frame_id="other")
+    assert bench.core.mode is Mode.RGB_ONLY
+
+
+def test_camera_infos_that_come_and_go_do_not_let_the_mode_alternate() -> None:
+    camera = Intrinsics(8.0, 8.0, 3.5, 3.5, 8, 8)
+    bench = Bench(Core(CoreConfig(), need_intrinsics=("rgbd",)))
+    for t in range(0, 2000, 40):
+        bench.rgb(t, intrinsics=camera if t // 40 % 2 else None).depth(t)
+    assert bench.core.mode is Mode.RGBD
+    assert len(bench.core.drain_mode_changes()) <= 2
+
+
+def test_a_network_without_intrinsics_is_the_reason() -> None:
+    bench = Bench(Core(CoreConfig(), need_intrinsics=("rgbd",))).both(0, 400)
+    assert bench.core.mode is Mode.RGB_ONLY
+    assert bench.core._streams.degradation == "no intrinsics for rgbd"
+
+
+def test_the_mode_follows_the_masks_if_silence_is_not_detected() -> None:
+    bench = Bench(silent_periods=0).both(0, 2000)
+    for t in range(2000, 8000, 40):
+        bench.rgb(t)
+    assert bench.core.health["depth"].state is State.OK
+    assert bench.core.mode is Mode.RGB_ONLY
+    assert bench.core.mode_reason.endswith("of the masks are fused")

@@ -191,6 +191,53 @@ def test_color_and_depth_are_decoded_side_by_side(fixture: Fixture) -> None:
     assert fixture.errors == []
 
 
+def test_no_mask_waits_for_a_decode_that_it_does_not_need(fixture: Fixture) -> None:
+    core, outputs = fixture.start()
+    began, finish = threading.Event(), threading.Event()
+
+    def decode() -> Any:
+        began.set()
+        assert finish.wait(WAIT_S)
+        return depth(T0)
+
+    fixture.thread.enqueue("depth", CompressedFrame((8, 8), T0, "camera", decode), T0)
+    assert began.wait(WAIT_S)
+    # Neither the lock nor the engine is blocked meanwhile.
+    for at_ms in (10, 50, 90):
+        fixture.now_ns = T0 + at_ms * MS
+        fixture.thread.enqueue("rgb", rgb(fixture.now_ns), fixture.now_ns)
+        fixture.thread.update()
+    assert core.counters.offered["rgb"] == 3
+    fixture.now_ns = T0 + 2100 * MS  # the end of STARTING
+    fixture.thread.wake()
+    fixture.thread.enqueue("rgb", rgb(fixture.now_ns), fixture.now_ns)
+    outputs.wait()
+    assert outputs.jobs[-1].network == "rgb"
+    assert not finish.is_set()
+    finish.set()
+
+
+def test_an_error_while_a_decoded_frame_is_taken_is_reported(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, _ = fixture.start()
+    reported = threading.Event()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("planted")
+
+    def report(error: Exception) -> None:
+        fixture.errors.append(error)
+        reported.set()
+
+    monkeypatch.setattr(core, "decoded", fail)
+    monkeypatch.setattr(fixture.thread, "_report_error", report)
+    frame = CompressedFrame((8, 8), T0, "camera", lambda: rgb(T0))
+    fixture.thread.enqueue("rgb", frame, T0)
+    assert reported.wait(WAIT_S)
+    assert [str(error) for error in fixture.errors] == ["planted"]
+
+
 def test_loading_that_fails_raises_its_error_in_the_caller() -> None:
     def fail() -> Any:
         raise OSError("no such bundle")

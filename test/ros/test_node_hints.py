@@ -18,7 +18,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2: source /opt/ros/<distro>/setup
 
 from rclpy.node import Node
 from rigs.graph import wait_for_log
-from sensor_msgs.msg import CompressedImage, Image
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rgbd_seg_ros.ros.inputs import EXPLAINED_WITHIN
 
@@ -65,6 +66,25 @@ def test_stamps_first_behind_then_ahead_are_told_as_they_are(make_rig: Callable[
     wait_for_log(rig, "rgb stamps are 3.0 s ahead")
     rig.until(lambda: "3.0 s ahead" in rig.diagnostics[-1].message)
     assert "3.0 s old" not in rig.diagnostics[-1].message
+
+
+def test_a_clock_that_stops_while_images_arrive_is_told(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(use_sim_time=True)
+    clock, now = rig.camera.create_publisher(Clock, "/clock", 10), rig.camera.get_clock().now
+    timer = rig.camera.create_timer(0.02, lambda: clock.publish(Clock(clock=now().to_msg())))
+    rig.activate()
+    rig.mode("RGBD")
+    timer.cancel()
+    wait_for_log(rig, "/clock has stopped, but images arrive")
+    rig.diagnostics.clear()  # the reports do not depend on /clock
+    rig.until(lambda: rig.diagnostics and "/clock has stopped" in rig.diagnostics[-1].message)
+
+
+def test_the_size_of_a_damaged_image_does_not_blame_the_camera_info(rig: Any) -> None:
+    info = CameraInfo(width=64, height=48, k=[60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1.0])
+    rig.node._inputs._on_info("rgb", info)
+    rig.node._inputs._on_image("rgb", Image(height=2**31, width=2**31, encoding="rgb8"))
+    assert not [key for key, _ in rig.node._inputs._conditions() if key.startswith("size")]
 
 
 def test_a_stream_that_recovers_is_not_called_lost(make_rig: Callable[..., Any]) -> None:

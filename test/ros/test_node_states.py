@@ -101,6 +101,13 @@ def test_an_unexpected_error_in_a_transition_is_answered(rig: Any) -> None:
     wait_for_log(rig, "cannot start: 'planted'")
 
 
+def test_a_long_label_of_a_transition_is_refused_in_one_short_line(rig: Any) -> None:
+    answer = rig.call(ChangeState, "change_state", transition("x" * 100_000))
+    assert not answer.success
+    wait_for_log(rig, "there is no transition 'xxx")
+    assert max(map(len, rig.logs)) < 300
+
+
 def test_a_failed_activation_is_logged_and_can_be_repeated(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     before = {s.topic_name for s in rig.node.subscriptions}

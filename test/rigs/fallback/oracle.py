@@ -109,6 +109,9 @@ class Oracle:
         self.health = {s: ExpectedHealth(self.config) for s in STREAMS}
         self.records: dict[int, Record] = {}
         self.newest: dict[Stream, Frame] = {}
+        #: The frame_ids of the last three usable frames, and the one that counts.
+        self.recent_ids: dict[Stream, deque[str]] = {s: deque(maxlen=3) for s in STREAMS}
+        self.frame_id: dict[Stream, str] = {}
         #: Depth is aligned to color, as far as is known.
         self.aligned = True
         self.last_stamp: int | None = None
@@ -166,7 +169,12 @@ class Oracle:
             assert self._now - job.stamp_ns <= self.config.max_age_s * S, "a stale job"
             for record in self._records_of(job):
                 self.used[record.stream] += 1
-            if self.fusing and all(self.health[s].dependable(self._now) for s in PAIRED):
+            stopped = any(
+                not self.health[s].dependable(self._now)
+                and self.health[s].dependable(self._now - S)
+                for s in PAIRED
+            )
+            if self.fusing and not stopped:
                 self._count_fused(job)
         assert self.core._work.waiting is None
         if self.pending is not None or self._cleared:  # else nothing has changed
@@ -226,7 +234,8 @@ class Oracle:
         rgb, depth = self.newest["rgb"], self.newest["depth"]
         if rgb.size[0] * depth.size[1] != rgb.size[1] * depth.size[0]:
             return False
-        return rgb.frame_id == depth.frame_id or bool(rgb.intrinsics and depth.intrinsics)
+        same = self.frame_id["rgb"] == self.frame_id["depth"]
+        return same or bool(rgb.intrinsics and depth.intrinsics)
 
     def ok(self, stream: Stream) -> bool:
         """Whether this stream is OK."""
@@ -309,6 +318,10 @@ class Oracle:
             return
         assert isinstance(message.item, Frame)
         self.newest[stream] = message.item
+        recent = self.recent_ids[stream]
+        recent.append(message.item.frame_id)
+        if stream not in self.frame_id or (len(recent) == 3 and len(set(recent)) == 1):
+            self.frame_id[stream] = recent[-1]
         self.aligned = self._is_aligned()
         record = Record(stream, message.item, self._now, state is State.OK)
         self.records[id(message.item)] = record
