@@ -72,7 +72,7 @@ class Scene:
 def build_scene(rng: np.random.Generator) -> Scene:
     """Draw one room."""
     room = (rng.uniform(3.2, 6.2), rng.uniform(3.2, 6.2), rng.uniform(2.25, 2.9))
-    builder = _RoomBuilder(rng, room)
+    builder = RoomBuilder(rng, room)
     builder.add_faces()
     builder.add_doors_and_windows()
     builder.add_furniture()
@@ -85,7 +85,7 @@ def build_scene(rng: np.random.Generator) -> Scene:
     )  # fmt: skip
 
 
-class _RoomBuilder(RoomShell):
+class RoomBuilder(RoomShell):
     """Furnishes and lights the empty room."""
 
     def add_furniture(self) -> None:
