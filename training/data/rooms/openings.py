@@ -188,7 +188,7 @@ def panorama(rng: np.random.Generator, day: bool) -> npt.NDArray[np.float32]:
     image = haze + (sky - haze) * mix + np.zeros((h, w, 1))
     clouds = _smooth(rng, (h, w), (10, 24)) * rng.uniform(0, 0.7)
     image = image * (1 - clouds[..., None]) + clouds[..., None] * rng.uniform(0.8, 1.2)
-    ground: Color = hsv(rng.uniform(0.05, 0.4), rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.7))
+    ground: Color = hsv(rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.4), rng.uniform(0.2, 0.6))
     below = elevation[:, 0] < rng.uniform(-0.15, 0.05)
     noise = 0.6 + 0.6 * _smooth(rng, (h, w), (24, 90))
     image[below] = np.array(ground) * 0.6 * noise[below][..., None]
@@ -197,7 +197,7 @@ def panorama(rng: np.random.Generator, day: bool) -> npt.NDArray[np.float32]:
         top, base = rng.uniform(0.0, 0.9), -rng.uniform(0.05, 0.5)
         rows = np.flatnonzero((elevation[:, 0] < top) & (elevation[:, 0] > base))
         columns = (left + np.arange(wide)) % w
-        front = np.array(any_color(rng)) * rng.uniform(0.3, 0.9)
+        front = np.array(hsv(rng.random(), rng.uniform(0, 0.35), rng.uniform(0.3, 0.9)))
         facade = np.tile(front, (len(rows), wide, 1))
         if rng.random() < 0.8:
             every = int(rng.integers(4, 8))
@@ -211,7 +211,7 @@ def panorama(rng: np.random.Generator, day: bool) -> npt.NDArray[np.float32]:
         r = rng.uniform(0.1, 0.5)
         dx = (np.arange(w) - x + w // 2) % w - w // 2
         away = np.hypot(dx[None] / w * 2 * np.pi, elevation - y) / r
-        leaf = np.array(hsv(rng.uniform(0.2, 0.38), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6)))
+        leaf = np.array(hsv(rng.uniform(0.2, 0.38), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5)))
         edge = away + 0.5 * (_smooth(rng, (h, w), (30, 120)) - 0.5) < 1
         image[edge] = (leaf * (0.4 + noise[..., None]))[edge]
     scale = 1.0 if day else 0.01

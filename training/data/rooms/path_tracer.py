@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rgbd_seg_ros.frames import Intrinsics
-from training.data.rooms.looks import Look, MeshPart
+from training.data.rooms.looks import Look
 from training.data.rooms.mitsuba_setup import mitsuba
 from training.data.rooms.room_geometry import (
     Soup,
@@ -24,6 +24,7 @@ from training.data.rooms.room_geometry import (
     texture_tables,
     to_mesh,
     to_soup,
+    two_skins,
 )
 from training.data.rooms.room_scene import RoomScene
 from training.data.synthetic.raycast import Pose
@@ -69,7 +70,8 @@ class LoadedRoom:
         self.dr, self.room = drjit, room
         opaque = [p for p in room.parts if not p.look.is_glass and p.look.emission is None]
         glass = [p for p in room.parts if p.look.is_glass]
-        lamps = [p for p in room.parts if p.look.emission is not None]
+        shining = [p for p in room.parts if p.look.emission is not None]
+        lamps = [q for p in shining for q in (two_skins(p) if len(p.faces) > 2 else [p])]
         dark = nowhere(Look(emission=(0.0, 0.0, 0.0)))
         day = Look(emission=(room.daylight,) * 3)
         panes = [replace(p, look=day) for p in room.panes]

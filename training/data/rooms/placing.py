@@ -95,20 +95,7 @@ def lit(parts: Sequence[MeshPart], rng: np.random.Generator, hanging: bool) -> l
     power = float(np.exp(rng.uniform(np.log(2.0), np.log(12.0))))
     r, g, b = (power * v for v in glow)
     look = replace(shade.look, texture=None, opacity=1.0, emission=(r, g, b))
-    result = []
-    for part in parts:
-        if part is not shade:
-            result.append(part)
-            continue
-        # Lights shine on one side only, so the shade gets a second skin for the other one.
-        corners = part.vertices[part.faces]
-        n = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-12)
-        behind = (corners - 0.001 * n[:, None]).reshape(-1, 3).astype(np.float32)
-        order = np.arange(len(behind), dtype=np.uint32).reshape(-1, 3)[:, ::-1]
-        front = replace(part, look=look, uv=None, normals=None)
-        result += [front, replace(front, vertices=behind, faces=order)]
-    return result
+    return [replace(p, look=look, uv=None) if p is shade else p for p in parts]
 
 
 def support_height(

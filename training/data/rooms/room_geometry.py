@@ -96,6 +96,17 @@ def texture_tables(
     return np.concatenate(texels), plain, where
 
 
+def two_skins(part: MeshPart) -> list[MeshPart]:
+    """A shade that shines to both sides, since lights shine on one side of a triangle only."""
+    corners = part.vertices[part.faces].astype(np.float64)
+    n = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-12)
+    behind = (corners - 0.001 * n[:, None]).reshape(-1, 3).astype(np.float32)
+    order = np.arange(len(behind), dtype=np.uint32).reshape(-1, 3)[:, ::-1]
+    front = replace(part, uv=None, normals=None)
+    return [front, replace(front, vertices=behind, faces=order)]
+
+
 def as_emitter(soup: Soup) -> Soup:
     """The soup with the index of its look as the first texture coordinate of each triangle."""
     vertices = soup.vertices[soup.faces].reshape(-1, 3)
