@@ -16,6 +16,8 @@ from training.options import UsageError, add_options, fill, lookup, parse_flags
 PROG = "python -m training.prepare"
 USAGE = f"""\
 usage: {PROG} DATASET --source DIR --out DIR [--key value ...]
+       {PROG} rooms --frames N --size H,W --out DIR [--key value ...]
+       {PROG} furniture [--source DIR] [--json]
        {PROG} check DIR [--image FILE] [--json]
 
 DATASET is one of: {", ".join(RAW_DATASETS)}
@@ -31,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     if argv[0] == "check":
         return check(argv[1:])
-    lookup("dataset", argv[0], {**RAW_DATASETS, "check": None})
+    if argv[0] == "furniture":
+        return furniture(argv[1:])
+    lookup("dataset", argv[0], {**RAW_DATASETS, "check": None, "furniture": None})
     return prepare(argv[0], argv[1:])
 
 
@@ -47,7 +51,7 @@ def prepare(name: str, argv: list[str]) -> int:
     add_options(parser, "options of every dataset", write.PrepareOptions)
     flags = parse_flags(parser, argv)
     common, options = fill(write.PrepareOptions, flags), fill(cls.options_class, flags)
-    for key in ("source", "out"):
+    for key in ("source", "out") if cls.needs_source else ("out",):
         if not getattr(common, key):
             raise UsageError(f"--{key} is missing; see {cls.page}")
     import cv2
@@ -80,6 +84,30 @@ def check(argv: list[str]) -> int:
         print(json.dumps(found, ensure_ascii=False))
     print(card.to_text(found), file=sys.stderr if args["json"] else sys.stdout)
     return 1 if found["problems"] else 0
+
+
+def furniture(argv: list[str]) -> int:
+    """Print every model of the furniture catalog that rooms may contain."""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} furniture",
+        allow_abbrev=False,
+        description="List the models of the furniture catalog with class, size, author and "
+        "license.",
+    )
+    parser.add_argument("--source", default="", metavar="DIR", help="folder of the catalog")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    args = parse_flags(parser, argv)
+    from training.data.rooms.catalog import credits_text, find_catalog, listing
+
+    catalog = find_catalog(args["source"], required=True)
+    assert catalog is not None
+    for note in catalog.notes:
+        print(note, file=sys.stderr)
+    if args["json"]:
+        print(json.dumps(listing(catalog), ensure_ascii=False))
+    else:
+        print(credits_text(catalog))
+    return 0
 
 
 if __name__ == "__main__":

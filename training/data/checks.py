@@ -24,9 +24,9 @@ FRAME_TESTS = CoreConfig()
 WHAT_STREAM = {"rgb": "color", "depth": "depth"}
 
 
-def sampled(count: int) -> list[int]:
-    """Indices of up to twelve of ``count`` frames, spread evenly."""
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, SAMPLED).astype(int))]
+def sampled(count: int, most: int = SAMPLED) -> list[int]:
+    """Indices of up to ``most`` of ``count`` frames, spread evenly."""
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, most).astype(int))]
 
 
 def size_text(shape: Sequence[int]) -> str:

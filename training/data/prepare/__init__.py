@@ -19,6 +19,7 @@ RAW_DATASETS: dict[str, tuple[str, str]] = {
     "potsdam": ("potsdam", "Potsdam"),
     "midair": ("midair", "MidAir"),
     "folder": ("folder", "OwnFolder"),
+    "rooms": ("rooms", "RenderedRooms"),
 }
 
 

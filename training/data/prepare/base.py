@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rgbd_seg_ros.depth import PLAUSIBLE_M
 from rgbd_seg_ros.labels import LabelSet
+from training.data.checks import SAMPLED
 from training.options import UsageError
 
 
@@ -72,6 +73,13 @@ class RawDataset:
     #: Whether :attr:`expected` is the publisher's count (a mismatch is an error) or a paper's.
     expected_is_official: ClassVar[bool] = True
 
+    #: Whether the user must name a folder of official files.
+    needs_source: ClassVar[bool] = True
+    #: Frames that are read to check the depth and to estimate the space.
+    sampled: ClassVar[int] = SAMPLED
+    #: Frames read before their files are written; an interruption loses at most this many.
+    chunk: ClassVar[int] = 16
+
     label_set: LabelSet
     #: Meters per tick of the depth PNG that is written.
     depth_scale: float = 0.001
@@ -97,6 +105,22 @@ class RawDataset:
             UsageError: another file is missing or defective, or a value is not allowed.
         """
         raise NotImplementedError
+
+    def read_each(self, entries: Sequence[Entry]) -> Iterator[FrameData]:
+        """Read frames in order; a dataset may do so in parallel."""
+        return map(self.read, entries)
+
+    @property
+    def fingerprint_options(self) -> dict[str, Any] | None:
+        """The options that determine the images, if not all of them do.
+
+        If it is given, an earlier preparation of fewer frames is continued.
+        """
+        return None
+
+    def finished(self, out: Path) -> dict[str, str]:
+        """Name → text of further files of a complete preparation in ``out``."""
+        return {}
 
     def edited(self, entry: Entry) -> Sequence[Path]:
         """Files of a frame that users edit; if one is newer, the frame is prepared again."""

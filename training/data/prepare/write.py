@@ -45,8 +45,6 @@ from training.options import UsageError, opt
 
 #: Records of the frames written so far, while a preparation is incomplete.
 JOURNAL = "unfinished.jsonl"
-#: Frames read before their files are written; an interruption loses at most this many.
-CHUNK = 16
 #: Larger files are listed in the index by size alone, without a hash.
 HASHED_BYTES = 1 << 26
 
@@ -132,7 +130,7 @@ def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions
         dataset.name, dataset.label_set, dataset.depth_scale, dataset.quantity, options,
         {"page": dataset.page, "files": files}, common.val_fraction, fingerprint, records,
     )  # fmt: skip
-    finish(out, index)
+    finish(out, index, dataset.finished(out))
     return index
 
 
@@ -163,9 +161,11 @@ def make_fingerprint(
     dataset: RawDataset, entries: Sequence[Entry], options: dict[str, Any], files: dict[str, Any]
 ) -> str:
     """Hash of everything that determines the images."""
+    names = [e.name for e in entries]
+    if dataset.fingerprint_options is not None:
+        options, names = dataset.fingerprint_options, []
     document = [
-        FORMAT, dataset.name, options, dataset.label_set.classes, dataset.depth_scale, files,
-        [e.name for e in entries],
+        FORMAT, dataset.name, options, dataset.label_set.classes, dataset.depth_scale, files, names,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()
 
@@ -175,7 +175,7 @@ def describe_files(dataset: RawDataset, root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in dataset.files:
         size = path.stat().st_size
-        name = path.relative_to(root).as_posix()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
         found[name] = {"bytes": size}
         if size <= HASHED_BYTES:
             found[name]["sha256"] = sha256(path.read_bytes())
@@ -240,9 +240,9 @@ def _is_complete(out: Path, record: Record) -> bool:
 
 def estimate(dataset: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry]) -> float:
     """Estimate the bytes that ``todo`` needs from a few frames, whose depth must be plausible."""
-    chosen = [entries[i] for i in sampled(len(entries))]
+    chosen = [entries[i] for i in sampled(len(entries), dataset.sampled)]
     with progress_bar("checking frames", len(chosen), "frame", iterable=chosen) as bar:
-        frames = [read_checked(dataset, entry) for entry in bar]
+        frames = [check_frame(dataset, entry, dataset.read(entry)) for entry in bar]
     line = check_depth(
         dataset.name, [f.depth_m for f in frames], dataset.depth_unit, "--depth-unit {}",
         dataset.plausible_m,
@@ -291,11 +291,12 @@ def write_frames(
 
     def records() -> Iterator[Record]:
         with ThreadPoolExecutor(workers) as pool:  # compression releases the GIL
-            for start in range(0, len(todo), CHUNK):
-                part = todo[start : start + CHUNK]
-                frames = [read_checked(dataset, entry) for entry in part]
+            frames = dataset.read_each(todo)
+            for start in range(0, len(todo), dataset.chunk):
+                part = todo[start : start + dataset.chunk]
+                checked = [check_frame(dataset, entry, next(frames)) for entry in part]
                 scales = [dataset.depth_scale] * len(part)
-                yield from pool.map(write_frame, part, frames, scales, [out] * len(part))
+                yield from pool.map(write_frame, part, checked, scales, [out] * len(part))
 
     bar = progress_bar(f"preparing {dataset.name}", len(todo), "frame", iterable=records())
     with (out / JOURNAL).open("a", encoding="utf-8", buffering=1) as journal, bar:
@@ -309,9 +310,8 @@ def write_frames(
     return written
 
 
-def read_checked(dataset: RawDataset, entry: Entry) -> FrameData:
-    """Read a frame and check its sizes and class ids; raise UsageError if they are wrong."""
-    frame = dataset.read(entry)
+def check_frame(dataset: RawDataset, entry: Entry, frame: FrameData) -> FrameData:
+    """Check the sizes and class ids of a frame; raise UsageError if they are wrong."""
     check_sizes(
         f"{dataset.name}, sample {entry.name!r}",
         rgb=frame.rgb, depth=frame.depth_m, labels=frame.labels,
@@ -359,11 +359,11 @@ def count_pixels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
     return {str(i): int(counts[i]) for i in np.flatnonzero(counts)}
 
 
-def finish(out: Path, index: Index) -> None:
-    """Write the index and the files for ``--data folder``, then delete the journal."""
+def finish(out: Path, index: Index, further: dict[str, str]) -> None:
+    """Write the index, further files and the files for ``--data folder``, then delete the journal."""
     import yaml
 
-    texts = {INDEX: index.to_json()}
+    texts = {**further, INDEX: index.to_json()}
     for split in SPLITS:
         names = [r.name for r in index.records if r.split == split]
         texts[f"{split}.txt"] = "".join(f"{name}\n" for name in names)

@@ -70,3 +70,34 @@ def mitsuba(threads: int = 0) -> Any:
         dr.set_thread_count(threads)
     mi.set_log_level(mi.LogLevel.Error)
     return mi
+
+
+def check_mitsuba() -> None:
+    """Try Mitsuba in a process of its own, because some versions of LLVM abort theirs.
+
+    Raises:
+        ImportError: Mitsuba is not installed.
+        UsageError: it finds no LLVM that works.
+    """
+    import subprocess
+    import sys
+    from importlib.util import find_spec
+
+    if find_spec("mitsuba") is None:
+        raise ImportError(f"the path tracer needs Mitsuba 3: {INSTALL}")
+    path = find_llvm()
+    code = (
+        "import mitsuba as mi, drjit as dr\n"
+        f"mi.set_variant({VARIANT!r})\n"
+        "dr.eval(mi.Float([1.0, 2.0]) + 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "DRJIT_LIBLLVM_PATH": str(path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UsageError(
+            f"Mitsuba cannot use LLVM {path} ({lines[-1].strip()[:160]}): install the Debian or "
+            "Ubuntu package libllvm19, or set DRJIT_LIBLLVM_PATH to its .so"
+        )
