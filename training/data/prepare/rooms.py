@@ -22,7 +22,7 @@ from training.options import UsageError, opt
 
 #: Of 20 rooms, one is for validation and one for the test.
 _SPLIT_OF = {10: "val", 19: "test"}
-#: Rooms by the numpy renderer change with each frame; these are other seeds than those of training.
+#: Random stream of the numpy renderer; with it, each frame shows another room.
 _NUMPY_SPLIT = "train"
 
 
@@ -40,7 +40,7 @@ class RoomsOptions:
     furniture: Literal["auto", "catalog", "cc0", "simple"] = opt(
         "auto", "models of the catalog (cc0: only those that need no credit), or simple shapes"
     )
-    samples: int = opt(16, "light paths per pixel")
+    samples: int = opt(9, "light paths per pixel, rounded to a square")
     processes: int = opt(0, "processes that render; 0: one per core")
 
     def __post_init__(self) -> None:
@@ -200,4 +200,3 @@ def _start_worker(renderer: str, options: RoomsOptions, catalog: Catalog | None)
 def _render(indices: list[int]) -> list[FrameData]:
     """Render the frames of one room."""
     return [to_frame(_worker_views[i]) for i in indices]
-

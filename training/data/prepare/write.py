@@ -165,7 +165,8 @@ def make_fingerprint(
     if dataset.fingerprint_options is not None:
         options, names = dataset.fingerprint_options, []
     document = [
-        FORMAT, dataset.name, options, dataset.label_set.classes, dataset.depth_scale, files, names,
+        FORMAT, dataset.name, options, dataset.label_set.classes, dataset.depth_scale, files,
+        names,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(document, default=str).encode()).hexdigest()
 
@@ -360,7 +361,7 @@ def count_pixels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 
 def finish(out: Path, index: Index, further: dict[str, str]) -> None:
-    """Write the index, further files and the files for ``--data folder``, then delete the journal."""
+    """Write all files but the images, the index among them, then delete the journal."""
     import yaml
 
     texts = {**further, INDEX: index.to_json()}

@@ -24,7 +24,7 @@ SIMPLE = 0.1
 Wanted = tuple[str, str, int, int]
 ROOMS: dict[str, tuple[float, tuple[Wanted, ...]]] = {
     "living": (0.26, (
-        ("sofa", "back", 1, 2), ("cabinet", "back", 1, 2), ("table", "floor", 1, 1),
+        ("sofa", "back", 1, 3), ("cabinet", "back", 1, 2), ("table", "floor", 1, 1),
         ("shelf", "back", 0, 2), ("chair", "floor", 0, 2), ("lamp", "floor", 0, 1),
         (CLUTTER, "back", 0, 1), (CLUTTER, "floor", 1, 3),
     )),
@@ -81,6 +81,8 @@ class FurnishedBuilder(RoomBuilder):
         self.meshes: list[MeshPart] = []
         self.used: list[CatalogModel] = []
         self.stands: list[Stand] = []
+        #: Spaces of what already stands on each stand, by its identity.
+        self._items: dict[int, list[Footprint]] = {}
         #: Centers of what a camera may look at, and their classes.
         self.targets: list[tuple[float, float, float, int]] = []
 
@@ -149,9 +151,9 @@ class FurnishedBuilder(RoomBuilder):
         if kind == "kitchen":
             self._kitchen_row()
         area = self.room[0] * self.room[1]
-        dense = float(np.clip(area / 18, 0.8, 1.8))
+        dense = float(np.clip(area / 15, 0.9, 2.0))
         for label, place, fewest, most in ROOMS[kind][1]:
-            for _ in range(int(round(rng.integers(fewest, most + 1) * dense))):
+            for _ in range(round(rng.integers(fewest, most + 1) * dense)):
                 self._add_wanted(label, place)
         for label, most in (("box", 2), ("ball", 2)):
             for _ in range(int(rng.integers(0, most + 1))):
@@ -172,10 +174,8 @@ class FurnishedBuilder(RoomBuilder):
                 d = w
         else:
             w, d, h = (1.12 * v for v in model.size_m)
-        if place == "back":
-            spot = self._against_wall(w, d, h)
-        else:
-            spot = self._anywhere(label, w, d)
+        against = place == "back"
+        spot = self._against_wall(w, d, h) if against else self._anywhere(label, w, d)
         if spot is None:
             return
         if model is None:
@@ -201,7 +201,7 @@ class FurnishedBuilder(RoomBuilder):
             if rng.random() < 0.15:  # another chair
                 model = self.draw_model("chair", ("seat",), (0.75, 0.75, 1.2), simple=0.08)
             w, d, h = model.size_m if model else (0.45, 0.45, 0.9)
-            reach = (table.half_y if side % 2 == 0 else table.half_x)
+            reach = table.half_y if side % 2 == 0 else table.half_x
             pushed = rng.uniform(-0.25, 0.35) * d
             reach += d / 2 + pushed
             dx, dy = ((shift, -reach), (reach, shift), (shift, reach), (-reach, shift))[side]
@@ -226,8 +226,11 @@ class FurnishedBuilder(RoomBuilder):
         names = {"Lower cabinet", "Small lower cabinet", "Drawers cabinet", "Sink cabinet",
                  "High cabinet"}  # fmt: skip
         lower = [m for m in self.catalog.of("cabinet", "back") if m.name in names]
-        lower += [m for m in self.catalog.of(CLUTTER, "back")
-                  if m.name in ("Large stove", "Washing machine", "Refrigerator", "Large fridge")]
+        lower += [
+            m
+            for m in self.catalog.of(CLUTTER, "back")
+            if m.name in ("Large stove", "Washing machine", "Refrigerator", "Large fridge")
+        ]
         upper = self.catalog.of("cabinet", "hung") + self.catalog.of("shelf", "hung")
         lower = [m for m in lower if self.store.get(m) is not None]
         if not lower:
@@ -246,7 +249,9 @@ class FurnishedBuilder(RoomBuilder):
             own = Footprint(x, y, w / 2, d / 2, yaw, 0, h, 0)
             taken = any(along < b and along + w > a and z0 < h
                         for a, b, z0, _ in self.on_wall[wall])  # fmt: skip
-            blocked = any(overlap(own, f, -0.05) for f in (*self.parts.footprints, *self.keep_free))
+            blocked = any(
+                overlap(own, f, -0.05) for f in (*self.parts.footprints, *self.keep_free)
+            )
             if not taken and not blocked:
                 self.add_model(model, (x, y, yaw), 0.0)
                 self.on_wall[wall].append((along, along + w, 0.0, h))
@@ -305,9 +310,9 @@ class FurnishedBuilder(RoomBuilder):
         yaw = f.yaw + (rng.normal(0, 0.3) if rng.random() < 0.7 else rng.uniform(0, 2 * np.pi))
         self.add_model(model, (x, y, yaw), float(heights.max()), group=False)
 
-    @property
-    def _items(self) -> dict[int, list[Footprint]]:
-        return self.__dict__.setdefault("_items_by_stand", {})
+    def draw_rugs(self) -> int:
+        """Fewer rugs than in the simple rooms, since the catalog has some, too."""
+        return int(self.rng.random() < 0.35)
 
     def add_fixtures(self) -> None:
         """Hang clutter on the walls and lamps below the ceiling."""
@@ -337,7 +342,7 @@ class FurnishedBuilder(RoomBuilder):
             place = (w * rng.uniform(0.25, 0.75), d * rng.uniform(0.25, 0.75),
                      float(rng.choice([0, np.pi / 2])))  # fmt: skip
             self.add_model(model, place, h - model.size_m[2] * 1.08, group=False)
-        for _ in range(int(rng.integers(0, 2))):
+        if rng.random() < 0.3:
             model = self.draw_model("rug", ("flat",), (3.0, 3.0, 0.1))
             if model is not None:
                 place = (w * rng.uniform(0.25, 0.75), d * rng.uniform(0.25, 0.75),
@@ -351,5 +356,3 @@ def target_table(
     """N×3 points and N class ids of what a camera may look at."""
     table = np.array(targets, np.float64).reshape(-1, 4)
     return table[:, :3], table[:, 3].astype(np.int64)
-
-

@@ -37,7 +37,7 @@ class FurnishedViews:
     """
 
     def __init__(
-        self, size: tuple[int, int], seed: int, catalog: Catalog | None, samples: int = 16,
+        self, size: tuple[int, int], seed: int, catalog: Catalog | None, samples: int = 9,
         views: int = 4, threads: int = 0,
     ) -> None:  # fmt: skip
         self.size, self.seed, self.catalog = size, seed, catalog

@@ -75,9 +75,7 @@ class PatternTextures:
         key = (id(material), round(1000 * half_u), round(1000 * half_v))
         if key not in self._known:
             texture = bake(material, half_u, half_v)
-            self._known[key] = Look(
-                material.a, texture, roughness, infrared=material.infrared
-            )
+            self._known[key] = Look(material.a, texture, roughness, infrared=material.infrared)
         return self._known[key]
 
 
@@ -88,9 +86,7 @@ def _scaled(color: Color, factor: float) -> Color:
 
 def bake(material: Material, half_u: float, half_v: float) -> npt.NDArray[np.uint8]:
     """H×W×3 uint8 sRGB texture of a face of 2·half_u × 2·half_v meters."""
-    w, h = (
-        min(MAX_TEXELS, max(8, math.ceil(2 * half / TEXEL_M))) for half in (half_u, half_v)
-    )
+    w, h = (min(MAX_TEXELS, max(8, math.ceil(2 * half / TEXEL_M))) for half in (half_u, half_v))
     s, t = (np.arange(w, dtype=np.float32) + 0.5) / w, (np.arange(h, dtype=np.float32) + 0.5) / h
     grid_s, grid_t = (a.ravel() for a in np.meshgrid(2 * s - 1, 1 - 2 * t))
     n, f32 = w * h, np.float32

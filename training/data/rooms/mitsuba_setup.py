@@ -17,7 +17,12 @@ INSTALL = "pip install mitsuba trimesh pyoidn (or pip install -e '.[render]')"
 LLVM = tuple(
     name for v in (19, 18, 20) for name in (f"libLLVM-{v}.so", f"libLLVM.so.{v}.1")
 )  # fmt: skip
-LLVM_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+LLVM_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+)
 
 
 def find_llvm() -> Path:

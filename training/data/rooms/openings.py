@@ -89,10 +89,8 @@ def plain_window(
     rng: np.random.Generator, frame: WallFrame, hole: Hole, textures: PatternTextures
 ) -> list[MeshPart]:
     """A window without a catalog: a frame with bars in the hole, and a sill."""
-    if rng.random() < 0.7:
-        paint = hsv(0.1, 0.03, rng.uniform(0.7, 0.95))
-    else:
-        paint = any_color(rng)
+    pale = rng.random() < 0.7
+    paint = hsv(0.1, 0.03, rng.uniform(0.7, 0.95)) if pale else any_color(rng)
     material, label = Material(paint, paint, paint), CLASS["window"]
     t, front, back = rng.uniform(0.04, 0.08), -0.5 * REVEAL_M, -0.9 * REVEAL_M
     parts = []

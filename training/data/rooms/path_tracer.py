@@ -1,6 +1,6 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Path tracing with Mitsuba 3 on the CPU: light, exact depth and class ids from the same triangles.
+"""Path tracing with Mitsuba 3: light, exact depth and class ids from the same triangles.
 
 Rays are generated here rather than by a sensor plugin, so that a moving camera blurs exactly and
 the view through a window replaces the light of its pane.
@@ -91,7 +91,7 @@ class LoadedRoom:
         }
         # In parallel, shapes would be registered in a random order, which changes the samples.
         self.scene = mi.load_dict(document, parallel=False)
-        self.integrator = mi.load_dict({"type": "path", "max_depth": DEPTH, "rr_depth": 10})
+        self.integrator = mi.load_dict({"type": "path", "max_depth": DEPTH, "rr_depth": 3})
         self._register(soups)
         self.panorama = self._opaque_list((room.panorama * room.daylight).reshape(-1, 3).T)
         self.panorama_size = room.panorama.shape[:2]
@@ -222,7 +222,8 @@ class LoadedRoom:
         light = 0.2 + 0.8 * np.sqrt(np.clip(albedo.mean(axis=2), 0, 1))
         return TracedView(
             np.maximum(color, 0), depth.astype(np.float32), label.astype(np.uint8),
-            (infrared * light).astype(np.float32), facing.astype(np.float32), (kind == GLASS) | (kind == PANE),
+            (infrared * light).astype(np.float32), facing.astype(np.float32),
+            (kind == GLASS) | (kind == PANE),
         )  # fmt: skip
 
     def _pass(
@@ -250,7 +251,9 @@ class LoadedRoom:
         valid = si.is_valid()
         seen = valid & (kind == PANE)
         light = dr.select(seen, self._view_outside(ray.d), light)
-        albedo = dr.select(valid & (kind == OPAQUE), si.bsdf(ray).eval_diffuse_reflectance(si), 1.0)
+        albedo = dr.select(
+            valid & (kind == OPAQUE), si.bsdf(ray).eval_diffuse_reflectance(si), 1.0
+        )
         light += self._sunlight(si, albedo, valid & (kind == OPAQUE))
         light = dr.select(dr.isfinite(light), dr.minimum(light, self._opaque(400.0)), 0)
         normal = dr.select(valid, si.sh_frame.n, 0)
@@ -381,5 +384,3 @@ def denoised(color: Array, albedo: Array, normal: Array) -> Array:
         return color
     arrays = [np.ascontiguousarray(a, np.float32) for a in (color, np.clip(albedo, 0, 1), normal)]
     return np.asarray(pyoidn.denoise(*arrays, hdr=True), np.float32)
-
-

@@ -78,9 +78,7 @@ def recolored(parts: Sequence[MeshPart], rng: np.random.Generator) -> list[MeshP
                     [table[:, i].clip(0, 255).astype(np.uint8)[texture[..., i]] for i in range(3)],
                     axis=-1,
                 )
-            looks[id(look)] = replace(
-                look, color=(r, g, b), texture=texture, infrared=infrared
-            )
+            looks[id(look)] = replace(look, color=(r, g, b), texture=texture, infrared=infrared)
         result.append(replace(part, look=looks[id(look)]))
     return result
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.rooms.catalog import Catalog
+from training.data.rooms.catalog import Catalog, CatalogModel
 from training.data.rooms.furnished import FurnishedBuilder, target_table
 from training.data.rooms.looks import Look, MeshPart, PatternTextures
 from training.data.rooms.model_mesh import MeshStore
@@ -26,7 +26,7 @@ from training.data.rooms.openings import (
 )
 from training.data.rooms.placing import placed
 from training.data.rooms.solids import primitive_parts, quad, wall_with_holes
-from training.data.synthetic.materials import any_color, hsv
+from training.data.synthetic.materials import Material, any_color, hsv
 from training.data.synthetic.primitives import (
     CEILING,
     CLASS,
@@ -34,6 +34,7 @@ from training.data.synthetic.primitives import (
     FLOOR,
     Footprint,
     Piece,
+    Primitives,
 )
 from training.data.synthetic.scenes import Scene
 
@@ -111,18 +112,22 @@ class _SceneBuilder(FurnishedBuilder):
 
     # --- Walls -----------------------------------------------------------------------------------
 
-    def _faces(self, prims, materials, rough) -> list[MeshPart]:  # type: ignore[no-untyped-def]
-        (w, d, h), parts = self.room, []
-        x, y, z = np.eye(3)
-        floor = self._face_look(materials[prims.material[FLOOR]], w / 2, d / 2,
-                                rough[int(prims.material[FLOOR])])  # fmt: skip
-        ceiling = self._face_look(materials[prims.material[CEILING]], w / 2, d / 2, 1.0)
+    def _faces(
+        self, prims: Primitives, materials: tuple[Material, ...], rough: dict[int, float]
+    ) -> list[MeshPart]:
+        """Floor, ceiling and walls with their holes."""
+        w, d, h = self.room
+        parts: list[MeshPart] = []
+        x, y, _ = np.eye(3)
+        ground, above = (int(prims.material[i]) for i in (FLOOR, CEILING))
+        floor = self.textures.look(materials[ground], w / 2, d / 2, rough[ground])
+        ceiling = self.textures.look(materials[above], w / 2, d / 2, 1.0)
         parts.append(quad(np.zeros(3), w * x, d * y, floor, CLASS["floor"]))
         parts.append(quad(np.array([0, 0, h]), w * x, d * y, ceiling, CLASS["ceiling"]))
         for wall in range(4):
             length, frame = self.wall_length(wall), self._frame(wall)
             material = materials[prims.material[FIRST_WALL + wall]]
-            look = self._face_look(material, length / 2, h / 2, 1.0)
+            look = self.textures.look(material, length / 2, h / 2, 1.0)
             holes = [hole for hole in self.holes if hole.wall == wall]
             cut = [(o.left, o.right, o.bottom, o.top) for o in holes]
             origin, along = frame.at(0, 0, 0), frame.axes[0]
@@ -132,12 +137,16 @@ class _SceneBuilder(FurnishedBuilder):
                 parts += reveal(frame, hole, plain, CLASS["wall"], hole.bottom > 0.01)
                 if hole.bottom <= 0.01:  # the floor within the wall
                     corner = frame.at(hole.left, 0, 0.0)
-                    parts.append(quad(corner, (hole.right - hole.left) * along,
-                                      -REVEAL_M * frame.axes[1], floor, CLASS["floor"]))
+                    parts.append(
+                        quad(
+                            corner,
+                            (hole.right - hole.left) * along,
+                            -REVEAL_M * frame.axes[1],
+                            floor,
+                            CLASS["floor"],
+                        )
+                    )
         return parts
-
-    def _face_look(self, material, half_u, half_v, roughness) -> Look:  # type: ignore[no-untyped-def]
-        return self.textures.look(material, half_u, half_v, roughness)
 
     # --- Doors and windows -----------------------------------------------------------------------
 
@@ -208,7 +217,9 @@ class _SceneBuilder(FurnishedBuilder):
                     self._catalog_opening(model, hole, "window")
                 continue
             tall, bottom = rng.uniform(0.8, 1.5), rng.uniform(0.45, 1.05)
-            hole = self._cut(wall, rng.uniform(0.7, 2.2), bottom, min(bottom + tall, h - 0.1), 0.12)
+            hole = self._cut(
+                wall, rng.uniform(0.7, 2.2), bottom, min(bottom + tall, h - 0.1), 0.12
+            )
             if hole is not None:
                 frame = self._frame(wall)
                 self.meshes += plain_window(rng, frame, hole, self.textures)
@@ -217,9 +228,9 @@ class _SceneBuilder(FurnishedBuilder):
     def _open_to_outside(self, frame: WallFrame, hole: Hole, label: str) -> None:
         self.panes.append(pane(frame, hole, Look((0.0, 0.0, 0.0)), CLASS[label], -REVEAL_M))
 
-    def _catalog_opening(self, model, hole: Hole, label: str) -> None:  # type: ignore[no-untyped-def]
+    def _catalog_opening(self, model: CatalogModel, hole: Hole, label: str) -> None:
         """Fit a catalog door or window into a hole; behind its glass is the outside."""
-        parts = self.store.get(model)
+        parts = self.store.get(model) or ()
         frame = self._frame(hole.wall)
         glass = any(p.look.is_glass for p in parts)
         solid = [p for p in parts if not p.look.is_glass]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,14 @@ from training.data.synthetic.primitives import BOX, CONE, ELLIPSOID, RECT, Primi
 Points = npt.NDArray[np.float64]
 
 #: Faces of a box: axis across, sign, and the axes of u and v.
-_BOX_FACES = ((0, 1, 1, 2), (0, -1, 1, 2), (1, 1, 0, 2), (1, -1, 0, 2), (2, 1, 0, 1), (2, -1, 0, 1))
+_BOX_FACES = (
+    (0, 1, 1, 2),
+    (0, -1, 1, 2),
+    (1, 1, 0, 2),
+    (1, -1, 0, 2),
+    (2, 1, 0, 1),
+    (2, -1, 0, 1),
+)
 _QUAD = np.array([[0, 1, 2], [0, 2, 3]], np.uint32)
 _SEGMENTS = 28
 
@@ -44,9 +53,7 @@ def box(
         look = textures.look(material, float(half[u]), float(half[v]), roughness)
         middle = center + sign * half[axis] * axes[axis]
         corner = middle - half[u] * axes[u] - half[v] * axes[v]
-        parts.append(
-            quad(corner, 2 * half[u] * axes[u], 2 * half[v] * axes[v], look, label)
-        )
+        parts.append(quad(corner, 2 * half[u] * axes[u], 2 * half[v] * axes[v], look, label))
     return merged(parts)
 
 
@@ -83,7 +90,8 @@ def _join(parts: list[MeshPart]) -> MeshPart:
 
 
 def _revolved(
-    radii: Points, heights: Points, look: Look, label: int, center: Points, turn: tuple[float, float],
+    radii: Points, heights: Points, look: Look, label: int, center: Points,
+    turn: tuple[float, float],
     stretch: tuple[float, float] = (1.0, 1.0), normals: bool = True,
 ) -> MeshPart:  # fmt: skip
     """A surface of revolution about the vertical axis, through (radius, height) rings."""
@@ -186,8 +194,8 @@ def wall_with_holes(
     zs = sorted({0.0, height, *(v for h in holes for v in h[2:])})
     up = np.array([0, 0, 1.0])
     parts = []
-    for x0, x1 in zip(xs, xs[1:], strict=False):
-        for z0, z1 in zip(zs, zs[1:], strict=False):
+    for x0, x1 in pairwise(xs):
+        for z0, z1 in pairwise(zs):
             x, z = (x0 + x1) / 2, (z0 + z1) / 2
             if any(a < x < b and c < z < d for a, b, c, d in holes):
                 continue

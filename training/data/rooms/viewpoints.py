@@ -19,7 +19,8 @@ from training.data.synthetic.raycast import Pose
 SENSORS_FOV_DEG: dict[str, float] = {
     "RealSense D415": 65.0, "RealSense D435": 69.0, "RealSense D455": 87.0, "OAK-D": 69.0,
     "OAK-D Lite": 69.0, "Kinect v1": 57.0, "Kinect v2": 70.6, "Azure Kinect": 75.0,
-    "Orbbec Astra": 60.0, "Orbbec Femto": 71.0, "Orbbec Gemini 2": 86.0, "ZED 2, narrow lens": 72.0,
+    "Orbbec Astra": 60.0, "Orbbec Femto": 71.0, "Orbbec Gemini 2": 86.0,
+    "ZED 2, narrow lens": 72.0,
 }  # fmt: skip
 #: Share of views with any field of view from 45° to 90°, such as cropped images.
 ANY_FOV = 0.3
@@ -29,9 +30,9 @@ CLOSE, ROLLED = 0.2, 0.1
 TRIES, PROBE_WIDTH = 10, 40
 #: Value of a class in view. Rare classes and those that stand for most of a room's use count more.
 _VALUES = {
-    "floor": 1.6, "wall": 0.4, "ceiling": 0.8, "door": 1.3, "window": 1.2, "table": 1.4,
-    "chair": 1.4, "sofa": 1.5, "bed": 1.6, "cabinet": 1.2, "shelf": 1.3, "box": 0.8, "ball": 0.5,
-    "lamp": 1.6, "picture": 1.3, "rug": 0.9,
+    "floor": 0.8, "wall": 1.0, "ceiling": 0.9, "door": 1.1, "window": 1.0, "table": 1.4,
+    "chair": 1.3, "sofa": 2.5, "bed": 1.8, "cabinet": 1.6, "shelf": 1.7, "box": 0.8, "ball": 0.5,
+    "lamp": 1.6, "picture": 1.6, "rug": 0.3,
 }  # fmt: skip
 _VALUE = np.array([_VALUES[name] for name in CLASS])
 
@@ -95,7 +96,7 @@ def _pose(room: RoomScene, rng: np.random.Generator, close: bool) -> Pose:
         x, y = w / 2, d / 2
     yaw = float(np.arctan2(target[1] - y, target[0] - x) + rng.normal(0, 0.25))
     # From 10° up to 40° down; high cameras and those that look at something close look down more.
-    down = rng.normal(8 + 12 * (z - 0.5), 9)
+    down = rng.normal(6 + 12 * (z - 0.6), 9)
     if close:
         down = np.degrees(np.arctan2(z - target[2], np.hypot(target[0] - x, target[1] - y)))
         down += rng.normal(0, 8)

@@ -172,6 +172,10 @@ class RoomBuilder(RoomShell):
             if self._fits(footprint, 0.02):
                 self._add_piece("chair", (x, y, yaw), (w, d, h))
 
+    def draw_rugs(self) -> int:
+        """Draw the number of rugs."""
+        return int(self.rng.integers(0, 3)) + int(self.rng.random() < 0.5)
+
     def add_decorations(self) -> None:
         """Add pictures and rugs, which only color shows, and sometimes a pendant lamp."""
         rng, (w, d, h) = self.rng, self.room
@@ -191,7 +195,7 @@ class RoomBuilder(RoomShell):
                 options=options,
             )
             self.hang("picture", look, wall, along, bottom, (pw, ph))
-        for _ in range(int(rng.integers(0, 3)) + int(rng.random() < 0.5)):
+        for _ in range(self.draw_rugs()):
             hx, hy = rng.uniform(0.5, 1.3), rng.uniform(0.4, 0.9)
             yaw = (
                 float(rng.choice(WALL_YAW)) if rng.random() < 0.7 else float(rng.uniform(0, np.pi))
