@@ -125,7 +125,7 @@ def test_an_interrupted_run_resumes(
 
     def interrupted(self, entry):
         calls.append(entry.name)
-        if len(calls) == SAMPLED + write.CHUNK + 5:
+        if len(calls) == SAMPLED + cls.chunk + 5:
             raise KeyboardInterrupt
         return real(self, entry)
 
@@ -134,7 +134,7 @@ def test_an_interrupted_run_resumes(
     monkeypatch.undo()
     journal = out / write.JOURNAL
     done = len(journal.read_text().splitlines()) - 1
-    assert done == write.CHUNK
+    assert done == cls.chunk
     with journal.open("a") as file:  # a line that the interruption cut off
         file.write('{"name": "room0_0')
     first = out / "rgb" / f"{name_of(0)}.png"
