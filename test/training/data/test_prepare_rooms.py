@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ FLAGS = ("--renderer", "numpy", "--size", "24,32", "--processes", "1")
 def render(out: Path, frames: int, *flags: str) -> int:
     argv = ["rooms", "--frames", str(frames), "--out", str(out), *FLAGS, *flags]
     return run_command(lambda: main(argv))
+
+
+def _abort(job: list[int]) -> None:
+    os.abort()
 
 
 def images(out: Path) -> dict[str, tuple[bytes, int]]:
@@ -106,6 +111,15 @@ def test_several_processes_render_the_same_frames(tmp_path: Path) -> None:
     assert render(one, 20) == 0
     assert render(two, 20, "--processes", "2") == 0
     assert contents(one) == contents(two)
+
+
+def test_a_rendering_process_that_dies_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rooms, "_render", _abort)  # as Mitsuba does with a wrong LLVM
+    assert render(tmp_path / "set", 20, "--processes", "2") == 2
+    (line,) = [t for t in capsys.readouterr().err.splitlines() if t.startswith("error: ")]
+    assert "run the command again to continue" in line
 
 
 @pytest.mark.parametrize(

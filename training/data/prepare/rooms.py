@@ -8,6 +8,8 @@ import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -121,11 +123,20 @@ class RenderedRooms(RawDataset):
             yield from map(self.read, entries)
             return
         # Spawned, because a forked process in which libraries have threads may hang.
-        with multiprocessing.get_context("spawn").Pool(
-            min(count, len(jobs)), _start_worker, (self.renderer, self.options, self.catalog)
-        ) as pool:
-            for frames in pool.imap(_render, jobs):
-                yield from frames
+        pool = ProcessPoolExecutor(
+            min(count, len(jobs)), multiprocessing.get_context("spawn"), _start_worker,
+            (self.renderer, self.options, self.catalog),
+        )  # fmt: skip
+        try:
+            for future in [pool.submit(_render, job) for job in jobs]:
+                yield from future.result()
+        except BrokenProcessPool as error:
+            raise UsageError(
+                "a rendering process ended unexpectedly, perhaps for lack of memory: run the "
+                "command again to continue, with fewer --processes if it happens again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def finished(self, out: Path) -> dict[str, str]:
         """Files to write beside the index: the authors of the models."""

@@ -83,7 +83,7 @@ def test_without_a_known_llvm_the_package_is_named(
     monkeypatch.delenv("DRJIT_LIBLLVM_PATH", raising=False)
     monkeypatch.setattr(mitsuba_setup, "LLVM_FOLDERS", (str(tmp_path),))
     (tmp_path / "libLLVM-14.so").touch()
-    with pytest.raises(UsageError, match="LLVM 18, 19 or 20: install .*libllvm19"):
+    with pytest.raises(UsageError, match=r"LLVM 18, 19 or 20: install .*libllvm19"):
         find_llvm()
     (tmp_path / "libLLVM-19.so").touch()
     assert find_llvm() == tmp_path / "libLLVM-19.so"
@@ -96,7 +96,7 @@ def test_an_llvm_that_does_not_load_is_one_line(
     broken = tmp_path / "libLLVM.so"
     broken.write_text("not a library")
     monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(broken))
-    with pytest.raises(UsageError, match="cannot use LLVM .*libllvm19") as error:
+    with pytest.raises(UsageError, match=r"cannot use LLVM .*libllvm19") as error:
         check_mitsuba()
     assert "\n" not in str(error.value)
 
