@@ -212,7 +212,7 @@ def panorama(rng: np.random.Generator, day: bool) -> npt.NDArray[np.float32]:
         leaf = np.array(hsv(rng.uniform(0.2, 0.38), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5)))
         edge = away + 0.5 * (_smooth(rng, (h, w), (30, 120)) - 0.5) < 1
         image[edge] = (leaf * (0.4 + noise[..., None]))[edge]
-    scale = 1.0 if day else 0.01
+    scale = 1.0 if day else float(np.exp(rng.uniform(np.log(1.0), np.log(8.0))))
     return np.asarray(scale * np.maximum(image, 0), np.float32)
 
 
