@@ -11,7 +11,7 @@ from rgbd_seg_ros.progress import say
 from training import distributed
 from training.config import RunConfig
 from training.data.class_report import check_classes, class_table, split_counts
-from training.data.prepare import RAW_DATASETS
+from training.data.prepare import RAW_DATASETS, raw_dataset_class
 from training.data.sample import Samples, Subset
 from training.options import UsageError, lookup
 
@@ -58,9 +58,10 @@ def open_split(config: RunConfig, split: Split) -> Samples:
         UsageError: unknown dataset, missing files, or a split without samples.
     """
     if config.data in RAW_DATASETS and config.data not in DATASETS:
+        source = " --source DIR" if raw_dataset_class(config.data).needs_source else ""
         raise UsageError(
             f"dataset {config.data!r} must be prepared first: python -m training.prepare "
-            f"{config.data} --source DIR --out DIR; then pass --data prepared --root DIR"
+            f"{config.data}{source} --out DIR; then pass --data prepared --root DIR"
         )
     open_dataset = lookup("dataset", config.data, DATASETS)
     if config.overfit and split == "val":

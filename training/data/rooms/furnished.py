@@ -128,7 +128,7 @@ class FurnishedBuilder(RoomBuilder):
         if group:
             self.parts.footprints.append(footprint)
             if model.top_m is not None:
-                top = model.top_m * stretch[2] + 0.03
+                top = z + model.top_m * stretch[2] + 0.03
                 self.stands.append(Stand(footprint, found, top, model.label))
         return footprint
 
@@ -181,7 +181,7 @@ class FurnishedBuilder(RoomBuilder):
         if model is None:
             footprint = self.add_simple(label, spot, (w, d, h))
         else:
-            footprint = self.add_model(model, spot, 0.0)
+            footprint = self.add_model(model, spot, model.elevation_m)
         if label == "table" and footprint.top_m > 0.6:
             self._seats(footprint, place == "back")
 
