@@ -8,7 +8,8 @@ import io
 import logging
 import zipfile
 from collections import OrderedDict
-from pathlib import PurePosixPath
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -98,18 +99,25 @@ def _trimesh() -> Any:
     return trimesh
 
 
+@lru_cache(maxsize=8)
+def _archive(path: Path) -> tuple[zipfile.ZipFile, dict[str, list[zipfile.ZipInfo]]]:
+    """An open archive, and folder → its files; reading the list of files takes 30 ms."""
+    archive = zipfile.ZipFile(path)
+    folders: dict[str, list[zipfile.ZipInfo]] = {}
+    for info in archive.infolist():
+        if not info.is_dir():
+            folders.setdefault(info.filename.rpartition("/")[0], []).append(info)
+    return archive, folders
+
+
 def _folder(model: CatalogModel) -> dict[str, io.BytesIO]:
     """Name → content of the files beside a model's OBJ file."""
-    folder = PurePosixPath(model.path).parent
-    with zipfile.ZipFile(model.archive) as archive:
-        found = {}
-        for info in archive.infolist():
-            path = PurePosixPath(info.filename)
-            if path.parent != folder or info.is_dir():
-                continue
-            if info.file_size > MAX_FILE_BYTES:
-                raise ValueError(f"{info.filename} has {info.file_size} bytes")
-            found[path.name] = io.BytesIO(archive.read(info))
+    archive, folders = _archive(model.archive)
+    found = {}
+    for info in folders.get(model.path.rpartition("/")[0], []):
+        if info.file_size > MAX_FILE_BYTES:
+            raise ValueError(f"{info.filename} has {info.file_size} bytes")
+        found[info.filename.rpartition("/")[2]] = io.BytesIO(archive.read(info))
     return found
 
 
