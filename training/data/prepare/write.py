@@ -214,7 +214,8 @@ def resume(out: Path, fingerprint: str) -> tuple[dict[str, Record], bool]:
 
 def remove(out: Path) -> None:
     """Delete the files of a preparation and nothing else."""
-    for name in (*FOLDERS, INDEX, JOURNAL, "dataset.yaml", *(f"{s}.txt" for s in SPLITS)):
+    texts = ("credits.txt", "dataset.yaml", *(f"{s}.txt" for s in SPLITS))
+    for name in (*FOLDERS, INDEX, JOURNAL, *texts):
         path = out / name
         if path.is_dir():
             shutil.rmtree(path)

@@ -91,10 +91,12 @@ def check_mitsuba() -> None:
     if find_spec("mitsuba") is None:
         raise ImportError(f"the path tracer needs Mitsuba 3: {INSTALL}")
     path = find_llvm()
-    code = (
+    code = (  # an addition works even with versions that abort while they render
         "import mitsuba as mi, drjit as dr\n"
         f"mi.set_variant({VARIANT!r})\n"
-        "dr.eval(mi.Float([1.0, 2.0]) + 1)"
+        "scene = mi.cornell_box()\n"
+        "scene['sensor']['film'].update(width=4, height=4)\n"
+        "dr.eval(mi.render(mi.load_dict(scene), spp=1))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "DRJIT_LIBLLVM_PATH": str(path)},
