@@ -58,6 +58,15 @@ class StreamGeometry:
         """Why depth is not aligned to color; None if it is, or until both have been seen."""
         return None if self.config.assume_aligned else self._misaligned
 
+    def has_strays(self, rgb: AnyFrame, depth: AnyFrame) -> bool:
+        """Whether a frame of another camera than usual makes this pair misaligned."""
+        frames: dict[Stream, AnyFrame] = {"rgb": rgb, "depth": depth}
+        usual = all(
+            stream not in self._newest or self._newest[stream].frame_id == frame.frame_id
+            for stream, frame in frames.items()
+        )
+        return not (usual or self.config.assume_aligned or misalignment(rgb, depth) is None)
+
     def intrinsics(self, stream: Stream) -> Intrinsics | None:
         """Intrinsics of ``stream``; color and aligned depth can use each other's."""
         sources: list[Stream] = [stream]

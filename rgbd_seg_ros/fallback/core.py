@@ -271,6 +271,9 @@ class Core:
 
     def _set_job(self, pair: FramePair, *, raw: bool) -> None:
         """Make the pair the job for the engine, replacing a job that is still waiting."""
+        if self._streams.is_of_two_cameras(pair.rgb, pair.depth):
+            self.counters.count("depth", "skipped")
+            pair = FramePair(pair.rgb, None)
         self._end_starting()
         self._work.put(self._make_job(pair, raw=raw))
 

@@ -11,7 +11,7 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.health import SensorHealth, State
 from rgbd_seg_ros.fallback.modes import Mode
 from rgbd_seg_ros.fallback.pairing import PARTNER, PairedStream, StreamStatus
-from rgbd_seg_ros.frames import NS_PER_S, STREAMS, NetworkName, Stream
+from rgbd_seg_ros.frames import NS_PER_S, STREAMS, AnyFrame, NetworkName, Stream
 
 #: A stream that has stopped counts as present for this long after it should have delivered.
 JUST_STOPPED_NS = NS_PER_S
@@ -84,6 +84,15 @@ class Streams:
             and self.health[s].dependable(now_ns - JUST_STOPPED_NS)
             for s in PARTNER
         )
+
+    def is_of_two_cameras(self, rgb: AnyFrame | None, depth: AnyFrame | None) -> bool:
+        """Whether these frames are not aligned although their streams are, and color can do alone.
+
+        Two drivers that publish on one topic mix the frames of two cameras.
+        """
+        if rgb is None or depth is None or not self.can_run_alone("rgb"):
+            return False
+        return self.geometry.has_strays(rgb, depth)
 
     @property
     def without_intrinsics(self) -> list[NetworkName]:

@@ -297,12 +297,14 @@ def test_the_header_of_a_damaged_image_sets_neither_size_nor_alignment(
 def test_geometry_follows_decoded_frames() -> None:
     camera = Camera()
     camera.run(0, 10)
-    camera.run(10, 12, "depth", frame_id="depth_optical")
-    assert camera.core.mode is Mode.RGBD  # from the third frame in a row on
-    for index in range(12, 16):
-        camera.send(index, "depth", frame_id="depth_optical")
+    for index in range(10, 45):
+        camera.core.tick(camera.now(index))
         camera.send(index, "rgb")
+        camera.send(index, "depth", frame_id="depth_optical")
         camera.work(index)
+        if index == 11:
+            assert camera.core.mode is Mode.RGBD  # it counts from the third decoded frame on
+    assert {job.network for job in camera.jobs[10:]} == {"rgb"}
     assert camera.core.mode is Mode.RGB_ONLY
     assert camera.core.mode_reason == "depth not aligned"
 

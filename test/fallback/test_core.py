@@ -500,6 +500,27 @@ def test_frame_ids_that_alternate_do_not_let_the_mode_alternate() -> None:
     assert bench.core.mode is Mode.RGB_ONLY
 
 
+def test_frames_of_two_cameras_on_the_same_topics_are_not_fused() -> None:
+    bench = Bench().both(0, 400)
+    for t in range(400, 2000, 40):
+        bench.rgb(t, frame_id="front_color").depth(t, frame_id="front_depth")
+        bench.rgb(t + 15, frame_id="rear_color").depth(t + 15, frame_id="rear_depth")
+    pairs = [
+        (job.rgb.frame_id, job.depth.frame_id) for _, job in bench.jobs if job.network == "rgbd"
+    ]
+    assert not [names for names in pairs if names[0][:4] != names[1][:4]]
+
+
+def test_a_stray_frame_of_another_camera_is_not_fused() -> None:
+    bench = Bench().both(0, 400)
+    bench.rgb(400).depth(400, frame_id="rear_depth")
+    bench.both(440, 800)
+    networks = {job.stamp_ns: job.network for _, job in bench.jobs}
+    assert networks.pop(T0 + 400 * MS) == "rgb"
+    assert set(networks.values()) == {"rgbd"}
+    assert bench.core.counters.fates["depth"]["skipped"] == 1
+
+
 def test_camera_infos_that_come_and_go_do_not_let_the_mode_alternate() -> None:
     camera = Intrinsics(8.0, 8.0, 3.5, 3.5, 8, 8)
     bench = Bench(Core(CoreConfig(), need_intrinsics=("rgbd",)))
