@@ -177,6 +177,8 @@ class Inputs:
         if stopped and self._images_since_check:
             ages = [f"{kind} {stream}" for kind in AGE_KINDS for stream in self._images]
             conditions = {key: text for key, text in conditions.items() if key not in ages}
+            for key in ages:
+                self._warnings.forget(key)
             conditions["clock stopped"] = (
                 "/clock has stopped, but images arrive: start its publisher again, or launch with "
                 "use_sim_time:=false"

@@ -78,6 +78,7 @@ def test_a_clock_that_stops_while_images_arrive_is_told(make_rig: Callable[..., 
     wait_for_log(rig, "/clock has stopped, but images arrive")
     rig.diagnostics.clear()  # the reports do not depend on /clock
     rig.until(lambda: rig.diagnostics and "/clock has stopped" in rig.diagnostics[-1].message)
+    assert "ahead of the simulated clock" not in rig.diagnostics[-1].message
 
 
 def test_the_size_of_a_damaged_image_does_not_blame_the_camera_info(rig: Any) -> None:
