@@ -13,8 +13,8 @@ from rgbd_seg_ros.fallback.modes import Mode
 from rgbd_seg_ros.fallback.pairing import PARTNER, PairedStream, StreamStatus
 from rgbd_seg_ros.frames import NS_PER_S, STREAMS, AnyFrame, NetworkName, Stream
 
-#: A stream that has stopped counts as present for this long after it should have delivered.
-JUST_STOPPED_NS = NS_PER_S
+#: A stream that is silent within this time after its last message has only just stopped.
+SOON_NS = 5 * NS_PER_S
 #: The network that runs on a stream's frames alone.
 SINGLE_NETWORK: dict[Stream, NetworkName] = {"rgb": "rgb", "depth": "depth", "depth_raw": "depth"}
 
@@ -78,10 +78,14 @@ class Streams:
         return all(self.health[s].dependable(now_ns) for s in PARTNER)
 
     def just_stopped(self, now_ns: int) -> bool:
-        """Whether color or depth has stopped so recently that its silence is not judged yet."""
+        """Whether color or depth has stopped and will soon be silent, which changes the mode.
+
+        If silence is not detected, or only after a long time, the masks must decide instead.
+        """
         return any(
             not self.health[s].dependable(now_ns)
-            and self.health[s].dependable(now_ns - JUST_STOPPED_NS)
+            and self.health[s].silence_deadline_ns is not None
+            and self.health[s].timeout_ns <= SOON_NS
             for s in PARTNER
         )
 

@@ -95,6 +95,7 @@ class SegmenterNode(AsyncLifecycleNode):
         image_type(config.rgb_transport)  # before the networks are loaded
         bundle = f"bundle {shown(config.bundle)[1:-1]}" if config.bundle else "the shipped bundle"
         self.get_logger().info(f"loading {bundle} (device {shown(config.device)[1:-1]}) ...")
+        self.get_logger().debug(one_line(f"{config}, {self._core_config}"))
         load = partial(self._load, config.bundle, config.device, config.backend, config.threads)
         self._engine_thread = EngineThread(self.get_clock(), load, self.report_error)
         if self._closing:

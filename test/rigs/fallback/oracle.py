@@ -171,7 +171,8 @@ class Oracle:
                 self.used[record.stream] += 1
             stopped = any(
                 not self.health[s].dependable(self._now)
-                and self.health[s].dependable(self._now - S)
+                and self.health[s].silence_deadline is not None
+                and self.health[s].timeout <= 5 * S
                 for s in PAIRED
             )
             if self.fusing and not stopped:
