@@ -438,6 +438,14 @@ class Resized(Camera):
             frame = replace(frame, size=self.shape)
         return frame
 
+    def change(self, shape: tuple[int, int], encoding: str = "rgb8") -> None:
+        """From now on, color has this size and encoding; each image differs from the last."""
+        self.shape = shape
+        pixels = np.arange(shape[0] * shape[1] * 3, dtype=np.uint8).reshape(*shape, 3)
+        self.pixels["rgb"] = lambda stamp: rgb(
+            stamp, array=pixels + np.uint8(stamp // PERIOD % 9), encoding=encoding
+        )
+
 
 def test_huge_images_between_good_ones_are_never_decoded() -> None:
     camera = Resized(range(10, 40), 3)
@@ -463,10 +471,8 @@ def test_sizes_that_keep_changing_are_never_decoded() -> None:
 
 def test_the_third_frame_of_a_new_size_is_decoded_and_used() -> None:
     camera = Resized(range(10, 80), 1)
-    camera.shape = (12, 16)
-    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
     camera.run(0, 10)
-    camera.pixels["rgb"] = lambda stamp: rgb(stamp, array=pixels + np.uint8(stamp // PERIOD % 9))
+    camera.change((12, 16))
     camera.run(10, 80)
     first = next(index for stream, index in camera.decoded if stream == "rgb" and index >= 10)
     assert first == 12
@@ -483,14 +489,10 @@ def test_a_new_size_is_never_accepted_if_changes_are_not() -> None:
 
 def test_an_accepted_size_does_not_shorten_the_next_change() -> None:
     camera = Resized(range(10, 30), 1)
-    camera.shape = (12, 16)
-    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
     camera.run(0, 10)
-    camera.pixels["rgb"] = lambda stamp: rgb(stamp, array=pixels + np.uint8(stamp // PERIOD % 9))
+    camera.change((12, 16))
     camera.run(10, 20)
-    camera.pixels["rgb"] = lambda stamp: rgb(
-        stamp, array=pixels + np.uint8(stamp // PERIOD % 9), encoding="another"
-    )
+    camera.change((12, 16), encoding="another")
     camera.run(20, 22)
     assert camera.core.counters.unusable["rgb"] == {"malformed": 4}
 
