@@ -13,7 +13,7 @@ from rigs.fallback.bench import T0, Bench, black, depth, hole, rgb
 from rigs.fallback.scenario import INTRINSICS, MS, S
 
 from rgbd_seg_ros.fallback import Core, CoreConfig, Mode, State
-from rgbd_seg_ros.frames import Intrinsics
+from rgbd_seg_ros.frames import Defect, Intrinsics
 
 # --- start -------------------------------------------------------------------------------------
 
@@ -543,3 +543,15 @@ def test_the_mode_follows_the_masks_if_silence_is_not_detected() -> None:
     assert bench.core.health["depth"].state is State.OK
     assert bench.core.mode is Mode.RGB_ONLY
     assert bench.core.mode_reason.endswith("of the masks are fused")
+
+
+def test_a_damaged_image_interrupts_the_run_of_a_new_format() -> None:
+    bench = Bench().both(0, 400)
+    for t in (400, 440):
+        bench.rgb(t, encoding="bgr8").depth(t)
+    bench.offer("rgb", Defect("malformed", "cut off", T0 + 480 * MS)).depth(480)
+    for t in (520, 560):
+        bench.rgb(t, encoding="bgr8").depth(t)
+    assert bench.core.counters.unusable["rgb"] == {"malformed": 5}
+    bench.rgb(600, encoding="bgr8")  # the third in a row
+    assert bench.core.counters.unusable["rgb"] == {"malformed": 5}
