@@ -16,7 +16,7 @@ from rgbd_seg_ros.files import read_json
 from rgbd_seg_ros.names import shown
 from training import distributed
 from training.imagenet import check_imagenet, imagenet_weights
-from training.networks import open_network
+from training.networks import open_network, open_networks
 from training.options import UsageError
 from training.published_weights import (
     ENCODER_FORMAT,
@@ -26,6 +26,7 @@ from training.published_weights import (
 )
 
 if TYPE_CHECKING:
+    from rgbd_seg_ros.bundle import TrainedNetwork
     from rgbd_seg_ros.models import NetworkSpec
     from rgbd_seg_ros.models.network import Network
     from rgbd_seg_ros.preprocess import Preprocess
@@ -45,7 +46,9 @@ def load_pretrained(network: Network, source: str, preprocess: Preprocess) -> st
               ResNet;
             - a network trained or imported here: its file, or the folder of its run or bundle.
               A classifier for other classes is omitted. If anything else differs, only the
-              encoder's weights are loaded, into every encoder of ``network``.
+              encoder's weights are loaded, into every encoder of ``network``. A run or bundle
+              with an RGB and a depth network but no fused one gives a fused network the encoders
+              of both.
         preprocess: that of ``network``. Differences from a trained network's are printed.
 
     Raises:
@@ -139,6 +142,10 @@ def _from_imagenet(network: Network, source: str, preprocess: Preprocess) -> str
 
 
 def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
+    if path.is_dir() and network.spec.modality == "rgbd":
+        single = open_networks(path)
+        if single.keys() == {"rgb", "depth"}:
+            return _from_both(network, single, path, preprocess)
     trained = open_network(path, network.spec.modality)
     if _only_encoder_fits(trained.record.spec, network.spec):
         _load_encoder(network, trained.module.encoder.state_dict(), str(path))
@@ -162,6 +169,28 @@ def _from_network(network: Network, path: Path, preprocess: Preprocess) -> str:
     return trained.record.license
 
 
+def _from_both(
+    network: Network,
+    single: Mapping[str, TrainedNetwork],
+    path: Path,
+    preprocess: Preprocess,
+) -> str:
+    """Start the depth encoder of a fused network from the depth network, the rest from RGB's."""
+    rgb, depth = single["rgb"], single["depth"]
+    for trained in (rgb, depth):
+        if trained.record.spec.encoder != network.spec.encoder:
+            raise UsageError(
+                f"{path} contains weights of {trained.record.spec.encoder}, but the network needs "
+                f"{network.spec.encoder}"
+            )
+    _load_encoder(network, rgb.module.encoder.state_dict(), str(path))
+    network.get_submodule("depth").load_state_dict(depth.module.encoder.state_dict())
+    _say(f"encoder weights of RGB and depth from {path}")
+    _say_normalization(rgb.record.preprocess, preprocess, ("rgb_mean", "rgb_std"))
+    _say_normalization(depth.record.preprocess, preprocess, ("depth",))
+    return "; ".join(dict.fromkeys((rgb.record.license, depth.record.license)))
+
+
 def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
     if theirs.modality == "rgbd":
         return False  # a fused network has more than one encoder
@@ -171,8 +200,12 @@ def _only_encoder_fits(theirs: NetworkSpec, ours: NetworkSpec) -> bool:
     return theirs.encoder == ours.encoder and rest[0] != rest[1]
 
 
-def _say_normalization(trained: Preprocess, preprocess: Preprocess) -> None:
-    for key in ("rgb_mean", "rgb_std", "depth"):
+def _say_normalization(
+    trained: Preprocess,
+    preprocess: Preprocess,
+    keys: tuple[str, ...] = ("rgb_mean", "rgb_std", "depth"),
+) -> None:
+    for key in keys:
         theirs, ours = getattr(trained, key), getattr(preprocess, key)
         if theirs != ours:
             _say(f"the network was trained with {key} {theirs}, but this run uses {ours}")

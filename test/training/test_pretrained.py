@@ -164,6 +164,30 @@ def test_from_another_architecture_only_the_encoder_is_loaded(
     assert "only encoder weights" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fused", ["cmx_b0", "acnet_mit_b0"])
+def test_a_run_of_two_networks_starts_both_encoders_of_a_fused_one(
+    fused: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    trained = {}
+    for modality, license in (("rgb", "A"), ("depth", "B")):
+        net = build(
+            network_spec("deeplabv3plus_mit_b0", modality=modality, num_classes=4, width=8)
+        )
+        trained[modality] = net
+        record = NetworkRecord(net.spec, PREPROCESS, LabelSet("x", tuple("abcd")), license=license)
+        save_network(run / "best" / f"{modality}.safetensors", net, record)
+    net = build(network_spec(fused, modality="rgbd", num_classes=4, width=8))
+    assert load_pretrained(net, str(run), PREPROCESS) == "A; B"
+    for modality, source in trained.items():
+        loaded = net.get_submodule(modality).state_dict()
+        for key, value in source.encoder.state_dict().items():
+            assert torch.equal(loaded[key], value), key
+    other = build(network_spec("cmx_b1", modality="rgbd", num_classes=4, width=8))
+    with pytest.raises(UsageError, match=r"contains weights of mit_b0, but .* needs mit_b1"):
+        load_pretrained(other, str(run), PREPROCESS)
+
+
 def test_from_a_bundle_or_run_the_network_of_the_same_modality_is_loaded(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
