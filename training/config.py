@@ -23,13 +23,11 @@ DATA_KEYS = (
     *("data", "root", "size", "val_fraction", "strict", "train_frames", "val_frames"),
     *("test_frames", "scene_seed", "cache", "workers", "eval_batch", "device"),
 )
-AT_LEAST_1 = (
-    *("epochs", "batch", "accumulate", "val_every", "eval_batch", "log_every"),
-    *("train_frames", "val_frames", "test_frames"),
-)
+AT_LEAST_1 = ("epochs", "batch", "accumulate", "val_every", "eval_batch", "log_every")
 AT_LEAST_0 = (
     *("seed", "early_stop", "sanity_batches", "overfit", "checkpoint_every", "clip_norm"),
     *("log_gradients", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "focal_gamma"),
+    *("train_frames", "val_frames", "test_frames"),
 )
 
 
@@ -56,9 +54,9 @@ class RunConfig:
         0.1, "share of the training data held out if the dataset has no validation split"
     )
     strict: bool = opt(False, "stop at an unreadable file instead of skipping and counting it")
-    train_frames: int = opt(4000, "synthetic: number of training frames")
-    val_frames: int = opt(300, "synthetic: number of validation frames")
-    test_frames: int = opt(500, "synthetic: number of test frames")
+    train_frames: int = opt(0, "number of training frames; 0: all files, or 4000 synthetic rooms")
+    val_frames: int = opt(0, "number of validation frames; 0: all files, or 300 synthetic rooms")
+    test_frames: int = opt(0, "number of test frames; 0: all files, or 500 synthetic rooms")
     scene_seed: int = opt(0, "synthetic: random seed of the rooms")
     cache: str = opt("runs/cache", "folder for rendered frames and the results of file checks")
     workers: int = opt(-1, "loader processes per rank; 0: load in the main process; -1: automatic")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,13 +17,15 @@ from training.data.sample import Samples, Subset
 from training.options import UsageError, lookup
 
 Split = Literal["train", "val", "test"]
+#: Frames of a split of the synthetic rooms, unless the configuration states a number.
+SYNTHETIC_FRAMES: dict[Split, int] = {"train": 4000, "val": 300, "test": 500}
 
 
 def _synthetic(config: RunConfig, split: Split) -> Samples:
     from training.data.synthetic.cache import CachedRooms
 
-    count = {"train": config.train_frames, "val": config.val_frames, "test": config.test_frames}
-    return CachedRooms(config.cache, config.size, config.scene_seed, split, count[split])
+    count = frames_of(config, split) or SYNTHETIC_FRAMES[split]
+    return CachedRooms(config.cache, config.size, config.scene_seed, split, count)
 
 
 def _folder(config: RunConfig, split: Split) -> Samples:
@@ -52,10 +55,13 @@ FROM_FILES = ("folder", "prepared")
 def open_split(config: RunConfig, split: Split) -> Samples:
     """Open one split of the configured dataset.
 
-    With ``overfit`` N, both training and validation use the first N training samples.
+    Of a dataset in files, ``train_frames`` N selects N frames of the training split by the hashes
+    of their positions: frames of all parts of the split, and a smaller N selects some of the same
+    frames. With ``overfit`` N, both training and validation use the first N training samples.
 
     Raises:
-        UsageError: unknown dataset, missing files, or a split without samples.
+        UsageError: unknown dataset, missing files, a split without samples, or with fewer of them
+            than the configuration states.
     """
     if config.data in RAW_DATASETS and config.data not in DATASETS:
         source = " --source DIR" if raw_dataset_class(config.data).needs_source else ""
@@ -72,9 +78,28 @@ def open_split(config: RunConfig, split: Split) -> Samples:
             f"split {split!r} of dataset {config.data!r} has no samples; "
             "add some, or correct the lists of samples per split"
         )
+    if config.data in FROM_FILES and (count := frames_of(config, split)):
+        samples = _some(samples, count, split)
     if config.overfit and split == "train":
         return Subset(samples, list(range(min(config.overfit, len(samples)))))
     return samples
+
+
+def frames_of(config: RunConfig, split: Split) -> int:
+    """Number of frames of a split that the configuration states; 0: all, or the usual number."""
+    count: int = getattr(config, f"{split}_frames")
+    return count
+
+
+def _some(samples: Samples, count: int, split: Split) -> Samples:
+    if count > len(samples):
+        raise UsageError(
+            f"{split}_frames is {count}, but the split has {len(samples)} frames: state at most "
+            "these, or 0 for all"
+        )
+    names = [str(i) for i in range(len(samples))]
+    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return Subset(samples, sorted(int(i) for i in order[:count]))
 
 
 def report_classes(config: RunConfig, train: Samples, val: Samples) -> list[str]:

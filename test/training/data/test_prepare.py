@@ -24,6 +24,7 @@ from rigs.broken_files import BROKEN, assert_one_line
 from training.command import run_command
 from training.config import RunConfig
 from training.data.checks import SAMPLED
+from training.data.class_report import split_counts
 from training.data.datasets import open_split
 from training.data.folder import open_folder
 from training.data.prepare import RAW_DATASETS, raw_dataset_class, write
@@ -383,6 +384,24 @@ def test_training_opens_the_dataset_by_name(out: Path) -> None:
     assert samples.label_set == read_index(out).label_set
     copy = pickle.loads(pickle.dumps(samples))  # loader processes receive a copy
     np.testing.assert_array_equal(copy[3].rgb, samples[3].rgb)
+
+
+def test_some_frames_of_a_split_are_taken_from_all_of_it(out: Path) -> None:
+    def names(**changes: int) -> list[str]:
+        config = RunConfig(data="prepared", root=str(out), **changes)
+        samples = open_split(config, "train")
+        return [samples[i].name for i in range(len(samples))]
+
+    every, some, fewer = names(), names(train_frames=12), names(train_frames=6)
+    assert (len(every), len(some), len(fewer)) == (20, 12, 6)
+    assert set(fewer) < set(some) < set(every)
+    assert set(some[-3:]) & set(every[-6:])
+    assert names(train_frames=20) == names(val_frames=1) == every
+    assert names(train_frames=6, overfit=2) == fewer[:2]
+    config = RunConfig(data="prepared", root=str(out), train_frames=6)
+    assert split_counts(open_split(config, "train")).sum() > 0
+    with pytest.raises(UsageError, match="train_frames is 21, but the split has 20 frames"):
+        names(train_frames=21)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

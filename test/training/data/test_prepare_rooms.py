@@ -53,6 +53,24 @@ def test_rooms_are_a_prepared_dataset_with_a_card(tmp_path: Path) -> None:
     assert sample.gravity is not None
 
 
+def test_more_rooms_can_be_held_out_and_other_splits_render_nothing_again(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    assert render(out, 40) == 0
+    before = images(out)
+    assert render(out, 40, "--held-out", "2,12") == 0
+    assert images(out) == before
+    splits = [r.split for r in read_index(out).records]
+    assert splits == 2 * (6 * ["train"] + 2 * ["val"] + 12 * ["test"])
+
+
+@pytest.mark.parametrize("held_out", ["0,1", "10,10", "1,-1"])
+def test_some_rooms_of_each_split_remain(
+    held_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render(tmp_path / "set", 40, "--held-out", held_out) == 2
+    assert "held_out must be two numbers of 1 or more" in capsys.readouterr().err
+
+
 def test_more_frames_continue_and_move_no_frame(tmp_path: Path) -> None:
     part, whole = tmp_path / "part", tmp_path / "whole"
     assert render(part, 20) == 0

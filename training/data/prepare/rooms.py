@@ -22,8 +22,8 @@ from training.data.rooms.catalog import Catalog, credits_text, find_catalog
 from training.data.synthetic.renderer import RoomSample, RoomViews
 from training.options import UsageError, opt
 
-#: Of 20 rooms, one is for validation and one for the test.
-_SPLIT_OF = {10: "val", 19: "test"}
+#: Splits are assigned in blocks of this many rooms, so that more frames never change one.
+_BLOCK = 20
 #: Random stream of the numpy renderer; with it, each frame shows another room.
 _NUMPY_SPLIT = "train"
 
@@ -36,6 +36,9 @@ class RoomsOptions:
     size: tuple[int, int] = opt((240, 320), "height,width in pixels")
     seed: int = opt(0, "random seed of the rooms")
     views: int = opt(4, "views of each room; frames of one room share a split")
+    held_out: tuple[int, int] = opt(
+        (1, 1), "rooms of every 20 that are for validation, and for the test"
+    )
     renderer: Literal["auto", "mitsuba", "numpy"] = opt(
         "auto", "path tracer, or the simple renderer; auto: mitsuba where it is installed"
     )
@@ -50,6 +53,11 @@ class RoomsOptions:
                          ("processes", 0)):  # fmt: skip
             if getattr(self, key) < low:
                 raise UsageError(f"{key} must be {low} or more, got {getattr(self, key)}")
+        if min(self.held_out) < 1 or sum(self.held_out) >= _BLOCK:
+            raise UsageError(
+                f"held_out must be two numbers of 1 or more whose sum is below {_BLOCK}, "
+                f"got {self.held_out}"
+            )
         if not all(16 <= side <= 2160 for side in self.size):
             raise UsageError(f"size must be height,width of 16..2160 pixels, got {self.size}")
 
@@ -91,7 +99,7 @@ class RenderedRooms(RawDataset):
     def fingerprint_options(self) -> dict[str, Any]:
         """The options that determine what a frame shows."""
         values = {k: v for k, v in asdict(self.options).items()
-                  if k not in ("frames", "processes")}  # fmt: skip
+                  if k not in ("frames", "processes", "held_out")}  # fmt: skip
         values["size"] = list(self.options.size)
         values["renderer"] = self.renderer
         values["furniture"] = self.options.furniture if self.catalog else "simple"
@@ -102,9 +110,17 @@ class RenderedRooms(RawDataset):
         """All frames; whole rooms are held out, so that more frames never change a split."""
         views = self.options.views if self.renderer == "mitsuba" else 1
         return [
-            Entry(f"{i:06d}", f"room{i // views:06d}", _SPLIT_OF.get(i // views % 20, "train"), i)
+            Entry(f"{i:06d}", f"room{i // views:06d}", self._split(i // views % _BLOCK), i)
             for i in range(self.options.frames)
         ]
+
+    def _split(self, room: int) -> str:
+        """Split of a room of a block: the last ones are for the test."""
+        val, test = self.options.held_out
+        first = min(_BLOCK // 2, _BLOCK - test - val)
+        if room >= _BLOCK - test:
+            return "test"
+        return "val" if first <= room < first + val else "train"
 
     def read(self, entry: Entry) -> FrameData:
         """Render one frame in this process."""
