@@ -13,7 +13,7 @@ for the engine.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from rgbd_seg_ros.fallback.config import CoreConfig
@@ -56,6 +56,7 @@ class Core:
         config: see :class:`CoreConfig`; assign :attr:`config` to change it at run time.
         networks: the networks that the bundle has.
         need_intrinsics: the networks that cannot run without camera intrinsics.
+        simulated: see :class:`CoreWarnings`.
     """
 
     def __init__(
@@ -63,17 +64,17 @@ class Core:
         config: CoreConfig | None = None,
         networks: Collection[NetworkName] = NETWORK_NAMES,
         need_intrinsics: Collection[NetworkName] = (),
+        simulated: Callable[[Stream, int], bool] = lambda stream, ns: False,
     ) -> None:
         self._config = config or CoreConfig()
-        self._networks = tuple(networks)
-        self._need_intrinsics = tuple(need_intrinsics)
+        self._networks, self._need_intrinsics = tuple(networks), tuple(need_intrinsics)
         self.counters = Counters()
         self.mode = Mode.STARTING
         self.mode_reason = "start"
         self._enabled = True
         self._now_ns = 0
         self._changes: deque[ModeChange] = deque(maxlen=MAX_EVENTS)
-        self._warnings = CoreWarnings()
+        self.warnings = CoreWarnings(simulated)
         self._forget()
 
     def _forget(self) -> None:
@@ -84,7 +85,7 @@ class Core:
         self._work = Work(self._config, self.counters)
         self._started_ns: int | None = None  # time of the first message
         self._deadline_ns: int | None = None
-        self._warnings.forget()
+        self.warnings.forget()
 
     # --- The four calls ------------------------------------------------------------------------
 
@@ -114,8 +115,8 @@ class Core:
         if isinstance(item, Frame) and verdict.reason is None:
             self._streams.geometry.update(stream, item)
         status = self._status()
+        self._count(stream, verdict)
         if verdict.reason is not None:
-            self._count_unusable(stream, verdict)
             if stream != "depth_raw" and verdict.reason != "repeated_stamp":
                 self._pairer.note_unusable(stream, item.stamp_ns, self._now_ns, status)
         elif verdict.recovering:
@@ -138,8 +139,7 @@ class Core:
         due_ns = self._deadline_ns
         if not self._enabled or not self._advance(now_ns):
             return
-        late_ns = 0 if due_ns is None else self._now_ns - due_ns
-        late = late_ns > self._config.late_tick_ms * NS_PER_MS
+        late = self._now_ns - (due_ns or self._now_ns) > self._config.late_tick_ms * NS_PER_MS
         for health in self.health.values():
             health.check_silence(self._now_ns, late=late)
         self._give_up_slow_decodes()
@@ -166,7 +166,7 @@ class Core:
         if not self._work.is_expired(job.stamp_ns, now_ns):
             return True
         self.counters.masks_expired += 1
-        self._warnings.add_expired(job, now_ns, self._config.max_age_s)
+        self.warnings.add_expired(job, now_ns, self._config.max_age_s)
         return False
 
     # --- Compressed frames ---------------------------------------------------------------------
@@ -231,7 +231,7 @@ class Core:
             return
         self._work.started = None
         for stream, verdict in pending.unusable.items():
-            self._count_unusable(stream, verdict)
+            self._count(stream, verdict)
         status = self._status()
         self._update_mode(status)
         for stream, frame in pending.frames.items():
@@ -258,7 +258,7 @@ class Core:
         start_ends_ns = self._start_ends_ns
         if start_ends_ns is not None and self._now_ns >= start_ends_ns:
             self._end_starting()
-        self._warnings.add_all(
+        self.warnings.add_all(
             fusion_problems(
                 self._config, self._pairer, self._streams, self._fused_share, self._now_ns
             )
@@ -298,10 +298,11 @@ class Core:
     def _status(self) -> StreamStatus:
         return self._streams.status(starting=self.mode is Mode.STARTING)
 
-    def _count_unusable(self, stream: Stream, verdict: Verdict) -> None:
-        count = self.counters.count_unusable(stream, verdict.reason or "", verdict.detail)
+    def _count(self, stream: Stream, verdict: Verdict) -> None:
+        if verdict.reason is not None:
+            self.counters.count_unusable(stream, verdict.reason, verdict.detail)
         waiting = self.health[stream].state is State.WAITING
-        self._warnings.add_unusable(stream, verdict, count, waiting=waiting)
+        self.warnings.add_verdict(stream, verdict, self._now_ns, waiting=waiting)
 
     # --- Modes ---------------------------------------------------------------------------------
 
@@ -312,7 +313,7 @@ class Core:
 
     def _end_starting(self) -> None:
         if self.mode is Mode.STARTING:
-            mode, _ = best_mode(self._streams, self._status(), self._fused_share)
+            mode = best_mode(self._streams, self._status(), self._fused_share)[0]
             self._change_mode(mode, "start")
 
     @property
@@ -392,7 +393,7 @@ class Core:
 
     def drain_warnings(self) -> list[str]:
         """One-line warnings since the last call; each problem is reported once until a reset."""
-        return self._warnings.drain()
+        return self.warnings.drain()
 
     def max_wait_ms(self, stream: PairedStream) -> float:
         """How long a frame of ``stream`` currently waits for its partner, milliseconds."""

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.fused_share import WINDOW, FusedShare
@@ -14,6 +13,7 @@ from rgbd_seg_ros.fallback.health import Verdict
 from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
 from rgbd_seg_ros.fallback.streams import Streams
+from rgbd_seg_ros.fallback.unusable import UnusableMessages
 from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Stream
 
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
@@ -22,30 +22,22 @@ MISSED_WARNING = 0.1
 MOST = 0.9
 #: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
 RATE_RATIO = 1.5
-#: After how many messages a frame test that fails is told. The tests that are missing here point
-#: to a failed sensor, which the change of mode tells.
-TOLD_AFTER = {
-    "malformed": 1, "slow_decode": 1, "depth_units": 1, "stale": 3, "future": 3,
-    "repeated_stamp": 3,
-}  # fmt: skip
-#: The same for all other tests of a stream that has had no usable frame yet.
-WAITING_TOLD_AFTER = 3
-#: The frame tests that concern stamps.
-STAMP_TESTS = ("stale", "future", "repeated_stamp")
 #: At most this many warnings are kept until the caller fetches them.
 MAX_WARNINGS = 256
 
 
-class StampWarning(str):
-    """A warning about stamps. The node, which knows the arrivals, may know the cause."""
-
-    stream: Stream
-
-
 class CoreWarnings:
-    """Collects warnings; each key is told once until :meth:`forget`."""
+    """Collects warnings; each key is told once until :meth:`forget`.
 
-    def __init__(self) -> None:
+    Args:
+        simulated: see :class:`UnusableMessages`.
+    """
+
+    def __init__(
+        self, simulated: Callable[[Stream, int], bool] = lambda stream, ns: False
+    ) -> None:
+        #: The messages that failed a frame test.
+        self.unusable = UnusableMessages(simulated)
         self._told: set[str] = set()
         self._new: deque[str] = deque(maxlen=MAX_WARNINGS)
 
@@ -60,23 +52,12 @@ class CoreWarnings:
         for key, text in problems:
             self.add(key, text)
 
-    def add_unusable(self, stream: Stream, verdict: Verdict, count: int, *, waiting: bool) -> None:
-        """Warn about a frame test that has failed for as many messages as :data:`TOLD_AFTER`.
-
-        Args:
-            stream: the stream.
-            verdict: of an unusable message.
-            count: number of messages of this stream with this reason so far.
-            waiting: the stream has had no usable frame yet, so no mode change tells any reason.
-        """
-        reason = verdict.reason or ""
-        if count >= TOLD_AFTER.get(reason, WAITING_TOLD_AFTER if waiting else math.inf):
-            messages = f"{count} messages are" if count > 1 else "a message is"
-            text = f"{stream}: {messages} unusable ({reason}): {verdict.detail}"
-            if reason in STAMP_TESTS:
-                text = StampWarning(text)
-                text.stream = stream
-            self.add(f"{stream} {reason}", text)
+    def add_verdict(self, stream: Stream, verdict: Verdict, now_ns: int, *, waiting: bool) -> None:
+        """Warn about a message that failed a frame test, see :meth:`UnusableMessages.add`."""
+        found = self.unusable.add(stream, verdict, now_ns, waiting=waiting)
+        if found is not None and found.told:
+            # The time tells two failures of one sensor apart.
+            self.add(f"{stream} {found.reason} {found.first_ns}", found.warning())
 
     def add_expired(self, job: Job, now_ns: int, max_age_s: float) -> None:
         """Warn that a mask was dropped, because its images were too old when it was ready."""
@@ -94,6 +75,7 @@ class CoreWarnings:
     def forget(self) -> None:
         """Tell every problem again when it recurs."""
         self._told.clear()
+        self.unusable.restart()
 
     def drain(self) -> list[str]:
         """The warnings since the last call, oldest first."""

@@ -47,12 +47,11 @@ class Counters:
         """Count ``number`` messages that ended as ``fate``."""
         self.fates[stream][fate] += number
 
-    def count_unusable(self, stream: Stream, reason: str, detail: str = "") -> int:
-        """Count one message that failed a frame test; returns the new count of this reason."""
+    def count_unusable(self, stream: Stream, reason: str, detail: str = "") -> None:
+        """Count one message that failed a frame test."""
         reasons = self.unusable[stream]
         reasons[reason] = reasons.get(reason, 0) + 1
         self.details[stream][reason] = detail
-        return reasons[reason]
 
     def pending(self, stream: Stream) -> int:
         """Number of messages that wait for their partner or for the engine."""

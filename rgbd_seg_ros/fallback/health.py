@@ -44,6 +44,7 @@ from typing import NamedTuple
 
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.pixel_tests import (
+    REMEDIES,
     color_defect,
     depth_defect,
     describe_color,
@@ -340,11 +341,13 @@ class SensorHealth:
         )
         reason = test(sample, self.config)
         if reason is not None:
-            return Problem(reason, describe(sample, self.config))
+            remedy = f": {REMEDIES[reason]}" if reason in REMEDIES else ""
+            return Problem(reason, f"{describe(sample, self.config)}{remedy}")
         # ``frozen`` from the tenth repeat of an image on; the nine repeats before it pass.
         repeats = self._repeats.add(frame.array, sample)
         if 0 < self.config.frozen_after <= repeats:
-            return Problem("frozen", f"the same image came {repeats + 1} times in a row")
+            times = f"the same image came {repeats + 1} times in a row"
+            return Problem("frozen", f"{times}: {REMEDIES['frozen']}")
         return None
 
     # --- Is this stream alive? -----------------------------------------------------------------

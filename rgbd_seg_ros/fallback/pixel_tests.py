@@ -15,6 +15,21 @@ from rgbd_seg_ros.fallback.config import CoreConfig
 
 #: The pixel tests sample every (side // 64)th row and column: 64 to 127 of each.
 SAMPLE_SIDE_PX = 64
+#: What to do about a sensor whose images fail a test, in the node and in replays. A wrong unit is
+#: not among them, because :func:`describe_depth` computes its remedy.
+REMEDIES = {
+    "black": "uncover the lens, switch on the light, or raise the exposure; if the scene may be "
+    "so dark, lower black_mean",
+    "saturated": "lower the exposure; if the scene may be so bright, set saturated_mean to 0",
+    "uniform": "restart the camera; if it may see one color only, as in a simulation, set "
+    "uniform_std to 0",
+    "no_depth": "uncover the sensor, keep its minimum distance, and switch on its emitter; if "
+    "depth may be so sparse, lower min_valid_fraction",
+    "constant_depth": "restart the camera; if it may see one distance only, set "
+    "min_depth_std_m to 0",
+    "frozen": "restart the camera; if the scene really stands still and the images have no "
+    "noise, as in a simulation, set frozen_after to 0",
+}
 
 
 def strided_sample(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

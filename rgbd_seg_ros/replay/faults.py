@@ -31,6 +31,10 @@ _MAX_SEED = 2**32 - 1
 _RENAMED = {"colour_driver": "color_driver"}
 
 
+#: A fault may affect the health of its stream for so long after its end, seconds.
+_AFTERMATH_S = 1.0
+
+
 class FaultError(ValueError):
     """An unusable schedule; the message names the line and the remedy."""
 
@@ -209,6 +213,23 @@ class FaultSchedule:
         context.held = held if isinstance(held, Frame) else None
         return kind.apply(received, context)
 
+    def may_affect(self, stream: Stream, from_s: float, to_s: float | None = None) -> bool:
+        """Whether a fault of the stream may have caused what is seen at a time, because it is
+        active then or was so a moment ago.
+
+        Args:
+            stream: a stream.
+            from_s: begin of the time, in seconds from the start of the bag.
+            to_s: end of the time; None for an instant.
+        """
+        end_s = from_s if to_s is None else to_s
+        return any(
+            stream in fault.streams
+            and fault.from_s <= end_s
+            and from_s < fault.to_s + _aftermath_s(fault)
+            for fault in self.faults
+        )
+
     def phases(self, duration_s: float) -> list[Phase]:
         """Divide the recording at the times when faults begin and end."""
         edges = {0.0, duration_s}
@@ -223,6 +244,11 @@ class FaultSchedule:
             blind = tuple(s for s in STREAMS if any(s in f.streams for f in blinding))
             phases.append(Phase(from_s, to_s, name, streams, blind))
         return phases
+
+
+def _aftermath_s(fault: Fault) -> float:
+    late = fault.fault in ("delay", "jitter")
+    return _AFTERMATH_S + ((fault.value or 0.0) / 1e3 if late else 0.0)
 
 
 def _decoded(frame: CompressedFrame) -> Frame | Defect:

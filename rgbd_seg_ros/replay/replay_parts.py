@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.topics import Topics
 from rgbd_seg_ros.fallback import Core
-from rgbd_seg_ros.frames import NS_PER_MS
+from rgbd_seg_ros.frames import NS_PER_MS, Stream
 from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
@@ -53,7 +53,11 @@ class ReplayParts:
         Args:
             faults: to apply; not shared with other passes.
         """
-        options = self.options
+        options, start_ns = self.options, self.reader.start_ns
+
+        def simulated(stream: Stream, now_ns: int) -> bool:
+            return faults.may_affect(stream, (now_ns - start_ns) / 1e9)
+
         faults.depth_scale = options.config.depth_scale
         gravity = Gravity(options.gravity_frame, say)
         source = BagSource(
@@ -66,7 +70,7 @@ class ReplayParts:
             decode=True,
         )
         replay = Replay(
-            Core(options.config, self.engine.available, self.engine.need_intrinsics),
+            Core(options.config, self.engine.available, self.engine.need_intrinsics, simulated),
             self.engine,
             options.engine_latency_ms,
             options.without_fallback,

@@ -23,6 +23,7 @@ from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.criteria import junit, verdict
+from rgbd_seg_ros.replay.failed_sensors import FailedSensors
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.film import FilmMaker
@@ -172,6 +173,7 @@ class _Session:
         self.statistics = ReplayStatistics(
             replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults()
         )
+        self.failed = FailedSensors(replay.core, replay.health, options.faults, reader.start_ns)
         self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
         self.film = FilmMaker(labels, options.config, reader.start_ns, self.duration_s)
         self.scorer = parts.scorer(self.phases, options.truth, self.snapshots.add)
@@ -205,6 +207,8 @@ class _Session:
                     self.interrupted = True
                     self.statistics.end_ns = arrival.receive_ns
                     return
+                if isinstance(arrival, Arrival) and arrival.kind != "truth":
+                    self.failed.add_arrival(arrival.kind, arrival.receive_ns)
                 now_ms = int(self.statistics.seconds(arrival.receive_ns) * 1000)
                 bar.set_postfix_str(f"{len(self.stamps_ns)} masks", refresh=False)
                 bar.update(min(now_ms, total_ms) - bar.n)
@@ -248,7 +252,8 @@ class _Session:
             **self.statistics.summary(),
             **self.scorer.summary(baseline),
         }
-        for text in add_unused_streams(summary, self.topics.unread):
+        unused = add_unused_streams(summary, self.topics.unread)
+        for text in (*unused.values(), *self.failed.lines(self.statistics.end_ns, unused)):
             self.warn(text)
         criteria = self.options.criteria
         summary["verdict"] = verdict(criteria, summary) if criteria else None

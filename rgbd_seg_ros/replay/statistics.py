@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rgbd_seg_ros.fallback import Core, Mode, ModeChange
+from rgbd_seg_ros.fallback.unusable import UnusableWarning
 from rgbd_seg_ros.frames import NETWORK_NAMES, STREAMS, NetworkName, Stream
 from rgbd_seg_ros.replay.fault_response import fault_response
 from rgbd_seg_ros.replay.health_timeline import HealthTimeline
@@ -128,8 +129,13 @@ class ReplayStatistics:
         self._open.clear()
 
     def fetch_from_core(self) -> None:
-        """Fetch the core's new mode changes and warnings."""
-        self.warnings += self._core.drain_warnings()
+        """Fetch the core's new mode changes and warnings.
+
+        Warnings about unusable messages are left out: :class:`FailedSensors` tells them at the
+        end, when their number is known.
+        """
+        new = self._core.drain_warnings()
+        self.warnings += [text for text in new if not isinstance(text, UnusableWarning)]
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:
                 continue  # streams are always silent after the last message

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rgbd_seg_ros.frames import Stream
+from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.replay.criteria import outcome_of
 
 
@@ -46,7 +46,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     return [f"{label:14}  {text}" for label, text in rows]
 
 
-def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> list[str]:
+def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> dict[Stream, str]:
     """Add ``unused_streams``: what the bag has of color and depth, and no frame of it was usable.
 
     Args:
@@ -54,11 +54,11 @@ def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> lis
         unread: streams without a topic, because none of those in the bag can be read.
 
     Returns:
-        One line for each topic without a usable frame, unless a fault was simulated on it.
+        One line for each stream without a usable frame, unless a fault was simulated on it.
     """
-    lines: dict[str, str] = {}
+    lines: dict[Stream, str] = {}
     with_faults = {fault["stream"] for fault in summary["faults"]}
-    for stream in ("rgb", "depth"):
+    for stream in STREAMS[:2]:
         topic, counts = summary["topics"].get(stream), summary["accounting"][stream]
         if topic is None or stream in with_faults or summary["interrupted"]:
             continue
@@ -69,7 +69,7 @@ def add_unused_streams(summary: dict[str, Any], unread: Iterable[Stream]) -> lis
             why = "; ".join(f"{reason}: {text}" for reason, text in details.items())
             lines[stream] = f"none of the {counts['offered']} frames of {topic} was usable ({why})"
     summary["unused_streams"] = sorted({*lines, *unread})
-    return list(lines.values())
+    return lines
 
 
 def _response(response: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ from diagnostic_updater import DiagnosticTask, Updater
 from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Mode
-from rgbd_seg_ros.fallback.core_warnings import StampWarning
 from rgbd_seg_ros.fallback.health import State
+from rgbd_seg_ros.fallback.unusable import StampWarning
 from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.inference import MODE_LEVELS
 from rgbd_seg_ros.names import shown

@@ -16,7 +16,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from rgbd_seg_ros.fallback.core_warnings import StampWarning
+from rgbd_seg_ros.fallback.unusable import StampWarning
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_intrinsics

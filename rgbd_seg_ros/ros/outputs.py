@@ -21,7 +21,7 @@ from vision_msgs.msg import LabelInfo, VisionClass
 
 from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job, Mode
-from rgbd_seg_ros.fallback.core_warnings import StampWarning
+from rgbd_seg_ros.fallback.unusable import StampWarning
 from rgbd_seg_ros.inference import MODE_LEVELS, mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.ros.convert import header, image_message

@@ -168,3 +168,27 @@ def test_single_old_stamps_without_a_known_cause_are_told_too(
     rig.activate()
     wait_for_log(rig, "rgb: 3 messages are unusable (stale)", "max_age_s is 1")
     assert not [line for line in rig.logs if "chrony" in line]
+
+
+def test_a_sensor_that_freezes_on_the_way_is_told_with_its_remedy(
+    make_rig: Callable[..., Any],
+) -> None:
+    rig = make_rig()
+    publish, hangs = rig.topics["depth"].publish, [False]
+    kept = []
+
+    def publish_frozen(message: Image) -> None:
+        if hangs[0]:
+            kept.append(message.data)
+            message.data = kept[0]
+        publish(message)
+
+    rig.topics["depth"].publish = publish_frozen
+    rig.activate()
+    rig.mode("RGBD")
+    hangs[0] = True
+    wait_for_log(rig, "depth: ", "are unusable (frozen)", "set frozen_after to 0")
+    rig.until(lambda: "set frozen_after to 0" in rig.diagnostics[-1].message)
+    lines = [line for line in rig.logs if "are unusable (frozen)" in line]
+    assert len(lines) == 1
+    assert lines[0] in rig.diagnostics[-1].message

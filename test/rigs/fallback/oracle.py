@@ -53,7 +53,7 @@ NETWORK_OF = {
     ("rgb", "depth"): "rgbd", ("rgb",): "rgb", ("depth",): "depth", ("depth_raw",): "depth"
 }  # fmt: skip
 #: More than the total capacity of all bounded memories of the core.
-MAX_REMEMBERED = 640
+MAX_REMEMBERED = 1240
 
 
 @dataclass(eq=False)
