@@ -14,6 +14,7 @@ from typing import Any
 
 from rgbd_seg_ros.bag.sqlite_storage import JOURNALS
 from rgbd_seg_ros.bag.storage import BagError
+from rgbd_seg_ros.bag.unpack import compare_with_copy
 
 #: File name suffixes of rosbag2 storage, and of the same compressed as a whole.
 STORAGE_SUFFIXES = (".mcap", ".db3")
@@ -23,8 +24,10 @@ METADATA = "metadata.yaml"
 #: A larger metadata.yaml is not read, bytes.
 MAX_METADATA = 2**24
 #: The number of a part in its name, and the time that `rosbag record` adds.
-_PART = re.compile(r"_\d+$")
+_PART = re.compile(r"_(?:0|[1-9]\d{0,4})$")
 _TIME = re.compile(r"_?\d{4}(-\d\d){5}$")
+#: A time whose last number is no part's.
+_TIME_ALONE = re.compile(r"\d{4}([-_]\d\d){5}$")
 
 
 @dataclass
@@ -130,19 +133,18 @@ def _in_folder(folder: Path) -> Parts:
     bags = [p for p in entries if p.name.endswith(ROS1_SUFFIXES)]
     if not files:
         if bags and metadata is None:
-            bags = _ros1_parts(folder, bags)
+            _check_one_recording(folder, bags, "ROS 1")
             return Parts(bags, gaps=_gaps(bags), notes=notes)
         raise _no_bag(folder, entries, metadata)
-    chosen, doubled = _without_copies(files)
-    for copy, original in doubled:
-        notes.append(f"{copy} is not read, since {original} has the same content")
+    chosen = _without_copies(files, notes)
     if bags:
         names_of_bags = ", ".join(path.name for path in bags[:3])
         notes.append(f"not read, since the folder is a ROS 2 bag: {names_of_bags}; pass it alone")
     if metadata is None:
+        _check_one_recording(folder, chosen, "ROS 2")
         return Parts(chosen, gaps=_gaps(chosen), notes=notes)
     names, count = metadata
-    return _listed(chosen, names, count, notes)
+    return _listed(folder, chosen, names, count, notes)
 
 
 def _no_bag(folder: Path, entries: list[Path], metadata: object) -> BagError:
@@ -164,21 +166,27 @@ def _holds_bag(folder: Path) -> bool:
         return False
 
 
-def _ros1_parts(folder: Path, bags: list[Path]) -> list[Path]:
-    """All parts of one split ROS 1 recording."""
-    names = {p: p.name.removesuffix(".active").removesuffix(".bag") for p in bags}
-    if len(bags) > 1:
-        recordings = {
-            _TIME.sub("", _PART.sub("", name)) if _PART.search(name) else f"{name} "
-            for name in names.values()
-        }
-        if len(recordings) > 1:
-            raise BagError(
-                f"{folder} contains several ROS 1 recordings; pass one of them: "
-                + ", ".join(p.name for p in bags[:8])
-                + (f", and {len(bags) - 8} more" if len(bags) > 8 else "")
-            )
-    return bags
+def _recording(file: Path) -> str:
+    """What the names of all parts of a split recording have in common, and no other name has."""
+    name, *suffixes = without_compression(file.name.removesuffix(".active")).rsplit(".", 1)
+    if _PART.search(name) and not _TIME_ALONE.search(name):
+        # `rosbag record` adds the time of each part to its name.
+        name = f"{_TIME.sub('', _PART.sub('', name))}_#"
+    return ".".join([name, *suffixes])
+
+
+def _check_one_recording(folder: Path, files: list[Path], kind: str) -> None:
+    """Refuse files that are not the parts of one split recording.
+
+    Raises:
+        BagError: they are several recordings.
+    """
+    if len({_recording(file) for file in files}) > 1:
+        names = ", ".join(file.name for file in files[:8])
+        more = f", and {len(files) - 8} more" if len(files) > 8 else ""
+        raise BagError(
+            f"{folder} contains several {kind} recordings; pass one of them: {names}{more}"
+        )
 
 
 def _gaps(files: list[Path]) -> list[str]:
@@ -198,20 +206,54 @@ def _gaps(files: list[Path]) -> list[str]:
     ]
 
 
-def _without_copies(files: list[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
-    """One file of each name; of a compressed file and its unpacked copy, the copy."""
+def _without_copies(files: list[Path], notes: list[str]) -> list[Path]:
+    """One file of each name: of a compressed file and its unpacked copy, the one with more of it.
+
+    Args:
+        files: sorted, so that ``x.db3`` comes before ``x.db3.zstd``.
+        notes: gets a sentence for each file that is left out.
+    """
     chosen: dict[str, Path] = {}
-    doubled = []
-    for file in files:  # sorted, so that "x.db3" comes before "x.db3.zstd"
+    for file in files:
         name = without_compression(file.name)
-        if name in chosen:
-            doubled.append((file.name, chosen[name].name))
-        else:
+        if name not in chosen:
             chosen[name] = file
-    return list(chosen.values()), doubled
+            continue
+        other = chosen[name]
+        better, why = _better_copy(file, other)
+        chosen[name] = better
+        left_out = other if better == file else file
+        notes.append(f"{left_out.name} is not read, since {better.name} {why}")
+    return list(chosen.values())
 
 
-def _listed(files: list[Path], names: list[str], count: int | None, notes: list[str]) -> Parts:
+def _better_copy(packed: Path, plain: Path) -> tuple[Path, str]:
+    """Which of a compressed and an unpacked file to read, and why, to follow its name."""
+    if plain.name.endswith(COMPRESSED_SUFFIXES):  # x.zst and x.zstd
+        return plain, "has the same name"
+    try:
+        found = compare_with_copy(packed, plain)
+    except (OSError, BagError) as error:
+        return plain, f"has the same name; the two could not be compared: {error}"
+    if found.damage is None and found.equal == found.content == found.other:
+        return plain, "has the same content"
+    if found.equal == found.other < found.content:
+        return packed, (
+            f"has the same {found.other} bytes and {found.content - found.other} more, so "
+            f"{plain.name} is incomplete; unpack it again"
+        )
+    if found.equal == found.content:
+        damaged = f", and {packed.name} {found.damage}" if found.damage else ""
+        return plain, f"has the same content and {found.other - found.content} bytes more{damaged}"
+    better = packed if found.content > found.other else plain
+    return better, (
+        f"is the larger of the two, which differ from byte {found.equal} on; remove the wrong one"
+    )
+
+
+def _listed(
+    folder: Path, files: list[Path], names: list[str], count: int | None, notes: list[str]
+) -> Parts:
     """Match the files of a folder with the names in its metadata.yaml."""
     # Only the last part of a listed name counts, so that nothing outside the folder is read.
     wanted = {without_compression(name): name for name in names}
@@ -222,12 +264,23 @@ def _listed(files: list[Path], names: list[str], count: int | None, notes: list[
         if bare in by_name and by_name[bare].name != name:
             notes.append(f"{by_name[bare].name} is read in place of {name}, listed in {METADATA}")
     unlisted = [file for file in files if file not in found]
+    if not found:
+        _check_one_recording(folder, unlisted, "ROS 2")
     if missing and len(unlisted) >= len(missing):
         # Renamed files: their number fits, and nothing else could have those names.
         old, new = ", ".join(missing), ", ".join(file.name for file in unlisted)
         notes.append(f"{METADATA} lists {old}, which is not there; {new} is read instead")
         return Parts(sorted([*found, *unlisted]), [], [], count, notes)
-    return Parts(found or unlisted, unlisted if found else [], missing, count, notes)
+    if not found:
+        return Parts(unlisted, [], missing, count, notes)
+    own = {_recording(file) for file in found}
+    for file in [file for file in unlisted if _recording(file) not in own]:
+        unlisted.remove(file)
+        notes.append(
+            f"{file.name} is not read: {METADATA} does not list it, and its name is not that of "
+            "the listed files; pass it alone"
+        )
+    return Parts(found, unlisted, missing, count, notes)
 
 
 def _read_metadata(path: Path) -> tuple[list[str], int | None]:

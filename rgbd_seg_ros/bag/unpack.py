@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import bz2
 import errno
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,8 +82,63 @@ def unpack_file(path: Path, target: Path) -> str | None:
         BagError: the disk is full, or a package is missing.
         OSError: the file cannot be read.
     """
+    with disk_space(path, target), target.open("wb") as out:
+        pieces = _pieces(path)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                damage: str | None = end.value
+                return damage
+            if piece and shutil.disk_usage(target.parent).free < RESERVE + len(piece):
+                raise OSError(errno.ENOSPC, "the disk is full")
+            out.write(piece)
+
+
+@dataclass(frozen=True)
+class CopyComparison:
+    """How the content of a ``.zstd`` file compares with a file that was once unpacked from it."""
+
+    #: Number of bytes that are equal from the start on.
+    equal: int
+    #: Size of the content, as far as it could be decompressed, and of the other file, in bytes.
+    content: int
+    other: int
+    #: What is wrong with the ``.zstd`` file; None if all of it was decompressed.
+    damage: str | None = None
+
+
+def compare_with_copy(path: Path, copy: Path) -> CopyComparison:
+    """Compare the content of a ``.zstd`` file with another file, without writing it.
+
+    Raises:
+        BagError: a package is missing.
+        OSError: a file cannot be read.
+    """
+    equal, content, other = 0, 0, copy.stat().st_size
+    pieces = _pieces(path)
+    with copy.open("rb") as file:
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                return CopyComparison(equal, content, other, end.value)
+            if equal == content:
+                equal += _equal_bytes(piece, file.read(len(piece)))
+            content += len(piece)
+
+
+def _equal_bytes(first: bytes, second: bytes) -> int:
+    """The number of bytes at the start that are equal."""
+    if first == second:
+        return len(first)
+    return len(os.path.commonprefix([first, second]))
+
+
+def _pieces(path: Path) -> Generator[bytes, None, str | None]:
+    """The content of a ``.zstd`` file; returns what is wrong with it, as :func:`unpack_file`."""
     decompressor = _decompressor("zstd")
-    with path.open("rb") as file, disk_space(path, target), target.open("wb") as out:
+    with path.open("rb") as file:
         data = b""
         while True:
             if not data and decompressor.needs_input:
@@ -98,9 +155,7 @@ def unpack_file(path: Path, target: Path) -> str | None:
             except Exception as error:  # as in unpack_at_most()
                 return f"is damaged from about byte {file.tell()} on: {error}"
             data = b""
-            if piece and shutil.disk_usage(target.parent).free < RESERVE + len(piece):
-                raise OSError(errno.ENOSPC, "the disk is full")
-            out.write(piece)
+            yield piece
 
 
 @contextmanager

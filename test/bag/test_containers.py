@@ -452,3 +452,117 @@ def test_a_ros_1_bag_beside_the_files_of_a_ros_2_bag_is_told(tmp_path: Path) -> 
     _rosbag1(bag / "old.bag")
     with BagReader(bag) as reader:
         assert "not read, since the folder is a ROS 2 bag: old.bag; pass it alone" in reader.notes
+
+
+def _files(folder: Path, *names: str) -> Path:
+    """A folder without metadata.yaml, with recordings of ten images each under these names."""
+    folder.mkdir()
+    for i, name in enumerate(names):
+        storage = "MCAP" if ".mcap" in name else "SQLITE3"
+        (file,) = _rosbag2(folder.with_name(f"part{i}"), storage, 10 * i).glob("part*")
+        data = file.read_bytes()
+        (folder / name).write_bytes(zstd.compress(data) if name.endswith(".zstd") else data)
+    return folder
+
+
+@pytest.mark.parametrize("names", [
+    ("run1.mcap", "run2.mcap"),
+    ("a_0.mcap", "b_0.mcap"),
+    ("a_0.db3", "a_1.db3", "b_0.db3.zstd"),
+    ("a_0.db3", "a_0.mcap"),
+    ("rosbag2_2024_01_01-10_00_00_0.mcap", "rosbag2_2024_01_02-10_00_00_0.mcap"),
+    ("2024_01_01_10_00_10.mcap", "2024_01_01_10_00_11.mcap"),
+    ("run_20240101.mcap", "run_20240102.mcap"),
+])  # fmt: skip
+def test_several_ros_2_recordings_in_one_folder_are_named(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    folder = _files(tmp_path / "runs", *names)
+    text = f"contains several ROS 2 recordings; pass one of them: {', '.join(sorted(names))}$"
+    with pytest.raises(BagError, match=text):
+        BagReader(folder).__enter__()
+
+
+@pytest.mark.parametrize("names", [
+    ("run_0.mcap", "run_1.mcap"),
+    ("run_9.db3", "run_10.db3.zstd"),
+    ("rosbag2_2024_01_01-10_00_00_0.mcap", "rosbag2_2024_01_01-10_00_00_1.mcap"),
+])  # fmt: skip
+def test_the_parts_of_one_ros_2_recording_are_joined(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    with BagReader(_files(tmp_path / "run", *names)) as reader:
+        assert sum(topic.count for topic in reader.topics) == 2 * COUNT
+        assert (reader.notes, reader.damage) == ([], None)
+
+
+def test_another_recording_beside_a_listed_one_is_told(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    shutil.copy(next(_rosbag2(tmp_path / "other", first=10).glob("*.db3")), bag / "other.db3")
+    (note,) = _check(bag).notes
+    assert note.startswith("other.db3 is not read: metadata.yaml does not list it, and its name")
+
+
+def test_a_renamed_recording_with_more_parts_than_metadata_lists_is_complete(
+    tmp_path: Path,
+) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    next(bag.glob("*.db3")).rename(bag / "mine_0.db3")
+    shutil.copy(next(_rosbag2(tmp_path / "more", first=10).glob("*.db3")), bag / "mine_1.db3")
+    with BagReader(bag) as reader:
+        assert sum(topic.count for topic in reader.topics) == 2 * COUNT
+        assert reader.damage is None
+        assert reader.notes[0] == (
+            "metadata.yaml lists bag.db3, which is not there; mine_0.db3, mine_1.db3 is read "
+            "instead"
+        )
+
+
+def test_several_recordings_none_of_which_is_listed_are_named(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    next(bag.glob("*.db3")).rename(bag / "monday.db3")
+    shutil.copy(bag / "monday.db3", bag / "tuesday.db3")
+    text = "several ROS 2 recordings; pass one of them: monday.db3, tuesday.db3"
+    with pytest.raises(BagError, match=text):
+        BagReader(bag).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("keep", "content", "read", "note"),
+    [
+        (1.0, 1.0, 10, "bag.db3.zstd is not read, since bag.db3 has the same content"),
+        (0.6, 1.0, 10, "bag.db3 is not read, since bag.db3.zstd has the same "),
+        (1.0, 0.6, 10, "bag.db3.zstd is not read, since bag.db3 has the same content and "),
+    ],
+    ids=["equal", "cut copy", "longer copy"],
+)
+def test_of_a_compressed_file_and_its_copy_the_complete_one_is_read(
+    tmp_path: Path, keep: float, content: float, read: int, note: str
+) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    file = bag / "bag.db3"
+    data = file.read_bytes()
+    (bag / "bag.db3.zstd").write_bytes(zstd.compress(data[: int(content * len(data))]))
+    file.write_bytes(data[: int(keep * len(data))])
+    reader = _check(bag)
+    assert reader.damage is None
+    assert sum(topic.count for topic in reader.topics) == read
+    assert any(text.startswith(note) for text in reader.notes), reader.notes
+
+
+def test_a_compressed_file_that_differs_from_its_copy_is_told(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    data = bytearray((bag / "bag.db3").read_bytes())
+    data[24] ^= 1  # SQLite's counter of changes
+    (bag / "bag.db3.zstd").write_bytes(zstd.compress(bytes(data)))
+    (note,) = _check(bag).notes
+    assert note.startswith("bag.db3.zstd is not read, since bag.db3 is the larger of the two, ")
+    assert "which differ from byte 24 on" in note
+
+
+def test_a_damaged_compressed_file_is_not_called_the_same(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "bag")
+    packed = zstd.compress((bag / "bag.db3").read_bytes())
+    (bag / "bag.db3.zstd").write_bytes(packed[: len(packed) // 2])
+    (note,) = _check(bag).notes
+    assert note.endswith("bytes more, and bag.db3.zstd was cut off")
