@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import bz2
 import errno
-import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from rgbd_seg_ros.bag.storage import BagError, UnreadableBytesError
 
@@ -130,9 +131,10 @@ def compare_with_copy(path: Path, copy: Path) -> CopyComparison:
 
 def _equal_bytes(first: bytes, second: bytes) -> int:
     """The number of bytes at the start that are equal."""
-    if first == second:
-        return len(first)
-    return len(os.path.commonprefix([first, second]))
+    size = min(len(first), len(second))
+    a, b = (np.frombuffer(data, np.uint8, size) for data in (first, second))
+    different = np.flatnonzero(a != b)
+    return int(different[0]) if different.size else size
 
 
 def _pieces(path: Path) -> Generator[bytes, None, str | None]:

@@ -117,8 +117,10 @@ def fusion_problems(
                 "lag",
                 f"{partner} arrives {lag_ns / NS_PER_MS:.0f} ms after {stream}, more than "
                 f"max_wait_ms={config.max_wait_ms:g}, so only {stream} is used: raise max_wait_ms "
-                "to fuse them",
+                "to fuse them; if both are exposed at the same time, the clocks of their stamps "
+                "differ: synchronize them, or replay with --stamps receive",
             )
+            return  # which also explains why frame pairs are incomplete
     incomplete = pairer.missed_fraction > MISSED_WARNING
     periods = [streams.health[stream].period_ns for stream in ("rgb", "depth")]
     rates = [NS_PER_S / period for period in periods if period]

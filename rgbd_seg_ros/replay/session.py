@@ -95,7 +95,8 @@ def replay_bag(
         else:
             faults = options.faults.fitted(duration_s)
         options = replace(options, faults=faults)
-        limits = options.config.max_age_s, options.config.max_future_s
+        config = options.config
+        limits = config.max_age_s, config.max_future_s, config.max_wait_ms
         stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
         parts = ReplayParts(options, reader, topics, stamps, engine)

@@ -33,6 +33,10 @@ _MAX_DRIFT = 2e-4
 #: Error of the offset that is tolerated, so that the stamps of a good clock are shifted equally.
 _DEAD_BAND_NS = 5 * NS_PER_MS
 _WINDOW = 31
+#: Stamps of frames that were exposed together differ by less, and so many of them must match.
+_MATCH_NS, _MIN_MATCHES = 2 * NS_PER_MS, 5
+#: Receive times vary by as much although nothing is wrong.
+_JITTER_NS = 5 * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,12 @@ class _Sample:
         return median_low(self.offsets_ns)
 
     @property
+    def spread_ns(self) -> int:
+        """How much the offset varies: between its tenth and its nine tenths quantile."""
+        ordered = sorted(self.offsets_ns)
+        return ordered[len(ordered) * 9 // 10] - ordered[len(ordered) // 10]
+
+    @property
     def defect(self) -> str:
         """Why the stamps cannot be used, whatever the clock; empty if they can."""
         if not any(self.headers_ns):
@@ -165,6 +175,7 @@ def choose_stamps(
     wanted: Stamps,
     max_age_s: float,
     max_future_s: float = 0.1,
+    max_wait_ms: float = 100.0,
 ) -> StampChoice:
     """Choose the stamps of every stream, with a warning for each one that ``auto`` corrects.
 
@@ -178,12 +189,17 @@ def choose_stamps(
     from the stamp to the receive time that the corrected ones are given, because receive times
     would not match good stamps.
 
+    Stamps within these limits are also those of another clock if color and depth differ by more
+    than ``max_wait_ms`` in how late they are received. The exception is a stream that really is
+    received late: its stamps match those of the other stream, and its receive times do not.
+
     Args:
         reader: an open bag.
         topics: the topics to replay.
         wanted: ``auto``; ``header`` and ``receive`` are obeyed for all streams.
         max_age_s: the core's limit for old stamps; 0 for none.
         max_future_s: the core's limit for stamps ahead of the time; 0 for none.
+        max_wait_ms: how long the core waits at most for the other frame of a pair.
     """
     if wanted == "receive":
         all_streams = dict.fromkeys(topics.streams.values(), StampRule("receive"))
@@ -194,11 +210,29 @@ def choose_stamps(
     sound = [s for s in samples if not s.defect]
     good = [s for s in sound if limits_ns[0] <= s.offset_ns <= limits_ns[1]]
     latency_ns = good[0].offset_ns if good else 0
+    shifted = _of_another_clock(good, max_wait_ms * NS_PER_MS)
+    if shifted:
+        good = [s for s in good if s not in shifted]
+        latency_ns = good[0].offset_ns
 
     rules: dict[Stream, StampRule] = {}
     #: Streams, what is wrong with their stamps, and what is done about it.
     findings: list[tuple[list[_Sample], str, str]] = []
-    for group in _clocks([s for s in sound if s not in good]):
+    if shifted:
+        leader = min(shifted, key=lambda s: s.offset_ns)
+        shift_ns = leader.offset_ns - latency_ns
+        rules |= {s.stream: StampRule("header", shift_ns, leader.stream) for s in shifted}
+        side = "behind" if shift_ns > 0 else "ahead of"
+        findings.append(
+            (
+                shifted,
+                f"are {abs(shift_ns) / 1e9:.3f} s {side} those of {good[0].stream}, compared with "
+                "the receive times",
+                f"they are shifted by {shift_ns / 1e9:+.3f} s (if these frames really arrive "
+                "late, use --stamps header and raise max_wait_ms)",
+            )
+        )
+    for group in _clocks([s for s in sound if s not in good and s not in shifted]):
         # On one clock, the stream with the least latency tells the offset best.
         leader = min(group, key=lambda s: s.offset_ns)
         shift_ns = leader.offset_ns - latency_ns
@@ -230,6 +264,48 @@ def choose_stamps(
         ),
         "receive" if by_receive else "corrected" if rules else "header",
     )
+
+
+def _of_another_clock(good: Sequence[_Sample], max_wait_ns: float) -> list[_Sample]:
+    """Streams whose stamps would be accepted, but whose frames would find no partner.
+
+    Args:
+        good: the streams whose stamps are plausible.
+        max_wait_ns: how long the core waits for a partner, ns.
+    """
+    pair = [s for s in good if s.stream in ("rgb", "depth")]
+    if len(pair) < 2 or abs(pair[0].offset_ns - pair[1].offset_ns) <= max_wait_ns:
+        return []
+    # A message cannot arrive before it is stamped, nor does an early one arrive late.
+    right = min(pair, key=lambda s: (s.offset_ns < 0, abs(s.offset_ns)))
+    wrong = next(s for s in pair if s is not right)
+    if _is_received_late(wrong, right):
+        return []
+    near = [s for s in good if abs(s.offset_ns - wrong.offset_ns) <= max_wait_ns / 2]
+    return [s for s in near if s is not right]
+
+
+def _is_received_late(late: _Sample, other: _Sample) -> bool:
+    """Whether a stream's stamps are right, and its messages are received late.
+
+    A clock is wrong by the same time in every message, but what delays messages does not delay
+    them all equally. And if only the stamps match those of the other stream, but not the receive
+    times, the frames were exposed together and received one after the other.
+    """
+    if late.spread_ns > 2 * other.spread_ns + _JITTER_NS:
+        return True
+    by_stamp = _distance_ns(late.headers_ns, other.headers_ns)
+    shift_ns = late.offset_ns - other.offset_ns
+    by_receive_time = _distance_ns([ns + shift_ns for ns in late.headers_ns], other.headers_ns)
+    return by_stamp <= _MATCH_NS and by_receive_time > _JITTER_NS
+
+
+def _distance_ns(stamps: Sequence[int], others: Sequence[int]) -> float:
+    """Median distance of stamps to the nearest other one, where both streams have frames."""
+    found = [
+        min(abs(ns - other) for other in others) for ns in stamps if others[0] <= ns <= others[-1]
+    ]
+    return median_low(found) if len(found) >= _MIN_MATCHES else math.inf
 
 
 _BY_RECEIVE = "the frames are stamped with their receive times"

@@ -229,3 +229,87 @@ def test_a_replay_of_two_clocks_fuses_and_scores(tmp_path: Path, run_replay) -> 
     assert summary["unscored"] == 0
     assert summary["stamps"] == "corrected"
     assert len(summary["warnings"]) == 2
+
+
+@pytest.mark.parametrize("stream", ["color", "depth"])
+@pytest.mark.parametrize("offset", [-250 * MS, -180 * MS, -900 * MS])
+def test_a_small_offset_of_one_clock_is_corrected(
+    tmp_path: Path, stream: str, offset: int, run_replay: Any
+) -> None:
+    """The stamps would be accepted, but no frame would find its partner."""
+    bag = write(
+        tmp_path / "bag", **{stream: lambda ns: ns + offset}, latency=(20 * MS, 25 * MS), count=60
+    )
+    wrong, right = ("rgb", "depth") if stream == "color" else ("depth", "rgb")
+    difference = -offset + (5 if wrong == "depth" else -5) * MS
+    choice = choose(bag)
+    (warning,) = choice.warnings
+    assert warning.startswith(
+        f"the header stamps of {wrong} are {difference / S:.3f} s behind those of {right}, "
+        f"compared with the receive times, so they are shifted by {difference / S:+.3f} s"
+    )
+    assert "use --stamps header and raise max_wait_ms" in warning
+    assert choice.rules == {wrong: StampRule("header", difference, wrong)}
+    summary = run_replay(bag).summary
+    assert summary["networks"] == {"rgbd": 60, "rgb": 0, "depth": 0}
+    assert summary["warnings"] == [warning]
+
+
+def test_a_small_offset_ahead_is_corrected(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", depth=lambda ns: ns + 90 * MS, latency=(60 * MS, 25 * MS))
+    choice = choose(bag)
+    (warning,) = choice.warnings
+    assert "stamps of depth are 0.125 s ahead of those of rgb, compared with" in warning
+    assert choice.rules == {"depth": StampRule("header", -125 * MS, "depth")}
+
+
+@pytest.mark.parametrize("late", [111, 180, 250, 480])
+def test_frames_that_are_received_late_keep_their_stamps(tmp_path: Path, late: int) -> None:
+    """Their stamps match color's, and their receive times do not."""
+    bag = write(tmp_path / "bag", latency=(20 * MS, 20 * MS + late * MS))
+    assert choose(bag) == HEADER_STAMPS
+
+
+def test_an_offset_that_varies_is_no_clock(tmp_path: Path) -> None:
+    """Depth from a wireless camera that is exposed at other times than color."""
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(40):
+            at = START_NS + i * PERIOD
+            writer.image(RGB, at + 20 * MS, color_image(i), at, FRAME)
+            depth_at, late = at + 11 * MS, 200 * MS + i * 37 % 80 * MS
+            writer.image(DEPTH, depth_at + late, depth_image(i), depth_at, FRAME)
+    assert choose(tmp_path / "bag") == HEADER_STAMPS
+
+
+def test_an_offset_within_the_wait_is_kept(tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", depth=lambda ns: ns - 60 * MS)
+    assert choose(bag) == HEADER_STAMPS
+
+
+def test_a_latency_beyond_the_wait_is_told_in_one_line(tmp_path: Path, run_replay: Any) -> None:
+    bag = write(tmp_path / "bag", latency=(20 * MS, 270 * MS), count=120)
+    (warning,) = run_replay(bag).summary["warnings"]
+    assert warning.startswith("depth arrives 250 ms after rgb, more than max_wait_ms=100, so only")
+    assert "raise max_wait_ms to fuse them" in warning
+    assert warning.endswith("replay with --stamps receive")
+
+
+def test_an_offset_of_whole_periods_is_corrected(tmp_path: Path) -> None:
+    """Stamps and receive times both match, and the delay does not vary, as a network's does."""
+    bag = write(tmp_path / "bag", depth=lambda ns: ns - 8 * PERIOD, latency=(20 * MS, 23 * MS))
+    assert choose(bag).rules == {"depth": StampRule("header", 8 * PERIOD + 3 * MS, "depth")}
+
+
+@pytest.mark.parametrize(("spread_ms", "kept"), [(90, True), (110, False), (190, False)])
+def test_whole_seconds_of_a_slow_camera_that_vary_are_cut_off(
+    tmp_path: Path, spread_ms: int, kept: bool
+) -> None:
+    """Exact seconds are received after nearly equal times; seconds without a fraction are not."""
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(20):
+            at = START_NS // S * S + i * S
+            for topic, image in ((RGB, color_image(i)), (DEPTH, depth_image(i))):
+                writer.image(topic, at + 20 * MS + spread_ms * MS * i // 19, image, at, FRAME)
+    choice = choose(tmp_path / "bag")
+    assert (choice == HEADER_STAMPS) is kept
+    assert all("are whole seconds" in text for text in choice.warnings)

@@ -170,7 +170,8 @@ def make_plan(bag: Path, faults: str = "") -> LiveReplayPlan:
                     f"{topic} has type {types[topic]}, but a live replay needs {IMAGE}: {OFFLINE}"
                 )
         config = CoreConfig()
-        stamps = choose_stamps(reader, topics, "auto", config.max_age_s, config.max_future_s)
+        limits = config.max_age_s, config.max_future_s, config.max_wait_ms
+        stamps = choose_stamps(reader, topics, "auto", *limits)
         if stamps.rules:
             why = "; ".join(stamps.warnings)
             raise BagError(f"{why}; a live replay needs header stamps: {OFFLINE}")
