@@ -38,6 +38,7 @@ from rgbd_seg_ros.replay.rerun_output import RerunOutput
 from rgbd_seg_ros.replay.run_facts import run_facts
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
 from rgbd_seg_ros.replay.score import Scorer
+from rgbd_seg_ros.replay.slow_streams import patient_config
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource, TransformArrival
 from rgbd_seg_ros.replay.stamps import choose_stamps
@@ -89,13 +90,14 @@ def replay_bag(
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
         options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
+        config, slow_notes = patient_config(reader, topics, options.config)
+        options = replace(options, config=config)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
         if options.random_faults is not None:
             faults = FaultSchedule(random_faults(options.random_faults, duration_s))
         else:
             faults = options.faults.fitted(duration_s)
         options = replace(options, faults=faults)
-        config = options.config
         limits = config.max_age_s, config.max_future_s, config.max_wait_ms
         stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
@@ -103,7 +105,7 @@ def replay_bag(
         source, replay = parts.start(faults)
         worker = OrderedWorker()
         session = _Session(parts, replay, stack, worker)
-        notes = (*reader.notes, *topics.notes, *depth_notes, *stamps.warnings)
+        notes = (*reader.notes, *topics.notes, *depth_notes, *slow_notes, *stamps.warnings)
         for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
         if not parts.has_truth:
