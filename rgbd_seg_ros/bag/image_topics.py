@@ -46,6 +46,8 @@ UNREADABLE_TYPES = {
 }
 #: Number of messages among which the first usable one describes its topic.
 FIRST_MESSAGES = 10
+#: A transport with at least this share of the frames of another one has nearly all of them.
+NEARLY_ALL = 0.9
 #: Endings that image_transport and its plugins append to the topic of the raw image.
 _TRANSPORTS = ("compressedDepth", "compressed", "ffmpeg", "theora", "zstd", "foxglove", "draco")
 
@@ -82,6 +84,10 @@ class ImageTopic:
         """Whether it may be chosen."""
         return self.kind is not None and not self.unreadable and not self.no_camera
 
+    def is_sparse(self, copies: Iterable[ImageTopic], share: float = NEARLY_ALL) -> bool:
+        """Whether it has less than a share of the messages of another one."""
+        return self.count < share * max(copy.count for copy in copies)
+
     def __str__(self) -> str:
         """The topic with the facts that tell it from others."""
         kind = self.type.rpartition("/")[2]
@@ -97,13 +103,16 @@ def describe_images(reader: BagReader) -> list[ImageTopic]:
 
 
 def without_copies(images: Iterable[ImageTopic]) -> list[ImageTopic]:
-    """The usable topics, each image in its best transport only."""
-    best: dict[tuple[str, str | None], ImageTopic] = {}
+    """The usable topics; of the transports of each image, the best one with nearly all frames."""
+    copies: dict[tuple[str, str | None], list[ImageTopic]] = {}
     for image in images:
         if image.usable:
-            key = (image.base, image.kind)
-            best[key] = min(best.get(key, image), image, key=lambda i: (i.transport, i.topic))
-    return sorted(best.values(), key=lambda image: image.topic)
+            copies.setdefault((image.base, image.kind), []).append(image)
+    best = [
+        min(found, key=lambda image: (image.is_sparse(found), image.transport, image.topic))
+        for found in copies.values()
+    ]
+    return sorted(best, key=lambda image: image.topic)
 
 
 def base_topic(topic: str) -> str:

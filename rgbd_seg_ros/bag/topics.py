@@ -217,7 +217,9 @@ class _Choice:
                 f"{_option(name)}"
             )
         partner = self._given("rgb") if name != "rgb" else None
-        return min(best, key=lambda image: self._form_rank(image, partner)).topic
+        return min(
+            best, key=lambda i: (i.is_sparse(best, _HARDLY_ANY), *self._form_rank(i, partner))
+        ).topic
 
     def _color_rank(self, color: ImageTopic) -> Rank:
         given = self._given("depth") or self._given("depth_raw")
@@ -275,6 +277,8 @@ def _profiled_pairs(images: Sequence[ImageTopic]) -> set[tuple[str, str]]:
     }
 
 
+#: A form of an image that has less than this share of the frames of another one is not chosen.
+_HARDLY_ANY = 0.1
 #: Distance of two topics of different cameras.
 _OTHER = 2
 
@@ -331,6 +335,15 @@ def _notes(
             # Nobody misses a copy of a chosen image.
             if image.unreadable and image.base not in bases and not image.no_camera:
                 yield f"topic {image.topic} is not used: {image.unreadable}"
+    for used in images:
+        if used.topic in chosen.values() and used.topic not in given.values():
+            for copy in images:
+                # Otherwise, it would have been chosen.
+                if copy.usable and copy.base == used.base and copy.transport < used.transport:
+                    yield (
+                        f"topic {used.topic} with {used.count} messages is used instead of "
+                        f"{copy.topic}, which has only {copy.count}"
+                    )
 
 
 def _missing(chosen: Mapping[str, str | None], given: Mapping[str, str]) -> list[Stream]:

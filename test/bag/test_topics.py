@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.bag import camera_profiles
-from rgbd_seg_ros.bag.image_topics import IMAGE
+from rgbd_seg_ros.bag.image_topics import IMAGE, describe_images
 from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics, choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter
@@ -380,3 +380,62 @@ def test_a_pair_of_infrared_and_depth_is_a_choice_that_is_named(tmp_path: Path) 
     pair = {"/cam/infra1/image": MONO, "/cam/aligned_depth_to_infra1/image": DEPTH}
     with pytest.raises(BagError, match=r"\(its name says infra\); to use .* pass --rgb-topic or"):
         _choose(_bag(tmp_path / "bag", pair))
+
+
+def _counted(path: Path, counts: dict[str, int]) -> Path:
+    """Write a bag with so many messages on each topic; its name says what they are."""
+    with BagWriter(path) as writer:
+        for topic, count in counts.items():
+            for i in range(count):
+                if topic.endswith("/compressed"):
+                    png = cv2.imencode(".png", RGB8)[1].reshape(-1)
+                    fields = {"format": "png", "data": png}
+                    writer.write(topic, COMPRESSED, 1000 + i, 1000 + i, "c", fields)
+                else:
+                    image = DEPTH if "depth" in topic else RGB8
+                    writer.image(topic, 1000 + i, image, 1000 + i, "c")
+    return path
+
+
+@pytest.mark.parametrize(("raw", "compressed"), [(27, False), (29, False), (17, True), (1, True)])
+def test_the_transport_with_nearly_all_frames_is_chosen(
+    tmp_path: Path, raw: int, compressed: bool
+) -> None:
+    names = "/c/color/image_raw", "/c/color/image_raw/compressed"
+    counts = {names[0]: raw, names[1]: 29 if raw > 20 else 19, "/c/depth/image": 29}
+    found = _choose(_counted(tmp_path / "bag", counts))
+    assert found.rgb == names[compressed]
+    told = f"topic {names[1]} with 19 messages is used instead of {names[0]}, which has only {raw}"
+    assert found.notes == ((told,) if compressed else ())
+
+
+def test_a_form_of_an_image_with_hardly_any_frames_is_not_chosen(tmp_path: Path) -> None:
+    counts = {"/c/color/image_raw": 2, "/c/color/image": 30, "/c/depth/image": 30}
+    assert _choose(_counted(tmp_path / "few", counts)).rgb == "/c/color/image"
+    counts["/c/color/image_raw"] = 15
+    assert _choose(_counted(tmp_path / "half", counts)).rgb == "/c/color/image_raw"
+
+
+@pytest.mark.parametrize(("topic", "kind"), [
+    ("/c/color/image_raw", "gray"), ("/c/rgb/image", "gray"), ("/c/gray/image", "gray"),
+    ("/c/mono/image", "gray"), ("/c/image", "depth"), ("/c/depth/image", "depth"),
+    ("/c/depth_gray/image", "depth"), ("/device_0/sensor_0/Depth_0/image/data", "depth"),
+])  # fmt: skip
+def test_mono16_is_gray_only_if_the_name_says_so(tmp_path: Path, topic: str, kind: str) -> None:
+    with BagReader(_bag(tmp_path / "bag", {topic: [(DEPTH, "mono16")]})) as reader:
+        (image,) = describe_images(reader)
+    assert image.kind == kind
+
+
+def test_both_sides_of_a_gray_stereo_pair_are_no_camera(tmp_path: Path) -> None:
+    """A single one may be the camera, and so may a pair in color."""
+    pair = {"/s/left/image": MONO, "/s/right/image": MONO}
+    with BagReader(_bag(tmp_path / "pair", pair)) as reader:
+        reasons = {image.no_camera for image in describe_images(reader)}
+    assert reasons == {"it is one of a stereo pair of gray images"}
+    for i, side in enumerate(("left", "right")):
+        topics = {f"/s/{side}/image": MONO, "/s/center/image": MONO}
+        with BagReader(_bag(tmp_path / f"single{i}", topics)) as reader:
+            assert {image.no_camera for image in describe_images(reader)} == {""}
+    with BagReader(_bag(tmp_path / "color", dict.fromkeys(pair, RGB8))) as reader:
+        assert {image.no_camera for image in describe_images(reader)} == {""}
