@@ -335,13 +335,13 @@ def _notes(
             # Nobody misses a copy of a chosen image.
             if image.unreadable and image.base not in bases and not image.no_camera:
                 yield f"topic {image.topic} is not used: {image.unreadable}"
-    for used in images:
-        if used.topic in chosen.values() and used.topic not in given.values():
+    for one in images:
+        if one.topic in chosen.values() and one.topic not in given.values():
             for copy in images:
                 # Otherwise, it would have been chosen.
-                if copy.usable and copy.base == used.base and copy.transport < used.transport:
+                if copy.usable and copy.base == one.base and copy.transport < one.transport:
                     yield (
-                        f"topic {used.topic} with {used.count} messages is used instead of "
+                        f"topic {one.topic} with {one.count} messages is used instead of "
                         f"{copy.topic}, which has only {copy.count}"
                     )
 
