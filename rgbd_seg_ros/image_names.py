@@ -28,12 +28,24 @@ KIND_WORDS: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 #: Words that say so only if no other word does: ``depth_image_7`` is depth.
 COLOR_WORDS = ("image", "img", "photo")
+#: Words that may differ between the files of a frame that are paired by number, in ``d0012`` and
+#: ``frame_12``.
+PLAIN_WORDS = frozenset(
+    "r c d l frame frames file scan left raw aligned registered range distance z dmap map pic "
+    "picture cam camera kinect sensor to vis".split()
+)
 
 _WORDS = [word for known in KIND_WORDS.values() for word in known] + list(COLOR_WORDS)
 # ``RGB-D`` and ``rgb_d`` say that there is both.
 _WORD = re.compile(
     r"(?<![a-z])(?:aligned_depth_to_colou?r"
     rf"|(?!rgb[-_ ]d(?![a-z]))({'|'.join(_WORDS)})s?)(?![a-z])",
+    re.IGNORECASE,
+)
+#: Names of folders and files that show depth in colors.
+PAINTED = re.compile(
+    r"(?<![a-z])(?:colou?red|colou?ri[sz]ed|colou?rs?|colou?rmap|vis|viz|visual|preview|jet|turbo)"
+    r"(?![a-z])",
     re.IGNORECASE,
 )
 #: Names of label images that do not hold the class of each pixel, beside some that do.
@@ -126,8 +138,8 @@ def match_names(
     """Find the pairs of two lists of names by the rule that gives the most pairs.
 
     The rules are, and the first one wins a tie: the same name; the same name apart from words such
-    as ``rgb`` and ``depth``; the nearest stamp within 20 ms; the same number, if the names of each
-    list differ in their numbers only; both lists have only one name.
+    as ``rgb`` and ``depth``; the nearest stamp within 20 ms; the same number, if all names differ
+    only in their numbers and in words of :data:`PLAIN_WORDS`; both lists have only one name.
 
     Args:
         first, second: names of files without suffix, unique in each list.
@@ -162,14 +174,20 @@ def _equal(
 
 
 def _equal_numbers(first: Sequence[str], second: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    for names in (first, second):
-        if len({re.sub(r"\d+", "#", _folded(name)) for name in names}) > 1:
-            return ()  # ``kitchen_1`` and ``office_1`` are different frames
+    # ``kitchen_1`` and ``office_1`` are different frames.
+    if len({_without_numbers(name) for name in (*first, *second)}) > 1:
+        return ()
 
     def numbers(name: str) -> object:
         return tuple(map(int, re.findall(r"\d+", name))) or name
 
     return _equal(first, second, numbers)
+
+
+def _without_numbers(stem: str) -> tuple[str, ...]:
+    """The words of a name, apart from numbers and from words that only say what it shows."""
+    words = re.findall("[^\\W\\d_]+", _folded(stem))
+    return tuple(word for word in words if word not in PLAIN_WORDS)
 
 
 def _nearest(

@@ -16,6 +16,7 @@ from rgbd_seg_ros.image_io import SUFFIXES
 from rgbd_seg_ros.image_names import (
     BY_SHORT_NAME,
     KINDS,
+    PAINTED,
     Kind,
     Pairs,
     kind_of,
@@ -47,6 +48,10 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
 WHAT: dict[Kind, str] = {"rgb": "color", "depth": "depth", "labels": "label"}
 #: Why a folder of HHA images is not read.
 FROM_DEPTH = "HHA is computed from the depth images"
+#: Why a folder of depth in colors is not read.
+IN_COLORS = "its name says that it shows depth in colors, which are no distances"
+#: Why a folder of labels is not read.
+NO_LABELS = "labels are only read for training and scores: training.prepare, training.evaluate"
 #: Lists of a TUM RGB-D sequence: lines of ``stamp file``, or ``stamp file stamp file``.
 STAMP_LISTS: dict[Kind, str] = {"rgb": "rgb.txt", "depth": "depth.txt"}
 ASSOCIATIONS = ("associations.txt", "associated.txt", "associate.txt", "association.txt")
@@ -205,6 +210,11 @@ def _folders(
                 twins = _right_images(similar)
                 ignored |= dict.fromkeys(twins, "the left image of the stereo pair is read")
                 similar = [path for path in similar if path not in twins]
+            if not found and kind == "depth":
+                painted = [path for path in similar if PAINTED.search(path.name)]
+                if painted != similar:
+                    ignored |= dict.fromkeys(painted, IN_COLORS)
+                    similar = [path for path in similar if path not in painted]
             if not found and len(similar) > 1:
                 names = listed([f"{path.name}/" for path in similar])
                 raise ImageFolderError(
@@ -213,7 +223,9 @@ def _folders(
                 )
             if found or similar:
                 result[kind], *rest = found or similar
-                reason = f"{result[kind].name}/ is read instead; to choose, rename one"
+                rest += [path for path in similar if path not in (result[kind], *rest)]
+                option = "" if kind == "labels" else f" (or pass --{kind} DIR to predict)"
+                reason = f"{result[kind].name}/ is read instead; to choose, rename one{option}"
                 ignored |= dict.fromkeys(rest, reason)
     if result and "depth" in kinds and "depth" not in chosen:
         hha = [p for p in within if re.search("(?i)(?<![a-z])hha(?![a-z])", p.name)]
@@ -222,8 +234,12 @@ def _folders(
         # If a kind is missing, another message names these folders.
         reason = "the name of the folder says neither color nor depth nor labels"
         for path in within:
-            if path not in ignored and not names_a_kind(path.name) and _has_images(path):
+            if path in ignored or path in result.values() or not _has_images(path):
+                continue
+            if not names_a_kind(path.name):
                 ignored[path] = reason
+            elif "labels" not in kinds and _names_labels(path.name):
+                ignored[path] = NO_LABELS
     return result
 
 
@@ -231,6 +247,10 @@ def names_a_kind(folder: str) -> bool:
     """Whether the name of a folder says that it holds color, depth or labels."""
     known = any(folder.lower() in names for names in FOLDER_NAMES.values())
     return known or kind_of(folder) is not None
+
+
+def _names_labels(folder: str) -> bool:
+    return folder.lower() in FOLDER_NAMES["labels"] or kind_of(folder) == "labels"
 
 
 def _has_kinds(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rgbd_seg_ros.image_folder import FolderFrames, ImageFolderError, find_frames
-from rgbd_seg_ros.image_names import MAX_STAMP_DIFFERENCE_NS, match_names, stamp_ns
+from rgbd_seg_ros.image_names import BY_NUMBER, MAX_STAMP_DIFFERENCE_NS, match_names, stamp_ns
 
 
 def make(root: Path, *files: str) -> Path:
@@ -238,7 +238,8 @@ def test_files_that_are_not_read_are_told_and_litter_is_not(tmp_path: Path) -> N
         "not read: HHA/ (HHA is computed from the depth images)",
         "not read: depth/1.xyz, depth/2.xyz (the suffix .xyz is not supported)",
         "not read: depth/8.png (not a regular file)",
-        "not read: depths/ (depth/ is read instead; to choose, rename one)",
+        "not read: depths/ (depth/ is read instead; to choose, rename one (or pass --depth DIR to "
+        "predict))",
         "not read: rgb/9.png (a link to a missing file)",
     ]
 
@@ -290,7 +291,6 @@ SIDES = ("left", "right")
         (["disparity/train/aachen/0.png"], "disparity/"),
         (["SegmentationObject/0.png"], "SegmentationObject/"),
         (["poses/0.txt", "calibration/camera.yaml"], ""),
-        (["labels/0.png"], ""),  # of a known kind, although only color and depth are asked for
     ],
 )
 def test_folders_of_images_that_are_not_read_are_told(
@@ -300,6 +300,54 @@ def test_folders_of_images_that_are_not_read_are_told(
     reason = "the name of the folder says neither color nor depth nor labels"
     expected = (f"not read: {note} ({reason})",) if note else ()
     assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == expected
+
+
+@pytest.mark.parametrize("name", ["labels", "mask", "GT", "nyu_labels40", "SegmentationClass"])
+def test_label_folders_are_told_where_they_are_not_read(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "rgb/0.png", "depth/0.png", f"{name}/0.png", "annotation2Dfinal/index.json")
+    assert find_frames(tmp_path, kinds=("rgb", "depth")).notes == (
+        f"not read: {name}/ (labels are only read for training and scores: training.prepare, "
+        "training.evaluate)",
+    )
+    assert find_frames(tmp_path).notes == ()
+
+
+def test_other_folders_of_depth_are_told(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "depth/0.png", "depth16/0.png", "depth_vis/0.png")
+    make(tmp_path, "depth_colored/0.jpg", "depth_notes/a.txt")
+    assert find_frames(tmp_path).notes == (
+        "not read: depth16/, depth_colored/, depth_vis/ (depth/ is read instead; to choose, "
+        "rename one (or pass --depth DIR to predict))",
+    )
+
+
+def test_depth_in_colors_is_not_taken_for_depth(tmp_path: Path) -> None:
+    make(tmp_path, "rgb/0.png", "depth16/0.png", "depth_vis/0.png", "depth_colormap/0.png")
+    found = find_frames(tmp_path)
+    assert frames_of(found) == {"0": ("rgb/0.png", "depth16/0.png")}
+    assert found.notes == (
+        "not read: depth_colormap/, depth_vis/ (its name says that it shows depth in colors, "
+        "which are no distances)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("color", "depth"),
+    [("img_{}", "d000{}"), ("frame-{}", "0{}"), ("r_{}", "scan_0{}"), ("left00{}", "range{}")],
+)
+def test_numbers_pair_names_that_differ_in_plain_words(color: str, depth: str) -> None:
+    names = [[form.format(i) for i in order] for form, order in ((color, "123"), (depth, "312"))]
+    found = match_names(*names)
+    assert (found.pairs, found.rule) == (((0, 1), (1, 2), (2, 0)), BY_NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("color", "depth"),
+    [("kitchen_{}", "office_{}"), ("rgb_kitchen_{}", "depth_office_0{}"), ("{}", "office_{}")],
+)
+def test_numbers_pair_no_frames_of_two_places(color: str, depth: str) -> None:
+    names = [[form.format(i) for i in range(3)] for form in (color, depth)]
+    assert match_names(*names).pairs == ()
 
 
 def test_of_the_label_images_of_cityscapes_those_with_class_ids_are_read(tmp_path: Path) -> None:
