@@ -24,6 +24,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from rgbd_seg_ros.files import ARCHIVES
+from rgbd_seg_ros.image_io import UNREAD_SUFFIXES
 from rgbd_seg_ros.image_names import KINDS, Kind
 from rgbd_seg_ros.image_scene import (
     FOLDER_NAMES,
@@ -62,6 +63,11 @@ class FolderFrames:
     ignored: Mapping[Path, str] = field(default_factory=dict)
     #: One line for each warning: what is not used, and the reason.
     notes: tuple[str, ...] = ()
+
+    @property
+    def unread_images(self) -> tuple[Path, ...]:
+        """Files that are images, but in a format that is not read."""
+        return tuple(p for p in self.ignored if p.suffix.lower() in UNREAD_SUFFIXES)
 
     @property
     def complete(self) -> tuple[str, ...]:

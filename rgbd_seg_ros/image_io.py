@@ -33,6 +33,26 @@ from rgbd_seg_ros.image_size import (
 )
 
 #: File name suffixes of images, lower case.
+#: Suffixes of images that are not read; they must be converted.
+UNREAD_SUFFIXES = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".gif",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".raw",
+        ".ppmz",
+        ".svg",
+        ".psd",
+    ]
+)
 SUFFIXES = ARRAY_SUFFIXES | {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr", ".pfm", ".pgm", ".ppm",
 }  # fmt: skip
@@ -151,7 +171,7 @@ def check_aligned(rgb_size: tuple[int, int], depth_size: tuple[int, int]) -> Non
     if not same_aspect(rgb_size, depth_size):
         raise ImageFileError(
             f"depth is not aligned to color: it is {depth_size[1]}×{depth_size[0]} but color is "
-            f"{rgb_size[1]}×{rgb_size[0]}"
+            f"{rgb_size[1]}×{rgb_size[0]}; align it to the view of the color camera"
         )
 
 

@@ -31,8 +31,33 @@ COLOR_WORDS = ("image", "img", "photo")
 #: Words that may differ between the files of a frame that are paired by number, in ``d0012`` and
 #: ``frame_12``.
 PLAIN_WORDS = frozenset(
-    "r c d l frame frames file scan left raw aligned registered range distance z dmap map pic "
-    "picture cam camera kinect sensor to vis".split()
+    [
+        "r",
+        "c",
+        "d",
+        "l",
+        "frame",
+        "frames",
+        "file",
+        "scan",
+        "left",
+        "raw",
+        "aligned",
+        "registered",
+        "range",
+        "distance",
+        "z",
+        "dmap",
+        "map",
+        "pic",
+        "picture",
+        "cam",
+        "camera",
+        "kinect",
+        "sensor",
+        "to",
+        "vis",
+    ]
 )
 
 _WORDS = [word for known in KIND_WORDS.values() for word in known] + list(COLOR_WORDS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rgbd_seg_ros.files import InputFileError, read_text_file
-from rgbd_seg_ros.image_io import SUFFIXES
+from rgbd_seg_ros.image_io import SUFFIXES, UNREAD_SUFFIXES
 from rgbd_seg_ros.image_names import (
     BY_SHORT_NAME,
     KINDS,
@@ -320,6 +320,8 @@ def _images(folder: Path, ignored: dict[Path, str]) -> dict[str, Path]:
             continue
         if path.suffix.lower() not in SUFFIXES:
             ignored[path] = f"the suffix {path.suffix or '(none)'} is not supported"
+            if path.suffix.lower() in UNREAD_SUFFIXES:
+                ignored[path] += "; convert these images to PNG"
         elif not path.is_file():
             broken = path.is_symlink() and not path.exists()
             ignored[path] = "a link to a missing file" if broken else "not a regular file"

@@ -30,6 +30,15 @@ from rgbd_seg_ros.image_io import (
 )
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 
+#: What to do about an image that fails a test. A wrong unit has a remedy of its own.
+REMEDIES = {
+    "black": "take the image again with more light or exposure, or remove the file",
+    "saturated": "take the image again with less exposure, or remove the file",
+    "uniform": "check that the file is a camera's image, or remove it",
+    "no_depth": "check that the file is a depth image, and that 0 means no depth, or remove it",
+    "constant_depth": "check that the file is a sensor's image, or remove it",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class JudgedImage:
@@ -129,4 +138,6 @@ def _judge(
     except ImageFileError as error:
         return JudgedImage("malformed", str(error))
     reason, detail = judge(strided_sample(image))
+    if reason in REMEDIES:
+        detail += f": {REMEDIES[reason]}"
     return JudgedImage("ok", "", image) if reason is None else JudgedImage(reason, detail, image)

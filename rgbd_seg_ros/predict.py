@@ -24,7 +24,6 @@ from rgbd_seg_ros.files import check_output_folder, write_atomically
 from rgbd_seg_ros.frames import NETWORK_NAMES, Intrinsics, NetworkName
 from rgbd_seg_ros.image_folder import WHAT, ImageFolderError, Kind, counted, find_frames
 from rgbd_seg_ros.image_io import ImageFileError, check_aligned, resize_nearest, write_image
-from rgbd_seg_ros.image_scene import listed
 from rgbd_seg_ros.image_size import MAX_IMAGE_PIXELS
 from rgbd_seg_ros.inference import BACKEND_HELP, Engine, load_engine
 from rgbd_seg_ros.judged_images import (
@@ -35,6 +34,7 @@ from rgbd_seg_ros.judged_images import (
     median_m,
 )
 from rgbd_seg_ros.progress import progress_bar, say
+from rgbd_seg_ros.unused_images import UnusedImages
 
 #: The images that each network needs; the first network that can run is chosen.
 NEEDS: dict[NetworkName, tuple[Kind, ...]] = {
@@ -119,15 +119,15 @@ def run(args: argparse.Namespace) -> int:
     """Segment every frame.
 
     Returns:
-        0; or 1 if a frame had to be skipped, a file could not be read, or none of the color or
-        none of the depth images was used.
+        0; or 1 if a frame had to be skipped, a file could not be read, none of the color or none
+        of the depth images was used, or no frame was fused although some have both images.
 
     Raises:
         ValueError: bad usage or input.
     """
     _check_options(args)
     warnings: list[str] = []
-    items = _items(args, warnings)
+    items, unread = _items(args, warnings)
     check_output_folder(args.out, args.overwrite)
     engine = load_engine(args.bundle, args.device, args.backend)
     predictor = Predictor(args, engine)
@@ -163,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary))
     count = counted(len(predictor.masks), "mask")
     print(f"{count} in {args.out}, {len(predictor.skipped)} skipped", file=sys.stderr)
-    return 0 if predictor.complete(_kinds(items)) else 1
+    return 0 if predictor.complete(_kinds(items)) and not unread else 1
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -179,8 +179,10 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
-def _items(args: argparse.Namespace, warnings: list[str]) -> list[ImageFiles]:
-    """The frames of the options; appends what is not read to ``warnings``."""
+def _items(
+    args: argparse.Namespace, warnings: list[str]
+) -> tuple[list[ImageFiles], tuple[Path, ...]]:
+    """The frames, and images in a format that is not read; appends notes to ``warnings``."""
     named: dict[Kind, Path | None] = {"rgb": args.rgb, "depth": args.depth}
     given = {kind: path for kind, path in named.items() if path is not None}
     if args.folder is not None and given:
@@ -192,7 +194,7 @@ def _items(args: argparse.Namespace, warnings: list[str]) -> list[ImageFiles]:
             raise PredictError(f"no such file: {path}")
     folders = {kind: path.absolute() for kind, path in given.items() if path.is_dir()}
     if args.folder is None and not folders:
-        return [ImageFiles(next(iter(given.values())).stem, given)]
+        return [ImageFiles(next(iter(given.values())).stem, given)], ()
     if 0 < len(folders) < len(given):
         raise PredictError("--rgb and --depth must be two files or two folders")
     root = args.folder or next(iter(folders.values())).parent
@@ -213,7 +215,7 @@ def _items(args: argparse.Namespace, warnings: list[str]) -> list[ImageFiles]:
     return [
         ImageFiles(name, {k: files[name] for k, files in found.files.items() if name in files})
         for name in found.names
-    ]
+    ], found.unread_images
 
 
 def _with_progress(items: Sequence[ImageFiles]) -> Iterable[ImageFiles]:
@@ -233,10 +235,9 @@ class Predictor:
         self._args, self._engine, self._config = args, engine, CoreConfig()
         self._blocked = () if args.intrinsics else engine.need_intrinsics
         self.masks: list[dict[str, Any]] = []
+        self._unused = UnusedImages()
         #: Name of a frame → why it has no mask.
         self.skipped: dict[str, str] = {}
-        #: Kind and reason → names of the frames whose image was not used.
-        self._rejected: dict[tuple[Kind, str], list[str]] = {}
         #: Median of each depth image that was used, in meters.
         self.medians_m: list[float] = []
 
@@ -273,11 +274,7 @@ class Predictor:
         depth = judge_depth(item.files.get("depth"), self._config, self._args.depth_scale, limit)
         if self._args.network is None and rgb.usable and depth.usable:
             rgb, depth = self._one_if_not_aligned(rgb, depth)
-        images: dict[Kind, JudgedImage] = {"rgb": rgb, "depth": depth}
-        bad = [k for k, i in images.items() if not i.usable and i.reason != "missing"]
-        for kind in bad:
-            self._rejected.setdefault((kind, images[kind].reason), []).append(item.name)
-        why = "; ".join(f"{WHAT[kind]} is {images[kind].why}" for kind in bad)
+        why = self._unused.add(item.files, {"rgb": rgb, "depth": depth})
         try:
             self.masks.append(self._segment(item.name, rgb, depth))
         except (PredictError, ImageFileError, EngineError) as error:
@@ -286,18 +283,24 @@ class Predictor:
         return f"{item.name}: {self.masks[-1]['network']}, because {why}" if why else ""
 
     def unused(self) -> list[str]:
-        """The images that were not used, one line for each kind and reason."""
-        return [
-            f"{counted(len(names), f'{WHAT[kind]} image')} not used ({reason}): {listed(names)}"
-            for (kind, reason), names in self._rejected.items()
-        ]
+        """What was not used, one line for each kind and reason, with the remedy."""
+        pairs = counted(self._unused.pairs, "frame")
+        why = f"no mask is fused, although {pairs} had color and depth; the lines above say why"
+        return self._unused.lines() + [why] * (not self._fused)
+
+    @property
+    def _fused(self) -> bool:
+        """Whether a mask is fused, if the images and the networks allow it."""
+        possible = "rgbd" in self._engine.available and "rgbd" not in self._blocked
+        wanted = self._unused.pairs and not self._args.network and possible
+        return not wanted or any(mask["network"] == "rgbd" for mask in self.masks)
 
     def complete(self, kinds: Sequence[Kind]) -> bool:
         """Whether every frame has a mask, every file was readable and every kind was used."""
         used = {kind for mask in self.masks for kind in NEEDS[mask["network"]]}
         wanted = NEEDS[self._args.network] if self._args.network else kinds
-        unreadable = any(reason == "malformed" for _, reason in self._rejected)
-        return used.issuperset(wanted) and not self.skipped and not unreadable
+        failed = self.skipped or self._unused.unreadable
+        return used.issuperset(wanted) and self._fused and not failed
 
     def _one_if_not_aligned(
         self, rgb: JudgedImage, depth: JudgedImage

@@ -14,7 +14,9 @@ import pytest
 
 from rgbd_seg_ros import predict
 from rgbd_seg_ros.bundle import Bundle, save_bundle
+from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.files import OutputError
+from rgbd_seg_ros.judged_images import judge_depth, median_m
 from rgbd_seg_ros.predict import PredictError
 
 
@@ -92,7 +94,10 @@ def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys)
     assert sorted(skipped) == ["broken", "eight"]
     wide = next(mask for mask in summary["masks"] if mask["name"] == "wide")
     assert (wide["network"], wide["reason_depth"]) == ("rgb", "not_aligned")
-    assert "1 depth image not used (not_aligned): wide" in summary["warnings"]
+    assert (
+        "1 of 4 depth images is not used (not_aligned): wide.png: depth is not aligned to color: "
+        "it is 160×60 but color is 80×60; align it to the view of the color camera"
+    ) in summary["warnings"]
     again = ("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite")
     assert _run(*again, "--network", "rgbd") == 1
     forced = json.loads((out / "summary.json").read_text())["skipped"]["wide"]
@@ -169,7 +174,14 @@ def test_dead_sensors_fall_back_as_on_a_robot(folder: Path, bundle: Path, capsys
     assert list(summary["skipped"]) == ["none"]
     assert "color is black" in summary["skipped"]["none"]
     assert "depth is no_depth" in summary["skipped"]["none"]
-    assert "2 depth images not used (no_depth): empty, none" in summary["warnings"]
+    assert (
+        "2 of 7 depth images are not used (no_depth): empty.tiff: 0% of the pixels are valid: check "
+        "that the file is a depth image, and that 0 means no depth, or remove it (also none.tiff)"
+    ) in summary["warnings"]
+    assert any(
+        text.startswith("1 of 7 depth images is not used (depth_units): unit.tiff: the median is ")
+        for text in summary["warnings"]
+    )
     errors = capsys.readouterr().err
     assert "unit: rgb, because depth is depth_units (the median is 2000 m: " in errors
     assert "wrong unit? try --depth-scale 0.001 or 0.0002)" in errors
@@ -243,3 +255,45 @@ def test_many_images_get_a_progress_bar(folder: Path, bundle: Path, capsys) -> N
     assert "8/8" in errors
     assert "0: rgb" not in errors
     assert "8 masks in" in errors
+
+
+def test_a_folder_with_depth_of_which_no_frame_is_fused_fails(
+    folder: Path, bundle: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    """Color without depth and depth without color are used, but no pair of them."""
+    cv2.imwrite(str(folder / "depth" / "both.png"), np.zeros((60, 80), np.uint16))
+    out = folder.parent / "out"
+    assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
+    line = "no mask is fused, although 1 frame had color and depth; the lines above say why"
+    summary = json.loads((out / "summary.json").read_text())
+    assert {mask["network"] for mask in summary["masks"]} == {"rgb", "depth"}
+    assert summary["warnings"][-1] == line
+    assert f"warning: {line}" in capsys.readouterr().err
+    options = ("--bundle", bundle, "--out", out, "--overwrite", "--network", "rgb")
+    assert _run("--rgb", folder / "rgb", *options) == 0
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF", ".avif", ".jxl"])
+def test_images_that_must_be_converted_are_a_failure(
+    folder: Path, bundle: Path, suffix: str
+) -> None:
+    out = folder.parent / "out"
+    (folder / "rgb" / f"7{suffix}").touch()
+    assert _run("--folder", folder, "--bundle", bundle, "--out", out) == 1
+    reason = f"(the suffix {suffix} is not supported; convert these images to PNG)"
+    warnings = json.loads((out / "summary.json").read_text())["warnings"]
+    assert f"not read: rgb/7{suffix} {reason}" in warnings
+
+
+def test_the_median_of_depth_is_that_of_its_valid_pixels(tmp_path: Path) -> None:
+    """Not the mean, and holes do not count."""
+    ticks = np.zeros((60, 80), np.uint16)
+    ticks[:30, :50] = 30
+    ticks[:30, 50:] = 60_000
+    cv2.imwrite(str(tmp_path / "d.png"), ticks)
+    judged = judge_depth(tmp_path / "d.png", CoreConfig())
+    assert (judged.reason, judged.detail.partition(":")[0]) == (
+        "depth_units", "the median is 0.03 m",
+    )  # fmt: skip
+    assert judged.image is not None
+    assert median_m(judged.image) == pytest.approx(0.03)
