@@ -33,29 +33,13 @@ from rgbd_seg_ros.image_size import (
 )
 
 #: File name suffixes of images, lower case.
-#: Suffixes of images that are not read; they must be converted.
-UNREAD_SUFFIXES = frozenset(
-    [
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".gif",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".raw",
-        ".ppmz",
-        ".svg",
-        ".psd",
-    ]
-)
 SUFFIXES = ARRAY_SUFFIXES | {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr", ".pfm", ".pgm", ".ppm",
 }  # fmt: skip
+#: Those of images that must be converted first.
+UNREAD_SUFFIXES = frozenset({
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+})  # fmt: skip
 #: Meters per tick of 16-bit depth if nothing else is stated (REP 118).
 DEFAULT_DEPTH_SCALE = 0.001
 #: Conversion to RGB, by the number of channels.

@@ -30,35 +30,10 @@ KIND_WORDS: dict[Kind, tuple[str, ...]] = {
 COLOR_WORDS = ("image", "img", "photo")
 #: Words that may differ between the files of a frame that are paired by number, in ``d0012`` and
 #: ``frame_12``.
-PLAIN_WORDS = frozenset(
-    [
-        "r",
-        "c",
-        "d",
-        "l",
-        "frame",
-        "frames",
-        "file",
-        "scan",
-        "left",
-        "raw",
-        "aligned",
-        "registered",
-        "range",
-        "distance",
-        "z",
-        "dmap",
-        "map",
-        "pic",
-        "picture",
-        "cam",
-        "camera",
-        "kinect",
-        "sensor",
-        "to",
-        "vis",
-    ]
-)
+PLAIN_WORDS = frozenset({
+    "r", "c", "d", "l", "frame", "frames", "file", "scan", "left", "raw", "aligned", "registered",
+    "range", "distance", "z", "map", "cam", "camera", "kinect", "sensor", "to", "vis",
+})  # fmt: skip
 
 _WORDS = [word for known in KIND_WORDS.values() for word in known] + list(COLOR_WORDS)
 # ``RGB-D`` and ``rgb_d`` say that there is both.

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bundle_json",),
     ("bundle", "image_scene", "judged_images"),
     ("engine", "image_folder"),
-    ("inference",),
+    ("inference", "unused_images"),
     ("replay", "ros", "predict", "doctor", "bench"),
     ("ros.replay", "cli"),
 )  # fmt: skip

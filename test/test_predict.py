@@ -175,8 +175,9 @@ def test_dead_sensors_fall_back_as_on_a_robot(folder: Path, bundle: Path, capsys
     assert "color is black" in summary["skipped"]["none"]
     assert "depth is no_depth" in summary["skipped"]["none"]
     assert (
-        "2 of 7 depth images are not used (no_depth): empty.tiff: 0% of the pixels are valid: check "
-        "that the file is a depth image, and that 0 means no depth, or remove it (also none.tiff)"
+        "2 of 7 depth images are not used (no_depth): empty.tiff: 0% of the pixels are valid: "
+        "check that the file is a depth image, and that 0 means no depth, or remove it (also "
+        "none.tiff)"
     ) in summary["warnings"]
     assert any(
         text.startswith("1 of 7 depth images is not used (depth_units): unit.tiff: the median is ")
