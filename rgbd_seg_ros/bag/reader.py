@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import re
 import tempfile
 from collections import Counter
@@ -37,6 +38,8 @@ __all__ = ["STORAGE_SUFFIXES", "BagError", "BagMessage", "BagReader", "Topic"]
 
 #: Sentences of :attr:`BagReader.damage` that are given in full.
 MOST_SENTENCES = 5
+#: If so many receive times are equal, all of them are compared.
+EQUAL_TIMES = 10
 NS_PER_YEAR = 365 * 86_400 * 10**9
 # Names of topics and types that are probably images.
 _LIKE_AN_IMAGE = re.compile(r"image|depth|colou?r|rgb|video|camera(?!_?info)", re.IGNORECASE)
@@ -93,6 +96,8 @@ class BagReader:
         self._stack = ExitStack()
         self._files: list[Storage] = []
         self._decoder: MessageDecoder | None = None
+        #: Begin and end by the stamps of the headers; None if the receive times are used.
+        self._header_times: tuple[int, int] | None = None
 
     def __enter__(self) -> BagReader:
         try:
@@ -140,11 +145,15 @@ class BagReader:
     @property
     def start_ns(self) -> int:
         """Receive time of the first message of any topic."""
+        if self._header_times:
+            return self._header_times[0]
         return min(file.start_ns for file in self._files if file.start_ns is not None)
 
     @property
     def end_ns(self) -> int:
         """Receive time of the last message of any topic."""
+        if self._header_times:
+            return self._header_times[1]
         return max(file.end_ns for file in self._files if file.end_ns is not None)
 
     @property
@@ -163,7 +172,10 @@ class BagReader:
         be decoded are None and counted in :attr:`undecodable`.
         """
         undecodable: Counter[str] = Counter()
-        sources = [self._raw(file, topics) for file in self._files]
+        if self._header_times:
+            sources = [self._by_stamp(file, topic) for file in self._files for topic in topics]
+        else:
+            sources = [self._raw(file, topics) for file in self._files]
         for receive_ns, channel, data in heapq.merge(*sources, key=lambda item: item[0]):
             message = self._decode(channel, data)
             if message is None:
@@ -171,6 +183,33 @@ class BagReader:
                 undecodable[topic] += 1
                 self.undecodable[topic] = max(self.undecodable[topic], undecodable[topic])
             yield BagMessage(channel.topic, receive_ns, message)
+
+    def replace_equal_times(self, topics: Collection[str]) -> bool:
+        """If the receive times of some topics are all equal, use the stamps of the headers instead.
+
+        Some converters write such recordings. Each message then counts as received at the latest
+        stamp so far on its topic.
+
+        Args:
+            topics: topics with headers.
+
+        Returns:
+            Whether the receive times are equal and the stamps are not.
+        """
+        times = {item.receive_ns for item in itertools.islice(self.messages(topics), EQUAL_TIMES)}
+        if len(times) != 1:
+            return False
+        first_ns = last_ns = 0
+        for item in self.messages(topics):
+            if item.receive_ns not in times:
+                return False
+            stamp_ns = _header_ns(item.message)
+            if stamp_ns:
+                first_ns = min(first_ns or stamp_ns, stamp_ns)
+                last_ns = max(last_ns, stamp_ns)
+        if first_ns < last_ns:
+            self._header_times = first_ns, last_ns
+        return first_ns < last_ns
 
     def first(self, topic: str) -> Any:
         """The first message of a topic; None if it has none, or if it cannot be decoded."""
@@ -195,6 +234,13 @@ class BagReader:
         if wanted:
             for receive_ns, channel, data in file.messages(wanted):
                 yield receive_ns, file.channels[channel], data
+
+    def _by_stamp(self, file: Storage, topic: str) -> Iterator[tuple[int, Channel, bytes]]:
+        """Messages as if they had been received at the time in their headers."""
+        now_ns = self.start_ns
+        for _, channel, data in self._raw(file, [topic]):
+            now_ns = max(now_ns, _header_ns(self._decode(channel, data)) or now_ns)
+            yield now_ns, channel, data
 
     def _decode(self, channel: Channel, data: bytes) -> Any:
         assert self._decoder is not None
@@ -316,6 +362,12 @@ class BagReader:
                         f"{channel.topic} ({channel.type}) is not read: its {count} cannot be "
                         f"decoded, since {problem}"
                     )
+
+
+def _header_ns(message: Any) -> int | None:
+    """The stamp of a message in nanoseconds; None if it has no header."""
+    stamp = getattr(getattr(message, "header", None), "stamp", None)
+    return None if stamp is None else int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _not_a_bag(name: str, start: bytes) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from rgbd_seg_ros.fallback import Core
+from rgbd_seg_ros.fallback.unusable import STAMP_TESTS
 from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.health_timeline import HealthTimeline
@@ -57,7 +58,9 @@ class FailedSensors:
             else:
                 times = f"at {times}"
             messages = f"{found.count} of {offered} messages"
-            yield str(found.warning(f"{messages} ({times}) {'is' if offered == 1 else 'are'}"))
+            text = str(found.warning(f"{messages} ({times}) {'is' if offered == 1 else 'are'}"))
+            remedy = "; to stamp them with their receive times, replay with --stamps receive"
+            yield text + (remedy if found.reason in STAMP_TESTS else "")
         for stream in STREAMS[:2]:
             self._add_gap(stream, self._seconds(end_ns))
             silent = [

@@ -89,6 +89,12 @@ def replay_bag(
     with ExitStack() as stack:
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
+        time_notes = []
+        if reader.replace_equal_times(list(topics.streams)):
+            time_notes = [
+                "all messages have the same receive time, so the stamps of their headers "
+                "are used instead; record or convert with receive times"
+            ]
         options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
         config, slow_notes = patient_config(reader, topics, options.config)
         options = replace(options, config=config)
@@ -105,7 +111,14 @@ def replay_bag(
         source, replay = parts.start(faults)
         worker = OrderedWorker()
         session = _Session(parts, replay, stack, worker)
-        notes = (*reader.notes, *topics.notes, *depth_notes, *slow_notes, *stamps.warnings)
+        notes = (
+            *reader.notes,
+            *topics.notes,
+            *time_notes,
+            *depth_notes,
+            *slow_notes,
+            *stamps.warnings,
+        )
         for text in (*options.unused(), *options.faults.warnings, *notes):
             session.warn(text)
         if not parts.has_truth:

@@ -313,3 +313,51 @@ def test_whole_seconds_of_a_slow_camera_that_vary_are_cut_off(
     choice = choose(tmp_path / "bag")
     assert (choice == HEADER_STAMPS) is kept
     assert all("are whole seconds" in text for text in choice.warnings)
+
+
+@pytest.mark.parametrize("by_topic", [False, True])
+@pytest.mark.parametrize("receive_ns", [0, START_NS, START_NS + 10**6 * S])
+def test_equal_receive_times_are_replaced_by_the_stamps(
+    tmp_path: Path, run_replay: Any, receive_ns: int, by_topic: bool
+) -> None:
+    """Also if a converter wrote one topic after the other."""
+    messages = [(topic, i) for i in range(40) for topic in (RGB, DEPTH)]
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic, i in sorted(messages) if by_topic else messages:
+            image = color_image(i) if topic == RGB else depth_image(i)
+            writer.image(topic, receive_ns, image, START_NS + i * PERIOD, FRAME)
+    summary = run_replay(tmp_path / "bag").summary
+    (warning,) = summary["warnings"]
+    assert warning.startswith("all messages have the same receive time, so the stamps of their")
+    assert summary["networks"] == {"rgbd": 40, "rgb": 0, "depth": 0}
+    assert summary["stamps"] == "header"
+    assert summary["duration_s"] == pytest.approx(39 * 0.033)
+
+
+def test_receive_times_that_differ_once_are_kept(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(20):
+            at = START_NS + (i == 19) * MS
+            writer.image(RGB, at, color_image(i), START_NS + i * PERIOD, FRAME)
+            writer.image(DEPTH, at, depth_image(i), START_NS + i * PERIOD, FRAME)
+    with BagReader(tmp_path / "bag") as reader:
+        assert not reader.replace_equal_times([RGB, DEPTH])
+        assert reader.end_ns == START_NS + MS
+
+
+def test_stamps_that_go_wrong_on_the_way_have_all_counts_and_the_remedy(
+    tmp_path: Path, run_replay: Any
+) -> None:
+    """The first messages, by which the clock is judged, are good."""
+    bag = write(
+        tmp_path / "bag",
+        depth=lambda ns: ns - 3 * S * (ns >= START_NS + 60 * PERIOD),
+        count=80,
+    )
+    (warning,) = [t for t in run_replay(bag).summary["warnings"] if t.startswith("depth: ")]
+    assert warning.startswith(
+        "depth: 20 of 80 messages (from 2.0 s to 2.6 s) are unusable (stale)"
+    )
+    assert warning.endswith(
+        "; to stamp them with their receive times, replay with --stamps receive"
+    )
