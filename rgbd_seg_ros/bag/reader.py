@@ -185,7 +185,7 @@ class BagReader:
             yield BagMessage(channel.topic, receive_ns, message)
 
     def replace_equal_times(self, topics: Collection[str]) -> bool:
-        """If the receive times of some topics are all equal, use the stamps of the headers instead.
+        """If the receive times of some topics are all equal, use the stamps of their headers.
 
         Some converters write such recordings. Each message then counts as received at the latest
         stamp so far on its topic.

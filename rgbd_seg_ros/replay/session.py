@@ -23,6 +23,7 @@ from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.criteria import junit, verdict
+from rgbd_seg_ros.replay.depth_median import DepthMedian
 from rgbd_seg_ros.replay.failed_sensors import FailedSensors
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
@@ -47,6 +48,10 @@ from rgbd_seg_ros.replay.summary import add_unused_streams
 
 #: Format of the progress bar, which counts milliseconds of bag time.
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+EQUAL_TIMES = (
+    "all messages have the same receive time, so the stamps of their headers are used instead; "
+    "record or convert with receive times"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +94,7 @@ def replay_bag(
     with ExitStack() as stack:
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
-        time_notes = []
-        if reader.replace_equal_times(list(topics.streams)):
-            time_notes = [
-                "all messages have the same receive time, so the stamps of their headers "
-                "are used instead; record or convert with receive times"
-            ]
+        time_notes = [EQUAL_TIMES] if reader.replace_equal_times(list(topics.streams)) else []
         options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
         config, slow_notes = patient_config(reader, topics, options.config)
         options = replace(options, config=config)
@@ -189,6 +189,7 @@ class _Session:
         self.statistics = ReplayStatistics(
             replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults()
         )
+        self.depth = DepthMedian()
         self.failed = FailedSensors(replay.core, replay.health, options.faults, reader.start_ns)
         self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
         self.film = FilmMaker(labels, options.config, reader.start_ns, self.duration_s)
@@ -236,6 +237,7 @@ class _Session:
         """Count a mask; the worker passes it to all outputs."""
         self.fetch_from_core()
         self.statistics.add_mask(result)
+        self.depth.add(result.job, self.options.config)
         self._worker.submit(self._output, result)
         self.stamps_ns.append(result.job.stamp_ns)
         self.engine_s += result.engine_ms / 1000
@@ -295,6 +297,7 @@ class _Session:
             "faults": self._faults(),
             "speed": self._speed(),
             "run": run_facts(self.parts.engine, self.options.config),
+            "median_depth_m": self.depth.median_m,
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},
         }
 
@@ -328,6 +331,9 @@ class _Session:
             self.warn(f"{self.options.bag} is damaged: {self.reader.damage}")
         for text in self.reader.warnings:
             self.warn(text)
+        unit = self.depth.warning(self.options.config)
+        if unit and not any(fault.fault == "units" for fault in self.options.faults.faults):
+            self.warn(unit)
         for text in self.scorer.notes:
             self.warn(text)
         folder = self.options.truth

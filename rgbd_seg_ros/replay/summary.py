@@ -20,6 +20,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         ("modes", _pairs(summary["modes"], "{} s")),
         ("not used", _pairs(unused | summary["unusable"])),
     ]
+    if summary["median_depth_m"] is not None:
+        rows.append(("depth", f"median {summary['median_depth_m']:.3g} m"))
     if summary["dropped_by_faults"]:
         rows.append(("faults", f"dropped {_pairs(summary['dropped_by_faults'])}"))
     for switch in summary["switches"]:

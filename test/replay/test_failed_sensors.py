@@ -152,3 +152,22 @@ def test_a_failure_outside_of_simulated_faults_is_told(tmp_path: Path, replay) -
     assert text.startswith(
         "depth: 50 of 120 messages (from 3.5 s to 6.0 s) are unusable (no_depth)"
     )
+
+
+@pytest.mark.parametrize(("factor", "median", "side", "fitting"), [
+    (0.1, "0.199", "near", "0.01"), (10, "19.9", "far", "0.0001 or 0.0002"), (1, "", "", ""),
+])  # fmt: skip
+def test_an_unusual_median_of_depth_is_told_with_its_unit(
+    tmp_path: Path, replay, factor: float, median: str, side: str, fitting: str
+) -> None:  # type: ignore[no-untyped-def]
+    """Centimeters and tenths of millimeters, read as millimeters, are plausible distances."""
+    bag = write(
+        tmp_path / "bag", depth=lambda i: (depth_image(i) * factor).astype(np.uint16), count=30
+    )
+    summary = replay(bag)[1]
+    assert summary["median_depth_m"] == pytest.approx(2 * factor, rel=0.02)
+    expected = (
+        f"depth is read with 0.001 m per tick, and its median is {median} m: if the scene is not "
+        f"so {side}, the unit is wrong; set depth_scale to {fitting}"
+    )
+    assert summary["warnings"] == ([expected] if median else [])
