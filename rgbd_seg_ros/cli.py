@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rgbd_seg_ros.command_line import (
     noted_interrupt,
@@ -30,13 +32,43 @@ COMMANDS = {
 }
 
 
+class _UsageError(SystemExit):
+    """Exit 2 after a mistake on the command line, which is already on stderr."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises a mistake as an exception that keeps its message."""
+
+    def error(self, message: str) -> NoReturn:
+        try:
+            super().error(message)
+        except SystemExit as error:
+            raise _UsageError(message) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, 1 (a check failed), 2 (bad usage or input) or 130 (Ctrl-C)."""
+    """Run a command; returns 0, 1 (a check failed), 2 (bad usage or input) or 130 (Ctrl-C).
+
+    With ``--json``, what is wrong with usage or input is also printed on stdout, as an object
+    with the key ``error``.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    say_json = "--json" in words
     chosen = words[0] if words[:1] and words[0] in COMMANDS else ""
     try:
         with noted_interrupt():
             return _run(words, chosen)
+    except _UsageError as error:
+        if say_json:
+            print(json.dumps({"error": str(error)}))
+        raise
     # User mistakes raise subclasses of ValueError whose message names the remedy. OSError
     # means, for example, a full disk, and ImportError a package that is not installed.
     except (ValueError, OSError, ImportError) as error:
@@ -46,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ModuleNotFoundError):
             text += "; install it, and see `rgbd_seg doctor`"
         print(f"rgbd_seg {chosen}: {one_line(text)}", file=sys.stderr)
+        if say_json:
+            print(json.dumps({"error": one_line(text)}))
         return 2
     except KeyboardInterrupt:
         print(f"rgbd_seg {chosen}: interrupted", file=sys.stderr)
@@ -54,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], chosen: str) -> int:
     set_library_defaults()
-    parser = argparse.ArgumentParser(prog="rgbd_seg", description="RGB-D semantic segmentation")
+    parser = _Parser(prog="rgbd_seg", description="RGB-D semantic segmentation")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     parsers = {
         name: commands.add_parser(name, help=t, description=t) for name, (_, t) in COMMANDS.items()

@@ -153,11 +153,19 @@ def _describe_message(image: ImageTopic, message: Any) -> ImageTopic:
     stream: Stream = "depth" if image.kind == "depth" else "rgb"
     frame = inspect(message, stream)
     if image.kind is None and image.type == IMAGE:
-        problem = f"its encoding {shown(text)} is unknown; record rgb8, bgr8 or one of "
-        return replace(image, unreadable=problem + ", ".join(DEPTH_ENCODINGS))
+        problem = f"its encoding {shown(text)} is unknown; record {_known(image.base)}"
+        return replace(image, unreadable=problem)
     if isinstance(frame, Defect):
         return replace(image, unreadable=frame.detail)
     return replace(image, size=frame.size, unreadable="")
+
+
+def _known(topic: str) -> str:
+    """The encodings to record instead, of color or depth if the topic's name says which."""
+    shows, depth = content(topic), ", ".join(DEPTH_ENCODINGS)
+    if shows & DEPTH:
+        return f"one of {depth}"
+    return "rgb8 or bgr8" if shows & (COLOR | GRAY) else f"rgb8, bgr8 or, of depth, one of {depth}"
 
 
 def _raw_kind(topic: str, encoding: str) -> Kind | None:

@@ -155,6 +155,7 @@ def _no_bag(folder: Path, entries: list[Path], metadata: object) -> BagError:
         )
     bags = [p.name for p in entries if p.is_dir() and _holds_bag(p)]
     hint = f"; it contains bags, pass one of them: {', '.join(bags[:5])}" if bags else ""
+    kinds = f"*{ROS1_SUFFIXES[0]}, {kinds}"
     return BagError(f"{folder} is not a bag: it contains no {METADATA} and no {kinds} files{hint}")
 
 

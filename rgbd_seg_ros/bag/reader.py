@@ -38,6 +38,9 @@ __all__ = ["STORAGE_SUFFIXES", "BagError", "BagMessage", "BagReader", "Topic"]
 
 #: Sentences of :attr:`BagReader.damage` that are given in full.
 MOST_SENTENCES = 5
+#: The first bytes of zip, gzip, bzip2, xz, 7z and rar files, and of a pointer of Git LFS.
+ARCHIVE_MAGIC = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
+GIT_LFS = b"version https:/"
 #: If so many receive times are equal, all of them are compared.
 EQUAL_TIMES = 10
 NS_PER_YEAR = 365 * 86_400 * 10**9
@@ -267,7 +270,9 @@ class BagReader:
             )
         if not any(channel.count for channel in self._channels()):
             if self.damage:
-                raise BagError(f"cannot read {self.path}: {self.damage}")
+                # The path of a file is not repeated.
+                own = f"{self.path.name} cannot be read: " if self.path.is_file() else ""
+                raise BagError(f"cannot read {self.path}: {self.damage.removeprefix(own)}")
             raise BagError(f"{self.path} contains no messages; was anything recorded?")
         for file in self._files:
             self.notes += file.notes
@@ -373,7 +378,12 @@ def _header_ns(message: Any) -> int | None:
 def _not_a_bag(name: str, start: bytes) -> str:
     """What is wrong with a file that starts like none of the known formats."""
     known = (*STORAGE_SUFFIXES, *ROS1_SUFFIXES)
-    if name.lower().endswith(ARCHIVES):
+    if start.startswith(GIT_LFS):
+        return (
+            "it is a pointer of Git LFS, not the recording itself; get that with `git lfs pull` "
+            "in its repository"
+        )
+    if name.lower().endswith(ARCHIVES) or start.startswith(ARCHIVE_MAGIC):
         return "it is an archive; unpack it, and pass the bag in it"
     if not without_compression(name).endswith(known):
         suffix = Path(name).suffix or "no suffix"

@@ -63,7 +63,7 @@ class SqliteStorage(Storage):
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error):
-                raise UnreadableBytesError(str(error)) from error
+                raise UnreadableBytesError(_cut_off(path, error)) from error
             raise
 
     def _open(self) -> None:
@@ -79,6 +79,8 @@ class SqliteStorage(Storage):
             )
             if str(sql).upper().startswith("CREATE TABLE")
         }
+        if not {"topics", "messages"} <= tables and missing:
+            raise sqlite3.DatabaseError(f"its tables are lost, like its last {missing} bytes")
         if not {"topics", "messages"} <= tables:
             raise UnreadableBytesError("it is an SQLite file, but not a recording of rosbag2")
         definitions: dict[str, tuple[str, str]] = {}
@@ -233,6 +235,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
     return database
+
+
+def _cut_off(path: Path, error: sqlite3.Error) -> str:
+    """Why SQLite cannot read a file, with the remedy."""
+    lost = "copy it again from where it was recorded"
+    if _missing_bytes(path):
+        size = path.stat().st_size
+        return f"it was cut off after {size} bytes, before its first message ({error}); {lost}"
+    return f"it is damaged ({error}); {lost}, or try `sqlite3 FILE .recover`"
 
 
 def _missing_bytes(path: Path) -> int:

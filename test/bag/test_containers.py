@@ -403,7 +403,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make, message: str) 
 @pytest.mark.parametrize("name", ["bag.zip", "bag.tar.gz", "bag.mcap.gz", "bag.7z"])
 def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
-    with pytest.raises(BagError, match=f"{name} cannot be read: it is an archive; unpack it"):
+    with pytest.raises(BagError, match=f"{name}: it is an archive; unpack it"):
         BagReader(tmp_path / name).__enter__()
 
 
@@ -566,3 +566,35 @@ def test_a_damaged_compressed_file_is_not_called_the_same(tmp_path: Path) -> Non
     (bag / "bag.db3.zstd").write_bytes(packed[: len(packed) // 2])
     (note,) = _check(bag).notes
     assert note.endswith("bytes more, and bag.db3.zstd was cut off")
+
+
+@pytest.mark.parametrize("name", ["run.mcap", "run.db3", "run.bag", "run.mcap.zstd"])
+@pytest.mark.parametrize(
+    ("data", "remedy"),
+    [
+        (b"PK\x03\x04 and so on, up to the end", "it is an archive; unpack it"),
+        (b"\x1f\x8b\x08 and so on, up to the end", "it is an archive; unpack it"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "it is a pointer of Git LFS, not the recording itself; get that with `git lfs pull`",
+        ),
+    ],
+    ids=["zip", "gzip", "lfs"],
+)
+def test_other_files_under_the_name_of_a_bag_have_a_remedy(
+    tmp_path: Path, name: str, data: bytes, remedy: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BagError) as caught:
+        BagReader(tmp_path / name).__enter__()
+    assert str(caught.value).startswith(f"cannot read {tmp_path / name}: {remedy}")
+    assert str(caught.value).count(name) == 1
+
+
+@pytest.mark.parametrize("size", [100, 3000, 8192])
+def test_a_db3_of_which_only_the_start_is_left_has_a_remedy(tmp_path: Path, size: int) -> None:
+    (file,) = _rosbag2(tmp_path / "bag").glob("*.db3")
+    (tmp_path / "cut.db3").write_bytes(file.read_bytes()[:size])
+    text = rf"it was cut off after {size} bytes, before its first message \(.*\); copy it again"
+    with pytest.raises(BagError, match=text):
+        BagReader(tmp_path / "cut.db3").__enter__()

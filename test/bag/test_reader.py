@@ -170,7 +170,7 @@ def _storage_gone(tmp_path: Path) -> Path:
     [
         (lambda p: p / "nowhere", "there is no bag at"),
         (_empty_file, r"is empty \(0 bytes\)"),
-        (_empty_folder, "is not a bag: it contains no metadata.yaml and no"),
+        (_empty_folder, r"it contains no metadata.yaml and no \*.bag, \*.mcap or \*.db3 files"),
         (_text, r"has an unknown type \(.txt\)"),
         (_garbage, "cannot read .*its content is not that of a bag"),
         (_cut_zstd, "cannot read .*zstd was cut off"),

@@ -439,3 +439,16 @@ def test_both_sides_of_a_gray_stereo_pair_are_no_camera(tmp_path: Path) -> None:
             assert {image.no_camera for image in describe_images(reader)} == {""}
     with BagReader(_bag(tmp_path / "color", dict.fromkeys(pair, RGB8))) as reader:
         assert {image.no_camera for image in describe_images(reader)} == {""}
+
+
+@pytest.mark.parametrize(("topic", "remedy"), [
+    ("/c/color/image", "record rgb8 or bgr8"),
+    ("/c/depth/image", "record one of 16UC1, mono16, 32FC1"),
+    ("/c/image", "record rgb8, bgr8 or, of depth, one of 16UC1, mono16, 32FC1"),
+])  # fmt: skip
+def test_the_remedy_for_an_unknown_encoding_fits_the_name(
+    tmp_path: Path, topic: str, remedy: str
+) -> None:
+    with BagReader(_bag(tmp_path / "bag", {topic: [(RGB8, "hsv8")]})) as reader:
+        (image,) = describe_images(reader)
+    assert image.unreadable == f"its encoding 'hsv8' is unknown; {remedy}"

@@ -205,7 +205,7 @@ def _no_images(tmp_path: Path, recording: Path) -> list[object]:
     [
         (lambda t, r: [t / "nowhere"], "there is no bag at"),
         (_empty_bag, "is empty (0 bytes)"),
-        (_cut_bag, "cut.bag cannot be read"),
+        (_cut_bag, "cut.bag: "),
         (_no_images, "no usable color or depth topic"),
         (_bad_faults, "unknown fault 'explode'"),
         (lambda t, r: [r, "--faults", t / "none.yaml"], "none.yaml: No such file or directory"),
@@ -290,7 +290,13 @@ COLOR, DEPTH = np.full((24, 32, 3), 90, np.uint8), np.full((24, 32), 2000, np.ui
             "rgb",
             "/camera/color/image_raw (its encoding 'rgb9' is",
         ),
-        (COLOR, DEPTH, ("rgb8", "16SC1"), "depth", "its encoding '16SC1' is unknown; record rgb8"),
+        (
+            COLOR,
+            DEPTH,
+            ("rgb8", "16SC1"),
+            "depth",
+            "its encoding '16SC1' is unknown; record one of",
+        ),
         (COLOR, DEPTH.astype(np.uint8), ("rgb8", "8UC1"), "depth", "depth of 8 bits is not"),
     ],
 )
@@ -497,3 +503,22 @@ def test_overlays_of_depth_only_masks_show_depth(recording, replay, tmp_path: Pa
     overlays = sorted((out / "overlays").iterdir())
     assert len(overlays) == 40
     assert np.std(cv2.imread(str(overlays[0]))) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("nowhere", "--json"), "there is no bag at nowhere; pass a rosbag2 directory or"),
+        (("nowhere", "--json", "--frobnicate"), "unknown option '--frobnicate'"),
+        (("--json",), "the following arguments are required: BAG"),
+    ],
+)
+def test_json_names_the_error(capsys, arguments: tuple[str, ...], error: str) -> None:  # type: ignore[no-untyped-def]
+    try:
+        code = cli.main(["replay", *arguments])
+    except SystemExit as exit_:
+        code = exit_.code  # type: ignore[assignment]
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert json.loads(out)["error"].startswith(error)
+    assert error in err
