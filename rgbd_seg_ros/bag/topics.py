@@ -18,6 +18,7 @@ from rgbd_seg_ros.bag.image_topics import (
     describe_images,
     without_copies,
 )
+from rgbd_seg_ros.bag.info_topics import INFO_FIELDS, info_for, wrong_infos
 from rgbd_seg_ros.bag.reader import BagError, BagReader, Topic
 from rgbd_seg_ros.camera_names import (
     ALIGNED,
@@ -122,13 +123,13 @@ def choose_topics(reader: BagReader, wanted: Mapping[str, str | None]) -> Topics
             remedy = "to use one of them, pass --rgb-topic or --depth-topic"
             found_instead = f"its image topics: {_list(seen)}; {remedy}"
         raise BagError(f"{reader.path} has no usable color or depth topic; {found_instead}")
-    notes = tuple(_notes(images, chosen, given))
-    found = Topics(**chosen, notes=notes, unread=_unread(images, _missing(chosen, given)))
     infos = {t.name for t in topics if t.type == CAMERA_INFO and t.count}
-    for name in ("rgb", "depth", "depth_raw"):
+    notes = (*_notes(images, chosen, given), *wrong_infos(reader, images, chosen, infos))
+    found = Topics(**chosen, notes=notes, unread=_unread(images, _missing(chosen, given)))
+    for name in INFO_FIELDS:
         topic = getattr(found, name)
         if topic and f"{name}_info" not in chosen:
-            info: dict[str, Any] = {f"{name}_info": _info_for(topic, infos)}
+            info: dict[str, Any] = {f"{name}_info": info_for(topic, infos)}
             found = replace(found, **info)
     return found
 
@@ -142,10 +143,15 @@ def _check(topic: str, name: str, topics: list[Topic]) -> None:
         allowed = (IMAGE,) if name == "truth" else IMAGE_TYPES
     if not types:
         names = [t.name for t in topics if t.type in allowed]
-        hint = did_you_mean(topic, names) or f"; topics of this type: {_list(names) or 'none'}"
+        hint = did_you_mean(topic, names) or (
+            f"; topics of this type: {_list(names)}" if names else "; omit it, since there is none"
+        )
         raise BagError(f"{option} {topic} is not in the bag{hint}")
     if not any(t.type in allowed for t in types):
-        raise BagError(f"{option} {topic} is {types[0].type}; it must be {' or '.join(allowed)}")
+        fitting = _list(t.name for t in topics if t.type in allowed)
+        remedy = f"topics of this type: {fitting}" if fitting else "omit it, since there is none"
+        text = f"{option} {topic} is {types[0].type}; it must be {' or '.join(allowed)}"
+        raise BagError(f"{text}; {remedy}")
     if not any(t.count for t in types):
         raise BagError(f"{option} {topic} has no messages")
 
@@ -374,21 +380,6 @@ def _why_not(image: ImageTopic, name: str) -> str:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}-topic"
-
-
-def _info_for(topic: str, infos: set[str]) -> str | None:
-    """The camera_info topic of an image topic, by the naming conventions of the drivers."""
-    base = base_topic(topic)
-    parent = base.rsplit("/", 1)[0]
-    grandparent = parent.rsplit("/", 1)[0]
-    names = [
-        f"{parent}/camera_info",
-        f"{base}/camera_info",
-        f"{grandparent}/info/camera_info",  # RealSense SDK: …/Color_0/image/data
-    ]
-    if parent.endswith(("/hw_registered", "/sw_registered")):  # OpenNI
-        names.append(f"{grandparent}/camera_info")
-    return next((name for name in names if name in infos), None)
 
 
 def _list(names: Iterable[str], most: int = 12) -> str:

@@ -273,6 +273,9 @@ class _Session:
         unused = add_unused_streams(summary, self.topics.unread)
         for text in (*unused.values(), *self.failed.lines(self.statistics.end_ns, unused)):
             self.warn(text)
+        if text := self._not_fused(summary):
+            self.warn(text)
+            summary["unused_streams"] = sorted({*summary["unused_streams"], "depth"})
         criteria = self.options.criteria
         summary["verdict"] = verdict(criteria, summary) if criteria else None
         if path := self.options.junit:
@@ -282,6 +285,17 @@ class _Session:
         if self.folder is not None:
             self.folder.finish(summary, render([outcome.reported(name)], self.labels))
         return outcome
+
+    def _not_fused(self, summary: dict[str, Any]) -> str | None:
+        """A line if the user has named a topic of depth and no mask is fused."""
+        given, engine = self.options.topics.get("depth"), self.parts.engine
+        possible = given == self.topics.depth and given and self.topics.rgb
+        wanted = self.options.config.force_network in ("auto", "rgbd")
+        if not possible or not wanted or "rgbd" not in engine.available or self.interrupted:
+            return None
+        if self.options.faults.faults or summary["networks"]["rgbd"]:
+            return None
+        return f"no mask is fused, although --depth-topic {given} was given; see the lines above"
 
     def _summary(self, source: BagSource, stamps: str) -> dict[str, Any]:
         """The keys of the summary that describe what was replayed and how."""

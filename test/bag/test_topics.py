@@ -180,7 +180,7 @@ def test_driver_topics_are_found(tmp_path: Path, topics: dict, expected: Topics)
         (
             {"/c/rgb": RGB8, "/truth/compressed": "png"},
             {"truth": "/truth/compressed"},
-            "--truth-topic .*CompressedImage; it must be sensor_msgs/msg/Image$",
+            "--truth-topic .*CompressedImage; it must be sensor_msgs/msg/Image; topics of this",
         ),
     ],
 )
@@ -452,3 +452,27 @@ def test_the_remedy_for_an_unknown_encoding_fits_the_name(
     with BagReader(_bag(tmp_path / "bag", {topic: [(RGB8, "hsv8")]})) as reader:
         (image,) = describe_images(reader)
     assert image.unreadable == f"its encoding 'hsv8' is unknown; {remedy}"
+
+
+def test_a_given_camera_info_of_another_size_is_told(tmp_path: Path) -> None:
+    other = Intrinsics(5, 5, 3, 2, 12, 8)
+    topics = {"/c/color/image": RGB8, "/c/color/camera_info": INFO, "/d/camera_info": other}
+    bag = _bag(tmp_path / "bag", {**topics, "/c/depth/image": DEPTH})
+    assert _choose(bag, rgb_info="/d/camera_info").notes == (
+        "--rgb-info-topic /d/camera_info is for 12×8 images, but those of /c/color/image have "
+        "6×4: pass /c/color/camera_info, or omit the option",
+    )
+    assert _choose(bag, rgb_info="/c/color/camera_info").notes == ()
+
+
+@pytest.mark.parametrize(("topics", "given", "remedy"), [
+    ({"/c/rgb": RGB8}, "/c/rgb", "sensor_msgs/msg/CameraInfo; omit it, since there is none"),
+    ({"/c/rgb": RGB8}, "/c/info", "is not in the bag; omit it, since there is none"),
+    ({"/c/rgb": RGB8, "/c/camera_info": INFO}, "/c/rgb",
+     "sensor_msgs/msg/CameraInfo; topics of this type: /c/camera_info"),
+])  # fmt: skip
+def test_a_wrong_camera_info_has_a_remedy(
+    tmp_path: Path, topics: dict, given: str, remedy: str
+) -> None:
+    with pytest.raises(BagError, match=f"--rgb-info-topic {given} .*{remedy}$"):
+        _choose(_bag(tmp_path / "bag", topics), rgb_info=given)

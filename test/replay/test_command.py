@@ -522,3 +522,21 @@ def test_json_names_the_error(capsys, arguments: tuple[str, ...], error: str) ->
     assert code == 2
     assert json.loads(out)["error"].startswith(error)
     assert error in err
+
+
+def test_a_given_depth_topic_that_is_not_fused_is_exit_code_1(
+    write_recording, tmp_path: Path, replay
+) -> None:  # type: ignore[no-untyped-def]
+    """Unaligned depth that nobody asked for is only a warning."""
+    bag = write_recording(tmp_path / "bag", depth_frame="other", depth_topic="/camera/depth/image")
+    assert replay(bag, "--json")[0] == 0
+    code, out, _ = replay(bag, "--json", "--depth-topic", "/camera/depth/image")
+    summary = json.loads(out)
+    assert (code, summary["unused_streams"]) == (1, ["depth"])
+    assert summary["warnings"][-1] == (
+        "no mask is fused, although --depth-topic /camera/depth/image was given; see the lines "
+        "above"
+    )
+    options = "--depth-topic", "/camera/depth/image", "--assume-aligned"
+    assert replay(bag, *options)[0] == 0
+    assert replay(bag, *options[:2], "--set", "force_network=rgb")[0] == 0
