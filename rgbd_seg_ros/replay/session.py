@@ -273,8 +273,8 @@ class _Session:
         unused = add_unused_streams(summary, self.topics.unread)
         for text in (*unused.values(), *self.failed.lines(self.statistics.end_ns, unused)):
             self.warn(text)
-        if text := self._not_fused(summary):
-            self.warn(text)
+        if unfused := self._not_fused(summary):
+            self.warn(unfused)
             summary["unused_streams"] = sorted({*summary["unused_streams"], "depth"})
         criteria = self.options.criteria
         summary["verdict"] = verdict(criteria, summary) if criteria else None
