@@ -19,8 +19,8 @@ from rgbd_seg_ros.replay.batch_plan import (
     name_bundles,
     read_batch,
 )
-from rgbd_seg_ros.replay.criteria import junit
 from rgbd_seg_ros.replay.interrupts import interruptible
+from rgbd_seg_ros.replay.junit_file import JunitSuite, junit
 from rgbd_seg_ros.replay.replay_words import BatchError, ReplayArguments
 from rgbd_seg_ros.replay.templates import open_template
 
@@ -49,7 +49,10 @@ def run(args: argparse.Namespace, arguments: ReplayArguments) -> int:
         summary = batch.run(lambda: caught() != 0)
         signal_number = caught()
     if args.junit:
-        suites = [(_name(entry), entry["verdict"], entry["error"]) for entry in summary["runs"]]
+        suites = [
+            JunitSuite(_name(entry), entry["verdict"], entry["error"], entry["warnings"])
+            for entry in summary["runs"]
+        ]
         write_atomically(args.junit, junit(suites))
     text = json.dumps(summary) if args.json else (args.out / BATCH_MARKDOWN).read_text()
     print(text.rstrip())

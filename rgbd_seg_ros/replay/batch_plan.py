@@ -27,14 +27,16 @@ from typing import Any
 from rgbd_seg_ros import __version__
 from rgbd_seg_ros.files import InputFileError, read_yaml
 from rgbd_seg_ros.names import shown, unknown_name
-from rgbd_seg_ros.replay.criteria import MEASURES
 from rgbd_seg_ros.replay.fault_presets import find_faults
 from rgbd_seg_ros.replay.faults import FaultError
+from rgbd_seg_ros.replay.measures import MEASURES
 from rgbd_seg_ros.replay.replay_words import BatchError, ReplayArguments, Values
 
 _SECTIONS = ("options", "bags", "faults", "bundles", "columns")
 #: Name of the bundle that is installed with the package.
 SHIPPED = "default"
+#: Counts the changes of the keys of ``summary.json``: results of another one are not kept.
+SUMMARY_FORMAT = 2
 NO_FAULTS = "none"
 #: Measures in the table if the plan names none.
 COLUMNS = (
@@ -68,7 +70,7 @@ class BatchRun:
         Raises:
             OSError: an input cannot be read.
         """
-        sha256 = hashlib.sha256(json.dumps([__version__, *self.words]).encode())
+        sha256 = hashlib.sha256(json.dumps([__version__, SUMMARY_FORMAT, *self.words]).encode())
         for path in self.inputs:
             files = sorted(path.rglob("*")) if path.is_dir() else [path]
             for file in (f for f in files if f.is_file()):

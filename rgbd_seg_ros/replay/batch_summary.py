@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rgbd_seg_ros.replay.batch_plan import BatchRun, ReplayBatchPlan
-from rgbd_seg_ros.replay.criteria import MEASURES
+from rgbd_seg_ros.replay.measures import MEASURES
 
 
 @dataclass(frozen=True, eq=False)

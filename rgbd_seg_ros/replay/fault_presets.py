@@ -117,7 +117,7 @@ def find_faults(name: str) -> FaultSchedule:
     if not name:
         return FaultSchedule()
     if name in PRESETS:
-        return FaultSchedule(PRESETS[name], length_s=preset_length_s(name))
+        return FaultSchedule(PRESETS[name], length_s=preset_length_s(name), name=name)
     if not Path(name).suffix and not Path(name).exists():
         hint = did_you_mean(name, PRESETS)
         raise FaultError(

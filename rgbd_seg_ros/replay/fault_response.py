@@ -29,15 +29,16 @@ def fault_response(
     """How the fallback has answered one fault.
 
     Args:
-        fault: ``stream``, ``fault``, ``from`` and ``to`` in seconds; None as ``to``: no end.
+        fault: ``stream``, ``fault``, ``from`` and ``to`` in seconds, None as ``to``: no end; and
+            ``frames``, the number of frames that it reached.
         health: spans of each stream's health.
         networks: spans of consecutive masks of one network, each from its first to its last mask.
 
     Returns:
         ``detected_ms``: from the start of the fault until the stream is lost. ``degraded_ms``:
         until the first mask without the stream. ``recovered_ms``: from the end of the fault until
-        the first mask with the stream, if there were masks without it. Each is 0 if it was so
-        already, and None if it never came.
+        the first mask with the stream, if the stream was lost or there were masks without it.
+        Each is 0 if it was so already, and None if it never came.
     """
     stream, start_s, end_s = fault["stream"], fault["from"], fault["to"]
     until_s = float("inf") if end_s is None else end_s
@@ -46,12 +47,14 @@ def fault_response(
     without = [span for span in networks if stream not in NETWORK_STREAMS[span[2]]]
     detected = _first(lost, start_s, until_s)
     degraded = _first(without, start_s, until_s)
-    recovered = _first(with_stream, until_s) if degraded is not None else None
+    noticed = detected is not None or degraded is not None
+    recovered = _first(with_stream, until_s) if noticed else None
     return {
         "stream": stream,
         "fault": fault["fault"],
         "from": start_s,
         "to": end_s,
+        "frames": fault["frames"],
         "detected_ms": detected,
         "degraded_ms": degraded,
         "recovered_ms": recovered,

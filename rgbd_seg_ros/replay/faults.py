@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,6 +121,7 @@ class FaultSchedule:
         faults: the entries.
         warnings: one-line warnings about the schedule itself.
         length_s: of the recordings that it is made for, see :meth:`fitted`; None for any.
+        name: preset, file or seed; None if it has none.
     """
 
     #: Meters per tick of integer depth.
@@ -130,18 +132,28 @@ class FaultSchedule:
         faults: Iterable[Fault] = (),
         warnings: Iterable[str] = (),
         length_s: float | None = None,
+        name: str | None = None,
     ) -> None:
+        self.name = name
         self.faults: Sequence[Fault] = tuple(faults)
         self.warnings = tuple(warnings)
         self._length_s = length_s
-        #: Number of items that each entry has affected.
-        self.hits: list[int] = [0] * len(self.faults)
+        #: Number of items that each entry has affected, by number of the entry and stream.
+        self.reached: Counter[tuple[int, Stream]] = Counter()
         #: The held frame of each entry and stream, see :class:`FaultContext`.
         self._held: dict[tuple[int, Stream], AnyFrame] = {}
         #: The memory of each entry and stream.
         self._memory: dict[tuple[int, Stream], dict[str, int]] = {}
         #: Latest receive time of each stream after all faults.
         self._last_ns: dict[Stream, int] = {}
+
+    @property
+    def hits(self) -> list[int]:
+        """Number of items that each entry has affected."""
+        return [
+            sum(self.reached[index, stream] for stream in fault.streams)
+            for index, fault in enumerate(self.faults)
+        ]
 
     def fitted(self, duration_s: float) -> FaultSchedule:
         """The schedule for a recording; a preset is compressed in time to fit into a short one.
@@ -157,7 +169,7 @@ class FaultSchedule:
             f"the faults of the preset are compressed to {factor:.0%} of their usual times, since "
             f"it is made for {self._length_s:g} s and the recording lasts {duration_s:.3g} s"
         )
-        return FaultSchedule(faults, (*self.warnings, text))
+        return FaultSchedule(faults, (*self.warnings, text), name=self.name)
 
     def apply(self, stream: Stream, received: ReceivedItem, start_ns: int) -> ReceivedItem | None:
         """Return the item after all active faults; None if it is dropped.
@@ -179,7 +191,7 @@ class FaultSchedule:
             ):
                 self._held[key] = current.item
             if fault.active(t_s):
-                self.hits[index] += 1
+                self.reached[key] += 1
                 context = FaultContext(
                     value=fault.value or 0.0,
                     seed=(fault.seed, index, STREAMS.index(stream)),
@@ -282,7 +294,8 @@ def load_faults(path: Path | str) -> FaultSchedule:
         except FaultError as error:
             raise FaultError(f"{path}:{item.start_mark.line + 1}: {error}") from error
     if not faults:
-        return FaultSchedule((), [f"{path} has no fault, so the recording is replayed as it is"])
+        text = f"{path} has no fault, so the recording is replayed as it is"
+        return FaultSchedule((), [text], name=str(path))
     names = {str(entry["fault"]) for entry in entries}
     return FaultSchedule(
         faults,
@@ -291,6 +304,7 @@ def load_faults(path: Path | str) -> FaultSchedule:
             for old, new in _RENAMED.items()
             if old in names
         ],
+        name=str(path),
     )
 
 

@@ -22,12 +22,14 @@ from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
-from rgbd_seg_ros.replay.criteria import junit, verdict
+from rgbd_seg_ros.replay.criteria import verdict
 from rgbd_seg_ros.replay.depth_median import DepthMedian
 from rgbd_seg_ros.replay.failed_sensors import FailedSensors
+from rgbd_seg_ros.replay.fault_checks import idle_faults, too_short
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.film import FilmMaker
+from rgbd_seg_ros.replay.junit_file import JunitSuite, junit
 from rgbd_seg_ros.replay.ordered_worker import OrderedWorker
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.read_ahead import read_ahead
@@ -100,7 +102,8 @@ def replay_bag(
         options = replace(options, config=config)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
         if options.random_faults is not None:
-            faults = FaultSchedule(random_faults(options.random_faults, duration_s))
+            drawn = random_faults(options.random_faults, duration_s)
+            faults = FaultSchedule(drawn, name=f"--random-faults {options.random_faults}")
         else:
             faults = options.faults.fitted(duration_s)
         options = replace(options, faults=faults)
@@ -187,7 +190,7 @@ class _Session:
         self.stamps_ns: list[int] = []
         self.phases = options.faults.phases(max(self.duration_s, 1e-9))
         self.statistics = ReplayStatistics(
-            replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults()
+            replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults
         )
         self.depth = DepthMedian()
         self.failed = FailedSensors(replay.core, replay.health, options.faults, reader.start_ns)
@@ -271,7 +274,10 @@ class _Session:
             **self.scorer.summary(baseline),
         }
         unused = add_unused_streams(summary, self.topics.unread)
-        for text in (*unused.values(), *self.failed.lines(self.statistics.end_ns, unused)):
+        periods = {s: self.duration_s / (n - 1) for s, n in source.recorded.items() if n > 1}
+        short = too_short(summary["fault_responses"], periods, self.options.config)
+        failed = self.failed.lines(self.statistics.end_ns, unused)
+        for text in (*short, *unused.values(), *failed):
             self.warn(text)
         if unfused := self._not_fused(summary):
             self.warn(unfused)
@@ -280,7 +286,8 @@ class _Session:
         summary["verdict"] = verdict(criteria, summary) if criteria else None
         if path := self.options.junit:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, junit([(name, summary["verdict"], "")]))
+            suite = JunitSuite(name, summary["verdict"], warnings=summary["warnings"])
+            write_atomically(path, junit([suite]))
         outcome = Outcome(summary, snapshots, self.labels, self.stamps_ns, self.film)
         if self.folder is not None:
             self.folder.finish(summary, render([outcome.reported(name)], self.labels))
@@ -299,7 +306,7 @@ class _Session:
 
     def _summary(self, source: BagSource, stamps: str) -> dict[str, Any]:
         """The keys of the summary that describe what was replayed and how."""
-        names = ("rgb", "depth", "depth_raw", "truth")
+        names, schedule = ("rgb", "depth", "depth_raw", "truth"), self.options.faults
         return {
             "bag": str(self.options.bag),
             "topics": {name: topic for name in names if (topic := getattr(self.topics, name))},
@@ -308,7 +315,9 @@ class _Session:
             "interrupted": self.interrupted,
             "damage": self.reader.damage,
             "classes": list(self.labels.classes),
+            "fault_schedule": schedule.name or ("unnamed" if schedule.faults else None),
             "faults": self._faults(),
+            "idle_faults": idle_faults(schedule),
             "speed": self._speed(),
             "run": run_facts(self.parts.engine, self.options.config),
             "median_depth_m": self.depth.median_m,
@@ -316,6 +325,7 @@ class _Session:
         }
 
     def _faults(self) -> list[dict[str, Any]]:
+        schedule = self.options.faults
         return [
             {
                 "stream": stream,
@@ -324,8 +334,9 @@ class _Session:
                 "to": None if math.isinf(fault.to_s) else round(fault.to_s, 4),
                 "value": fault.value,
                 "seed": fault.seed,
+                "frames": schedule.reached[index, stream],
             }
-            for fault in self.options.faults.faults
+            for index, fault in enumerate(schedule.faults)
             for stream in fault.streams
         ]
 

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class ReplayStatistics:
         start_ns: receive time of the first message in the bag.
         end_ns: receive time of the last message.
         health: of the core's streams.
-        faults: ``faults`` of the summary.
+        faults: returns ``faults`` of the summary; called at the end.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ReplayStatistics:
         start_ns: int,
         end_ns: int,
         health: HealthTimeline | None = None,
-        faults: Sequence[Mapping[str, Any]] = (),
+        faults: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._core = core
         self._health = health or HealthTimeline(core)
@@ -81,6 +81,8 @@ class ReplayStatistics:
         #: Switches that have not been followed by a mask, each with the lost stream.
         self._open: list[tuple[Switch, Stream]] = []
         self._latencies_ms: list[float] = []
+        #: When each mask was ready, seconds from the start of the bag.
+        self._ready_s: list[float] = []
         self._sha256 = hashlib.sha256()
         self.switches: list[Switch] = []
         self.warnings: list[str] = []
@@ -106,6 +108,7 @@ class ReplayStatistics:
         self.networks[name] += 1
         self._latencies_ms.append(result.latency_ms)
         t_s = self.seconds(result.ready_ns)
+        self._ready_s.append(t_s)
         if self.network_runs and self.network_runs[-1][2] == name:
             self.network_runs[-1] = (self.network_runs[-1][0], t_s, name)
         else:
@@ -216,11 +219,15 @@ class ReplayStatistics:
             "switch_latency_ms": [
                 round(s.latency_ms, 3) for s in self.switches if s.latency_ms is not None
             ],
+            "switches_without_mask": [
+                round(t, 3) for t in sorted({self.seconds(s.change.t_ns) for s, _ in self._open})
+            ],
+            "longest_gap_s": self._longest_gap_s(),
             "flicker": self._flicker.summary(),
             "consistency": self._consistency.summary(),
             "fault_responses": [
                 fault_response(fault, health, self.network_runs)
-                for fault in self._faults
+                for fault in self._faults()
                 if fault["stream"] in ("rgb", "depth")
             ],
             "latency_ms": self._percentiles(),
@@ -236,6 +243,11 @@ class ReplayStatistics:
             },
             "determinism_sha256": self._sha256.hexdigest(),
         }
+
+    def _longest_gap_s(self) -> float:
+        """The longest time without a mask, also before the first and after the last one."""
+        times = [0.0, *self._ready_s, self.seconds(self.end_ns)]
+        return round(max(b - a for a, b in itertools.pairwise(times)), 3)
 
     def _histogram(self) -> dict[str, list[float]] | None:
         """Number of masks by the time to compute them; the slowest percent is in the last bin."""

@@ -13,14 +13,10 @@ from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros import cli
 from rgbd_seg_ros.replay import command
-from rgbd_seg_ros.replay.criteria import (
-    MEASURES,
-    CriteriaError,
-    Criterion,
-    junit,
-    load_criteria,
-    verdict,
-)
+from rgbd_seg_ros.replay.criteria import CriteriaError, Criterion, load_criteria, verdict
+from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
+from rgbd_seg_ros.replay.junit_file import JunitSuite, junit
+from rgbd_seg_ros.replay.measures import MEASURES
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "replay.md"
 
@@ -88,9 +84,7 @@ def test_every_measure_is_documented() -> None:
 
 
 def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
-    from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
-
-    faults = FaultSchedule([Fault("drop", "depth", 1, 2), Fault("drop", "rgb", 3, 4)])
+    faults = FaultSchedule([Fault("drop", "depth", 0.8, 1.2), Fault("drop", "rgb", 2.3, 2.7)])
     options = {
         "topics": {"truth": "/truth/mask"},
         "consistency": True,
@@ -104,9 +98,120 @@ def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_r
     assert MEASURES["switch_ms"](summary) == max(summary["switch_latency_ms"])
 
 
+def _response(detected, degraded, recovered, **changes):  # type: ignore[no-untyped-def]
+    times = {"detected_ms": detected, "degraded_ms": degraded, "recovered_ms": recovered}
+    fault = {"stream": "depth", "fault": "drop", "from": 2.0, "to": 3.0, "frames": 10}
+    return {**fault, **times, **changes}
+
+
+GOOD = _response(100, 50, 900)
+
+
+@pytest.mark.parametrize(
+    ("measure", "responses", "value", "note"),
+    [
+        ("detected_ms", [GOOD, _response(200, 20, 300)], 200, ""),
+        ("degraded_ms", [GOOD, _response(200, 20, 300)], 50, ""),
+        ("recovered_ms", [GOOD, _response(200, 20, 300)], 900, ""),
+        # One that was never detected fails all three, whatever the others took.
+        *(
+            (
+                key,
+                [GOOD, _response(None, None, None, stream="rgb", fault="freeze")],
+                None,
+                "rgb freeze from 2 s was never detected",
+            )
+            for key in ("detected_ms", "degraded_ms", "recovered_ms")
+        ),
+        (
+            "degraded_ms",
+            [GOOD, _response(90, None, 80)],
+            None,
+            "depth drop from 2 s was followed by no mask without the stream",
+        ),
+        (
+            "recovered_ms",
+            [GOOD, _response(90, 80, None)],
+            None,
+            "depth drop from 2 s was followed by no recovery",
+        ),
+        # After a fault that lasts until the end, nothing can recover.
+        ("recovered_ms", [GOOD, _response(90, 80, None, to=None)], 900, ""),
+        ("recovered_ms", [GOOD, _response(90, 80, None, to=10.0)], 900, ""),
+        (
+            "recovered_ms",
+            [_response(90, 80, None, to=None)],
+            None,
+            "no fault that ended before the recording did reached a frame of color or depth",
+        ),
+        # What reached no frame is not to be detected; idle_faults counts it.
+        ("detected_ms", [GOOD, _response(None, None, None, frames=0)], 100, ""),
+        ("detected_ms", [], None, "no fault reached a frame of color or depth"),
+        (
+            "detected_ms",
+            [_response(None, None, None)] * 5,
+            None,
+            "depth drop from 2 s, depth drop from 2 s, depth drop from 2 s and 2 more was never "
+            "detected",
+        ),
+    ],
+)
+def test_a_fault_without_a_response_meets_no_criterion(  # type: ignore[no-untyped-def]
+    measure: str, responses, value, note
+) -> None:
+    summary = {"fault_responses": responses, "duration_s": 10.0}
+    entry = Criterion.parse(f"{measure} <= 9999").judge(summary)
+    assert (entry["value"], entry["note"]) == (value, note)
+    assert entry["passed"] is (value is not None)
+
+
+def test_an_undetected_fault_fails_a_replay_in_which_another_is_detected(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    detected = "- {stream: depth, fault: drop, from: 1, to: 1.5}\n"
+    frozen = "- {stream: rgb, fault: freeze, from: 3, to: 3.5}\n"  # 5 repeats; 10 are noticed
+    schedule = tmp_path / "faults.yaml"
+    criteria = "".join(f"- {k} <= 9999\n" for k in ("detected_ms", "degraded_ms", "recovered_ms"))
+    schedule.write_text(detected)
+    assert replay(criteria, recording, "--faults", schedule)[0] == 0
+    schedule.write_text(detected + frozen)
+    code, out, err = replay(criteria, recording, "--faults", schedule, "--json")
+    summary = json.loads(out)
+    assert code == 1
+    notes = [entry["note"] for entry in summary["verdict"]["criteria"] if not entry["passed"]]
+    assert notes == ["rgb freeze from 3 s was never detected"] * 3
+    warning = "rgb freeze from 3 s reaches 5 frames, but at 9.99 Hz it is noticed only after 10"
+    assert warning in err
+    _, text, _ = replay(criteria, recording, "--faults", schedule)
+    assert "FAILED          detected_ms <= 9999: rgb freeze from 3 s was never detected" in text
+
+
+@pytest.mark.parametrize(
+    ("phases", "value", "note"),
+    [
+        ([("a", ["rgb"], 0.5), ("b", [], 0.1), ("c", ["depth"], 0.3)], 0.3, ""),
+        (
+            [("a", ["rgb"], 0.5), ("b", ["rgb", "depth"], None)],
+            None,
+            "no scored mask in 0-1 s b",
+        ),
+        ([("no fault", [], 0.5)], None, "the schedule has no fault"),
+    ],
+)
+def test_the_worst_phase_may_be_one_without_masks(phases, value, note) -> None:  # type: ignore[no-untyped-def]
+    entries = [
+        {"name": name, "streams": streams, "miou": miou, "from": 0.0, "to": 1.0}
+        for name, streams, miou in phases
+    ]
+    entry = Criterion.parse("miou_worst_fault > 0").judge({"phases": entries, "miou": 0.5})
+    assert (entry["value"], entry["note"]) == (value, note)
+
+
 def test_junit_escapes_and_counts() -> None:
     entries = verdict([Criterion.parse("masks > 1"), Criterion.parse("miou > 0")], {"masks": 3})
-    root = ElementTree.fromstring(junit([('a<b>"\x01', entries, "")]))
+    root = ElementTree.fromstring(junit([JunitSuite('a<b>"\x01', entries)]))
     suite = root.find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
@@ -116,6 +221,45 @@ def test_junit_escapes_and_counts() -> None:
     failure = bad.find("failure")
     assert failure is not None
     assert failure.get("message") == "miou > 0: the replay has no such value"
+
+
+#: Element of JUnit files → attributes that it needs, and may have besides; and its children in
+#: their order, of which Jenkins' schema junit-10.xsd and Ant's schema allow all.
+JUNIT: dict[str, tuple[set[str], set[str], tuple[str, ...]]] = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, ("testsuite",)),
+    "testsuite": (
+        {"name", "tests", "failures", "errors"},
+        {"time", "timestamp", "hostname"},
+        ("properties", "testcase", "system-out", "system-err"),
+    ),
+    "testcase": ({"name", "classname"}, {"time"}, ("error", "failure", "system-out")),
+    "failure": (set(), {"type", "message"}, ()),
+    "error": (set(), {"type", "message"}, ()),
+    "system-out": (set(), set(), ()),
+}
+
+
+def test_junit_has_warnings_and_notes_in_the_form_of_its_schema() -> None:
+    summary = {"masks_lost": 0, "masks": 3, "modes": {"NO_INPUT": 0.7}}
+    criteria = [Criterion.parse("masks_lost == 0"), Criterion.parse("masks > 5")]
+    found = verdict(criteria, summary)
+    lines = ["depth <lags> & stutters", "bell\a"]
+    text = junit([JunitSuite("a", found, "", lines), JunitSuite("b", None, "broken", [])])
+    root = ElementTree.fromstring(text)
+    for element in root.iter():
+        needed, allowed, children = JUNIT[element.tag]
+        assert needed <= set(element.attrib) <= needed | allowed
+        places = [children.index(child.tag) for child in element]
+        assert places == sorted(places)
+    first, second = root.findall("testsuite")
+    assert first.findtext("system-out") == "warning: depth <lags> & stutters\nwarning: bell?"
+    assert second.find("system-out") is None
+    lost, _ = first.findall("testcase")
+    assert lost.findtext("system-out") == (
+        "masks_lost == 0: 0 (but for 0.7 s no stream was usable, so that masks are missing for "
+        "want of input; see no_input_s and longest_gap_s)"
+    )
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "1", "1")
 
 
 @pytest.fixture
@@ -149,6 +293,88 @@ def test_the_exit_code_and_the_files_hold_the_verdict(
     assert entries["passed"] is (code == 0)
     assert [entry["passed"] for entry in entries["criteria"]] == [code == 0, True]
     assert ElementTree.parse(xml).getroot().get("failures") == str(code)
+
+
+@pytest.mark.parametrize(
+    ("faults", "text", "note"),
+    [
+        ("late.yaml", "- {stream: depth, fault: drop, from: 50}\n", "depth drop from 50 s"),
+        (
+            "one.yaml",
+            "- {stream: depth, fault: drop, from: 1, to: 2}\n"
+            "- {stream: depth_raw, fault: drop, from: 1, to: 2}\n",
+            "depth_raw drop from 1 s",
+        ),
+        ("empty.yaml", "[]\n", "empty.yaml has no fault in this recording"),
+    ],
+)
+def test_a_schedule_that_never_fires_fails_the_verdict(  # type: ignore[no-untyped-def]
+    recording: Path, replay, tmp_path: Path, faults: str, text: str, note: str
+) -> None:
+    (tmp_path / faults).write_text(text)
+    xml = tmp_path / "verdict.xml"
+    options = (recording, "--faults", tmp_path / faults, "--json")
+    code, out, err = replay("- masks > 1\n", *options, "--junit", xml)
+    assert code == 1
+    summary = json.loads(out)
+    (unmet,) = [e for e in summary["verdict"]["criteria"] if not e["passed"]]
+    assert unmet["criterion"] == "idle_faults == 0"
+    assert unmet["note"].endswith(note)
+    told = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len([line for line in told if note.partition(" has")[0] in line]) == 1
+    assert ElementTree.parse(xml).getroot().findtext("testsuite/system-out", "") == "\n".join(told)
+    # Whoever knows may allow it.
+    allowed = replay("- masks > 1\n- idle_faults >= 0\n", *options)[0]
+    assert allowed == (1 if faults == "empty.yaml" else 0)
+
+
+def test_random_faults_in_a_recording_too_short_for_them_fail_the_verdict(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+) -> None:
+    from rgbd_seg_ros.replay.fault_presets import random_faults
+
+    empty = next(seed for seed in range(99) if not random_faults(seed, 3.903))
+    code, out, _ = replay("- masks > 1\n", recording, "--random-faults", empty)
+    assert code == 1
+    assert f"idle_faults == 0: --random-faults {empty} has no fault in this recording" in out
+
+
+def test_without_a_switch_there_is_no_time_of_a_switch(recording: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = replay("- switch_ms <= 100\n", recording)
+    assert code == 1
+    assert "FAILED          switch_ms <= 100: no switch lost a stream and left another one" in out
+
+
+def test_a_switch_that_no_mask_followed_has_no_time() -> None:
+    summary = {"switch_latency_ms": [20.0], "switches_without_mask": [3.25]}
+    entry = Criterion.parse("switch_ms <= 100").judge(summary)
+    assert (entry["passed"], entry["note"]) == (False, "no mask followed the switch at 3.25 s")
+    assert Criterion.parse("switch_ms <= 100").judge({**summary, "switches_without_mask": []})[
+        "passed"
+    ]
+
+
+def test_masks_without_input_are_not_lost_but_named(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "f.yaml").write_text(
+        "- {stream: rgb, fault: drop, from: 1, to: 2}\n"
+        "- {stream: depth, fault: drop, from: 1, to: 2}\n"
+    )
+    criteria = "- masks_lost == 0\n- longest_gap_s <= 0.5\n- no_input_s == 0\n"
+    code, out, _ = replay(criteria, recording, "--faults", tmp_path / "f.yaml", "--json")
+    summary = json.loads(out)
+    assert code == 1
+    lost, gap, silent, _ = summary["verdict"]["criteria"]
+    assert lost["passed"]
+    assert "masks are missing for want of input" in lost["note"]
+    assert (gap["passed"], silent["passed"]) == (False, False)
+    # From the last pair at 0.903 s to the first color frame after the faults, at 2 s.
+    assert gap["value"] == summary["longest_gap_s"] == 1.097
+    assert replay("- masks_lost == 0\n", recording, "--json")[0] == 0
 
 
 def test_junit_is_refused_without_criteria_and_never_replaces_silently(

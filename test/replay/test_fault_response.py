@@ -32,8 +32,15 @@ def _times(fault, health=HEALTH, networks=NETWORKS):  # type: ignore[no-untyped-
     ],
 )
 def test_times_by_hand(stream: str, start: float, end: float | None, times: object) -> None:
-    fault = {"stream": stream, "fault": "drop", "from": start, "to": end}
+    fault = {"stream": stream, "fault": "drop", "from": start, "to": end, "frames": 1}
     assert _times(fault) == times
+
+
+def test_recovery_counts_also_if_all_streams_were_lost() -> None:
+    # Color and depth are lost from 2.3 to 4 s: there are no masks, so none without depth.
+    networks = [(0.1, 1.9, "rgbd"), (4.2, 9.0, "rgbd")]
+    fault = {"stream": "depth", "fault": "drop", "from": 2.0, "to": 3.0, "frames": 9}
+    assert _times(fault, networks=networks) == (300, None, 1200)
 
 
 def test_the_response_in_a_replay(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]

@@ -18,8 +18,8 @@ from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.frames import Frame
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
-from rgbd_seg_ros.replay.criteria import MEASURES
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule, Phase
+from rgbd_seg_ros.replay.measures import MEASURES
 from rgbd_seg_ros.replay.score import Scorer, iou_table, resize_mask, rounded
 from rgbd_seg_ros.replay.source import BagSource
 

@@ -83,6 +83,22 @@ def test_latency_of_a_switch_that_precedes_its_first_mask() -> None:
     assert statistics.summary()["switch_latency_ms"] == [350.0]
 
 
+def test_a_switch_without_a_mask_and_the_longest_gap_are_kept() -> None:
+    statistics, core = _statistics(end_ms=1000)
+    core.change(1, Mode.STARTING, Mode.RGBD)
+    _mask(statistics, 103, rgb=100, depth=103)
+    _mask(statistics, 203, rgb=200, depth=203)
+    core.change(400, Mode.RGBD, Mode.RGB_ONLY)
+    statistics.fetch_from_core()
+    summary = statistics.summary()
+    assert summary["switches_without_mask"] == [0.4]
+    assert summary["longest_gap_s"] == 0.797  # to the end
+    _mask(statistics, 450, rgb=450)
+    summary = statistics.summary()
+    assert summary["switches_without_mask"] == []
+    assert summary["longest_gap_s"] == 0.55
+
+
 def test_no_latency_if_the_stream_is_back_before_any_mask_or_all_streams_are_lost() -> None:
     statistics, core = _statistics()
     core.change(1, Mode.STARTING, Mode.RGBD)

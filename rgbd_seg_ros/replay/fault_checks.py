@@ -1,0 +1,60 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of a fault schedule after its replay: faults without frames, and too short ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.frames import Stream
+from rgbd_seg_ros.replay.faults import FaultSchedule
+
+#: Faults after which nothing arrives, and those whose images are unusable or unreadable.
+SILENT = ("drop", "color_driver")
+UNUSABLE = ("zero", "nan", "black", "truncate")
+
+
+def idle_faults(schedule: FaultSchedule) -> list[str]:
+    """The entries of a schedule that reached no frame, for example ``depth drop from 5 s``."""
+    pairs = zip(schedule.faults, schedule.hits, strict=True)
+    return [f"{fault} from {fault.from_s:g} s" for fault, hits in pairs if not hits]
+
+
+def too_short(
+    responses: Sequence[Mapping[str, Any]],
+    periods_s: Mapping[Stream, float],
+    config: CoreConfig,
+) -> Iterator[str]:
+    """One warning for each fault that was too short to be detected.
+
+    Args:
+        responses: ``fault_responses`` of the summary.
+        periods_s: mean time between two recorded frames of each stream, seconds.
+        config: parameters of the core.
+    """
+    for response in responses:
+        frames, period_s = response["frames"], periods_s.get(response["stream"])
+        if not frames or response["detected_ms"] is not None or period_s is None:
+            continue
+        needed = _frames_needed(response["fault"], period_s, config)
+        if needed is not None and frames < needed:
+            yield (
+                f"fault {response['stream']} {response['fault']} from {response['from']:g} s "
+                f"reaches {frames} frame{'s' if frames > 1 else ''}, but at {1 / period_s:.3g} Hz "
+                f"it is noticed only after {needed}: make it longer, or use a longer recording"
+            )
+
+
+def _frames_needed(fault: str, period_s: float, config: CoreConfig) -> int | None:
+    """Number of frames that a fault must reach to be detected; None if that is not known."""
+    if fault in SILENT:
+        if not config.silent_periods:
+            return None
+        silence_s = max(config.silent_periods * period_s, config.min_silence_s)
+        # From the last frame before the fault to the first one after it.
+        return max(1, int(silence_s / period_s + 1e-6))
+    if fault in UNUSABLE:
+        return min((n for n in (config.lost_after, config.lost_of_last_10) if n), default=None)
+    return (config.frozen_after or None) if fault == "freeze" else None

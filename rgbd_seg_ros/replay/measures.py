@@ -1,0 +1,204 @@
+# Copyright 2026 rgbd_seg_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Measures of a replay: the numbers that criteria and batches name, and why one has no value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Summary = dict[str, Any]
+#: Largest number of faults, phases or switches that a note names.
+MAX_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a replay, from the keys of its summary."""
+
+    value: Callable[[Summary], float | None]
+    #: Why there is no value.
+    why_none: Callable[[Summary], str] = lambda summary: "the replay has no such value"
+    #: What the value leaves out; empty for nothing.
+    remark: Callable[[Summary], str] = lambda summary: ""
+
+    def __call__(self, summary: Summary) -> float | None:
+        """The value; None if the replay has none."""
+        return self.value(summary)
+
+    def note(self, summary: Summary) -> str:
+        """Why there is no value, or what the value leaves out; empty for nothing."""
+        return self.why_none(summary) if self.value(summary) is None else self.remark(summary)
+
+
+def _at(*path: str) -> Measure:
+    """The value at a path of keys in the summary; None if it is not there."""
+
+    def get(summary: Summary) -> float | None:
+        value: Any = summary
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, (int, float)) else None
+
+    return Measure(get)
+
+
+def _difference(a: str, b: str) -> Measure:
+    """The value of a key of the summary minus that of another; None without both."""
+
+    def get(summary: Summary) -> float | None:
+        values = summary[a], summary[b]
+        return None if None in values else round(values[0] - values[1], 6)
+
+    return Measure(get)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+# --- Faults --------------------------------------------------------------------------------------
+
+
+def _reached(summary: Summary, key: str) -> list[dict[str, Any]]:
+    """Responses to the faults that reached a frame; for recoveries, of those that ended."""
+    found = [response for response in summary["fault_responses"] if response["frames"]]
+    if key != "recovered_ms":
+        return found
+    end_s = summary["duration_s"]
+    return [r for r in found if r["to"] is not None and r["to"] < end_s]
+
+
+#: What a fault without a time is said to lack.
+_LACKS = {
+    "detected_ms": "was never detected",
+    "degraded_ms": "was followed by no mask without the stream",
+    "recovered_ms": "was followed by no recovery",
+}
+
+
+def _longest(key: str) -> Measure:
+    """The longest time that a fault took; None without a fault, or if one has no such time."""
+
+    def get(summary: Summary) -> float | None:
+        times = [response[key] for response in _reached(summary, key)]
+        return None if None in times else max(times, default=None)
+
+    def why(summary: Summary) -> str:
+        faults = _reached(summary, key)
+        if not faults:
+            ended = " that ended before the recording did" if key == "recovered_ms" else ""
+            return f"no fault{ended} reached a frame of color or depth"
+        undetected = [r for r in faults if r["detected_ms"] is None]
+        lacking = undetected or [r for r in faults if r[key] is None]
+        lacks = _LACKS["detected_ms" if undetected else key]
+        names = [f"{r['stream']} {r['fault']} from {r['from']:g} s" for r in lacking]
+        return f"{_named(names)} {lacks}"
+
+    return Measure(get, why)
+
+
+def _bad_phases(summary: Summary) -> list[str]:
+    """The phases with faults that have no scored mask."""
+    return [
+        f"{phase['from']:g}-{phase['to']:g} s {phase['name']}"
+        for phase in summary["phases"]
+        if phase["streams"] and phase["miou"] is None
+    ]
+
+
+def _worst_fault(summary: Summary) -> float | None:
+    scores = [phase["miou"] for phase in summary["phases"] if phase["streams"]]
+    return None if None in scores else min(scores, default=None)
+
+
+def _why_no_worst_fault(summary: Summary) -> str:
+    if summary["miou"] is None:
+        return "no mask has ground truth"
+    bad = _bad_phases(summary)
+    return f"no scored mask in {_named(bad)}" if bad else "the schedule has no fault"
+
+
+def _idle_faults(summary: Summary) -> int | None:
+    # A schedule that was asked for, but is empty, tests nothing.
+    if summary["fault_schedule"] is not None and not summary["faults"]:
+        return None
+    return len(summary["idle_faults"])
+
+
+# --- Switches and masks --------------------------------------------------------------------------
+
+
+def _switch_ms(summary: Summary) -> float | None:
+    if summary["switches_without_mask"]:
+        return None
+    return max(summary["switch_latency_ms"], default=None)
+
+
+def _why_no_switch_ms(summary: Summary) -> str:
+    times = [f"{t:.2f} s" for t in summary["switches_without_mask"]]
+    if times:
+        return f"no mask followed the switch at {_named(times)}"
+    return "no switch lost a stream and left another one"
+
+
+def _without_input(summary: Summary) -> str:
+    seconds = summary.get("modes", {}).get("NO_INPUT", 0)
+    if not seconds:
+        return ""
+    return (
+        f"but for {seconds:g} s no stream was usable, so that masks are missing for want of "
+        "input; see no_input_s and longest_gap_s"
+    )
+
+
+#: What criteria can name. None means that the replay has no such value.
+MEASURES: dict[str, Measure] = {
+    "miou": _at("miou"),
+    "miou_all": _at("miou_all"),
+    "miou_rgbd": _at("miou_by_network", "rgbd"),
+    "miou_rgb_only": _at("miou_by_network", "rgb"),
+    "miou_depth_only": _at("miou_by_network", "depth"),
+    "miou_worst_fault": Measure(_worst_fault, _why_no_worst_fault),
+    "miou_fallback": _at("miou_fallback"),
+    "miou_without_fallback": _at("miou_without_fallback"),
+    "fallback_gain": _difference("miou_fallback", "miou_without_fallback"),
+    "miou_without_faults": _at("miou_without_faults"),
+    "fault_cost": _difference("miou_without_faults", "miou"),
+    "unscored": _at("unscored"),
+    "masks": _at("masks"),
+    "masks_lost": Measure(_at("masks_lost"), remark=_without_input),
+    "masks_by_wrong_network": _at("masks_by_wrong_network"),
+    "masks_rgbd": _at("networks", "rgbd"),
+    "masks_rgb_only": _at("networks", "rgb"),
+    "masks_depth_only": _at("networks", "depth"),
+    "longest_gap_s": _at("longest_gap_s"),
+    "no_input_s": _at("modes", "NO_INPUT"),
+    "idle_faults": Measure(
+        _idle_faults,
+        lambda summary: f"{summary['fault_schedule']} has no fault in this recording",
+        lambda summary: _named(summary["idle_faults"]),
+    ),
+    "switches": Measure(lambda summary: len(summary["switches"])),
+    "switch_ms": Measure(_switch_ms, _why_no_switch_ms),
+    "detected_ms": _longest("detected_ms"),
+    "degraded_ms": _longest("degraded_ms"),
+    "recovered_ms": _longest("recovered_ms"),
+    "flicker": _at("flicker", "excess"),
+    "consistency_rgbd_rgb": _at("consistency", "rgbd_rgb"),
+    "consistency_rgbd_depth": _at("consistency", "rgbd_depth"),
+    "consistency_rgb_depth": _at("consistency", "rgb_depth"),
+    "ece_rgbd": _at("ece_by_network", "rgbd"),
+    "ece_rgb_only": _at("ece_by_network", "rgb"),
+    "ece_depth_only": _at("ece_by_network", "depth"),
+    "partner_missed": _at("partner_missed"),
+    "unusable": Measure(lambda summary: sum(summary["unusable"].values())),
+    "latency_p50_ms": _at("latency_ms", "p50"),
+    "latency_p95_ms": _at("latency_ms", "p95"),
+    "latency_p99_ms": _at("latency_ms", "p99"),
+    "masks_per_s": _at("speed", "masks_per_s"),
+    "engine_share": _at("speed", "engine_share"),
+    "warnings": Measure(lambda summary: len(summary["warnings"])),
+}
