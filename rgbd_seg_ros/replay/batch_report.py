@@ -7,34 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rgbd_seg_ros.replay.templates import open_template, percent
+from rgbd_seg_ros.command_line import one_line
+from rgbd_seg_ros.replay.measures import show_measure
+from rgbd_seg_ros.replay.report_measures import unscored_stamps
+from rgbd_seg_ros.replay.templates import open_template
 
 Summary = dict[str, Any]
-#: Measures that are shares, by the start of their names.
-_SHARES = ("miou", "fallback_gain", "fault_cost", "flicker", "consistency", "ece", "engine_share")
-#: Measures that are differences of shares, shown in percentage points.
-_DIFFERENCES = ("fallback_gain", "fault_cost")
-
-
-def show_measure(name: str, value: float | None, signed: bool = False) -> str:
-    """A measure with its unit; a dash for None.
-
-    Args:
-        name: of the measure.
-        value: as in the summary.
-        signed: with a sign, for differences; shares are then in percentage points.
-    """
-    if value is None:
-        return "–"
-    signed = signed or name in _DIFFERENCES
-    sign = "+" if signed else ""
-    if name.startswith(_SHARES):
-        return f"{value * 100:{sign}.1f}" if signed else percent(value)
-    if name.endswith("_ms"):
-        return f"{value:{sign}.0f} ms"
-    if name.endswith("_s"):
-        return f"{value:{sign}.1f} s"
-    return f"{value:{sign}g}"
 
 
 def outcome(run: Summary) -> str:
@@ -51,6 +29,18 @@ def outcome(run: Summary) -> str:
     return "done"
 
 
+def remarks(run: Summary) -> list[str]:
+    """What may be wrong with the values of one replay, one line each."""
+    lines = list(run["warnings"])
+    if run["damage"] and not any(run["damage"] in line for line in lines):
+        lines.append(f"the recording is damaged: {run['damage']}")
+    if run["measures"]["unscored"]:
+        masks = f"{run['measures']['unscored']:g} of {run['measures']['masks']:g} masks"
+        stamps = unscored_stamps({**run["measures"], **run})
+        lines.append(f"{masks} have no ground truth ({stamps})")
+    return lines
+
+
 def batch_page(summary: Summary, report: str) -> str:
     """The summary as one HTML file.
 
@@ -61,7 +51,7 @@ def batch_page(summary: Summary, report: str) -> str:
     Raises:
         ReplayError: jinja2 is not installed.
     """
-    template = open_template("batch.html.j2", show=show_measure, outcome=outcome)
+    template = open_template("batch.html.j2", show=show_measure, outcome=outcome, remarks=remarks)
     return template.render(summary=summary, report=report)
 
 
@@ -77,16 +67,26 @@ def _lines(summary: Summary) -> Iterator[str]:
     columns = summary["columns"]
     keys = ["bag", "faults", *(["bundle"] if several else [])]
     yield from _table(
-        [*keys, *columns, "outcome"],
+        [*keys, *columns, "remarks", "outcome"],
         (
             [
                 *(run[key] for key in keys),
                 *(show_measure(name, run["measures"][name]) for name in columns),
+                str(len(remarks(run))),
                 outcome(run),
             ]
             for run in summary["runs"]
         ),
     )
+    noted = [run for run in summary["runs"] if remarks(run)]
+    if noted:
+        yield ""
+        yield "## Remarks on single replays"
+    for run in noted:
+        yield ""
+        yield f"{' / '.join(run[key] for key in keys)}:"
+        yield ""
+        yield from (f"- {one_line(text)}" for text in remarks(run))
     for comparison in summary["comparisons"]:
         yield ""
         yield f"## {comparison['other']} minus {comparison['control']}"

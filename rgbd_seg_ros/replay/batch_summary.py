@@ -41,6 +41,8 @@ class BatchResult:
             "measures": values,
             "verdict": None if summary is None else summary["verdict"],
             "warnings": [] if summary is None else summary["warnings"],
+            "damage": None if summary is None else summary["damage"],
+            "unscored_stamps_ns": None if summary is None else summary["unscored_stamps_ns"],
             "determinism_sha256": None if summary is None else summary["determinism_sha256"],
         }
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.frames import NETWORK_NAMES, NetworkName
+from rgbd_seg_ros.fallback import Mode
+from rgbd_seg_ros.frames import NETWORK_NAMES
 from rgbd_seg_ros.labels import IGNORE_ID
 from rgbd_seg_ros.replay.runner import ReplayResult
 
@@ -108,6 +110,12 @@ class Calibration:
         self._correct += np.bincount(correct, minlength=BINS)
         self._confidence += np.bincount(bins, weights=value / 255, minlength=BINS)
 
+    def merge(self, other: Calibration) -> None:
+        """Add the pixels of another one."""
+        self._counts += other._counts
+        self._correct += other._correct
+        self._confidence += other._confidence
+
     @property
     def ece(self) -> float | None:
         """Σ over the bins: share of the pixels × |accuracy - mean confidence|; None if empty."""
@@ -117,20 +125,32 @@ class Calibration:
         return round(float(np.abs(self._correct - self._confidence).sum() / total), 4)
 
 
-class NetworkCalibrations:
-    """The calibration of each network."""
+class Calibrations:
+    """The calibration of each network, and in each mode."""
 
     def __init__(self) -> None:
-        self._by_network = {name: Calibration() for name in NETWORK_NAMES}
+        self._by_network: defaultdict[str, Calibration] = defaultdict(Calibration)
+        self._by_mode: defaultdict[str, Calibration] = defaultdict(Calibration)
 
     def update(self, result: ReplayResult, truth: Mask) -> None:
         """Add a mask and its ground truth of equal size."""
         mask = result.segmentation
-        self._by_network[mask.network].update(truth, mask.labels, mask.confidence)
+        counts = Calibration()
+        counts.update(truth, mask.labels, mask.confidence)
+        self._by_network[mask.network].merge(counts)
+        self._by_mode[result.job.mode.value].merge(counts)
 
-    def summary(self) -> dict[NetworkName, float]:
-        """The key ``ece_by_network`` of the summary: networks with scored masks."""
-        return {n: c.ece for n, c in self._by_network.items() if c.ece is not None}
+    def summary(self) -> dict[str, dict[str, float]]:
+        """The keys ``ece_by_network`` and ``ece_by_mode``: networks and modes with scored masks."""
+        return {
+            "ece_by_network": _eces(self._by_network, NETWORK_NAMES),
+            "ece_by_mode": _eces(self._by_mode, [mode.value for mode in Mode]),
+        }
+
+
+def _eces(calibrations: Mapping[str, Calibration], names: Iterable[str]) -> dict[str, float]:
+    found = {name: calibrations[name].ece for name in names if name in calibrations}
+    return {name: ece for name, ece in found.items() if ece is not None}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -32,8 +32,15 @@ class Measure:
         return self.why_none(summary) if self.value(summary) is None else self.remark(summary)
 
 
-def _at(*path: str) -> Measure:
-    """The value at a path of keys in the summary; None if it is not there."""
+def _at(
+    *path: str, why: Callable[[Summary], str] = lambda summary: "the replay has no such value"
+) -> Measure:
+    """The value at a path of keys in the summary; None if it is not there.
+
+    Args:
+        path: the keys.
+        why: why there is no value.
+    """
 
     def get(summary: Summary) -> float | None:
         value: Any = summary
@@ -41,17 +48,35 @@ def _at(*path: str) -> Measure:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, (int, float)) else None
 
-    return Measure(get)
+    return Measure(get, why)
 
 
-def _difference(a: str, b: str) -> Measure:
+def _difference(a: str, b: str, why: str) -> Measure:
     """The value of a key of the summary minus that of another; None without both."""
 
     def get(summary: Summary) -> float | None:
         values = summary[a], summary[b]
         return None if None in values else round(values[0] - values[1], 6)
 
-    return Measure(get)
+    return Measure(get, lambda summary: why)
+
+
+def _scored(*path: str) -> Measure:
+    """A score at a path of keys; None without ground truth or without masks that it covers."""
+
+    def why(summary: Summary) -> str:
+        return (
+            "no mask has ground truth"
+            if summary.get("miou") is None
+            else "no such mask was scored"
+        )
+
+    return _at(*path, why=why)
+
+
+def _needs(what: str, *path: str) -> Measure:
+    """The value at a path of keys; without it, the note says what it needs."""
+    return _at(*path, why=lambda summary: f"needs {what}")
 
 
 def _named(names: Sequence[str]) -> str:
@@ -149,25 +174,31 @@ def _without_input(summary: Summary) -> str:
     if not seconds:
         return ""
     return (
-        f"but for {seconds:g} s no stream was usable, so that masks are missing for want of "
-        "input; see no_input_s and longest_gap_s"
+        f"however, no stream was usable for {seconds:g} s: masks are missing for want of input, "
+        "see no_input_s and longest_gap_s"
     )
 
 
+#: What some measures need.
+_FALLBACK = "--without-fallback, ground truth, and masks for which one stream was missing"
+_FAULTS = "--without-faults, --faults and ground truth"
+_FLICKER = "masks at most 0.5 s apart, some by one network and some around a switch of the network"
+_CONSISTENCY = "--consistency, fused frame pairs, and both networks"
+
 #: What criteria can name. None means that the replay has no such value.
 MEASURES: dict[str, Measure] = {
-    "miou": _at("miou"),
-    "miou_all": _at("miou_all"),
-    "miou_rgbd": _at("miou_by_network", "rgbd"),
-    "miou_rgb_only": _at("miou_by_network", "rgb"),
-    "miou_depth_only": _at("miou_by_network", "depth"),
+    "miou": _scored("miou"),
+    "miou_all": _scored("miou_all"),
+    "miou_rgbd": _scored("miou_by_network", "rgbd"),
+    "miou_rgb_only": _scored("miou_by_network", "rgb"),
+    "miou_depth_only": _scored("miou_by_network", "depth"),
     "miou_worst_fault": Measure(_worst_fault, _why_no_worst_fault),
-    "miou_fallback": _at("miou_fallback"),
-    "miou_without_fallback": _at("miou_without_fallback"),
-    "fallback_gain": _difference("miou_fallback", "miou_without_fallback"),
-    "miou_without_faults": _at("miou_without_faults"),
-    "fault_cost": _difference("miou_without_faults", "miou"),
-    "unscored": _at("unscored"),
+    "miou_fallback": _needs(_FALLBACK, "miou_fallback"),
+    "miou_without_fallback": _needs(_FALLBACK, "miou_without_fallback"),
+    "fallback_gain": _difference("miou_fallback", "miou_without_fallback", f"needs {_FALLBACK}"),
+    "miou_without_faults": _needs(_FAULTS, "miou_without_faults"),
+    "fault_cost": _difference("miou_without_faults", "miou", f"needs {_FAULTS}"),
+    "unscored": _needs("ground truth", "unscored"),
     "masks": _at("masks"),
     "masks_lost": Measure(_at("masks_lost"), remark=_without_input),
     "masks_by_wrong_network": _at("masks_by_wrong_network"),
@@ -186,13 +217,13 @@ MEASURES: dict[str, Measure] = {
     "detected_ms": _longest("detected_ms"),
     "degraded_ms": _longest("degraded_ms"),
     "recovered_ms": _longest("recovered_ms"),
-    "flicker": _at("flicker", "excess"),
-    "consistency_rgbd_rgb": _at("consistency", "rgbd_rgb"),
-    "consistency_rgbd_depth": _at("consistency", "rgbd_depth"),
-    "consistency_rgb_depth": _at("consistency", "rgb_depth"),
-    "ece_rgbd": _at("ece_by_network", "rgbd"),
-    "ece_rgb_only": _at("ece_by_network", "rgb"),
-    "ece_depth_only": _at("ece_by_network", "depth"),
+    "flicker": _needs(_FLICKER, "flicker", "excess"),
+    "consistency_rgbd_rgb": _needs(_CONSISTENCY, "consistency", "rgbd_rgb"),
+    "consistency_rgbd_depth": _needs(_CONSISTENCY, "consistency", "rgbd_depth"),
+    "consistency_rgb_depth": _needs(_CONSISTENCY, "consistency", "rgb_depth"),
+    "ece_rgbd": _scored("ece_by_network", "rgbd"),
+    "ece_rgb_only": _scored("ece_by_network", "rgb"),
+    "ece_depth_only": _scored("ece_by_network", "depth"),
     "partner_missed": _at("partner_missed"),
     "unusable": Measure(lambda summary: sum(summary["unusable"].values())),
     "latency_p50_ms": _at("latency_ms", "p50"),
@@ -202,3 +233,28 @@ MEASURES: dict[str, Measure] = {
     "engine_share": _at("speed", "engine_share"),
     "warnings": Measure(lambda summary: len(summary["warnings"])),
 }
+
+#: Measures that are shares, by the start of their names, and those that are differences of shares.
+_SHARES = ("miou", "fallback_gain", "fault_cost", "flicker", "consistency", "ece", "engine_share")
+_DIFFERENCES = ("fallback_gain", "fault_cost", "flicker")
+
+
+def show_measure(name: str, value: float | None, signed: bool = False) -> str:
+    """A measure with its unit; a dash for None.
+
+    Args:
+        name: of the measure.
+        value: as in the summary.
+        signed: with a sign, for differences; shares are then in percentage points.
+    """
+    if value is None:
+        return "–"
+    signed = signed or name in _DIFFERENCES
+    sign = "+" if signed else ""
+    if name.startswith(_SHARES):
+        return f"{value * 100:{sign}.1f}" + ("" if signed else " %")
+    if name.endswith("_ms"):
+        return f"{value:{sign}.0f} ms"
+    if name.endswith("_s") and name != "masks_per_s":
+        return f"{value:{sign}.1f} s"
+    return f"{value:{sign}g}"

@@ -27,6 +27,7 @@ from rgbd_seg_ros.replay.report_charts import (
     latency_bars,
     timeline,
 )
+from rgbd_seg_ros.replay.report_measures import measure_rows
 from rgbd_seg_ros.replay.snapshots import Snapshot
 from rgbd_seg_ros.replay.templates import open_template
 
@@ -82,6 +83,7 @@ def load_template() -> jinja2.Template:
     return open_template(
         "report.html.j2",
         mode_colors=MODE_COLORS,
+        mode_names={mode: mode for mode in MODE_COLORS},
         network_colors=NETWORK_COLORS,
         network_names=NETWORK_TITLES,
         stream_names=STREAM_TITLES,
@@ -100,6 +102,7 @@ def _run(run: ReportedReplay) -> dict[str, Any]:
         "title": run.title,
         "summary": summary,
         "switch_latency_ms": statistics.median(latencies_ms) if latencies_ms else None,
+        "measures": measure_rows(summary),
         "timeline": timeline(summary),
         "iou_curve": iou_curve(summary),
         "latency_bars": latency_bars(summary),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -89,12 +90,25 @@ def iou_curve(summary: Summary) -> dict[str, Any] | None:
             {"x": round(LEFT + a * scale, 1), "width": round((b - a) * scale, 1)}
             for a, b in faults
         ],
-        "line": " ".join(f"{x:.1f},{y:.1f}" for x, y in placed),
+        "lines": _lines(points, placed),
         "points": [
             {"x": round(x, 1), "y": round(y, 1), "text": f"{t:.1f} s: {miou:.1%}"}
             for (x, y), (t, miou) in zip(placed, points, strict=True)
         ],
     }
+
+
+def _lines(
+    points: Sequence[tuple[float, float]], placed: Sequence[tuple[float, float]]
+) -> list[str]:
+    """The curve as polylines, interrupted where parts of the recording have no score."""
+    step_s = min(b - a for (a, _), (b, _) in itertools.pairwise(points))
+    lines = [[placed[0]]]
+    for (before, after), place in zip(itertools.pairwise(points), placed[1:], strict=True):
+        if after[0] - before[0] > 1.5 * step_s:
+            lines.append([])
+        lines[-1].append(place)
+    return [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in lines if len(line) > 1]
 
 
 def latency_bars(summary: Summary) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.replay.fault_response import NETWORK_STREAMS
 from rgbd_seg_ros.replay.faults import Phase
-from rgbd_seg_ros.replay.mask_measures import NetworkCalibrations
+from rgbd_seg_ros.replay.mask_measures import Calibrations
 from rgbd_seg_ros.replay.runner import ReplayResult
 from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
@@ -122,7 +122,7 @@ class Scorer:
             return ConfusionMatrix(len(labels))
 
         self.total = new()
-        self._calibrations = NetworkCalibrations()
+        self._calibrations = Calibrations()
         self.by_network = {name: new() for name in NETWORK_NAMES}
         self._by_mode = {mode.value: new() for mode in Mode}
         self._over_time = ScoreOverTime(len(labels), phases[-1].to_s)
@@ -179,7 +179,7 @@ class Scorer:
             "iou_by_mode": {n: iou_table(m, classes) for n, m in modes.items()},
             "miou_by_network": {n: rounded(m.miou) for n, m in matrices.items()},
             "iou_by_network": {n: iou_table(m, classes) for n, m in matrices.items()},
-            "ece_by_network": self._calibrations.summary(),
+            **self._calibrations.summary(),
             "unscored": self.unscored if self._expect_truth else None,
             "unscored_stamps_ns": self._unscored_stamps if self._expect_truth else None,
             "phases": [

@@ -9,6 +9,31 @@ from typing import Any
 
 from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.replay.criteria import outcome_of
+from rgbd_seg_ros.replay.measures import MEASURES, show_measure
+from rgbd_seg_ros.replay.report_measures import unscored_stamps
+
+#: Measures in one line each: its label, and measure → name. Those without a value are left out.
+_LINES: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "gaps",
+        {
+            "masks_lost": "masks lost",
+            "longest_gap_s": "longest time without a mask",
+            "no_input_s": "without any usable stream",
+        },
+    ),
+    ("wrong network", {"masks_by_wrong_network": "masks"}),
+    (
+        "same class",
+        {
+            "consistency_rgbd_rgb": "rgbd and rgb",
+            "consistency_rgbd_depth": "rgbd and depth",
+            "consistency_rgb_depth": "rgb and depth",
+        },
+    ),
+    ("ECE", {"ece_rgbd": "rgbd", "ece_rgb_only": "rgb", "ece_depth_only": "depth"}),
+    ("in points", {"fallback_gain": "gain of the fallback", "fault_cost": "cost of the faults"}),
+)
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
@@ -35,7 +60,22 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         present, over_all = _score(summary["miou"]), _score(summary["miou_all"])
         networks = _pairs(summary["miou_by_network"])
         rows.append(("mIoU", f"{present} over classes present, {over_all} over all ({networks})"))
+        rows.append(("mIoU by mode", _pairs(summary["miou_by_mode"])))
         rows += [("", _phase(phase)) for phase in summary["phases"]]
+    if summary["unscored"]:
+        text = f"{summary['unscored']} of {summary['masks']} masks ({unscored_stamps(summary)})"
+        rows.append(("without truth", text))
+    if summary["flicker"]["excess"] is not None:
+        rows.append(("flicker", _flicker(summary["flicker"])))
+    for label, names in _LINES:
+        values = {text: MEASURES[name](summary) for name, text in names.items()}
+        shown = (
+            f"{text} {show_measure(name, values[text])}"
+            for name, text in names.items()
+            if values[text] is not None
+        )
+        if line := ", ".join(shown):
+            rows.append((label, line))
     if summary["latency_ms"]["p50"] is not None:
         rows.append(("time per mask", _pairs(summary["latency_ms"], "{} ms")))
     if summary["speed"]["engine_share"] is not None:
@@ -87,15 +127,24 @@ def _response(response: dict[str, Any]) -> str:
         if ms is not None
     )
     where = f"{response['stream']} {response['fault']} from {response['from']:g} s"
-    return f"{where}: {found or 'not noticed'}"
+    missing = "not noticed" if response["frames"] else "no frame arrived while it was on"
+    return f"{where}: {found or missing}"
+
+
+def _flicker(flicker: dict[str, Any]) -> str:
+    return (
+        f"{flicker['at_switches']:.1%} of the pixels change at a switch, {flicker['usual']:.1%} "
+        f"otherwise"
+    )
 
 
 def _phase(phase: dict[str, Any]) -> str:
     text = f"{phase['from']:g}-{phase['to']:g} s {phase['name']}: {phase['masks']} masks, "
+    text += _score(phase["miou"])
     if phase["miou_without_fallback"] is None:
-        return text + _score(phase["miou"])
+        return text
     with_fallback, without = phase["miou_fallback"], phase["miou_without_fallback"]
-    return text + f"{_score(with_fallback)}, without fallback {_score(without)}"
+    return f"{text}; without one stream {_score(with_fallback)}, fused {_score(without)}"
 
 
 def _pairs(values: dict[str, Any], form: str = "{}") -> str:

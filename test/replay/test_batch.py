@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rigs.recordings import MS, START_NS, truth_mask
 
 from rgbd_seg_ros import cli
+from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.replay import batch, batch_command
 from rgbd_seg_ros.replay.batch_plan import read_batch
 from rgbd_seg_ros.replay.batch_summary import comparison
@@ -90,7 +93,7 @@ def test_a_batch_replays_everything_and_goes_on_where_it_stopped(
     assert not (out / "runs/truth/lens-cap/default/masks").exists()
     page = (out / "batch.html").read_text()
     assert 'href="runs/plain/none/default/report.html"' in page
-    assert "| truth | none | 40 | 25.0 % | done |" in (out / "batch.md").read_text()
+    assert "| truth | none | 40 | 25.0 % | 0 | done |" in (out / "batch.md").read_text()
 
     # Only what is missing or has changed is run again.
     assert replay(*command)[0] == 0
@@ -150,6 +153,40 @@ def test_a_failed_replay_is_named_and_does_not_stop_the_others(
     # What failed is tried again; what did not is kept.
     assert replay(*command)[0] == 1
     assert replay.started == ["broken/none/default", "broken/none/worse"]
+
+
+def test_warnings_damage_and_missing_truth_of_each_replay_are_shown(
+    write_recording,  # type: ignore[no-untyped-def]
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    write_recording(tmp_path / "good", 5)
+    path = next(write_recording(tmp_path / "cut", 600).glob("*.mcap"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    truth = tmp_path / "labels"
+    truth.mkdir()
+    write_image(truth / f"{START_NS - 4 * MS}.png", truth_mask())
+    bags = [f"{{bag: {tmp_path / name}, truth: {truth}}}" for name in ("good", "cut")]
+    path = _plan(tmp_path, f"bags:\n  good: {bags[0]}\n  cut: {bags[1]}\ncolumns: [masks]\n")
+    out = tmp_path / "out"
+    assert replay("--batch", path, "--out", out, "--no-masks")[0] == 0
+    good, cut = json.loads((out / "batch.json").read_text())["runs"]
+    assert good["damage"] is None
+    assert cut["damage"]
+    text, page = (out / "batch.md").read_text(), (out / "batch.html").read_text()
+    unscored = (
+        "4 of 5 masks have no ground truth (stamps in nanoseconds: 1700000000096000000, "
+        "1700000000196000000, 1700000000296000000 and 1 more)"
+    )
+    damaged = [line for line in cut["warnings"] if "is damaged: " in line]
+    assert len(damaged) == 1
+    for line in (unscored, *damaged):
+        assert f"- {line}" in text
+        assert f"<li>{html.escape(line, quote=False)}</li>" in page.replace("&#39;", "'")
+    assert "| good | none | 5 | 1 | done |" in text
+    assert (
+        f"| cut | none | {cut['measures']['masks']} | {len(cut['warnings']) + 1} | done |" in text
+    )
 
 
 def test_two_bundles_are_compared_recording_by_recording(

@@ -78,7 +78,7 @@ def test_the_text_summary_has_the_same_numbers(recording: Path, replay, tmp_path
         "RGBD -> RGB_ONLY: depth silent",
         "fault           depth drop from 2 s: detected after 203 ms, first mask without after ",
         "% of the time in the engine",
-        "2-3 s depth drop: 10 masks, 0.250, without fallback 0.000",
+        "2-3 s depth drop: 10 masks, 0.250; without one stream 0.250, fused 0.000",
         "sha256",
     ):
         assert text in out

@@ -220,11 +220,11 @@ def test_junit_escapes_and_counts() -> None:
     assert good.find("failure") is None
     failure = bad.find("failure")
     assert failure is not None
-    assert failure.get("message") == "miou > 0: the replay has no such value"
+    assert failure.get("message") == "miou > 0: no mask has ground truth"
 
 
 #: Element of JUnit files → attributes that it needs, and may have besides; and its children in
-#: their order, of which Jenkins' schema junit-10.xsd and Ant's schema allow all.
+#: their order, after junit-10.xsd of Jenkins' xUnit plugin.
 JUNIT: dict[str, tuple[set[str], set[str], tuple[str, ...]]] = {
     "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, ("testsuite",)),
     "testsuite": (
@@ -256,8 +256,8 @@ def test_junit_has_warnings_and_notes_in_the_form_of_its_schema() -> None:
     assert second.find("system-out") is None
     lost, _ = first.findall("testcase")
     assert lost.findtext("system-out") == (
-        "masks_lost == 0: 0 (but for 0.7 s no stream was usable, so that masks are missing for "
-        "want of input; see no_input_s and longest_gap_s)"
+        "masks_lost == 0: 0 (however, no stream was usable for 0.7 s: masks are missing for want "
+        "of input, see no_input_s and longest_gap_s)"
     )
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "1", "1")
 

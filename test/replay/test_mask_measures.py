@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
-from rgbd_seg_ros.replay.mask_measures import Calibration, Consistency, Flicker
+from rgbd_seg_ros.replay.mask_measures import Calibration, Calibrations, Consistency, Flicker
 
 MS = 1_000_000
 
@@ -86,6 +87,25 @@ def test_the_calibration_error_by_hand() -> None:
     perfect = Calibration()
     perfect.update(labels, labels, np.full_like(labels, 255))
     assert perfect.ece == 0
+
+
+def test_calibration_is_by_network_and_by_mode() -> None:
+    calibrations = Calibrations()
+    truth = np.zeros((1, 4), np.uint8)
+    # While depth is late, the mode is still RGBD, but masks are by the color network.
+    for network, mode, confidence in (
+        ("rgbd", Mode.RGBD, 255),
+        ("rgb", Mode.RGBD, 51),
+        ("rgb", Mode.RGB_ONLY, 51),
+        ("rgb", Mode.RGB_ONLY, 204),
+    ):
+        result = mask(network, [0, 0, 0, 0])
+        result.segmentation.confidence = np.full((1, 4), confidence, np.uint8)
+        result.job.mode = mode
+        calibrations.update(result, truth)
+    found = calibrations.summary()
+    assert found["ece_by_network"] == {"rgbd": 0, "rgb": 0.6}  # (0.8 + 0.8 + 0.2) / 3
+    assert found["ece_by_mode"] == {"RGBD": 0.4, "RGB_ONLY": 0.5}
 
 
 def test_the_measures_of_a_replay(recording: Path, run_replay, engine) -> None:  # type: ignore[no-untyped-def]

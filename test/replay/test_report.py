@@ -17,8 +17,10 @@ import pytest
 
 from rgbd_seg_ros.fallback import Mode
 from rgbd_seg_ros.frames import NETWORK_NAMES
+from rgbd_seg_ros.replay.criteria import Criterion
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.report import render
+from rgbd_seg_ros.replay.report_measures import TITLES
 from rgbd_seg_ros.replay.session import Outcome
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -127,7 +129,7 @@ def test_a_replay_without_truth_or_faults_renders(recording: Path, run_replay) -
     html = _render(run_replay(recording))
     _check(html)
     assert "Scores by phase" not in html
-    assert "truth<" not in html
+    assert "<figcaption>ground truth" not in html
     assert html.count("<figure>") == 4 * 3  # four snapshots of color, depth and mask
 
 
@@ -159,6 +161,88 @@ def test_an_empty_replay_renders(write_recording, run_replay, tmp_path: Path) ->
     outcome = run_replay(bag, stamps="header")
     assert outcome.summary["masks"] == 0
     _check(_render(outcome))
+
+
+def _rows(html: str) -> dict[str, tuple[str, str]]:
+    """Title → value and note of each row in the table of measures."""
+    (table,) = re.findall(r"<h3>Measures</h3>(.*?)</table>", html, re.S)
+    cells = r'<th scope="row">(.*?)</th><td class="n">(.*?)</td><td class="soft">(.*?)</td>'
+    return {title: (value, note) for title, value, note in re.findall(cells, table)}
+
+
+def test_it_shows_the_verdict_and_every_measure(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    outcome = run_replay(
+        recording,
+        faults=FaultSchedule([Fault("drop", "depth", 1, 2), Fault("drop", "rgb", 1.4, 2)]),
+        topics={"truth": "/truth/mask"},
+        without_fallback=True,
+        without_faults=True,
+        consistency=True,
+        criteria=tuple(
+            map(Criterion.parse, ("miou >= 0.1", "masks_lost == 0", "masks > 9999", "flicker > 2"))
+        ),
+    )
+    summary, html = outcome.summary, _render(outcome)
+    _check(html)
+    assert '<span class="bad">failed</span>' in html
+    for text in (
+        "✓ met",
+        "✗ not met",
+        "<code>masks &gt; 9999</code>",
+        "<code>miou &gt;= 0.1</code>",
+    ):
+        assert text in html
+    assert "masks are missing for want of input" in html
+    rows = _rows(html)
+    assert list(rows) == list(TITLES.values())
+    found = {name: rows[title][0] for name, title in TITLES.items()}
+    assert found == {
+        "masks_lost": "0",
+        "masks_by_wrong_network": str(summary["masks_by_wrong_network"]),
+        "longest_gap_s": f"{summary['longest_gap_s']:.1f} s",
+        "no_input_s": f"{summary['modes']['NO_INPUT']:.1f} s",
+        "switch_ms": f"{max(summary['switch_latency_ms']):.0f} ms",
+        "unscored": "0",
+        # The fused network says 0 everywhere, the others 1.
+        "flicker": "+100.0",
+        "consistency_rgbd_rgb": "0.0 %",
+        "consistency_rgbd_depth": "0.0 %",
+        "consistency_rgb_depth": "100.0 %",
+        "ece_rgbd": "28.4 %",
+        "ece_rgb_only": "28.4 %",
+        "ece_depth_only": "–",
+        "miou_fallback": "25.0 %",
+        "miou_without_fallback": "0.0 %",
+        "fallback_gain": "+25.0",
+        "miou_without_faults": "25.0 %",
+        "fault_cost": f"{(0.25 - summary['miou']) * 100:+.1f}",
+    }
+    assert rows[TITLES["ece_depth_only"]][1] == "no such mask was scored"
+    assert "(2 compared)" in rows[TITLES["flicker"]][1]
+    # IoU and calibration by mode: the mean, the classes that occur, the calibration error.
+    (table,) = re.findall(r"<h3>IoU by class and mode</h3>(.*?)</table>", html, re.S)
+    assert re.findall(r'<th scope="col">(.*?)</th>', table) == ["Class", *summary["iou_by_mode"]]
+    assert table.count("28.4 %") == len(summary["iou_by_mode"]) >= 2
+
+
+def test_a_measure_that_was_not_asked_for_says_what_it_needs(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
+    rows = _rows(_render(run_replay(recording)))
+    for name, option in (
+        ("fallback_gain", "--without-fallback"),
+        ("fault_cost", "--without-faults"),
+        ("consistency_rgb_depth", "--consistency"),
+        ("ece_rgbd", "no mask has ground truth"),
+    ):
+        value, note = rows[TITLES[name]]
+        assert value == "–"
+        assert option in note
+
+
+def test_the_curve_is_interrupted_where_there_is_no_score(outcome: Outcome) -> None:
+    scores = [[0.25, 0.5], [0.75, 0.5], [2.25, 0.5], [2.75, 0.5]]
+    html = _render(outcome, miou_over_time=scores)
+    assert html.count("<polyline") == 2
+    assert html.count("<circle") == 4
 
 
 def test_the_report_of_an_output_folder_has_film_switches_charts_and_facts(

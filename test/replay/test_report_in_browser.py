@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rgbd_seg_ros.replay.criteria import Criterion
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -36,6 +37,9 @@ window.addEventListener("load", () => {
   note("text", range.getAttribute("aria-valuetext"));
   note("caption", film.querySelector("figure:not([hidden]) figcaption").textContent);
   note("broken", [...document.images].filter(i => !i.complete || !i.naturalWidth).length);
+  note("verdict", document.querySelector("[aria-label='Verdict'] h3").innerText);
+  note("results", [...document.querySelectorAll("[aria-label='Verdict'] td span")]
+    .filter(e => e.checkVisibility()).map(e => e.innerText).join("; "));
   note("wide", document.documentElement.scrollWidth > window.innerWidth);
 });
 </script>"""
@@ -74,6 +78,8 @@ def report(recording: Path, run_replay, tmp_path: Path) -> Path:  # type: ignore
         topics={"truth": "/truth/mask"},
         without_fallback=True,
         without_faults=True,
+        consistency=True,
+        criteria=(Criterion.parse("miou >= 0.1"), Criterion.parse("masks_lost > 0")),
         out=tmp_path / "out",
     )
     return tmp_path / "out" / "report.html"
@@ -91,6 +97,9 @@ def test_the_page_has_no_error_and_its_film_moves(report: Path, browse, tmp_path
     assert found["shown"].startswith("0010")
     assert found["shown"].count("1") == 1
     assert found["text"] == found["caption"] != ""
+    # The verdict is told by words, not by color alone.
+    assert found["verdict"] == "Verdict: failed"
+    assert found["results"] == "✓ met; ✗ not met"
     assert (found["reachable"], found["broken"], found["wide"]) == ("true", "0", "false")
 
 
