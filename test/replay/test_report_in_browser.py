@@ -99,7 +99,7 @@ def test_the_page_has_no_error_and_its_film_moves(report: Path, browse, tmp_path
     assert found["text"] == found["caption"] != ""
     # The verdict is told by words, not by color alone.
     assert found["verdict"] == "Verdict: failed"
-    assert found["results"] == "✓ met; ✗ not met"
+    assert found["results"] == "✓ met; ✗ not met; ✓ met"
     assert (found["reachable"], found["broken"], found["wide"]) == ("true", "0", "false")
 
 
