@@ -19,6 +19,9 @@ def colorize(labels: npt.NDArray[Any], label_set: LabelSet) -> Image:
     """H×W class ids to H×W×3 RGB; unlabeled pixels (255) become black."""
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(label_set)] = label_set.palette
+    if labels.dtype == np.uint8 and labels.ndim == 2:
+        # Half the time of np.take.
+        return np.asarray(cv2.LUT(cv2.merge([labels] * 3), table[None]), dtype=np.uint8)
     return np.take(table, labels, axis=0)
 
 

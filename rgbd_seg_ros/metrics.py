@@ -49,6 +49,32 @@ class ConfusionMatrix:
                 f"truth is {truth.shape}, but prediction is {prediction.shape}; resize the "
                 "prediction by nearest neighbor first"
             )
+        counts = self._counts_of_bytes(truth, prediction)
+        if counts is None:
+            counts = self._counts_of_integers(truth, prediction)
+        self._counts += counts
+        if image is not None:
+            self.images[image] = self.images.get(image, 0) + class_counts(counts)
+
+    def _counts_of_bytes(
+        self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any]
+    ) -> npt.NDArray[np.int64] | None:
+        """The counts of two arrays of uint8; None for other types, and for ids out of range."""
+        bytes_only = truth.dtype == prediction.dtype == np.uint8
+        if not bytes_only or not self.num_classes <= self.ignore <= 255:
+            return None
+        pairs = truth.astype(np.uint16)
+        pairs <<= 8
+        pairs |= prediction
+        table = np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
+        table[self.ignore] = 0  # pixels without a true class
+        classes = [*range(self.num_classes), self.ignore]
+        counts = table[: self.num_classes, classes]
+        return counts if counts.sum() == table.sum() else None
+
+    def _counts_of_integers(
+        self, truth: npt.NDArray[Any], prediction: npt.NDArray[Any]
+    ) -> npt.NDArray[np.int64]:
         known = truth != self.ignore
         t = truth[known].astype(np.int64)
         p = prediction[known].astype(np.int64)
@@ -62,10 +88,7 @@ class ConfusionMatrix:
         p[p == self.ignore] = self.num_classes
         columns = self.num_classes + 1
         counts = np.bincount(t * columns + p, minlength=self.num_classes * columns)
-        counts = counts.reshape(self._counts.shape)
-        self._counts += counts
-        if image is not None:
-            self.images[image] = self.images.get(image, 0) + class_counts(counts)
+        return counts.reshape(self._counts.shape)
 
     def merge(self, other: ConfusionMatrix) -> None:
         """Add the counts of another matrix, for example from another rank.

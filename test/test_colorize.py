@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.colorize import colorize, colorize_depth, legend, overlay
-from rgbd_seg_ros.labels import INDOOR16
+from rgbd_seg_ros.labels import INDOOR16, LabelSet
 
 
 def test_ids_get_their_palette_color_and_unlabeled_pixels_are_black() -> None:
@@ -16,6 +16,15 @@ def test_ids_get_their_palette_color_and_unlabeled_pixels_are_black() -> None:
     assert colorize(labels, INDOOR16).tolist() == [
         [list(INDOOR16.palette[0]), list(INDOOR16.palette[15]), [0, 0, 0]]
     ]
+
+
+def test_bytes_and_integers_get_the_same_colors() -> None:
+    labels = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
+    label_set = LabelSet("x", ("a", "b", "c"))
+    colors = colorize(labels, label_set)
+    np.testing.assert_array_equal(colors, colorize(labels.astype(np.int64), label_set))
+    assert tuple(colors[labels == 2][0]) == label_set.palette[2]
+    assert not colors[labels > 2].any()
 
 
 def test_overlay_blends_and_leaves_unlabeled_pixels_unchanged() -> None:

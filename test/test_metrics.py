@@ -49,6 +49,20 @@ def test_merging_equals_one_matrix_for_all() -> None:
         merged.merge(ConfusionMatrix(5))
 
 
+@pytest.mark.parametrize("ignore", [255, 7, 3])
+def test_bytes_and_integers_are_counted_alike(ignore: int) -> None:
+    random = np.random.default_rng(3)
+    ids = np.array([0, 1, 2, 3, 4, 5, ignore], np.uint8)
+    truth, guess = random.choice(ids, (2, 40, 50))
+    fast, slow = ConfusionMatrix(6, ignore), ConfusionMatrix(6, ignore)
+    fast.update(truth, guess, "a")
+    slow.update(truth.astype(np.int64), guess.astype(np.int64), "a")
+    np.testing.assert_array_equal(fast.counts, slow.counts)
+    np.testing.assert_array_equal(fast.images["a"], slow.images["a"])
+    expected = sum((truth[y, x] == 4 and guess[y, x] == 5) for y in range(40) for x in range(50))
+    assert fast.counts[4, 5] == expected > 0
+
+
 def test_without_labels_metrics_are_nan_and_nothing_warns() -> None:
     matrix = ConfusionMatrix(2)
     matrix.update(np.full(3, 255), np.zeros(3, int))

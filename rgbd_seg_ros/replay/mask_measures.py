@@ -46,7 +46,7 @@ class Flicker:
         before, after = last.segmentation, result.segmentation
         if before.labels.shape != after.labels.shape:
             return
-        changed = float(np.mean(before.labels != after.labels))
+        changed = _share(before.labels != after.labels)
         (self._usual if before.network == after.network else self._switches).append(changed)
 
     def summary(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Consistency:
         masks |= {name: other.labels for name, other in result.others.items()}
         names = [name for name in NETWORK_NAMES if name in masks]
         for a, b in itertools.combinations(names, 2):
-            self._equal[f"{a}_{b}"].append(float(np.mean(masks[a] == masks[b])))
+            self._equal[f"{a}_{b}"].append(_share(masks[a] == masks[b]))
 
     def summary(self) -> dict[str, Any] | None:
         """The key ``consistency`` of the summary; None if nothing was compared."""
@@ -102,13 +102,16 @@ class Calibration:
             labels: H×W class ids.
             confidence: H×W, 0..255 for 0..1.
         """
-        known = truth != IGNORE_ID
-        value = confidence[known].astype(np.int64)
-        bins = np.minimum(value * BINS // 255, BINS - 1)
-        correct = bins[truth[known] == labels[known]]
-        self._counts += np.bincount(bins, minlength=BINS)
-        self._correct += np.bincount(correct, minlength=BINS)
-        self._confidence += np.bincount(bins, weights=value / 255, minlength=BINS)
+        # One count of all pixels by right or wrong and by value, since there are only 512 of them.
+        kinds = (truth == labels).astype(np.uint16)
+        kinds <<= 8
+        kinds |= confidence
+        wrong, right = np.bincount(kinds[truth != IGNORE_ID], minlength=512).reshape(2, 256)
+        values = np.arange(256)
+        bins = np.minimum(values * BINS // 255, BINS - 1)
+        np.add.at(self._counts, bins, wrong + right)
+        np.add.at(self._correct, bins, right)
+        np.add.at(self._confidence, bins, (wrong + right) * (values / 255))
 
     def merge(self, other: Calibration) -> None:
         """Add the pixels of another one."""
@@ -151,6 +154,10 @@ class Calibrations:
 def _eces(calibrations: Mapping[str, Calibration], names: Iterable[str]) -> dict[str, float]:
     found = {name: calibrations[name].ece for name in names if name in calibrations}
     return {name: ece for name, ece in found.items() if ece is not None}
+
+
+def _share(found: npt.NDArray[np.bool_]) -> float:
+    return np.count_nonzero(found) / found.size
 
 
 def _mean(values: list[float]) -> float | None:
