@@ -19,7 +19,7 @@ def test_ids_get_their_palette_color_and_unlabeled_pixels_are_black() -> None:
 
 
 def test_bytes_and_integers_get_the_same_colors() -> None:
-    labels = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
+    labels = np.random.default_rng(0).integers(0, 6, (9, 11), dtype=np.uint8)
     label_set = LabelSet("x", ("a", "b", "c"))
     colors = colorize(labels, label_set)
     np.testing.assert_array_equal(colors, colorize(labels.astype(np.int64), label_set))

@@ -231,11 +231,21 @@ MEASURES: dict[str, Measure] = {
     "latency_p99_ms": _at("latency_ms", "p99"),
     "masks_per_s": _at("speed", "masks_per_s"),
     "engine_share": _at("speed", "engine_share"),
+    "network_share": _at("speed", "network_share"),
     "warnings": Measure(lambda summary: len(summary["warnings"])),
 }
 
 #: Measures that are shares, by the start of their names, and those that are differences of shares.
-_SHARES = ("miou", "fallback_gain", "fault_cost", "flicker", "consistency", "ece", "engine_share")
+_SHARES = (
+    "miou",
+    "fallback_gain",
+    "fault_cost",
+    "flicker",
+    "consistency",
+    "ece",
+    "engine_share",
+    "network_share",
+)
 _DIFFERENCES = ("fallback_gain", "fault_cost", "flicker")
 
 

@@ -44,6 +44,7 @@ from rgbd_seg_ros.replay.score import Scorer
 from rgbd_seg_ros.replay.slow_streams import patient_config
 from rgbd_seg_ros.replay.snapshots import Snapshot, SnapshotCollector
 from rgbd_seg_ros.replay.source import Arrival, BagSource, TransformArrival
+from rgbd_seg_ros.replay.speed import SpeedMeter
 from rgbd_seg_ros.replay.stamps import choose_stamps
 from rgbd_seg_ros.replay.statistics import ReplayStatistics
 from rgbd_seg_ros.replay.summary import add_unused_streams
@@ -185,8 +186,9 @@ class _Session:
         self.labels = labels = parts.engine.labels
         self.interrupted = False
         self.duration_s = parts.duration_s
-        #: How long the replay took on this machine, and the engine in all, seconds.
-        self.seconds = self.engine_s = 0.0
+        #: How long the replay took on this machine, seconds.
+        self.seconds = 0.0
+        self._speed = SpeedMeter(parts.engine, options.config)
         self.stamps_ns: list[int] = []
         self.phases = options.faults.phases(max(self.duration_s, 1e-9))
         self.statistics = ReplayStatistics(
@@ -243,7 +245,7 @@ class _Session:
         self.depth.add(result.job, self.options.config)
         self._worker.submit(self._output, result)
         self.stamps_ns.append(result.job.stamp_ns)
-        self.engine_s += result.engine_ms / 1000
+        self._speed.add(result)
 
     def _output(self, result: ReplayResult) -> None:
         self.statistics.add_labels(result)
@@ -318,7 +320,7 @@ class _Session:
             "fault_schedule": schedule.name or ("unnamed" if schedule.faults else None),
             "faults": self._faults(),
             "idle_faults": idle_faults(schedule),
-            "speed": self._speed(),
+            "speed": self._speed.summary(self.seconds, alone=not self.interrupted),
             "run": run_facts(self.parts.engine, self.options.config),
             "median_depth_m": self.depth.median_m,
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},
@@ -339,16 +341,6 @@ class _Session:
             for index, fault in enumerate(schedule.faults)
             for stream in fault.streams
         ]
-
-    def _speed(self) -> dict[str, float | None]:
-        """How fast the replay was, compared with the engine alone."""
-        if not self.stamps_ns or not self.seconds:
-            return {"seconds": None, "masks_per_s": None, "engine_share": None}
-        return {
-            "seconds": round(self.seconds, 3),
-            "masks_per_s": round(len(self.stamps_ns) / self.seconds, 2),
-            "engine_share": round(self.engine_s / self.seconds, 4),
-        }
 
     def _warn_at_end(self) -> None:
         """Warn about problems that are known only at the end of the replay."""

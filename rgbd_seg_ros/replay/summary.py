@@ -78,9 +78,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
             rows.append((label, line))
     if summary["latency_ms"]["p50"] is not None:
         rows.append(("time per mask", _pairs(summary["latency_ms"], "{} ms")))
-    if summary["speed"]["engine_share"] is not None:
-        share = f"{summary['speed']['engine_share']:.0%} of the time in the engine"
-        rows.append(("speed", f"{summary['speed']['masks_per_s']:g} masks per second, {share}"))
+    if summary["speed"]["masks_per_s"] is not None:
+        rows.append(("speed", _speed(summary["speed"])))
     for entry in (summary["verdict"] or {"criteria": ()})["criteria"]:
         label = "passed" if entry["passed"] else "FAILED"
         rows.append((label, f"{entry['criterion']}: {outcome_of(entry)}"))
@@ -129,6 +128,13 @@ def _response(response: dict[str, Any]) -> str:
     where = f"{response['stream']} {response['fault']} from {response['from']:g} s"
     missing = "not noticed" if response["frames"] else "no frame arrived while it was on"
     return f"{where}: {found or missing}"
+
+
+def _speed(speed: dict[str, Any]) -> str:
+    text = f"{speed['masks_per_s']:g} masks per second"
+    if speed["network_share"] is None:
+        return text
+    return f"{text}, {speed['network_share']:.0%} of the speed of the networks alone"
 
 
 def _flicker(flicker: dict[str, Any]) -> str:

@@ -77,7 +77,7 @@ def test_the_text_summary_has_the_same_numbers(recording: Path, replay, tmp_path
         "faults          dropped depth 10",
         "RGBD -> RGB_ONLY: depth silent",
         "fault           depth drop from 2 s: detected after 203 ms, first mask without after ",
-        "% of the time in the engine",
+        "% of the speed of the networks alone",
         "2-3 s depth drop: 10 masks, 0.250; without one stream 0.250, fused 0.000",
         "sha256",
     ):
