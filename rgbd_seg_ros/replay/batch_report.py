@@ -8,11 +8,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rgbd_seg_ros.command_line import one_line
+from rgbd_seg_ros.replay.batch_summary import SAMPLES
 from rgbd_seg_ros.replay.measures import show_measure
 from rgbd_seg_ros.replay.report_measures import unscored_stamps
 from rgbd_seg_ros.replay.templates import open_template
 
 Summary = dict[str, Any]
+
+
+#: What the intervals of differences are.
+INTERVALS = (
+    f"The 95 % interval of a mean difference is from a bootstrap over recordings: {SAMPLES} times, "
+    "recordings are drawn with replacement, each with all its schedules. One recording has no "
+    "interval, since it does not show how much recordings differ; the intervals of few recordings "
+    "are too narrow."
+)
+
+
+def show_interval(name: str, interval: Sequence[float] | None) -> str:
+    """The interval of a difference; a dash for None."""
+    if interval is None:
+        return "–"
+    return " to ".join(show_measure(name, value, signed=True) for value in interval)
 
 
 def outcome(run: Summary) -> str:
@@ -51,7 +68,14 @@ def batch_page(summary: Summary, report: str) -> str:
     Raises:
         ReplayError: jinja2 is not installed.
     """
-    template = open_template("batch.html.j2", show=show_measure, outcome=outcome, remarks=remarks)
+    template = open_template(
+        "batch.html.j2",
+        show=show_measure,
+        outcome=outcome,
+        remarks=remarks,
+        interval=show_interval,
+        intervals=INTERVALS,
+    )
     return template.render(summary=summary, report=report)
 
 
@@ -107,12 +131,25 @@ def _lines(summary: Summary) -> Iterator[str]:
         )
         yield ""
         yield from _table(
-            ["measure", "pairs", "mean difference", "least", "greatest", "higher", "lower"],
+            [
+                "measure",
+                "pairs",
+                "recordings",
+                "mean difference",
+                "95 % interval",
+                "least",
+                "greatest",
+                "higher",
+                "lower",
+            ],
             (
                 [
                     name,
                     str(found["pairs"]),
-                    *(show_measure(name, found[key], True) for key in ("mean", "min", "max")),
+                    str(found["bags"]),
+                    show_measure(name, found["mean"], True),
+                    show_interval(name, found["ci95"]),
+                    *(show_measure(name, found[key], True) for key in ("min", "max")),
                     str(found["higher"]),
                     str(found["lower"]),
                 ]
@@ -120,6 +157,8 @@ def _lines(summary: Summary) -> Iterator[str]:
                 if found["pairs"]
             ),
         )
+        yield ""
+        yield INTERVALS
 
 
 def _table(heading: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:

@@ -5,12 +5,18 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rgbd_seg_ros.replay.batch_plan import BatchRun, ReplayBatchPlan
 from rgbd_seg_ros.replay.measures import MEASURES
+
+#: Bootstrap samples behind an interval, and the seed of their random numbers.
+SAMPLES, SEED = 4000, 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,8 @@ def comparison(
     Returns:
         ``pairs``: for each recording and schedule, each measure's ``control``, ``other`` and
         ``difference``, None where one has no value; ``differences``: for each measure, the mean,
-        the least and the greatest difference, and how many of the pairs are higher and lower.
+        the least and the greatest difference, the 95 % interval of the mean (see
+        :func:`interval_over_bags`), and how many of the pairs are higher and lower.
     """
     by_key = {(run["bag"], run["faults"], run["bundle"]): run["measures"] for run in runs}
     pairs = []
@@ -107,17 +114,45 @@ def comparison(
     }
 
 
+def interval_over_bags(differences: Sequence[Sequence[float]]) -> list[float] | None:
+    """95 % interval of the mean difference: a bootstrap that draws recordings with replacement.
+
+    A recording brings all its pairs along, since its schedules see the same scenes. The intervals
+    of a few recordings are too narrow, as those of every bootstrap.
+
+    Args:
+        differences: for each recording, those of its pairs; none is empty.
+
+    Returns:
+        Percentiles 2.5 and 97.5; None for fewer than two recordings, which say nothing about how
+        much recordings differ.
+    """
+    if len(differences) < 2:
+        return None
+    sums = np.array([sum(found) for found in differences])
+    counts = np.array([len(found) for found in differences])
+    drawn = np.random.default_rng(SEED).integers(len(sums), size=(SAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return [round(float(value), 6) for value in np.percentile(means, (2.5, 97.5))]
+
+
 def _pair(control: float | None, other: float | None) -> dict[str, float | None]:
     known = control is not None and other is not None
     difference = round(other - control, 6) if known else None  # type: ignore[operator]
     return {"control": control, "other": other, "difference": difference}
 
 
-def _differences(pairs: Sequence[dict[str, Any]], name: str) -> dict[str, float | None]:
-    found = [pair["measures"][name]["difference"] for pair in pairs]
-    values = [value for value in found if value is not None]
+def _differences(pairs: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    by_bag: defaultdict[str, list[float]] = defaultdict(list)
+    for pair in pairs:
+        value = pair["measures"][name]["difference"]
+        if value is not None:
+            by_bag[pair["bag"]].append(value)
+    values = [value for found in by_bag.values() for value in found]
     return {
         "pairs": len(values),
+        "bags": len(by_bag),
+        "ci95": interval_over_bags(list(by_bag.values())),
         "mean": round(statistics.fmean(values), 6) if values else None,
         "min": min(values, default=None),
         "max": max(values, default=None),

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from rigs.recordings import MS, START_NS, truth_mask
 
@@ -18,7 +19,8 @@ from rgbd_seg_ros import cli
 from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.replay import batch, batch_command
 from rgbd_seg_ros.replay.batch_plan import read_batch
-from rgbd_seg_ros.replay.batch_summary import comparison
+from rgbd_seg_ros.replay.batch_report import batch_markdown, batch_page
+from rgbd_seg_ros.replay.batch_summary import comparison, interval_over_bags
 
 PROGRAM = (sys.executable, str(Path(__file__).resolve().parents[1] / "rigs" / "fake_replay.py"))
 
@@ -224,8 +226,46 @@ def test_differences_are_paired() -> None:
     assert [pair["bag"] for pair in found["pairs"]] == ["a", "b", "c"]
     assert found["pairs"][2]["measures"]["miou"]["difference"] is None
     assert found["differences"]["miou"] == {
-        "pairs": 2, "mean": 0.0, "min": -0.1, "max": 0.1, "higher": 1, "lower": 1,
+        "pairs": 2, "bags": 2, "mean": 0.0, "ci95": [-0.1, 0.1], "min": -0.1, "max": 0.1,
+        "higher": 1, "lower": 1,
     }  # fmt: skip
+
+
+def test_the_interval_is_over_recordings_not_over_pairs() -> None:
+    # One recording gives no interval, whatever the number of its schedules.
+    assert interval_over_bags([[0.1, 0.2, 0.3] * 9]) is None
+    assert interval_over_bags([]) is None
+    random = np.random.default_rng(5)
+    of_bags = random.normal(0.05, 0.02, 40)
+    low, high = interval_over_bags([[d] for d in of_bags]) or (0, 0)
+    half = 1.96 * of_bags.std() / np.sqrt(len(of_bags))
+    assert low == pytest.approx(of_bags.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(of_bags.mean() + half, abs=0.1 * half)
+    # Nine schedules that say the same about each recording do not make it narrower.
+    assert interval_over_bags([[d] * 9 for d in of_bags]) == [low, high]
+    # A recording with more pairs weighs more, as in the mean over all pairs.
+    assert interval_over_bags([[0.0] * 30, [1.0]]) == [0.0, 1.0]
+    assert interval_over_bags([[0.0] * 99, [1.0], [1.0]])[0] == 0.0  # type: ignore[index]
+
+
+def test_the_interval_is_shown_or_told_to_need_more_recordings() -> None:
+    def runs(bags: str):  # type: ignore[no-untyped-def]
+        return [
+            {"bag": bag, "faults": "none", "bundle": bundle, "measures": {"miou": miou}}
+            for i, bag in enumerate(bags)
+            for bundle, miou in (("old", 0.5), ("new", 0.5 + 0.1 * i))
+        ]
+
+    for bags, cell in (("a", "| 1 | 1 | +0.0 | – |"), ("ab", "| 2 | 2 | +5.0 | +0.0 to +10.0 |")):
+        found = comparison(runs(bags), "old", "new", ["miou"])
+        summary = {"bundles": ["old"], "columns": [], "runs": [], "comparisons": [found],
+                   "interrupted": False}  # fmt: skip
+        text = batch_markdown(summary)
+        assert cell in text
+        assert "One recording has no interval" in text
+        page = batch_page(summary, "report.html")
+        assert f'<td class="n">{cell.split(" | ")[-1].strip(" |")}</td>' in page
+        assert "One recording has no interval" in page
 
 
 def test_an_interrupted_batch_ends_its_replays_and_goes_on_later(
