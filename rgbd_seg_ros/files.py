@@ -10,23 +10,17 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rgbd_seg_ros.names import shown
+from rgbd_seg_ros.yaml_checks import MAX_DIGITS, check_yaml
 
 #: Largest JSON or YAML file that is read, in bytes. The largest shipped one has 12 kB; the index
 #: of a prepared dataset has its own limit.
 MAX_TEXT_BYTES = 4 * 2**20
 #: Largest file with one JSON document per line that is read, in bytes.
 MAX_LINES_BYTES = 256 * 2**20
-#: Largest YAML document, as values plus characters after every alias is replaced by its content.
-#: "Billion laughs" documents of a few hundred bytes stand for 10⁹ values.
-MAX_YAML_SIZE = 2_000_000
-#: Longest number in a JSON or YAML file, in characters. Longer ones are never meant, and reading
-#: and printing them takes quadratic time.
-MAX_DIGITS = 40
 #: Endings of archives, which must be unpacked before anything in them is read.
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 #: Remedy for an error of the operating system, by its number.
@@ -182,7 +176,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML document; plain data only, as with ``yaml.safe_load``.
 
     Stricter than PyYAML, which keeps the last of two equal keys silently, and which expands merge
-    keys (``<<``) before anybody can count them.
+    keys (``<<``) before anybody can count them. ``1e-1`` is a number, as in JSON and YAML 1.2.
 
     Args:
         text: the document.
@@ -202,7 +196,7 @@ def parse_yaml(text: str, where: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _check_yaml(node)
+            check_yaml(node)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -253,57 +247,6 @@ def _parse_float(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:MAX_DIGITS]} is too large")
     return value
-
-
-def _check_yaml(root: Any) -> None:
-    """Check keys and numbers of a composed document, and its size without aliases.
-
-    Raises:
-        ValueError: the document is not acceptable.
-    """
-    import yaml
-
-    sizes: dict[int, int | None] = {}  # None while the node's children are visited
-
-    def size(node: Any) -> int:
-        if id(node) in sizes:
-            known = sizes[id(node)]
-            if known is None:
-                raise ValueError(f"line {node.start_mark.line + 1}: a value contains itself")
-            return known
-        sizes[id(node)] = None
-        total = 1
-        if isinstance(node, yaml.ScalarNode):
-            number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-            if number and len(node.value) > MAX_DIGITS:
-                raise ValueError(
-                    f"line {node.start_mark.line + 1}: the number {node.value[:MAX_DIGITS]}… has "
-                    f"{len(node.value)} digits"
-                )
-            total += len(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            _check_keys(node.value)
-            total += sum(size(key) + size(value) for key, value in node.value)
-        else:
-            total += sum(map(size, node.value))
-        if total > MAX_YAML_SIZE:
-            raise ValueError("it becomes too large when its aliases (*name) are replaced")
-        sizes[id(node)] = total
-        return total
-
-    size(root)
-
-
-def _check_keys(entries: Iterable[tuple[Any, Any]]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for key, _ in entries:
-        if not isinstance(key.value, str) or key.tag == "tag:yaml.org,2002:merge":
-            continue
-        if (key.tag, key.value) in seen:
-            raise ValueError(
-                f"line {key.start_mark.line + 1}: the key {shown(key.value)} appears twice"
-            )
-        seen.add((key.tag, key.value))
 
 
 def _kind(mode: int) -> str:

@@ -179,6 +179,20 @@ def test_hostile_yaml_is_refused_in_one_line(text: str, words: str) -> None:
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-1", 0.1), ("2E3", 2000.0), ("-.5e+2", -50.0), ("1.5e3", 1500.0),
+        ("1e5-x", "1e5-x"), ("x1e5", "x1e5"), ("'1e3'", "1e3"), ('"1e3"', "1e3"), ("5e", "5e"),
+        ("1e9999", "1e9999"),
+    ],
+)  # fmt: skip
+def test_numbers_with_an_exponent_are_numbers(text: str, value: object) -> None:
+    found = parse_yaml(f"- {text}", "x")
+    assert found == [value]
+    assert type(found[0]) is type(value)
+
+
 def test_yaml_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_bytes(b"a: \xff")
     with pytest.raises(InputFileError, match="not a text file in UTF-8"):

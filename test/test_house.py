@@ -30,6 +30,7 @@ ROS = (
 #: package. ``ros/replay`` counts as a package of its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("names",),
+    ("yaml_checks",),
     (
         "image_names", "camera_names", "command_line", "files", "labels", "frames", "progress",
         "text_table", "image_size", "array_files",

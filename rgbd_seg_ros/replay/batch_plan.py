@@ -119,6 +119,8 @@ def read_batch(
         if key not in _SECTIONS:
             raise BatchError(f"{path}: {unknown_name('section', key, _SECTIONS)}")
     options = _mapping(document.get("options") or {}, f"{path}, options")
+    arguments.words(options, f"{path}, options")
+    _check_files(options, f"{path}, options")
     own = _bags(document.get("bags") or {}, f"{path}, bags")
     faults = document.get("faults")
     bundles = _named(document.get("bundles") or [SHIPPED], f"{path}, bundles")
@@ -173,11 +175,7 @@ def make_batch(
             raise BatchError(f"{place}: there is no recording {shown(str(bag))}; check the path")
         values = {key: value for key, value in entry.items() if key != "bag"}
         words = arguments.words(values, place)
-        files = [
-            Path(str(v)) for k, v in values.items() if k in ("truth", "class_map", "criteria")
-        ]
-        if missing := [file for file in files if not file.exists()]:
-            raise BatchError(f"{place}: {missing[0]} does not exist; check the path")
+        files = _check_files(values, place)
         for (schedule, option, file), (bundle, folder) in itertools.product(
             schedules, bundles.items()
         ):
@@ -188,6 +186,19 @@ def make_batch(
             line = (str(bag), *option, *chosen, *(word for word in words if word != unused))
             runs.append(BatchRun(name, schedule, bundle, line, inputs))
     return ReplayBatchPlan(tuple(runs), tuple(bundles), tuple(columns))
+
+
+def _check_files(values: Values, where: str) -> list[Path]:
+    """The files that options name.
+
+    Raises:
+        BatchError: one does not exist.
+    """
+    names = ("truth", "class_map", "criteria")
+    files = [Path(str(value)) for key, value in values.items() if key in names]
+    if missing := [file for file in files if not file.exists()]:
+        raise BatchError(f"{where}: {missing[0]} does not exist; check the path")
+    return files
 
 
 def name_bags(bags: Sequence[Path], given: Values) -> dict[str, Values]:

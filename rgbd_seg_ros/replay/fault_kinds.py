@@ -75,14 +75,18 @@ class ValueRange:
     low: float
     high: float
     whole: bool = False
+    #: The value that changes nothing, which is refused.
+    neutral: float | None = None
 
     def allows(self, value: float) -> bool:
         """Whether a fault may have this value."""
-        return self.low <= value <= self.high and (not self.whole or value == int(value))
+        fits = self.low <= value <= self.high and (not self.whole or value == int(value))
+        return fits and value != self.neutral
 
     def __str__(self) -> str:
         number = "a whole number" if self.whole else "a number"
-        return f"{self.meaning}, {number} from {self.low:g} to {self.high:g}"
+        but = "" if self.neutral is None else f", but not {self.neutral:g}, which changes nothing"
+        return f"{self.meaning}, {number} from {self.low:g} to {self.high:g}{but}"
 
 
 @dataclass(frozen=True)
@@ -292,12 +296,16 @@ FAULTS: dict[str, FaultKind] = {
         _with_pixels(blur), ("rgb",), value=ValueRange("std of the blur in pixels", 0.1, 100)
     ),
     "saturate": FaultKind(
-        _with_pixels(saturate), ("rgb",), value=ValueRange("factor of the exposure", 1, 100)
+        _with_pixels(saturate),
+        ("rgb",),
+        value=ValueRange("factor of the exposure", 1, 100, neutral=1),
     ),
     "patch": FaultKind(_with_pixels(patch), value=ValueRange("covered share", 0.001, 1)),
-    "units": FaultKind(_with_pixels(units), _DEPTH, value=ValueRange("factor", 1e-4, 1e4)),
+    "units": FaultKind(
+        _with_pixels(units), _DEPTH, value=ValueRange("factor", 1e-4, 1e4, neutral=1)
+    ),
     "misalign": FaultKind(
-        _with_pixels(misalign), ("depth",), value=ValueRange("pixels", -10_000, 10_000, whole=True)
+        _with_pixels(misalign), ("depth",), value=ValueRange("pixels", -10_000, 10_000, True, 0)
     ),
     "truncate": FaultKind(truncate, needs_pixels=False, blinds=True),
     "rate": FaultKind(rate, value=ValueRange("frames per second", 0.01, 1000), needs_pixels=False),
@@ -307,12 +315,12 @@ FAULTS: dict[str, FaultKind] = {
     "delay": FaultKind(delay, value=_MS, needs_pixels=False),
     "jitter": FaultKind(jitter, value=_MS, needs_pixels=False),
     "skew": FaultKind(
-        skew, value=ValueRange("milliseconds", -100_000, 100_000), needs_pixels=False
+        skew, value=ValueRange("milliseconds", -100_000, 100_000, neutral=0), needs_pixels=False
     ),
     "jump": FaultKind(
         jump,
         fixed_streams=STREAMS,
-        value=ValueRange("seconds", -1e6, 1e6),
+        value=ValueRange("seconds", -1e6, 1e6, neutral=0),
         needs_pixels=False,
     ),
 }

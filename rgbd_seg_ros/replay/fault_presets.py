@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbd_seg_ros.names import did_you_mean
-from rgbd_seg_ros.replay.fault_kinds import FAULTS
+from rgbd_seg_ros.replay.fault_kinds import FAULTS, FaultKind
 from rgbd_seg_ros.replay.faults import Fault, FaultError, FaultSchedule, load_faults
 
 #: Schedules by name. Every one begins after 2 s without faults; in a short recording, earlier.
@@ -93,7 +93,7 @@ def random_faults(seed: int, duration_s: float) -> tuple[Fault, ...]:
         # Not raw depth, which most recordings do not have.
         streams = [s for s in kind.streams if s != "depth_raw"]
         stream = streams[int(random.integers(len(streams)))]
-        value = random.uniform(*_RANDOM_VALUES.get(name, (0, 0)))
+        value = _random_value(kind, random.uniform(*_RANDOM_VALUES.get(name, (0, 0))))
         if from_s >= duration_s:
             return tuple(faults)
         faults.append(
@@ -102,10 +102,19 @@ def random_faults(seed: int, duration_s: float) -> tuple[Fault, ...]:
                 None if kind.fixed_streams else stream,
                 round(from_s, 2),
                 round(t_s, 2),
-                None if kind.value is None else round(value, 0 if kind.value.whole else 2),
+                value,
                 seed,
             )
         )
+
+
+def _random_value(kind: FaultKind, value: float) -> float | None:
+    """A value as it is written in a schedule; never the one that changes nothing."""
+    if kind.value is None:
+        return None
+    step = 1 if kind.value.whole else 0.01
+    value = round(value, 0 if kind.value.whole else 2)
+    return value + step if value == kind.value.neutral else value
 
 
 def find_faults(name: str) -> FaultSchedule:

@@ -15,6 +15,7 @@ from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.files import check_output_folder, check_writable
 from rgbd_seg_ros.frames import NS_PER_MS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
+from rgbd_seg_ros.replay.class_map import read_class_map
 from rgbd_seg_ros.replay.criteria import Criterion
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.report import load_template
@@ -84,6 +85,8 @@ class ReplayOptions:
             )
         if self.truth is not None and self.topics.get("truth") not in (None, NONE):
             raise ReplayError("--truth and --truth-topic both name ground truth; use one")
+        if self.class_map is not None:
+            read_class_map(self.class_map)
         if self.random_faults is not None and self.random_faults < 0:
             raise ReplayError(f"--random-faults must be 0 or more, got {self.random_faults}")
         if self.out is not None:

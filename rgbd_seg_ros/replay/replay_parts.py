@@ -8,20 +8,22 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from rgbd_seg_ros.bag.reader import BagReader
+from rgbd_seg_ros.bag.reader import BagError, BagReader
 from rgbd_seg_ros.bag.topics import Topics
 from rgbd_seg_ros.fallback import Core
-from rgbd_seg_ros.frames import NS_PER_MS, Stream
+from rgbd_seg_ros.frames import NS_PER_MS, Defect, Frame, Stream
 from rgbd_seg_ros.gravity import Gravity
+from rgbd_seg_ros.images import to_mask
 from rgbd_seg_ros.inference import Engine
 from rgbd_seg_ros.labels import LabelSet
+from rgbd_seg_ros.metrics import ConfusionMatrix
 from rgbd_seg_ros.progress import say
 from rgbd_seg_ros.replay.class_map import ClassMap
 from rgbd_seg_ros.replay.faults import FaultSchedule, Phase
 from rgbd_seg_ros.replay.read_ahead import read_ahead
 from rgbd_seg_ros.replay.replay_options import ReplayOptions
 from rgbd_seg_ros.replay.runner import Replay, ReplayResult
-from rgbd_seg_ros.replay.score import Mask, Scorer
+from rgbd_seg_ros.replay.score import Mask, Scorer, count_pixels
 from rgbd_seg_ros.replay.source import BagSource
 from rgbd_seg_ros.replay.stamps import StampChoice
 from rgbd_seg_ros.replay.truth_folder import TruthFolder
@@ -46,6 +48,30 @@ class ReplayParts:
     def has_truth(self) -> bool:
         """Whether there is ground truth."""
         return self.topics.truth is not None or self.options.truth is not None
+
+    def check_truth(self) -> None:
+        """Check the first image of the ground truth, before the replay and its outputs begin.
+
+        Raises:
+            BagError, TruthError: it is no mask, its class ids are not those of the bundle or of
+                the class map, or the class map names a class that the bundle does not have.
+        """
+        options, labels = self.options, self.engine.labels
+        class_map = ClassMap(options.class_map, labels) if options.class_map else None
+        truth: Frame | None = None
+        if options.truth is not None:
+            truth = options.truth.first()
+        elif self.topics.truth is not None:
+            message = self.reader.first(self.topics.truth)
+            found = None if message is None else to_mask(message)
+            if isinstance(found, Defect):
+                raise BagError(
+                    f"ground-truth topic {self.topics.truth} is not usable: {found.detail}"
+                )
+            truth = found
+        if truth is not None:
+            array = truth.array if class_map is None else class_map(truth.array)
+            count_pixels(ConfusionMatrix(len(labels)), array, array)
 
     def start(self, faults: FaultSchedule) -> tuple[BagSource, Replay]:
         """The source and the loop of one pass with its own core.

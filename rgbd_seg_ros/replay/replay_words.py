@@ -56,6 +56,9 @@ class ReplayArguments:
         """
         words: list[str] = []
         for name, value in values.items():
+            if name in ("bundle", "faults", "random_faults"):
+                section = "bundles" if name == "bundle" else "faults"
+                raise BatchError(f"{where}: {name} is no option; list it in {section} of the plan")
             if name not in self._actions:
                 raise BatchError(f"{where}: {unknown_name('option', name, self._actions)}")
             action = self._actions[name]

@@ -243,10 +243,10 @@ class Scorer:
             phase.score,
         ]
         if result.without_fallback is not None:
-            _update(phase.without_fallback, labels, result.without_fallback.labels)
+            count_pixels(phase.without_fallback, labels, result.without_fallback.labels)
             matrices.append(phase.fallback)
         counts = ConfusionMatrix(len(self._labels))
-        _update(counts, labels, segmentation.labels)
+        count_pixels(counts, labels, segmentation.labels)
         for matrix in matrices:
             matrix.merge(counts)
         self._calibrations.update(result, labels)
@@ -320,7 +320,12 @@ def resize_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def _update(matrix: ConfusionMatrix, truth: Mask, prediction: Mask) -> None:
+def count_pixels(matrix: ConfusionMatrix, truth: Mask, prediction: Mask) -> None:
+    """Add a mask and its ground truth of equal size to a matrix.
+
+    Raises:
+        BagError: a class id of the ground truth is not in the label set.
+    """
     try:
         matrix.update(truth, prediction)
     except ValueError as error:

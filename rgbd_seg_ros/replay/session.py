@@ -112,6 +112,7 @@ def replay_bag(
         stamps = choose_stamps(reader, topics, options.stamps, *limits)
         engine = load_engine()
         parts = ReplayParts(options, reader, topics, stamps, engine)
+        parts.check_truth()
         source, replay = parts.start(faults)
         worker = OrderedWorker()
         session = _Session(parts, replay, stack, worker)

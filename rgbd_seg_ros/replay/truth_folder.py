@@ -59,6 +59,14 @@ class TruthFolder:
     def __len__(self) -> int:
         return len(self._stamps)
 
+    def first(self) -> Frame:
+        """The mask with the first stamp.
+
+        Raises:
+            TruthError: the file is not an image of class ids.
+        """
+        return self._read(self._stamps[0])
+
     def nearest(self, stamp_ns: int, window_ns: int) -> Frame | None:
         """The mask with the nearest stamp, at most ``window_ns`` away; the earlier one of two.
 
@@ -70,6 +78,10 @@ class TruthFolder:
         stamp = min(near, key=lambda s: abs(s - stamp_ns))
         if abs(stamp - stamp_ns) > window_ns:
             return None
+        self.used.add(stamp)
+        return self._read(stamp)
+
+    def _read(self, stamp: int) -> Frame:
         file = self._files[stamp]
         try:
             array = read_single_channel(file)
@@ -77,5 +89,4 @@ class TruthFolder:
             raise TruthError(str(error)) from error
         if array.dtype != np.uint8:
             raise TruthError(f"{file} has {array.dtype} values; class ids need 8 bits")
-        self.used.add(stamp)
         return Frame(array, stamp)

@@ -309,7 +309,12 @@ def _arguments():  # type: ignore[no-untyped-def]
         ("bags: {a/b: BAG}", "a name has letters, digits"),
         ("bags: [BAG, BAG]", "two paths are named"),
         ("bags: {a: {bag: BAG, consistancy: true}}", "did you mean 'consistency'?"),
-        ("bags: [BAG]\noptions: {record: x}", "unknown option 'record'"),
+        ("bags: [BAG]\noptions: {record: x}", "plan.yaml, options: unknown option 'record'"),
+        ("bags: {a: {bag: BAG, record: x}}", "plan.yaml, bags: a: unknown option 'record'"),
+        (
+            "bags: [BAG]\noptions: {faults: night}",
+            "options: faults is no option; list it in faults",
+        ),
         ("bags: [BAG]\noptions: {consistency: 1}", "consistency must be true or false, got 1"),
         (
             "bags: [BAG]\noptions: {truth_window: wide}",
@@ -318,7 +323,11 @@ def _arguments():  # type: ignore[no-untyped-def]
         ("bags: [BAG]\noptions: {stamps: heder}", "did you mean 'header'?"),
         ("bags: [BAG]\noptions: {device: 3}", "device must be text, got 3"),
         ("bags: [BAG]\noptions: {set: {max_wait: 3}}", "did you mean 'max_wait_ms'?"),
-        ("bags: [BAG]\noptions: {criteria: no.yaml}", "no.yaml does not exist; check the path"),
+        (
+            "bags: [BAG]\noptions: {criteria: no.yaml}",
+            "options: no.yaml does not exist; check the",
+        ),
+        ("bags: {a: {bag: BAG, truth: gone}}", "bags: a: gone does not exist; check the path"),
         ("bags: [BAG]\nfaults: depth-cable", "must be a list of presets, files and seeds"),
         ("bags: [BAG]\nfaults: [depth-cabel]", "did you mean 'depth-cable'"),
         ("bags: [BAG]\nfaults: [-1]", "a seed of 0 or more, got -1"),

@@ -12,6 +12,8 @@ from rigs.broken_files import BROKEN, assert_one_line
 
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.replay.class_map import ClassMap
+from rgbd_seg_ros.replay.replay_options import ReplayOptions
+from rgbd_seg_ros.replay.session import replay_bag
 from rgbd_seg_ros.replay.truth_folder import TruthError
 
 LABELS = LabelSet("two", ("floor", "wall"))
@@ -52,6 +54,32 @@ def test_a_broken_map_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     with pytest.raises(TruthError) as caught:
         ClassMap(path, LABELS)
     assert_one_line(caught.value, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "engines"),
+    [
+        ("0: [", "is not valid YAML", 0),
+        ("floor: zero", "an id must be 0 to 255, got 'floor'", 0),
+        ("0: zreo", "id 0: unknown class 'zreo'; did you mean 'zero'", 1),
+        ("0: zero", "contains class id 1, which", 1),
+    ],
+)
+def test_a_mistake_is_found_before_the_replay_begins(  # type: ignore[no-untyped-def]
+    recording: Path, engine, tmp_path: Path, capsys, text: str, message: str, engines: int
+) -> None:
+    path, loaded = tmp_path / "map.yaml", []
+    path.write_text(text)
+    options = ReplayOptions(
+        recording, {"truth": "/truth/mask"}, class_map=path, out=tmp_path / "out"
+    )
+    with pytest.raises(TruthError, match=message) as caught:
+        replay_bag(options, lambda: loaded.append(1) or engine)
+    assert "\n" not in str(caught.value)
+    assert len(loaded) == engines
+    assert engine.calls == []
+    assert not (tmp_path / "out").exists()
+    assert capsys.readouterr().err == ""  # not even a progress bar
 
 
 def test_a_replay_is_scored_with_translated_truth(

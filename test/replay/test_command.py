@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rigs import recordings as rigs_recordings
 
 from rgbd_seg_ros import cli
 from rgbd_seg_ros.bag.reader import BagReader
@@ -243,6 +244,68 @@ def test_mistakes_are_one_line_and_exit_code_2(recording, replay, tmp_path, make
     assert out == ""
     (line,) = [text for text in err.splitlines() if text.startswith("rgbd_seg replay: ")]
     assert message in line
+
+
+INFO, DEPTH_TOPIC = "/camera/camera/color/camera_info", rigs_recordings.DEPTH
+
+
+@pytest.mark.parametrize(
+    ("option", "topic", "message"),
+    [
+        ("--rgb-topic", INFO, "is sensor_msgs/msg/CameraInfo; it must be sensor_msgs/msg/Image"),
+        ("--depth-topic", INFO, "is sensor_msgs/msg/CameraInfo; it must be sensor_msgs/msg/Image"),
+        ("--truth-topic", INFO, "is sensor_msgs/msg/CameraInfo; it must be sensor_msgs/msg/Image"),
+        ("--rgb-info-topic", "/truth/mask", "sensor_msgs/msg/Image; it must be sensor_msgs/msg/C"),
+        ("--truth-topic", DEPTH_TOPIC, "is not usable: unknown mask encoding '16UC1'"),
+        ("--truth-topic", rigs_recordings.RGB, "is not usable: unknown mask encoding 'rgb8'"),
+    ],
+)
+def test_a_topic_of_another_type_is_one_line_before_the_replay(  # type: ignore[no-untyped-def]
+    recording, replay, engine, tmp_path, option: str, topic: str, message: str
+) -> None:
+    code, out, err = replay(recording, option, topic, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert topic in err
+    assert err.count("\n") == 1
+    assert engine.calls == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "message"),
+    [
+        ((24, 32), 9, "does not match the label set of the bundle: truth contains class id 9"),
+        ((24, 24), 0, "24×24 pixels, the masks have 32×24, which is another aspect ratio"),
+    ],
+)
+def test_truth_of_another_label_set_or_size_is_one_line(  # type: ignore[no-untyped-def]
+    write_recording, replay, tmp_path, shape, value, message
+) -> None:
+    bag, truth = write_recording(tmp_path / "bag", 5, truth=False), tmp_path / "truth"
+    truth.mkdir()
+    stamp_ns = rigs_recordings.START_NS - 4 * rigs_recordings.MS
+    cv2.imwrite(str(truth / f"{stamp_ns}.png"), np.full(shape, value, np.uint8))
+    code, out, err = replay(bag, "--truth", truth)
+    assert (code, out) == (2, "")
+    (line,) = [text for text in err.splitlines() if text.startswith("rgbd_seg replay: ")]
+    assert message in line
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.95])
+def test_a_bag_that_ends_in_a_message_is_replayed_and_told_once(  # type: ignore[no-untyped-def]
+    write_recording, replay, tmp_path: Path, cut: float
+) -> None:
+    path = next(write_recording(tmp_path / "bag", 600).glob("*.mcap"))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * cut)])
+    code, out, err = replay(path.parent, "--json")
+    summary = json.loads(out)
+    assert code == 0
+    assert 0 < summary["masks"] < 600
+    (line,) = [text for text in summary["warnings"] if "is damaged: " in text]
+    assert summary["damage"] in line
+    assert err.count(line) == 1
 
 
 def test_no_usable_frame_is_exit_code_1(write_recording, replay, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

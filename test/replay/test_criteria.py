@@ -33,6 +33,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "replay.md"
         ("masks == 5", 5, True),
         ("masks != 5", 5, False),
         ("  masks   <  .5 ", 0, True),
+        ("masks >= 5e-1", 1, True),
         ("masks >= -1", None, False),
         ("masks != 5", None, False),
     ],

@@ -235,6 +235,15 @@ def test_random_faults_depend_only_on_the_seed_and_the_duration() -> None:
     assert random_faults(7, 0.5) == ()
 
 
+def test_a_random_value_is_never_the_one_that_changes_nothing() -> None:
+    from rgbd_seg_ros.replay.fault_presets import _random_value
+
+    assert _random_value(FAULTS["jump"], 0.004) == 0.01
+    assert _random_value(FAULTS["jump"], -0.004) == 0.01
+    assert _random_value(FAULTS["misalign"], 4.4) == 4
+    assert _random_value(FAULTS["drop"], 0.0) is None
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

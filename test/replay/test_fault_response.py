@@ -64,6 +64,22 @@ def test_the_response_in_a_replay(recording: Path, run_replay) -> None:  # type:
     assert summary["masks_by_wrong_network"] == without > 5
 
 
+def test_a_fault_during_which_no_frame_arrived_is_not_called_unnoticed(
+    write_recording,  # type: ignore[no-untyped-def]
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    from rgbd_seg_ros.replay.summary import summary_lines
+
+    bag = write_recording(tmp_path / "bag", 20)
+    faults = [Fault("black", "rgb", 1.01, 1.05), Fault("blur", "rgb", 1.21, 1.35, 1.0)]
+    summary = run_replay(bag, faults=FaultSchedule(faults)).summary
+    assert [response["frames"] for response in summary["fault_responses"]] == [0, 1]
+    lines = [line for line in summary_lines(summary) if line.startswith("fault ")]
+    assert "rgb black from 1.01 s: no frame arrived while it was on" in lines[0]
+    assert "rgb blur from 1.21 s: not noticed" in lines[1]
+
+
 def test_masks_of_a_blind_stream_are_by_the_wrong_network(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]
     # A frozen stream is used for nine repeats; then it is lost.
     frozen = FaultSchedule([Fault("freeze", "depth", 1.0)])

@@ -177,6 +177,14 @@ def test_the_old_name_of_color_driver_is_accepted_with_one_warning(
         ("- {stream: rgb, fault: blur, value: 0}", "from 0.1 to 100"),
         ("- {stream: depth, fault: patch, value: 1.1}", "from 0.001 to 1"),
         ("- {stream: depth, fault: misalign, value: 2.5}", "whole number.*got 2.5"),
+        (
+            "- {stream: depth, fault: misalign, value: 0}",
+            "but not 0, which changes nothing.*got 0",
+        ),
+        ("- {stream: depth, fault: units, value: 1}", "but not 1, which changes nothing.*got 1"),
+        ("- {stream: rgb, fault: saturate, value: 1.0}", "but not 1, which changes nothing"),
+        ("- {stream: rgb, fault: skew, value: 0}", "but not 0, which changes nothing"),
+        ("- {fault: jump, value: 0}", "but not 0, which changes nothing"),
         ("- {stream: rgb, fault: jump, value: 2}", "omit the stream"),
         ("- {stream: rgb, fault: drop, seed: -1}", "seed must be 0 to"),
         ("- {stream: rgb, fault: drop, seed: 1.5}", "seed must be a whole number"),
@@ -203,6 +211,12 @@ def test_a_broken_schedule_is_refused_in_one_line(kind: str, tmp_path: Path) -> 
     with pytest.raises(FaultError) as caught:
         load_faults(path)
     assert_one_line(caught.value, path)
+
+
+def test_values_with_an_exponent_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text("- {stream: rgb, fault: noise, from: 1e-1, to: 2e0, value: 2e1}\n")
+    assert load_faults(path).faults == (Fault("noise", "rgb", 0.1, 2.0, 20.0),)
 
 
 ROOT = Path(__file__).resolve().parents[2]
