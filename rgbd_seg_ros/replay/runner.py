@@ -86,7 +86,7 @@ class Replay:
         self._engine = engine
         self._latency_ns = round(engine_latency_ms * NS_PER_MS)
         self._without_fallback = without_fallback and "rgbd" in engine.available
-        self._gravity = gravity or Gravity("")
+        self.gravity = gravity or Gravity("")
         self._consistency = consistency
         self._compare_from_ns = 0
         self._now_ns = 0
@@ -107,7 +107,7 @@ class Replay:
         """
         for arrival in arrivals:
             if isinstance(arrival, TransformArrival):
-                self._gravity.tree.add(arrival.message)
+                self.gravity.tree.add(arrival.message)
                 continue
             yield from self._advance(arrival.receive_ns)
             self._now_ns = max(self._now_ns, arrival.receive_ns)
@@ -161,11 +161,11 @@ class Replay:
 
     def _run_job(self, job: Job, ready_ns: int) -> ReplayResult:
         config = self.core.config
-        segmentation = run_job(self._engine, job, config, self._gravity)
+        segmentation = run_job(self._engine, job, config, self.gravity)
         without_fallback = None
         can_fuse = job.intrinsics is not None or "rgbd" not in self._engine.need_intrinsics
         if self._without_fallback and can_fuse and job.network != "rgbd":
-            without_fallback = run_job(self._engine, job, config, self._gravity, network="rgbd")
+            without_fallback = run_job(self._engine, job, config, self.gravity, network="rgbd")
         arrived_ns = self._arrival_times.of(job, lambda frame: frame.stamp_ns)
         others = self._run_others(job, ready_ns)
         return ReplayResult(job, segmentation, ready_ns, arrived_ns, without_fallback, others)
@@ -176,7 +176,7 @@ class Replay:
             return {}
         self._compare_from_ns = ready_ns + COMPARE_EVERY_NS
         return {
-            name: run_job(self._engine, job, self.core.config, self._gravity, network=name)
+            name: run_job(self._engine, job, self.core.config, self.gravity, network=name)
             for name in self._engine.available
             if name != "rgbd" and (job.intrinsics or name not in self._engine.need_intrinsics)
         }

@@ -189,7 +189,7 @@ class _Session:
         self.duration_s = parts.duration_s
         #: How long the replay took on this machine, seconds.
         self.seconds = 0.0
-        self._speed = SpeedMeter(parts.engine, options.config)
+        self._speed = SpeedMeter(parts.engine, options.config, replay.gravity)
         self.stamps_ns: list[int] = []
         self.phases = options.faults.phases(max(self.duration_s, 1e-9))
         self.statistics = ReplayStatistics(

@@ -25,10 +25,11 @@ class SpeedMeter:
     Args:
         engine: of the replay.
         config: of its core.
+        gravity: of the replay, for networks whose input is HHA.
     """
 
-    def __init__(self, engine: Engine, config: CoreConfig) -> None:
-        self._engine, self._config = engine, config
+    def __init__(self, engine: Engine, config: CoreConfig, gravity: Gravity) -> None:
+        self._engine, self._config, self._gravity = engine, config, gravity
         self._runs: Counter[NetworkName] = Counter()
         self._jobs: defaultdict[NetworkName, deque[Job]] = defaultdict(
             lambda: deque(maxlen=SAMPLES)
@@ -73,8 +74,7 @@ class SpeedMeter:
         started_s = time.perf_counter()
         times_ms: list[float] = []
         for job in self._jobs[name]:
-            # As in the replay, but without its smoothed direction of gravity.
-            mask = run_job(self._engine, job, self._config, Gravity(""), network=name)
+            mask = run_job(self._engine, job, self._config, self._gravity, network=name)
             times_ms.append(mask.timings_ms.get("total", 0.0))
             if time.perf_counter() - started_s > MAX_SECONDS:
                 break

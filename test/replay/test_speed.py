@@ -13,6 +13,7 @@ import pytest
 
 from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.frames import Frame
+from rgbd_seg_ros.gravity import Gravity
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.speed import SAMPLES, SpeedMeter
 
@@ -55,7 +56,7 @@ def _result(network: str, ms: float, **others: float) -> Any:
 
 def test_every_run_of_a_network_counts() -> None:
     engine = TimedEngine()
-    meter = SpeedMeter(engine, CoreConfig())  # type: ignore[arg-type]
+    meter = SpeedMeter(engine, CoreConfig(), Gravity(""))  # type: ignore[arg-type]
     for _ in range(6):
         meter.add(_result("rgbd", 45.0))
     for _ in range(3):
@@ -78,7 +79,7 @@ def test_every_run_of_a_network_counts() -> None:
 
 def test_without_masks_or_after_an_interrupt_there_is_no_share() -> None:
     engine = TimedEngine()
-    meter = SpeedMeter(engine, CoreConfig())  # type: ignore[arg-type]
+    meter = SpeedMeter(engine, CoreConfig(), Gravity(""))  # type: ignore[arg-type]
     assert set(meter.summary(1.0).values()) == {None}
     meter.add(_result("rgbd", 45.0))
     found = meter.summary(0.5, alone=False)
