@@ -59,6 +59,7 @@ def test_bytes_and_integers_are_counted_alike(ignore: int) -> None:
     slow.update(truth.astype(np.int64), guess.astype(np.int64), "a")
     np.testing.assert_array_equal(fast.counts, slow.counts)
     np.testing.assert_array_equal(fast.images["a"], slow.images["a"])
+    assert (fast._counts_of_bytes(truth, guess) is not None) is (ignore > 5)  # the fast way
     expected = sum((truth[y, x] == 4 and guess[y, x] == 5) for y in range(40) for x in range(50))
     assert fast.counts[4, 5] == expected > 0
 

@@ -89,3 +89,9 @@ def test_faults_without_a_frame(recording: Path, run_replay) -> None:  # type: i
     summary = run_replay(recording, faults=schedule).summary
     assert summary["idle_faults"] == ["rgb blur 3 from 60 s"]
     assert [fault["frames"] for fault in summary["faults"]] == [10, 0]
+    # Each stream has a count of its own.
+    driver = FaultSchedule([Fault("color_driver", None, 1.002, 1.5)])
+    summary = run_replay(recording, faults=driver).summary
+    found = [(fault["stream"], fault["frames"]) for fault in summary["faults"]]
+    assert found == [("rgb", 4), ("depth", 5)]  # depth arrives 3 ms after color
+    assert [r["frames"] for r in summary["fault_responses"]] == [4, 5]
