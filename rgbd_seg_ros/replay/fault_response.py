@@ -38,7 +38,8 @@ def fault_response(
         ``detected_ms``: from the start of the fault until the stream is lost. ``degraded_ms``:
         until the first mask without the stream. ``recovered_ms``: from the end of the fault until
         the first mask with the stream, if the stream was lost or there were masks without it.
-        Each is 0 if it was so already, and None if it never came.
+        Each is 0 if it was so already, and None if it never came. ``used_before``: whether a mask
+        before the fault used the stream; if not, no recovery is to be expected.
     """
     stream, start_s, end_s = fault["stream"], fault["from"], fault["to"]
     until_s = float("inf") if end_s is None else end_s
@@ -55,6 +56,7 @@ def fault_response(
         "from": start_s,
         "to": end_s,
         "frames": fault["frames"],
+        "used_before": any(from_s < start_s for from_s, _, _ in with_stream),
         "detected_ms": detected,
         "degraded_ms": degraded,
         "recovered_ms": recovered,

@@ -88,12 +88,16 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _reached(summary: Summary, key: str) -> list[dict[str, Any]]:
-    """Responses to the faults that reached a frame; for recoveries, of those that ended."""
+    """Responses to the faults that reached a frame.
+
+    For recoveries, those of faults that ended, and whose stream was used before.
+    """
     found = [response for response in summary["fault_responses"] if response["frames"]]
     if key != "recovered_ms":
         return found
     end_s = summary["duration_s"]
-    return [r for r in found if r["to"] is not None and r["to"] < end_s]
+    ended = (r for r in found if r["to"] is not None and r["to"] < end_s)
+    return [response for response in ended if response["used_before"]]
 
 
 #: What a fault without a time is said to lack.
@@ -114,8 +118,9 @@ def _longest(key: str) -> Measure:
     def why(summary: Summary) -> str:
         faults = _reached(summary, key)
         if not faults:
-            ended = " that ended before the recording did" if key == "recovered_ms" else ""
-            return f"no fault{ended} reached a frame of color or depth"
+            if key == "recovered_ms":
+                return "no fault of a stream that was used before ended before the recording did"
+            return "no fault reached a frame of color or depth"
         undetected = [r for r in faults if r["detected_ms"] is None]
         lacking = undetected or [r for r in faults if r[key] is None]
         lacks = _LACKS["detected_ms" if undetected else key]

@@ -101,7 +101,8 @@ def test_every_measure_has_a_value_in_a_replay_with_truth(recording: Path, run_r
 
 def _response(detected, degraded, recovered, **changes):  # type: ignore[no-untyped-def]
     times = {"detected_ms": detected, "degraded_ms": degraded, "recovered_ms": recovered}
-    fault = {"stream": "depth", "fault": "drop", "from": 2.0, "to": 3.0, "frames": 10}
+    fault = {"stream": "depth", "fault": "drop", "from": 2.0, "to": 3.0, "frames": 10,
+             "used_before": True}  # fmt: skip
     return {**fault, **times, **changes}
 
 
@@ -143,8 +144,11 @@ GOOD = _response(100, 50, 900)
             "recovered_ms",
             [_response(90, 80, None, to=None)],
             None,
-            "no fault that ended before the recording did reached a frame of color or depth",
+            "no fault of a stream that was used before ended before the recording did",
         ),
+        # Depth that was never used, for example since it is not aligned, does not recover.
+        ("recovered_ms", [GOOD, _response(90, 0, None, used_before=False)], 900, ""),
+        ("degraded_ms", [GOOD, _response(90, 0, None, used_before=False)], 50, ""),
         # What reached no frame is not to be detected; idle_faults counts it.
         ("detected_ms", [GOOD, _response(None, None, None, frames=0)], 100, ""),
         ("detected_ms", [], None, "no fault reached a frame of color or depth"),

@@ -36,6 +36,15 @@ def test_times_by_hand(stream: str, start: float, end: float | None, times: obje
     assert _times(fault) == times
 
 
+@pytest.mark.parametrize(
+    ("stream", "start", "used"),
+    [("depth", 2.0, True), ("depth", 0.05, False), ("rgb", 4.0, True), ("rgb", 0.1, False)],
+)
+def test_a_stream_was_used_before_a_fault_or_not(stream: str, start: float, used: bool) -> None:
+    fault = {"stream": stream, "fault": "drop", "from": start, "to": None, "frames": 9}
+    assert fault_response(fault, HEALTH, NETWORKS)["used_before"] is used  # type: ignore[arg-type]
+
+
 def test_recovery_counts_also_if_all_streams_were_lost() -> None:
     # Color and depth are lost from 2.3 to 4 s: there are no masks, so none without depth.
     networks = [(0.1, 1.9, "rgbd"), (4.2, 9.0, "rgbd")]
