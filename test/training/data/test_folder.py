@@ -383,6 +383,39 @@ def test_a_description_of_another_name_is_named(own: Path, name: str) -> None:
         open_folder(str(own), "train", 0.1, False)
 
 
+@pytest.mark.parametrize("value", [255, 0])
+def test_a_dry_run_finds_labels_from_which_nothing_can_be_learned(
+    own: Path, tmp_path: Path, value: int
+) -> None:
+    for path in (own / "labels").glob("*.png"):
+        cv2.imwrite(str(path), np.full((48, 64), value, np.uint8))
+    convert = ["folder", "--source", str(own), "--out", str(tmp_path / "out"), "--dry-run"]
+    message = "every pixel of the train labels" if value else "all labeled pixels of the training"
+    with pytest.raises(UsageError, match=f"folder cannot be learned: {message}"):
+        prepare(convert)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "image", "message"),
+    [
+        ("labels", np.full((48, 64), 77, np.uint8), "77"),
+        ("labels", np.zeros((24, 32), np.uint8), "sizes differ"),
+        ("depth", np.full((48, 100), 1500, np.uint16), "align depth to color"),
+    ],
+    ids=["class id", "label size", "depth size"],
+)
+def test_a_dry_run_checks_every_frame(
+    own: Path, tmp_path: Path, folder: str, image: np.ndarray, message: str
+) -> None:
+    """Also those between the frames that are sampled for the estimate."""
+    for path in sorted((own / folder).glob("*.png"))[1:2]:
+        cv2.imwrite(str(path), image)
+    for dry in ([], ["--dry-run"]):
+        with pytest.raises(UsageError, match=message):
+            prepare(["folder", "--source", str(own), "--out", str(tmp_path / "out"), *dry])
+
+
 def test_a_preparation_that_cannot_be_learned_fails(own: Path, tmp_path: Path) -> None:
     for path in (own / "labels").glob("*.png"):
         cv2.imwrite(str(path), np.full((48, 64), 255, np.uint8))

@@ -22,13 +22,13 @@ from rgbd_seg_ros.image_io import encode_image
 from rgbd_seg_ros.progress import progress_bar, say
 from training.data.checks import (
     check_depth,
-    check_sizes,
     describe_unusable,
     judge_frame,
     sampled,
 )
 from training.data.class_report import check_classes, class_table, split_counts
 from training.data.prepare.base import Entry, FrameData, RawDataset
+from training.data.prepare.frame_checks import check_frame, check_frames, to_ticks
 from training.data.prepare.index import (
     FORMAT,
     INDEX,
@@ -117,6 +117,8 @@ def prepare(dataset: RawDataset, options: dict[str, Any], common: PrepareOptions
                 "free some space or choose another --out"
             )
     if common.dry_run:
+        if dataset.needs_source:  # rooms would have to be rendered
+            check_frames(dataset, entries, splits)
         return None
     if stale:
         remove(out)
@@ -256,25 +258,9 @@ def estimate(dataset: RawDataset, entries: Sequence[Entry], todo: Sequence[Entry
 
 
 def encode(frame: FrameData, depth_scale: float) -> dict[str, bytes]:
-    """Folder → PNG file.
-
-    Raises:
-        UsageError: depth beyond the last tick, 65534.
-    """
-    depth = frame.depth_m
-    valid = np.isfinite(depth) & (depth > 0)
-    ticks = np.rint(np.where(valid, depth, 0).astype(np.float64) / depth_scale)
-    if ticks.max(initial=0) > 65534:
-        raise UsageError(
-            f"depth of {np.nanmax(depth):.1f} m does not fit 16 bits of {depth_scale:g} m "
-            f"(at most {65534 * depth_scale:.1f} m): is --depth-unit wrong, or --tick too fine?"
-        )
-    ticks = np.maximum(ticks, 1)
-    images = {
-        "rgb": frame.rgb,
-        "depth": np.where(valid, ticks, 0).astype(np.uint16),
-        "labels": frame.labels,
-    }
+    """Folder → PNG file; raises as :func:`to_ticks`."""
+    depth = to_ticks(frame, depth_scale)
+    images = {"rgb": frame.rgb, "depth": depth, "labels": frame.labels}
     return {
         folder: encode_image(".png", image, png_compression=3) for folder, image in images.items()
     }
@@ -310,21 +296,6 @@ def write_frames(
             written[record.name] = record
             journal.write(json.dumps(asdict(record)) + "\n")
     return written
-
-
-def check_frame(dataset: RawDataset, entry: Entry, frame: FrameData) -> FrameData:
-    """Check the sizes and class ids of a frame; raise UsageError if they are wrong."""
-    check_sizes(
-        f"{dataset.name}, sample {entry.name!r}",
-        rgb=frame.rgb, depth=frame.depth_m, labels=frame.labels,
-    )  # fmt: skip
-    ids = frame.labels[frame.labels != 255]
-    if ids.size and int(ids.max()) >= len(dataset.label_set):
-        raise UsageError(
-            f"{dataset.name} {entry.name} has class id {int(ids.max())}, but "
-            f"{dataset.label_set.name} has ids 0..{len(dataset.label_set) - 1}"
-        )
-    return frame
 
 
 def write_frame(entry: Entry, frame: FrameData, depth_scale: float, out: Path) -> Record:
