@@ -155,7 +155,7 @@ def check_aligned(rgb_size: tuple[int, int], depth_size: tuple[int, int]) -> Non
     if not same_aspect(rgb_size, depth_size):
         raise ImageFileError(
             f"depth is not aligned to color: it is {depth_size[1]}×{depth_size[0]} but color is "
-            f"{rgb_size[1]}×{rgb_size[0]}; align it to the view of the color camera"
+            f"{rgb_size[1]}×{rgb_size[0]}"
         )
 
 

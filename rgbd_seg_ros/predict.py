@@ -310,7 +310,7 @@ class Predictor:
         try:
             check_aligned(*sizes)
         except ImageFileError as error:
-            unused = JudgedImage("not_aligned", str(error))
+            unused = JudgedImage("not_aligned", f"{error}; align depth to color")
             if "rgb" in self._engine.available:
                 return rgb, replace(unused, image=depth.image)
             return replace(unused, image=rgb.image), depth

@@ -96,7 +96,7 @@ def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys)
     assert (wide["network"], wide["reason_depth"]) == ("rgb", "not_aligned")
     assert (
         "1 of 4 depth images is not used (not_aligned): wide.png: depth is not aligned to color: "
-        "it is 160×60 but color is 80×60; align it to the view of the color camera"
+        "it is 160×60 but color is 80×60; align depth to color"
     ) in summary["warnings"]
     again = ("--folder", folder, "--bundle", bundle, "--out", out, "--overwrite")
     assert _run(*again, "--network", "rgbd") == 1
