@@ -13,7 +13,7 @@ from rgbd_seg_ros.fallback.health import Verdict
 from rgbd_seg_ros.fallback.job import Job
 from rgbd_seg_ros.fallback.pairing import PARTNER, Pairer
 from rgbd_seg_ros.fallback.streams import Streams
-from rgbd_seg_ros.fallback.unusable import UnusableMessages
+from rgbd_seg_ros.fallback.unusable import CausedWarning, UnusableMessages
 from rgbd_seg_ros.frames import NS_PER_MS, NS_PER_S, Stream
 
 #: Warn if more than this share of the last 30 frame pairs is incomplete.
@@ -22,6 +22,10 @@ MISSED_WARNING = 0.1
 MOST = 0.9
 #: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
 RATE_RATIO = 1.5
+#: Problems that mixed or repeated messages cause, among others.
+RATE_PROBLEMS = ("lag", "rates", "missed", "share")
+#: No camera is faster.
+FASTEST_HZ = 1000
 #: At most this many warnings are kept until the caller fetches them.
 MAX_WARNINGS = 256
 
@@ -50,6 +54,9 @@ class CoreWarnings:
     def add_all(self, problems: Iterable[tuple[str, str]]) -> None:
         """Warn about each (key, text) that was not told before."""
         for key, text in problems:
+            if key in RATE_PROBLEMS:
+                text = CausedWarning(text)
+                text.streams = ("rgb", "depth")
             self.add(key, text)
 
     def add_verdict(self, stream: Stream, verdict: Verdict, now_ns: int, *, waiting: bool) -> None:
@@ -124,6 +131,14 @@ def fusion_problems(
     incomplete = pairer.missed_fraction > MISSED_WARNING
     periods = [streams.health[stream].period_ns for stream in ("rgb", "depth")]
     rates = [NS_PER_S / period for period in periods if period]
+    if any(rate > FASTEST_HZ for rate in rates):
+        mixed = " and ".join(s for s in PARTNER if (streams.health[s].period_ns or NS_PER_S) < 1e6)
+        yield (
+            "rates",
+            f"the stamps of {mixed} advance by less than 1 ms from message to message, as if "
+            "several programs published one topic, so masks use one stream only: stop all but one",
+        )
+        return
     differ = len(rates) == 2 and max(rates) > RATE_RATIO * min(rates)
     # Depth may be faster, as some cameras are made.
     if differ and (incomplete or fused_share.is_low or rates[0] > rates[1]):

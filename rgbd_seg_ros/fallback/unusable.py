@@ -35,8 +35,14 @@ class UnusableWarning(str):
     reason: str
 
 
-class StampWarning(UnusableWarning):
-    """A warning about stamps. The node, which knows the arrivals, may know the cause."""
+class CausedWarning(str):
+    """A warning whose cause the node may know, because it knows arrivals and publishers."""
+
+    streams: tuple[Stream, ...]
+
+
+class StampWarning(UnusableWarning, CausedWarning):
+    """A warning about stamps."""
 
 
 @dataclass
@@ -66,6 +72,8 @@ class Failures:
         kind = StampWarning if self.reason in STAMP_TESTS else UnusableWarning
         text = kind(f"{self.stream}: {messages} unusable ({self.reason}): {self.detail}")
         text.stream, text.reason = self.stream, self.reason
+        if isinstance(text, StampWarning):
+            text.streams = (self.stream,)
         return text
 
 

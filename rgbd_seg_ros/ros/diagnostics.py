@@ -16,7 +16,7 @@ from rclpy.clock import Clock
 
 from rgbd_seg_ros.fallback import Core, Mode
 from rgbd_seg_ros.fallback.health import State
-from rgbd_seg_ros.fallback.unusable import StampWarning
+from rgbd_seg_ros.fallback.unusable import CausedWarning
 from rgbd_seg_ros.frames import STREAMS, Stream
 from rgbd_seg_ros.inference import MODE_LEVELS
 from rgbd_seg_ros.names import shown
@@ -104,8 +104,8 @@ class Measurements:
     last_error_s: float = float("-inf")
     #: The latest warnings and the monotonic times at which they expire.
     warnings: list[tuple[str, float]] = field(default_factory=list)
-    #: Warnings of the core about stamps that are not logged yet.
-    stamp_warnings: deque[StampWarning] = field(default_factory=deque)
+    #: Warnings of the core that are not logged yet, because their cause may become known.
+    caused_warnings: deque[CausedWarning] = field(default_factory=deque)
 
     def add_mask(self, now_ns: int, latency_ms: float) -> None:
         """Count a published mask."""

@@ -16,7 +16,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from rgbd_seg_ros.fallback.unusable import StampWarning
+from rgbd_seg_ros.fallback.unusable import CausedWarning
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.gravity import TransformTree
 from rgbd_seg_ros.images import stamp_ns, to_intrinsics
@@ -83,10 +83,10 @@ class Inputs:
         #: Topics that had several publishers at the last check. A restarted driver's old
         #: publisher may be listed for a moment.
         self._shared: set[str] = set()
-        #: Warnings of the core about stamps, and the number of checks since then.
-        self._unexplained: list[tuple[StampWarning, int]] = []
+        #: Warnings of the core whose cause may be known, and the number of checks since then.
+        self._unexplained: list[tuple[CausedWarning, int]] = []
         self._warn = LogThrottle(lambda text: node.get_logger().warning(text), LOG_PERIOD_S)
-        measurements.stamp_warnings.clear()
+        measurements.caused_warnings.clear()
         self._warnings = StandingWarnings(
             node.get_logger().warning, measurements.add_warning, measurements.remove_warning
         )
@@ -194,15 +194,19 @@ class Inputs:
         self._tell_unexplained(conditions)
 
     def _tell_unexplained(self, conditions: Mapping[str, str]) -> None:
-        """Log the core's warnings about stamps, unless a condition gives their cause."""
-        new = self._measurements.stamp_warnings
+        """Log the core's warnings that a condition may explain, unless one does."""
+        new = self._measurements.caused_warnings
         waiting = [*self._unexplained, *((new.popleft(), 0) for _ in range(len(new)))]
         self._unexplained = []
         for text, checks in waiting:
-            stream = text.stream
-            causes = [f"{name} {stream}" for name in (*AGE_KINDS, "whole seconds", "copies")]
-            if stream in self._images:
-                causes.append(f"publishers {self._images[stream].topic_name}")
+            causes = [
+                cause
+                for stream in text.streams
+                for cause in (
+                    *(f"{name} {stream}" for name in (*AGE_KINDS, "whole seconds", "copies")),
+                    f"publishers {self._topic(stream)}",
+                )
+            ]
             if any(cause in conditions for cause in causes):
                 continue
             if checks < EXPLAINED_WITHIN:
@@ -210,6 +214,9 @@ class Inputs:
             else:
                 self._warn(text)
                 self._measurements.add_warning(text)
+
+    def _topic(self, stream: Stream) -> str:
+        return str(self._images[stream].topic_name) if stream in self._images else ""
 
     def _conditions(self) -> Iterator[tuple[str, str]]:
         """Yield (key, hint) for each mistake in the set-up that can be seen now."""

@@ -21,7 +21,7 @@ from vision_msgs.msg import LabelInfo, VisionClass
 
 from rgbd_seg_ros.colorize import colorize, overlay
 from rgbd_seg_ros.fallback import Core, CoreConfig, Job, Mode
-from rgbd_seg_ros.fallback.unusable import StampWarning
+from rgbd_seg_ros.fallback.unusable import CausedWarning
 from rgbd_seg_ros.inference import MODE_LEVELS, mask_status, overlay_background
 from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.ros.convert import header, image_message
@@ -110,8 +110,8 @@ class Outputs:
             if core.enabled:
                 self._log_mode(str(change))
         for text in core.drain_warnings():
-            if isinstance(text, StampWarning):
-                self._measurements.stamp_warnings.append(text)  # Inputs looks for the cause
+            if isinstance(text, CausedWarning):
+                self._measurements.caused_warnings.append(text)  # Inputs looks for the cause
                 continue
             self._warn(text)
             self._measurements.add_warning(text)

@@ -111,3 +111,16 @@ def test_the_latest_detail_of_each_reason_is_kept_and_told_once() -> None:
     assert set(details) == {"stale", "black"}
     (text,) = bench.core.drain_warnings()
     assert text == "rgb: 3 messages are unusable (stale): its stamp is 4 s old, max_age_s is 1"
+
+
+def test_a_rate_that_no_camera_has_is_that_of_two_programs() -> None:
+    """Each frame comes twice, with stamps 1 µs apart."""
+    bench = Bench()
+    for index in range(120):
+        ns = T0 + index * 40 * MS
+        bench.offer("rgb", rgb(ns), 40.0 * index).depth(40.0 * index)
+        bench.offer("rgb", rgb(ns + 1000), 40.0 * index + 0.5)
+    warnings = bench.core.drain_warnings()
+    assert [text for text in warnings if "Hz" in text] == []
+    (text,) = [text for text in warnings if "several programs" in text]
+    assert text.startswith("the stamps of rgb advance by less than 1 ms from message to message")

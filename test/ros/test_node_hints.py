@@ -21,6 +21,7 @@ from rigs.graph import wait_for_log
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from rgbd_seg_ros.fallback.unusable import CausedWarning
 from rgbd_seg_ros.ros.inputs import EXPLAINED_WITHIN
 
 pytestmark = pytest.mark.ros
@@ -192,3 +193,23 @@ def test_a_sensor_that_freezes_on_the_way_is_told_with_its_remedy(
     lines = [line for line in rig.logs if "are unusable (frozen)" in line]
     assert len(lines) == 1
     assert lines[0] in rig.diagnostics[-1].message
+
+
+def test_what_a_second_publisher_explains_is_not_told(rig: Any) -> None:
+    """Mixed frames have wrong rates and find no partners; other remedies would mislead."""
+    text = CausedWarning("by their stamps, color has 60 Hz but depth 30 Hz")
+    text.streams = ("rgb", "depth")
+
+    def checked() -> bool:
+        rig.node._measurements.caused_warnings.append(text)
+        for _ in range(2 * EXPLAINED_WITHIN):
+            rig.node._inputs.check_streams()
+        return text in rig.logs
+
+    other = Node("fault_republisher")
+    other.create_publisher(Image, "depth/image_raw", 5)
+    wait_for_log(rig, "2 publishers on /depth/image_raw")
+    assert not checked()
+    other.destroy_node()
+    rig.until(lambda: "publishers on" not in rig.diagnostics[-1].message)
+    assert checked()
