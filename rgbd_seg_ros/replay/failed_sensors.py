@@ -52,13 +52,11 @@ class FailedSensors:
             if found.stream in told:
                 continue
             offered = self._core.counters.offered[found.stream]
-            times = f"{self._seconds(found.first_ns):.1f} s"
+            times, verb = f"at {self._seconds(found.first_ns):.1f} s", "is"
             if found.count > 1:
-                times = f"from {times} to {self._seconds(found.last_ns):.1f} s"
-            else:
-                times = f"at {times}"
-            messages = f"{found.count} of {offered} messages"
-            text = str(found.warning(f"{messages} ({times}) {'is' if offered == 1 else 'are'}"))
+                first_s, last_s = self._seconds(found.first_ns), self._seconds(found.last_ns)
+                times, verb = f"from {first_s:.1f} s to {last_s:.1f} s", "are"
+            text = str(found.warning(f"{found.count} of {offered} messages ({times}) {verb}"))
             remedy = "; to stamp them with their receive times, replay with --stamps receive"
             yield text + (remedy if found.reason in STAMP_TESTS else "")
         for stream in STREAMS[:2]:

@@ -171,3 +171,11 @@ def test_an_unusual_median_of_depth_is_told_with_its_unit(
         f"so {side}, the unit is wrong; set depth_scale to {fitting}"
     )
     assert summary["warnings"] == ([expected] if median else [])
+
+
+def test_a_single_frame_in_another_unit_is_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    bag = write(
+        tmp_path / "bag", depth=within(40, 41, lambda i: depth_image(i) // 100, depth_image)
+    )
+    (text,) = replay(bag)[1]["warnings"]
+    assert text.startswith("depth: 1 of 120 messages (at 2.0 s) is unusable (depth_units): ")
