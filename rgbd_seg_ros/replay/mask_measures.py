@@ -144,7 +144,7 @@ class Calibrations:
         self._by_mode[result.job.mode.value].merge(counts)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """The keys ``ece_by_network`` and ``ece_by_mode``: networks and modes with scored masks."""
+        """Keys ``ece_by_network`` and ``ece_by_mode``: networks and modes with scored masks."""
         return {
             "ece_by_network": _eces(self._by_network, NETWORK_NAMES),
             "ece_by_mode": _eces(self._by_mode, [mode.value for mode in Mode]),
