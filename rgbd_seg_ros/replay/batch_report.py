@@ -19,8 +19,8 @@ Summary = dict[str, Any]
 #: What the intervals of differences are.
 INTERVALS = (
     "The 95 % interval of a mean difference is from a bootstrap over recordings: "
-    f"{SAMPLES} times, recordings are drawn with replacement, each with all its schedules. One recording has no "
-    "interval, since it does not show how much recordings differ; the intervals of few recordings "
+    f"{SAMPLES} times, recordings are drawn with replacement, each with all its schedules. "
+    "One recording has no interval, since it does not show how much recordings differ; the intervals of few recordings "
     "are too narrow."
 )
 
