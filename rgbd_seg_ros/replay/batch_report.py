@@ -20,8 +20,8 @@ Summary = dict[str, Any]
 INTERVALS = (
     "The 95 % interval of a mean difference is from a bootstrap over recordings: "
     f"{SAMPLES} times, recordings are drawn with replacement, each with all its schedules. "
-    "One recording has no interval, since it does not show how much recordings differ; the intervals of few recordings "
-    "are too narrow."
+    "One recording has no interval, since it does not show how much recordings differ; the "
+    "intervals of few recordings are too narrow."
 )
 
 
