@@ -35,6 +35,10 @@ UNITS_M = (0.001, 0.0001, 0.0002, 0.01, 0.1, 1.0)
 #: A usual median depth in meters: among the units that fit, the one that gives it comes first.
 USUAL_M = 2.5
 
+#: A median outside of these is told, in meters. Depth in centimeters or in tenths of millimeters
+#: that is read as millimeters lies outside if the median is really 1 to 4 m.
+USUAL_MEDIAN_M = (0.4, 10.0)
+
 #: Range of a plausible median depth in meters, indoors and outdoors: the default of the node's
 #: frame test, and the rule of every offline tool.
 PLAUSIBLE_M = (0.05, 50.0)
@@ -59,6 +63,26 @@ def fitting_units(
     fitting = [unit for unit, median in medians.items() if low <= median <= high]
     fitting.sort(key=lambda unit: abs(math.log(medians[unit] / USUAL_M)))
     return " or ".join(f"{unit:g}" for unit in fitting[:2]) or "another unit"
+
+
+def unusual_median(median_m: float, unit_m: float, unit: str, remedy: str) -> str | None:
+    """A line with the unit and the median if the median is unusual, because the unit may be wrong.
+
+    Args:
+        median_m: median depth in meters that was read with ``unit_m`` meters per unit.
+        unit_m: above 0.
+        unit: the unit in words, such as ``0.001 m per tick``.
+        remedy: what sets the unit, such as ``set depth_scale to``; a number follows.
+    """
+    if USUAL_MEDIAN_M[0] <= median_m <= USUAL_MEDIAN_M[1]:
+        return None
+    fitting = fitting_units(median_m, unit_m, USUAL_MEDIAN_M)
+    if fitting == "another unit":
+        fitting = fitting_units(median_m, unit_m)
+    return (
+        f"depth is read with {unit}, and its median is {median_m:.3g} m: if the scene is not so "
+        f"{'near' if median_m < 1 else 'far'}, the unit is wrong; {remedy} {fitting}"
+    )
 
 
 def to_meters(

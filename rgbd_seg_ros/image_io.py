@@ -139,7 +139,10 @@ def read_single_channel(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> npt.N
     if not np.array_equal(
         values, np.broadcast_to(values[..., :1], values.shape), equal_nan=values.dtype.kind == "f"
     ):
-        raise ImageFileError(f"{path} is a color image; expected an image of one channel")
+        raise ImageFileError(
+            f"{path} is a color image; expected an image of one channel, such as depth as raw "
+            "16-bit values: colors that depth is painted with cannot be read back"
+        )
     return np.ascontiguousarray(values[..., 0])
 
 

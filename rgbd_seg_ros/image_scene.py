@@ -283,13 +283,20 @@ def _right_images(folders: list[Path]) -> list[Path]:
     ]
 
 
+def _convert(folder: Path) -> str:
+    """The remedy for images in a format that is not read; empty if there are none."""
+    unread = any(path.suffix.lower() in UNREAD_SUFFIXES for path in entries(folder))
+    return "convert the images to PNG, or " if unread else ""
+
+
 def _images_of(folder: Path, kind: Kind, ignored: dict[Path, str]) -> dict[str, Path]:
     """The images of a folder of one kind, or of its subfolders if it has none itself."""
     found = _images_below(folder, ignored)
     if not found:
         raise ImageFolderError(
             f"{folder} has no image that can be read; it contains {contents(folder)} (read are "
-            f"{', '.join(sorted(SUFFIXES))}); remove the folder if it is not meant to be read"
+            f"{', '.join(sorted(SUFFIXES))}); {_convert(folder)}remove the folder if it is not "
+            "meant to be read"
         )
     # Some programs write a mask or a preview of each image into the same folder.
     named = {stem: kind_of(Path(stem).name) for stem in found}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rgbd_seg_ros.depth import fitting_units
+from rgbd_seg_ros.depth import fitting_units, unusual_median
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.fallback.pixel_tests import (
     color_defect,
@@ -21,8 +21,10 @@ from rgbd_seg_ros.fallback.pixel_tests import (
     describe_depth,
     strided_sample,
 )
+from rgbd_seg_ros.frames import NetworkName
 from rgbd_seg_ros.image_io import (
     ImageFileError,
+    check_aligned,
     default_depth_scale,
     read_depth,
     read_image,
@@ -106,6 +108,17 @@ def judge_depth(
     return _judge(path, lambda file: read_depth(file, depth_scale, max_pixels), judge)
 
 
+def mask_size(network: NetworkName, rgb: JudgedImage, depth: JudgedImage) -> tuple[int, int]:
+    """(height, width) of a mask: as on a robot, that of aligned depth has color's size."""
+    sizes = [i.image.shape[:2] for i in (rgb, depth) if i.image is not None]
+    if network == "depth" and len(sizes) == 2:
+        try:
+            check_aligned(*sizes)
+        except ImageFileError:
+            return sizes[1][0], sizes[1][1]
+    return sizes[0][0], sizes[0][1]
+
+
 def median_m(depth_m: npt.NDArray[np.float32]) -> float:
     """The median of a strided sample of the valid pixels of H×W meters, NaN invalid."""
     return float(np.nanmedian(strided_sample(depth_m)))
@@ -124,6 +137,20 @@ def describe_unit(depth_scale: float | None, median: float) -> str:
     unit = unit or f"{depth_scale:g} m per unit"
     hint = "; if that is wrong, pass --depth-scale" if depth_scale is None else ""
     return f"depth is read with {unit}, its median is {median:.3g} m{hint}"
+
+
+def warn_of_unit(file: Path | None, depth_scale: float | None, median: float) -> str | None:
+    """A line if the median is unusual and nobody stated the unit; else None.
+
+    Args:
+        file: one of the depth images; its type tells the usual unit.
+        depth_scale: meters per unit as stated; None if it is not.
+        median: the median depth in meters.
+    """
+    if file is None or depth_scale is not None:
+        return None
+    unit_m = default_depth_scale(read_image(file).dtype)
+    return unusual_median(median, unit_m, f"{unit_m:g} m per unit", "pass --depth-scale")
 
 
 def _judge(

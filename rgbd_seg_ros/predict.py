@@ -31,7 +31,9 @@ from rgbd_seg_ros.judged_images import (
     describe_unit,
     judge_color,
     judge_depth,
+    mask_size,
     median_m,
+    warn_of_unit,
 )
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.unused_images import UnusedImages
@@ -146,9 +148,12 @@ def run(args: argparse.Namespace) -> int:
     if lines > MAX_LINES:
         print(f"and {lines - MAX_LINES} more, see summary.json", file=sys.stderr)
     depth_m = round(median(predictor.medians_m), 4) if predictor.medians_m else None
-    if depth_m is not None:
-        print(describe_unit(args.depth_scale, depth_m), file=sys.stderr)
     unused = predictor.unused()
+    if depth_m is not None:
+        if unusual := warn_of_unit(predictor.depth_file, args.depth_scale, depth_m):
+            unused.append(unusual)
+        else:
+            print(describe_unit(args.depth_scale, depth_m), file=sys.stderr)
     for text in unused:
         print(f"warning: {text}", file=sys.stderr)
     summary = {
@@ -240,6 +245,8 @@ class Predictor:
         self.skipped: dict[str, str] = {}
         #: Median of each depth image that was used, in meters.
         self.medians_m: list[float] = []
+        #: The last depth image that was used.
+        self.depth_file: Path | None = None
 
     def check(self, kinds: Sequence[Kind]) -> list[str]:
         """What no frame will use of the options and the images, one line each.
@@ -275,6 +282,7 @@ class Predictor:
         if self._args.network is None and rgb.usable and depth.usable:
             rgb, depth = self._one_if_not_aligned(rgb, depth)
         why = self._unused.add(item.files, {"rgb": rgb, "depth": depth})
+        self.depth_file = item.files["depth"] if depth.usable else self.depth_file
         try:
             self.masks.append(self._segment(item.name, rgb, depth))
         except (PredictError, ImageFileError, EngineError) as error:
@@ -327,7 +335,7 @@ class Predictor:
         if network == "rgbd" and rgb.image is not None and depth.image is not None:
             # Only --network rgbd gets here with images that are not aligned.
             check_aligned(rgb.image.shape[:2], depth.image.shape[:2])
-        height, width = size = _mask_size(network, rgb, depth)
+        height, width = size = mask_size(network, rgb, depth)
         intrinsics = None
         if self._args.intrinsics:
             fx, fy, cx, cy = self._args.intrinsics
@@ -382,17 +390,6 @@ class Predictor:
 
 
 _HHA = "it reads HHA, which needs --intrinsics FX FY CX CY"
-
-
-def _mask_size(network: NetworkName, rgb: JudgedImage, depth: JudgedImage) -> tuple[int, int]:
-    """(height, width) of a mask: as on a robot, that of aligned depth has color's size."""
-    sizes = [i.image.shape[:2] for i in (rgb, depth) if i.image is not None]
-    if network == "depth" and len(sizes) == 2:
-        try:
-            check_aligned(*sizes)
-        except ImageFileError:
-            return sizes[1][0], sizes[1][1]
-    return sizes[0][0], sizes[0][1]
 
 
 def _kinds(items: Sequence[ImageFiles]) -> tuple[Kind, ...]:

@@ -408,6 +408,10 @@ def test_entries_of_lists_name_frames(text: str, name: str | None, tmp_path: Pat
         ([], "it contains nothing; expected rgb|color"),
         (["rgb/0.png", "depth/0.xyz"], r"depth has no image that can be read; it contains 0\.xyz"),
         (
+            ["rgb/0.png", "depth/0.heic"],
+            r"0\.heic .*; convert the images to PNG, or",
+        ),
+        (
             ["rgb/0.png", "depth/.hidden"],
             "depth has no image that can be read; it contains nothing",
         ),

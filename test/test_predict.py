@@ -7,9 +7,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from rgbd_seg_ros import predict
@@ -78,6 +80,34 @@ def test_the_unit_and_the_median_of_depth_are_told(  # type: ignore[no-untyped-d
     assert line in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["median_depth_m"] == pytest.approx(median_m, rel=0.01)
+    assert summary["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "ramp", "unit", "median", "fitting"),
+    [
+        ("d.png", np.linspace(150, 250, 4800).astype(np.uint16), "0.001", "0.2", "0.01"),
+        ("d.png", np.linspace(1.5e4, 2.5e4, 4800).astype(np.uint16), "0.001", "20", "0.0001 or"),
+        ("d.tiff", np.linspace(15, 25, 4800).astype(np.float32), "1", "20", "0.1"),
+    ],
+)
+def test_an_unusual_median_is_a_warning_until_the_unit_is_stated(
+    bundle: Path,
+    tmp_path: Path,
+    name: str,
+    ramp: npt.NDArray[Any],
+    unit: str,
+    median: str,
+    fitting: str,
+) -> None:
+    cv2.imwrite(str(tmp_path / name), ramp.reshape(60, 80))
+    files = ("--depth", tmp_path / name, "--bundle", bundle, "--out", tmp_path / "out")
+    assert _run(*files) == 0
+    (text,) = json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
+    assert text.startswith(f"depth is read with {unit} m per unit, and its median is {median} m: ")
+    assert f"the unit is wrong; pass --depth-scale {fitting}" in text
+    assert _run(*files, "--depth-scale", unit, "--overwrite") == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"] == []
 
 
 def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -85,9 +85,10 @@ def resolve_class_weights(settings: Settings, train: Samples, device: torch.devi
         run = dataclasses.replace(settings.run, class_weights=numbers)
         return dataclasses.replace(settings, run=run)
     if len(chosen) != len(classes):
+        names = ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
         raise UsageError(
             f"class_weights has {len(chosen)} numbers, but label set {train.label_set.name!r} has "
-            f"{len(classes)} classes ({', '.join(classes[:3])}, …): give one number per class"
+            f"{len(classes)} classes ({names}): give one number per class"
         )
     return settings
 

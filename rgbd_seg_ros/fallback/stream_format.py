@@ -56,7 +56,7 @@ class StreamFormat:
             if frame.size == self._new_size:  # counted before they were decoded
                 run = max(run, self._new_size_run)
             if not 0 < accept_change_after <= run:
-                return f"its format changed from {self.value} to {value}"
+                return _changed("format", _text(self.value), _text(value), accept_change_after)
             self._new_value_run = 0
         self.value = value
         return None
@@ -81,5 +81,19 @@ class StreamFormat:
         self._new_size = frame.size
         if 0 < accept_change_after <= self._new_size_run:
             return None
-        (height, width), (new_height, new_width) = self.value[:2], frame.size
-        return f"its size changed from {width}×{height} to {new_width}×{new_height}"
+        before, after = _text(self.value[:2]), _text(frame.size)
+        return _changed("size", before, after, accept_change_after)
+
+
+def _text(value: tuple[Any, ...]) -> str:
+    """``640×480``, or ``640×480 rgb8`` for a whole format."""
+    height, width = value[:2]
+    return " ".join([f"{width}×{height}", *map(str, value[-1:] if len(value) > 2 else ())])
+
+
+def _changed(what: str, before: str, after: str, accept_change_after: int) -> str:
+    if before == after:
+        after = f"{after} with other values"
+    run = accept_change_after
+    accepted = f"; {run} in a row are accepted" if run else ""
+    return f"its {what} changed from {before} to {after}{accepted}"

@@ -45,6 +45,21 @@ def test_a_slow_recording_never_changes_its_mode(
         )
 
 
+def test_the_slower_of_two_slow_streams_decides(
+    tmp_path: Path, run_replay: Callable[..., Any]
+) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for second in range(0, 121, 2):
+            ns = START_NS + second * 1000 * MS
+            if second % 6 == 0:
+                writer.image(RGB, ns, color_image(second), ns, FRAME)
+            if second % 20 == 0:
+                writer.image(DEPTH, ns + MS, depth_image(second), ns, FRAME)
+    summary = run_replay(tmp_path / "bag").summary
+    assert any("so second_message_s is 60 instead of 5" in t for t in summary["warnings"])
+    assert not any("silent" in switch["reason"] for switch in summary["switches"])
+
+
 def test_a_gap_after_the_first_message_is_a_loss(
     tmp_path: Path, run_replay: Callable[..., Any]
 ) -> None:
