@@ -111,7 +111,8 @@ def _single_channel(path: Path, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     raise UsageError(
         f"{path} has {image.shape[2]} channels, and no color table says which color is which "
         f"class; give the color of each class in dataset.yaml (`classes: {{floor: [128, 0, 0], "
-        f"…}}`, or `colors: voc` for Pascal VOC's), or add labelmap.txt; the image has {_colors_text(image)}"
+        f"…}}`, or `colors: voc` for Pascal VOC's), or add labelmap.txt; the "
+        f"image has {_colors_text(image)}"
     )
 
 
