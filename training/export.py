@@ -240,10 +240,10 @@ def write_openvino(module: ExportModule, path: Path, sha256: str) -> None:
 
 def open_openvino(_module: ExportModule, path: Path) -> Runner:
     """Run an OpenVINO file on the CPU in float32."""
-    import openvino
+    from rgbd_seg_ros.engine.runtimes import openvino_core
 
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    compiled = openvino_core().compile_model(str(path), "CPU", options)
     return lambda inputs: compiled([x.numpy() for x in inputs])[0]
 
 

@@ -41,11 +41,22 @@ class LogitsOnly(nn.Module):
 
 
 @cache
-def has_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor."""
+def openvino_core() -> Any:
+    """OpenVINO's entry point, one for the whole life of the process.
+
+    Its CPU plugin gives the thread that loads it another stack for signals, and takes it away when
+    it is unloaded. After several instances were unloaded, that stack would be memory that no
+    longer exists, and the next Ctrl-C would end the process with a segmentation fault.
+    """
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def openvino_runner(network: TrainedNetwork, precision: str) -> Runner:
@@ -75,7 +86,7 @@ def openvino_runner(network: TrainedNetwork, precision: str) -> Runner:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(path, "CPU", options)
+    compiled = openvino_core().compile_model(path, "CPU", options)
     request = compiled.create_infer_request()
 
     def run(*inputs: Tensor) -> Tensor:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rgbd_seg_ros.bundle import Bundle, TrainedNetwork
+from rgbd_seg_ros.bundle import Bundle, TrainedNetwork, save_bundle
 from rgbd_seg_ros.engine import Segmenter, artifact_cache, backends, runtimes, selection
 from rgbd_seg_ros.engine.backends import (
     BACKENDS,
@@ -30,6 +33,7 @@ from rgbd_seg_ros.engine.backends import (
 from rgbd_seg_ros.engine.guard import MaskAgreement, guard_inputs, render_boxes
 from rgbd_seg_ros.engine.runtimes import PROVIDERS
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 INSTALLED = [
     pytest.param(
@@ -69,6 +73,38 @@ def test_a_runtime_computes_the_masks_of_float32(tiny_bundle: Bundle, name: str)
             assert (expected.labels == found.labels).mean() > 0.9999
             np.testing.assert_allclose(found.confidence, expected.confidence, atol=1)
         assert f"{network}: {name}, 100.00 % of the pixels as in float32" in tested.description
+
+
+LOADS_AND_UNLOADS = """
+import gc, signal, sys
+from rgbd_seg_ros.bundle import load_bundle
+from rgbd_seg_ros.engine import Segmenter
+
+for backend in ("openvino_f32", "openvino_bf16", "openvino_f32"):
+    try:
+        Segmenter(load_bundle(sys.argv[1]), "cpu", backend)
+    except ValueError:
+        pass  # this processor does not compute in bfloat16
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(missing_packages(("openvino",)) is not None, reason="needs openvino")
+def test_ctrl_c_works_after_openvino_was_unloaded(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Each instance of its CPU plugin takes away a stack that the next signal may still need."""
+    folder = save_bundle(tmp_path / "bundle", tiny_bundle, torch.float32)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS_AND_UNLOADS, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def fake_backend(shift: float = 0.0) -> Any:
