@@ -56,7 +56,7 @@ class CoreWarnings:
         for key, text in problems:
             if key in RATE_PROBLEMS:
                 text = CausedWarning(text)
-                text.streams = ("rgb", "depth")
+                text.streams, text.key = ("rgb", "depth"), key
             self.add(key, text)
 
     def add_verdict(self, stream: Stream, verdict: Verdict, now_ns: int, *, waiting: bool) -> None:

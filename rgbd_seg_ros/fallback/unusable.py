@@ -39,6 +39,8 @@ class CausedWarning(str):
     """A warning whose cause the node may know, because it knows arrivals and publishers."""
 
     streams: tuple[Stream, ...]
+    #: Of the problem.
+    key: str = ""
 
 
 class StampWarning(UnusableWarning, CausedWarning):

@@ -197,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
         faults=find_faults(args.faults),
         random_faults=args.random_faults,
         config=core_config(args.set, args.assume_aligned),
-        depth_scale_given=any(text.partition("=")[0] == "depth_scale" for text in args.set),
+        given=frozenset(text.partition("=")[0] for text in args.set),
         engine_latency_ms=args.engine_latency,
         without_fallback=args.without_fallback,
         without_faults=args.without_faults,

@@ -41,8 +41,8 @@ class ReplayOptions:
     #: Seed of a random schedule, which replaces ``faults``; None for ``faults``.
     random_faults: int | None = None
     config: CoreConfig = field(default_factory=CoreConfig)
-    #: Whether the user has set ``depth_scale``, so that the recording's unit does not replace it.
-    depth_scale_given: bool = False
+    #: Parameters that the user has set, and ``depth_scale`` if the recording states it.
+    given: frozenset[str] = frozenset()
     #: Bag time that one mask takes; 0 for an engine that is always free.
     engine_latency_ms: float = 0.0
     #: Also score the fused network with a blank image wherever one stream is missing.

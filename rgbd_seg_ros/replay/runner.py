@@ -98,12 +98,15 @@ class Replay:
         self,
         arrivals: Iterable[Arrival | TransformArrival],
         on_truth: Callable[[Frame], None] = lambda _: None,
+        end_ns: Callable[[], int] = lambda: 0,
     ) -> Iterator[ReplayResult]:
         """The masks in the order in which they are computed.
 
         Args:
             arrivals: in the order of their receive times.
             on_truth: called with each ground-truth mask when it arrives.
+            end_ns: called after the last arrival; the time when the recording ends, which may go
+                on without images.
         """
         for arrival in arrivals:
             if isinstance(arrival, TransformArrival):
@@ -120,10 +123,10 @@ class Replay:
             self.core.offer(arrival.kind, arrival.item, arrival.receive_ns)
             self.health.note(self._now_ns)
             yield from self._run_jobs()
-        # Advance the time for frames that still wait for a partner or for the engine, but not
-        # longer: otherwise every recording would end in NO_INPUT.
+        # Advance the time to the end of the recording, and for frames that still wait for a
+        # partner or for the engine, but not longer: otherwise every one would end in NO_INPUT.
         patience_ns = round(self.core.config.max_wait_ms * NS_PER_MS) + 2 * self._latency_ns
-        yield from self._advance(self._now_ns + patience_ns)
+        yield from self._advance(max(self._now_ns + patience_ns, end_ns()))
 
     def _advance(self, until_ns: int) -> Iterator[ReplayResult]:
         """Tick exactly at each deadline, and run jobs whenever the engine becomes free."""

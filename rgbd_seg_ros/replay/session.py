@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from rgbd_seg_ros.bag.depth_units import recorded_depth_scale
 from rgbd_seg_ros.bag.reader import BagReader
-from rgbd_seg_ros.bag.topics import Topics, choose_topics
+from rgbd_seg_ros.bag.topics import choose_topics
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.files import write_atomically
 from rgbd_seg_ros.frames import STREAMS
@@ -24,6 +23,7 @@ from rgbd_seg_ros.labels import LabelSet
 from rgbd_seg_ros.progress import progress_bar, say
 from rgbd_seg_ros.replay.criteria import verdict
 from rgbd_seg_ros.replay.depth_median import DepthMedian
+from rgbd_seg_ros.replay.depth_unit import with_recorded_unit
 from rgbd_seg_ros.replay.failed_sensors import FailedSensors
 from rgbd_seg_ros.replay.fault_checks import idle_faults, too_short
 from rgbd_seg_ros.replay.fault_presets import random_faults
@@ -98,7 +98,7 @@ def replay_bag(
         reader = stack.enter_context(BagReader(options.bag))
         topics = choose_topics(reader, options.topics)
         time_notes = [EQUAL_TIMES] if reader.replace_equal_times(list(topics.streams)) else []
-        options, depth_notes = _with_recorded_depth_scale(options, reader, topics)
+        options, depth_notes = with_recorded_unit(options, reader, topics)
         config, slow_notes = patient_config(reader, topics, options.config)
         options = replace(options, config=config)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
@@ -138,7 +138,8 @@ def replay_bag(
         started_s = time.perf_counter()
         with closing(read_ahead(source)) as ahead, worker:
             arrivals = session.arrivals(ahead, interrupted)
-            for result in replay.run(arrivals, partial(worker.submit, session.scorer.add_truth)):
+            add_truth = partial(worker.submit, session.scorer.add_truth)
+            for result in replay.run(arrivals, add_truth, lambda: session.statistics.end_ns):
                 session.add(result)
             session.fetch_from_core()
         session.seconds = time.perf_counter() - started_s
@@ -148,28 +149,6 @@ def replay_bag(
             baseline = score_without_faults(parts, session.phases, engine.labels, interrupted)
             session.interrupted = baseline is None
         return session.finish(source, stamps.name, baseline)
-
-
-def _with_recorded_depth_scale(
-    options: ReplayOptions, reader: BagReader, topics: Topics
-) -> tuple[ReplayOptions, list[str]]:
-    """The options with the depth unit of the recording, unless the user has set one, and notes."""
-    topic = topics.depth or topics.depth_raw
-    scale = recorded_depth_scale(reader, topic) if topic else None
-    config = options.config
-    if scale is None or math.isclose(scale, config.depth_scale, rel_tol=1e-5):
-        return options, []
-    found = f"the recording says that one tick of {topic} is {scale:g} m"
-    if options.depth_scale_given:
-        text = f"{found}, but depth_scale was set to {config.depth_scale:g}, which is used"
-        return options, [f"{text}; omit it to use the unit of the recording"]
-    try:
-        return replace(options, config=replace(config, depth_scale=scale)), [
-            f"{found}, so depth_scale is {scale:g} instead of {config.depth_scale:g}; to use "
-            "another one, set depth_scale"
-        ]
-    except ValueError as error:
-        return options, [f"{found}, which is not used: {error}"]
 
 
 class _Session:
@@ -195,7 +174,7 @@ class _Session:
         self.statistics = ReplayStatistics(
             replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults
         )
-        self.depth = DepthMedian()
+        self.depth = DepthMedian(options.given)
         self.failed = FailedSensors(replay.core, replay.health, options.faults, reader.start_ns)
         self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
         self.film = FilmMaker(labels, options.config, reader.start_ns, self.duration_s)
@@ -230,8 +209,8 @@ class _Session:
                     self.interrupted = True
                     self.statistics.end_ns = arrival.receive_ns
                     return
-                if isinstance(arrival, Arrival) and arrival.kind != "truth":
-                    self.failed.add_arrival(arrival.kind, arrival.receive_ns)
+                if isinstance(arrival, Arrival):
+                    self.failed.add_arrival(arrival)
                 now_ms = int(self.statistics.seconds(arrival.receive_ns) * 1000)
                 bar.set_postfix_str(f"{len(self.stamps_ns)} masks", refresh=False)
                 bar.update(min(now_ms, total_ms) - bar.n)
@@ -243,7 +222,9 @@ class _Session:
         """Count a mask; the worker passes it to all outputs."""
         self.fetch_from_core()
         self.statistics.add_mask(result)
-        self.depth.add(result.job, self.options.config)
+        self.failed.add_mask(result)
+        seconds = self.statistics.seconds(result.ready_ns)
+        self.depth.add(result.job, self.options.config, seconds)
         self._worker.submit(self._output, result)
         self.stamps_ns.append(result.job.stamp_ns)
         self._speed.add(result)
@@ -279,7 +260,8 @@ class _Session:
         unused = add_unused_streams(summary, self.topics.unread)
         periods = {s: self.duration_s / (n - 1) for s, n in source.recorded.items() if n > 1}
         short = too_short(summary["fault_responses"], periods, self.options.config)
-        failed = self.failed.lines(self.statistics.end_ns, unused)
+        statistics = self.statistics
+        failed = self.failed.lines(statistics.end_ns, unused, statistics.from_core)
         for text in (*short, *unused.values(), *failed):
             self.warn(text)
         if unfused := self._not_fused(summary):

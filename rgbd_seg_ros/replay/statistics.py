@@ -86,6 +86,8 @@ class ReplayStatistics:
         self._sha256 = hashlib.sha256()
         self.switches: list[Switch] = []
         self.warnings: list[str] = []
+        #: All warnings of the core except those about unusable messages.
+        self.from_core: list[str] = []
         self._flicker = Flicker()
         self._consistency = Consistency()
         self.networks: Counter[NetworkName] = Counter()
@@ -134,11 +136,13 @@ class ReplayStatistics:
     def fetch_from_core(self) -> None:
         """Fetch the core's new mode changes and warnings.
 
-        Warnings about unusable messages are left out: :class:`FailedSensors` tells them at the
-        end, when their number is known.
+        Warnings about unusable messages and about late ones are left out: :class:`FailedSensors`
+        tells them at the end, when their number and their effect are known.
         """
         new = self._core.drain_warnings()
-        self.warnings += [text for text in new if not isinstance(text, UnusableWarning)]
+        new = [text for text in new if not isinstance(text, UnusableWarning)]
+        self.from_core += new
+        self.warnings += [text for text in new if getattr(text, "key", "") != "lag"]
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:
                 continue  # streams are always silent after the last message

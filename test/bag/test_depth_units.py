@@ -77,7 +77,7 @@ def test_a_replay_uses_the_recorded_unit(tmp_path: Path, run_replay) -> None:  #
         f"the recording says that one tick of {DEPTH} is 0.00025 m, so depth_sc"
     )
     assert "0.00025 instead of 0.001" in note
-    given = run_replay(bag, **options, depth_scale_given=True).summary
+    given = run_replay(bag, **options, given=frozenset({"depth_scale"})).summary
     assert given["unusable"] == {"no_depth": 10}
     assert "but depth_scale was set to 0.001, which is used" in _note(given["warnings"])
     same = run_replay(write(tmp_path / "same", {0: 0.001})).summary

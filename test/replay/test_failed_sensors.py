@@ -97,15 +97,21 @@ def test_a_sensor_that_fails_on_the_way_is_told_once(
 def test_a_stream_that_stops_for_a_while_is_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
     bag = write(tmp_path / "bag", depth=within(40, 80, lambda i: None, depth_image))
     (text,) = replay(bag)[1]["warnings"]
+    assert text.startswith("depth: no messages from 2.0 to 4.0 s: find out")
+
+
+def test_several_gaps_are_told_in_one_line_with_the_longest(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    gone = within(20, 50, lambda i: None, within(90, 120, lambda i: None, depth_image))
+    (text,) = replay(write(tmp_path / "bag", depth=gone))[1]["warnings"]
     assert text.startswith(
-        "depth: no messages for 2.0 s (once, first from 2.0 to 4.0 s): find out"
+        "depth: no messages for 3.0 s (2 times, the longest from 1.0 to 2.5 s): find out"
     )
 
 
 def test_a_stream_that_stops_for_good_is_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
     bag = write(tmp_path / "bag", within(60, 120, lambda i: None, color_image))
     (text,) = replay(bag)[1]["warnings"]
-    assert text.startswith("rgb: no messages for 3.0 s (once, first from 3.0 to 6.0 s): find out")
+    assert text.startswith("rgb: no messages from 3.0 to 6.0 s (the end): find out")
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -119,7 +125,7 @@ def test_single_bad_frames_are_not_told(tmp_path: Path, replay, count: int) -> N
 def test_a_short_episode_is_told_only_in_a_short_recording(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
     """Ten frames at 20 Hz last half a second: told if they are a tenth of the stream."""
     dark = within(40, 50, lambda i: BLACK, color_image)
-    assert replay(write(tmp_path / "long", dark, count=120))[1]["warnings"] == []
+    assert replay(write(tmp_path / "long", dark, count=400))[1]["warnings"] == []
     (text,) = replay(write(tmp_path / "short", dark, count=100))[1]["warnings"]
     assert text.startswith("rgb: 10 of 100 messages (from 2.0 s to 2.5 s) are unusable (black)")
 
@@ -167,8 +173,9 @@ def test_an_unusual_median_of_depth_is_told_with_its_unit(
     summary = replay(bag)[1]
     assert summary["median_depth_m"] == pytest.approx(2 * factor, rel=0.02)
     expected = (
-        f"depth is read with 0.001 m per tick, and its median is {median} m: if the scene is not "
-        f"so {side}, the unit is wrong; set depth_scale to {fitting}"
+        f"depth is read with 0.001 m per tick, and its median is {median} m: if the scene is so "
+        f"{side}, confirm the unit with --set depth_scale=0.001; otherwise set depth_scale to "
+        f"{fitting}"
     )
     assert summary["warnings"] == ([expected] if median else [])
 
@@ -179,3 +186,167 @@ def test_a_single_frame_in_another_unit_is_told(tmp_path: Path, replay) -> None:
     )
     (text,) = replay(bag)[1]["warnings"]
     assert text.startswith("depth: 1 of 120 messages (at 2.0 s) is unusable (depth_units): ")
+
+
+def write_received(
+    path: Path, received_ms: Image, *, count: int = 90, other_until_ms: int | None = None
+) -> Path:
+    """Color and depth of 30 Hz, received at ``received_ms`` of each frame, by default in order."""
+    with BagWriter(path) as writer:
+        messages = []
+        for i in range(count):
+            ns = START_NS + i * 33 * MS
+            messages += [
+                (START_NS + round(received_ms(i) * MS) + late, topic, image(i), ns)
+                for topic, image, late in ((RGB, color_image, 0), (DEPTH, depth_image, MS))
+            ]
+        for receive_ns, topic, image, ns in sorted(messages, key=lambda m: (m[0], m[1])):
+            writer.image(topic, receive_ns, image, ns, FRAME)
+        if other_until_ms is not None:
+            for ms in range(0, other_until_ms + 1, 100):
+                writer.image("/infra/image_rect_raw", START_NS + ms * MS, NO_DEPTH, 0, "infra")
+    return path
+
+
+@pytest.mark.parametrize(("group", "apart", "option"), [(10, "0.33", "0.4"), (15, "0.49", "0.6")])
+def test_messages_in_bursts_are_told_with_an_option_that_helps(
+    tmp_path: Path, replay, group: int, apart: str, option: str
+) -> None:  # type: ignore[no-untyped-def]
+    bag = write_received(
+        tmp_path / "bag", lambda i: (i // group + 1) * group * 33 + i % group * 0.02
+    )
+    summary = replay(bag)[1]
+    assert summary["networks"]["rgb"] > 60
+    (text,) = summary["warnings"]
+    bursts = 90 // group - 1
+    assert text.startswith(
+        f"rgb and depth: messages come in bursts, up to {apart} s apart (rgb {bursts} times, "
+    )
+    assert f"depth {bursts} times, lost for 2." in text
+    assert text.endswith(f"replay with --set min_silence_s={option}")
+    mended = replay(bag, "--set", f"min_silence_s={option}")[1]
+    assert mended["networks"] == {"rgbd": 90, "rgb": 0, "depth": 0}
+    assert mended["warnings"] == []
+
+
+def test_a_pair_divided_between_two_bursts_is_no_reason_to_wait_longer(
+    tmp_path: Path, replay
+) -> None:  # type: ignore[no-untyped-def]
+    """The first depth frame is 330 ms late, which says nothing about all others."""
+    with BagWriter(tmp_path / "bag") as writer:
+        for i in range(90):
+            for topic, image, ms in (RGB, color_image, 33 * i), (DEPTH, depth_image, 33 * i + 1):
+                burst_ns = START_NS + -(-ms // 330) * 330 * MS + ms * 1000
+                writer.image(topic, burst_ns, image(i), START_NS + i * 33 * MS, FRAME)
+    summary = replay(tmp_path / "bag")[1]
+    assert summary["networks"]["rgb"] > 60
+    assert ["come in bursts" in text for text in summary["warnings"]] == [True]
+    mended = replay(tmp_path / "bag", "--set", "min_silence_s=0.5")[1]
+    assert mended["networks"]["rgb"] <= 1
+    assert mended["warnings"] == []
+
+
+def test_short_gaps_that_cost_a_second_are_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    """Lost messages are no bursts: the stamps have the same gap."""
+    gone = within(40, 47, lambda i: None, depth_image)
+    (text,) = replay(write(tmp_path / "bag", depth=gone))[1]["warnings"]
+    assert text.startswith(
+        "depth: no messages for 0.40 s (once, first at 2.0 s), so it is lost for 1.1 s, with its "
+        "recovery: find out where messages are lost"
+    )
+
+
+def test_cameras_that_stop_before_the_recording_ends_are_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    bag = write_received(tmp_path / "bag", lambda i: i * 33, count=31, other_until_ms=6000)
+    topics = "--rgb-topic", RGB, "--depth-topic", DEPTH
+    summary = replay(bag, *topics)[1]
+    (text,) = summary["warnings"]
+    assert text.startswith("rgb and depth: no messages from 1.0 to 6.0 s (the end): find out")
+    assert summary["modes"]["RGBD"] == pytest.approx(1.24, abs=0.02)
+    assert summary["modes"]["NO_INPUT"] == pytest.approx(4.76, abs=0.02)
+    assert summary["timeline"]["modes"][-1][1:] == [6.0, "NO_INPUT"]
+    assert summary["timeline"]["health"]["depth"][-1][2] == "silent"
+
+
+@pytest.mark.parametrize("stream", ["rgb", "depth"])
+def test_a_stream_that_starts_late_is_told(tmp_path: Path, replay, stream: str) -> None:  # type: ignore[no-untyped-def]
+    good = color_image if stream == "rgb" else depth_image
+    sensor = {"rgb": "color", "depth": "depth"}[stream]
+    bag = write(tmp_path / "bag", **{sensor: within(0, 80, lambda i: None, good)})
+    (text,) = replay(bag)[1]["warnings"]
+    assert text.startswith(f"{stream}: no messages before 4.0 s: find out")
+
+
+@pytest.mark.parametrize("first", [0, 15])
+def test_a_stream_that_starts_within_a_second_is_not_told(
+    tmp_path: Path, replay, first: int
+) -> None:  # type: ignore[no-untyped-def]
+    bag = write(tmp_path / "bag", depth=within(0, first, lambda i: None, depth_image), count=400)
+    assert replay(bag)[1]["warnings"] == []
+
+
+def test_a_single_message_in_a_short_recording_is_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    bag = write(tmp_path / "bag", depth=lambda i: depth_image(i) if i == 0 else None, count=40)
+    summary = replay(bag)[1]
+    assert summary["networks"] == {"rgbd": 1, "rgb": 39, "depth": 0}
+    (text,) = summary["warnings"]
+    assert text.startswith("depth: no messages from 0.0 to 1.9 s (the end): find out")
+
+
+def test_masks_without_a_stream_are_told_if_nothing_else_explains_them(
+    tmp_path: Path, replay
+) -> None:  # type: ignore[no-untyped-def]
+    """Depth begins 0.7 s late in a recording of 2 s, which no other line tells."""
+    bag = write(
+        tmp_path / "bag", depth=within(0, 15, lambda i: None, depth_image), count=40
+    )
+    summary = replay(bag)[1]
+    lacking = summary["networks"]["rgb"]
+    assert lacking == 15
+    (text,) = summary["warnings"]
+    assert text.startswith(
+        f"depth: {lacking} of 39 masks lack it, although the recording has 25 messages of it ("
+        "24 used, 1 late); the timeline"
+    )
+
+
+def test_masks_without_a_stream_are_not_told_if_that_was_wanted(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    schedule = tmp_path / "faults.yaml"
+    schedule.write_text("- {stream: depth, fault: drop, from: 2, to: 4}\n")
+    bag = write(tmp_path / "bag")
+    summary = replay(bag, "--faults", schedule)[1]
+    assert summary["networks"]["rgb"] > 30
+    assert summary["warnings"] == []
+    summary = replay(bag, "--set", "force_network=rgb")[1]
+    assert summary["networks"]["rgb"] == 120
+    assert summary["warnings"] == []
+
+
+@pytest.mark.parametrize("factor", [0.1, 10])
+def test_a_stated_unit_is_not_doubted(tmp_path: Path, replay, factor: float) -> None:  # type: ignore[no-untyped-def]
+    """What the warning asks for silences it."""
+    bag = write(
+        tmp_path / "bag", depth=lambda i: (depth_image(i) * factor).astype(np.uint16), count=30
+    )
+    (text,) = replay(bag)[1]["warnings"]
+    assert "confirm the unit with --set depth_scale=0.001;" in text
+    assert replay(bag, "--set", "depth_scale=0.001")[1]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "at", "told"),
+    [(0.1, 60, True), (10, 30, True), (0.01, 100, True), (0.3, 60, False), (0.1, 118, False)],
+)
+def test_a_unit_that_changes_on_the_way_is_told(
+    tmp_path: Path, replay, factor: float, at: int, told: bool
+) -> None:  # type: ignore[no-untyped-def]
+    def depth(i: int) -> np.ndarray:
+        metric = depth_image(i).astype(np.float64) * (3 if factor < 1 else 1)
+        return (metric * (factor if i >= at else 1)).astype(np.uint16)
+
+    texts = replay(write(tmp_path / "bag", depth=depth), "--set", "depth_scale=0.001")[1]
+    found = [text for text in texts["warnings"] if "median of depth changes" in text]
+    assert len(found) == told
+    if told:
+        second = -(-at // 20)
+        assert f"between {second - 1:.1f} and {second:.1f} s, about by a power of ten" in found[0]
