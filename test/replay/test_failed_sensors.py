@@ -235,9 +235,10 @@ def test_a_pair_divided_between_two_bursts_is_no_reason_to_wait_longer(
     """The first depth frame is 330 ms late, which says nothing about all others."""
     with BagWriter(tmp_path / "bag") as writer:
         for i in range(90):
-            for topic, image, ms in (RGB, color_image, 33 * i), (DEPTH, depth_image, 33 * i + 1):
-                burst_ns = START_NS + -(-ms // 330) * 330 * MS + ms * 1000
-                writer.image(topic, burst_ns, image(i), START_NS + i * 33 * MS, FRAME)
+            ns = i * 33_333_333
+            for topic, image, at_ns in (RGB, color_image, ns), (DEPTH, depth_image, ns + MS):
+                burst_ns = -(-at_ns // (330 * MS)) * 330 * MS + at_ns % (330 * MS) // 1000
+                writer.image(topic, START_NS + burst_ns, image(i), START_NS + ns, FRAME)
     summary = replay(tmp_path / "bag")[1]
     assert summary["networks"]["rgb"] > 60
     assert ["come in bursts" in text for text in summary["warnings"]] == [True]
