@@ -134,6 +134,7 @@ def _in_folder(folder: Path) -> Parts:
     if not files:
         if bags and metadata is None:
             _check_one_recording(folder, bags, "ROS 1")
+            notes += _joined(bags)
             return Parts(bags, gaps=_gaps(bags), notes=notes)
         raise _no_bag(folder, entries, metadata)
     chosen = _without_copies(files, notes)
@@ -142,6 +143,7 @@ def _in_folder(folder: Path) -> Parts:
         notes.append(f"not read, since the folder is a ROS 2 bag: {names_of_bags}; pass it alone")
     if metadata is None:
         _check_one_recording(folder, chosen, "ROS 2")
+        notes += _joined(chosen)
         return Parts(chosen, gaps=_gaps(chosen), notes=notes)
     names, count = metadata
     return _listed(folder, chosen, names, count, notes)
@@ -176,13 +178,41 @@ def _recording(file: Path) -> str:
     return ".".join([name, *suffixes])
 
 
+def _part_number(file: Path) -> int | None:
+    """The number of a part in its name; None if it has none."""
+    bare = without_compression(file.name.removesuffix(".active")).rsplit(".", 1)[0]
+    match = None if _TIME_ALONE.search(bare) else _PART.search(bare)
+    return None if match is None else int(match[0][1:])
+
+
+def _joined(files: list[Path]) -> list[str]:
+    """A line if several files are read as one recording only because of their names.
+
+    The names that recorders choose have a time before the number of the part.
+    """
+    by_recorder = all(
+        _part_number(file) is not None
+        and _TIME_ALONE.search(_PART.sub("", without_compression(file.name).split(".")[0]))
+        for file in files
+    )
+    if len(files) < 2 or by_recorder:
+        return []
+    names = ", ".join(file.name for file in files[:8])
+    more = f", and {len(files) - 8} more" if len(files) > 8 else ""
+    return [
+        f"{len(files)} files are read as one recording, by their names: {names}{more}; if they "
+        "are several, pass one of them"
+    ]
+
+
 def _check_one_recording(folder: Path, files: list[Path], kind: str) -> None:
     """Refuse files that are not the parts of one split recording.
 
     Raises:
         BagError: they are several recordings.
     """
-    if len({_recording(file) for file in files}) > 1:
+    numbers = [number for file in files if (number := _part_number(file)) is not None]
+    if len({_recording(file) for file in files}) > 1 or len(set(numbers)) < len(numbers):
         names = ", ".join(file.name for file in files[:8])
         more = f", and {len(files) - 8} more" if len(files) > 8 else ""
         raise BagError(
@@ -273,13 +303,19 @@ def _listed(
         notes.append(f"{METADATA} lists {old}, which is not there; {new} is read instead")
         return Parts(sorted([*found, *unlisted]), [], [], count, notes)
     if not found:
+        notes += _joined(unlisted)
         return Parts(unlisted, [], missing, count, notes)
     own = {_recording(file) for file in found}
-    for file in [file for file in unlisted if _recording(file) not in own]:
+    numbers = {number for file in found if (number := _part_number(file)) is not None}
+    for file in list(unlisted):
+        reason = "its name is not that of the listed files"
+        if _recording(file) in own:
+            if _part_number(file) not in numbers:
+                continue
+            reason = f"a listed file is part {_part_number(file)} as well"
         unlisted.remove(file)
         notes.append(
-            f"{file.name} is not read: {METADATA} does not list it, and its name is not that of "
-            "the listed files; pass it alone"
+            f"{file.name} is not read: {METADATA} does not list it, and {reason}; pass it alone"
         )
     return Parts(found, unlisted, missing, count, notes)
 

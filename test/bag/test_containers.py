@@ -473,6 +473,8 @@ def _files(folder: Path, *names: str) -> Path:
     ("rosbag2_2024_01_01-10_00_00_0.mcap", "rosbag2_2024_01_02-10_00_00_0.mcap"),
     ("2024_01_01_10_00_10.mcap", "2024_01_01_10_00_11.mcap"),
     ("run_20240101.mcap", "run_20240102.mcap"),
+    ("drive_2024-01-01-12-00-00_0.mcap", "drive_2024-01-02-12-00-00_0.mcap"),
+    ("d_2024-01-01-12-00-00_0.db3", "d_2024-01-01-12-09-00_1.db3", "d_2024-01-02-12-00-00_1.db3"),
 ])  # fmt: skip
 def test_several_ros_2_recordings_in_one_folder_are_named(
     tmp_path: Path, names: tuple[str, ...]
@@ -483,17 +485,36 @@ def test_several_ros_2_recordings_in_one_folder_are_named(
         BagReader(folder).__enter__()
 
 
-@pytest.mark.parametrize("names", [
-    ("run_0.mcap", "run_1.mcap"),
-    ("run_9.db3", "run_10.db3.zstd"),
-    ("rosbag2_2024_01_01-10_00_00_0.mcap", "rosbag2_2024_01_01-10_00_00_1.mcap"),
+@pytest.mark.parametrize(("names", "sure"), [
+    (("run_0.mcap", "run_1.mcap"), False),
+    (("run_1.mcap", "run_2.mcap"), False),
+    (("monday_2024.mcap", "monday_7.mcap"), False),
+    (("run_10.db3.zstd", "run_9.db3"), False),
+    (("rosbag2_2024_01_01-10_00_00_0.mcap", "rosbag2_2024_01_01-10_00_00_1.mcap"), True),
+    (("d_2024-01-01-10-00-00_0.mcap", "d_2024-01-01-10-05-00_1.mcap"), True),
 ])  # fmt: skip
 def test_the_parts_of_one_ros_2_recording_are_joined(
-    tmp_path: Path, names: tuple[str, ...]
+    tmp_path: Path, names: tuple[str, ...], sure: bool
 ) -> None:
+    """It is told unless the names are those that a recorder gives."""
     with BagReader(_files(tmp_path / "run", *names)) as reader:
         assert sum(topic.count for topic in reader.topics) == 2 * COUNT
-        assert (reader.notes, reader.damage) == ([], None)
+        line = (
+            f"2 files are read as one recording, by their names: {', '.join(names)}; if they are "
+            "several, pass one of them"
+        )
+        assert (reader.notes, reader.damage) == ([] if sure else [line], None)
+
+
+def test_a_second_first_part_beside_a_listed_one_is_not_read(tmp_path: Path) -> None:
+    bag = _rosbag2(tmp_path / "drive_2024-01-01-12-00-00_0")
+    other = next(_rosbag2(tmp_path / "other", first=10).glob("*.db3"))
+    shutil.copy(other, bag / "drive_2024-01-02-12-00-00_0.db3")
+    (note,) = _check(bag).notes
+    assert note == (
+        "drive_2024-01-02-12-00-00_0.db3 is not read: metadata.yaml does not list it, and a "
+        "listed file is part 0 as well; pass it alone"
+    )
 
 
 def test_another_recording_beside_a_listed_one_is_told(tmp_path: Path) -> None:
