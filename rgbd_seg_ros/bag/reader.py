@@ -45,6 +45,7 @@ GIT_LFS = b"version https:/"
 EQUAL_TIMES = 10
 NS_PER_YEAR = 365 * 86_400 * 10**9
 # Names of topics and types that are probably images.
+_NO_IMAGE = "realsense_msgs/msg/StreamInfo"  # rate and encoding, which the images tell as well
 _LIKE_AN_IMAGE = re.compile(r"image|depth|colou?r|rgb|video|camera(?!_?info)", re.IGNORECASE)
 
 
@@ -359,7 +360,8 @@ class BagReader:
         """Name the topics that are probably images and cannot be decoded."""
         assert self._decoder is not None
         for channel in sorted(set(self._channels()), key=lambda c: c.topic):
-            if channel.count and _LIKE_AN_IMAGE.search(f"{channel.topic} {channel.type}"):
+            name = f"{channel.topic} {channel.type}"
+            if channel.count and _LIKE_AN_IMAGE.search(name) and channel.type != _NO_IMAGE:
                 problem = self._decoder.problem(channel)
                 if problem:
                     count = f"{channel.count} message{'s' * (channel.count > 1)}"

@@ -359,5 +359,6 @@ def _whose(samples: Iterable[_Sample]) -> str:
 
 def _seconds(offset_ns: int) -> str:
     seconds, side = abs(offset_ns) / NS_PER_S, "behind" if offset_ns > 0 else "ahead of"
-    size = f"{seconds:.1f} s" if seconds < 1e5 else f"{seconds / 86400:.0f} days"
+    digits = 3 if seconds < 1 else 1
+    size = f"{seconds:.{digits}f} s" if seconds < 1e5 else f"{seconds / 86400:.0f} days"
     return f"{size} {side}"

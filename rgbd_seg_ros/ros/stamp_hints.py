@@ -23,10 +23,10 @@ AGE_KINDS = ("wrong clock", "old", "ahead")
 
 
 def duration_text(seconds: float) -> str:
-    """A duration in the unit that fits: ``0.3 s``, ``12 min``, ``5.0 hours``, ``40.0 days``."""
+    """A duration in the unit that fits: ``0.104 s``, ``12 min``, ``5.0 hours``, ``40.0 days``."""
     seconds = abs(seconds)
     if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 0.095 else f"{seconds:.1f} s"
+        return f"{seconds:.3g} s" if seconds < 1 else f"{seconds:.1f} s"
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
     if seconds < 2 * 86400:

@@ -351,3 +351,13 @@ def test_a_unit_that_changes_on_the_way_is_told(
     if told:
         second = -(-at // 20)
         assert f"between {second - 1:.1f} and {second:.1f} s, about by a power of ten" in found[0]
+
+
+def test_two_bad_frames_at_one_time_have_no_range(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    bag = write(
+        tmp_path / "bag",
+        depth=within(40, 42, lambda i: depth_image(i) // 100, depth_image),
+        period_ms=20,
+    )
+    (text,) = replay(bag)[1]["warnings"]
+    assert text.startswith("depth: 2 of 120 messages (at 0.8 s) are unusable (depth_units): ")

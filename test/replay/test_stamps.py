@@ -179,6 +179,13 @@ def test_the_limits_of_the_core_count(tmp_path: Path) -> None:
     assert choose(ahead) == HEADER_STAMPS  # 90 ms and 65 ms ahead of the receive times
 
 
+def test_offsets_below_a_second_have_milliseconds(tmp_path: Path) -> None:
+    """0.150 s, by which the stamps are shifted, is not told as 0.1 or 0.2 s."""
+    bag = write(tmp_path / "bag", *[lambda ns: ns + 170 * MS] * 2)
+    (warning,) = choose(bag).warnings
+    assert "are 0.150 s ahead of their receive times, so they are shifted by -0.150 s" in warning
+
+
 def test_header_and_receive_are_obeyed(tmp_path: Path) -> None:
     bag = write(tmp_path / "bag", depth=lambda ns: ns - 5 * S)
     kept = choose(bag, "header")

@@ -40,6 +40,7 @@ def told(
             "ahead",
             "0.3 s ahead of this computer's clock.*chrony.*max_future_s",
         ),
+        (-104_000_000, False, "ahead", "0.104 s ahead of .*, more than max_future_s=0.1,"),
         (3_000_000_000, False, "old", "3.0 s old.*chrony.*max_age_s"),
         (-300_000_000, True, "ahead", "0.3 s ahead of the simulated clock"),
         (3_000_000_000, True, "old", "3.0 s old"),
