@@ -40,8 +40,8 @@ class LackingMasks:
         self._masks += 1
         job, ready_s = result.job, (result.ready_ns - self._start_ns) / 1e9
         begin_s = ready_s - self._core.config.max_hold_s
-        for stream, frame in (("rgb", job.rgb), ("depth", job.depth)):
-            if frame is None:
+        for stream in STREAMS[:2]:
+            if (job.rgb if stream == "rgb" else job.depth) is None:
                 self._lacking[stream] += 1
                 self._by_fault[stream] += self._faults.may_affect(stream, begin_s, ready_s)
 

@@ -107,31 +107,38 @@ class Silences:
             if long:
                 texts[f"no messages {_times(long)}: {_FIND_OUT}"].append(stream)
             if self._are_long(short, end_ns):
-                longest_s = max(gap.length_s for gap in short)
-                lost_s = sum(gap.lost_s for gap in short)
-                often = "once" if len(short) == 1 else f"{len(short)} times"
-                text = (
-                    f"no messages for {'' if len(short) == 1 else 'up to '}{longest_s:.2f} s "
-                    f"({often}, first at {short[0].from_s:.1f} s), so it is lost for "
-                    f"{lost_s:.1f} s{'' if len(short) == 1 else ' in all'}, with its recovery: "
-                    "find out where messages are lost (disk, cache size, network), or replay with "
-                    f"{self._remedy(longest_s)}"
-                )
-                texts[text].append(stream)
+                texts[self._short(short)].append(stream)
         for text, streams in texts.items():
             yield f"{' and '.join(streams)}: {text}", streams
         self.bursts = set(bursts)
         if bursts:
-            longest_s = max(gap.length_s for gaps in bursts.values() for gap in gaps)
-            counts = ", ".join(
-                f"{stream} {len(gaps)} times, lost for {sum(gap.lost_s for gap in gaps):.1f} s"
-                for stream, gaps in bursts.items()
-            )
-            yield (
-                f"{' and '.join(bursts)}: messages come in bursts, up to {longest_s:.2f} s apart ("
-                f"{counts}), and between them a stream is lost as silent until it has recovered: "
-                f"find out what delays them, or replay with {self._remedy(longest_s)}"
-            ), list(bursts)
+            yield self._in_bursts(bursts), list(bursts)
+
+    def _short(self, gaps: list[_Gap]) -> str:
+        """The text about gaps that cost more than their own length."""
+        longest_s, lost_s = max(gap.length_s for gap in gaps), sum(gap.lost_s for gap in gaps)
+        up_to, often, in_all = "up to ", f"{len(gaps)} times", " in all"
+        if len(gaps) == 1:
+            up_to, often, in_all = "", "once", ""
+        return (
+            f"no messages for {up_to}{longest_s:.2f} s ({often}, first at {gaps[0].from_s:.1f} s)"
+            f", so it is lost for {lost_s:.1f} s{in_all}, with its recovery: find out where "
+            "messages are lost (disk, cache size, network), or replay with "
+            f"{self._remedy(longest_s)}"
+        )
+
+    def _in_bursts(self, bursts: dict[Stream, list[_Gap]]) -> str:
+        """The warning about the gaps between bursts, by stream."""
+        longest_s = max(gap.length_s for gaps in bursts.values() for gap in gaps)
+        counts = ", ".join(
+            f"{stream} {len(gaps)} times, lost for {sum(gap.lost_s for gap in gaps):.1f} s"
+            for stream, gaps in bursts.items()
+        )
+        return (
+            f"{' and '.join(bursts)}: messages come in bursts, up to {longest_s:.2f} s apart "
+            f"({counts}), and between them a stream is lost as silent until it has recovered: "
+            f"find out what delays them, or replay with {self._remedy(longest_s)}"
+        )
 
     def _gaps(self, stream: Stream, end_ns: int) -> list[_Gap]:
         """The times without messages that no fault explains and no usual period."""

@@ -298,9 +298,7 @@ def test_masks_without_a_stream_are_told_if_nothing_else_explains_them(
     tmp_path: Path, replay
 ) -> None:  # type: ignore[no-untyped-def]
     """Depth begins 0.7 s late in a recording of 2 s, which no other line tells."""
-    bag = write(
-        tmp_path / "bag", depth=within(0, 15, lambda i: None, depth_image), count=40
-    )
+    bag = write(tmp_path / "bag", depth=within(0, 15, lambda i: None, depth_image), count=40)
     summary = replay(bag)[1]
     lacking = summary["networks"]["rgb"]
     assert lacking == 15
