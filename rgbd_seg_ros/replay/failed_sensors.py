@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from rgbd_seg_ros.fallback import Core
 from rgbd_seg_ros.fallback.unusable import STAMP_TESTS
-from rgbd_seg_ros.frames import Stream
+from rgbd_seg_ros.frames import NETWORK_NAMES, NetworkName, Stream
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.health_timeline import HealthTimeline
 from rgbd_seg_ros.replay.lacking_masks import LACKING_SHARE, LackingMasks
@@ -32,14 +32,20 @@ class FailedSensors:
         health: of its streams.
         faults: of the replay; what they cause is not told.
         start_ns: receive time of the first message in the bag.
+        networks: of the bundle.
     """
 
     def __init__(
-        self, core: Core, health: HealthTimeline, faults: FaultSchedule, start_ns: int
+        self,
+        core: Core,
+        health: HealthTimeline,
+        faults: FaultSchedule,
+        start_ns: int,
+        networks: Collection[NetworkName] = NETWORK_NAMES,
     ) -> None:
         self._core, self._start_ns = core, start_ns
         self._silences = Silences(core.config, health, faults, start_ns)
-        self._masks = LackingMasks(core, faults, start_ns)
+        self._masks = LackingMasks(core, faults, start_ns, networks)
 
     def add_arrival(self, arrival: Arrival) -> None:
         """Note that a message has arrived."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from rgbd_seg_ros.fallback import Core
 from rgbd_seg_ros.fallback.counters import FATES
-from rgbd_seg_ros.frames import STREAMS, Stream
+from rgbd_seg_ros.frames import NETWORK_NAMES, STREAMS, NetworkName, Stream
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.runner import ReplayResult
 
@@ -26,10 +26,18 @@ class LackingMasks:
         core: of the replay.
         faults: of the replay; what they cause is not told.
         start_ns: receive time of the first message in the bag.
+        networks: of the bundle.
     """
 
-    def __init__(self, core: Core, faults: FaultSchedule, start_ns: int) -> None:
+    def __init__(
+        self,
+        core: Core,
+        faults: FaultSchedule,
+        start_ns: int,
+        networks: Collection[NetworkName] = NETWORK_NAMES,
+    ) -> None:
         self._core, self._faults, self._start_ns = core, faults, start_ns
+        self._networks = networks
         self._masks = 0
         self._lacking: Counter[Stream] = Counter()
         #: Of these, those that a fault may have caused, until its stream has recovered.
@@ -58,6 +66,9 @@ class LackingMasks:
         if self._core.config.force_network != "auto":
             return
         counters = self._core.counters
+        remedy = "the timeline of --json and the report of --out show when and why"
+        if "rgbd" not in self._networks:
+            remedy = "the bundle has no network rgbd for both; choose one that has it (--bundle)"
         for stream in STREAMS[:2]:
             lacking = self._lacking[stream] - self._by_fault[stream]
             many = lacking >= LACKING_SHARE * self._masks
@@ -69,6 +80,5 @@ class LackingMasks:
             reasons = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
             yield (
                 f"{stream}: {lacking} of {self._masks} masks lack it, although the recording has "
-                f"{counters.offered[stream]} messages of it ({reasons or 'none used'}); the "
-                "timeline of --json and the report of --out show when and why"
+                f"{counters.offered[stream]} messages of it ({reasons or 'none used'}); {remedy}"
             )

@@ -175,7 +175,8 @@ class _Session:
             replay.core, reader.start_ns, reader.end_ns, replay.health, self._faults
         )
         self.depth = DepthMedian(options.given)
-        self.failed = FailedSensors(replay.core, replay.health, options.faults, reader.start_ns)
+        seen = replay.core, replay.health, options.faults, reader.start_ns
+        self.failed = FailedSensors(*seen, parts.engine.available)
         self.snapshots = SnapshotCollector(self.phases, labels, options.config, reader.start_ns)
         self.film = FilmMaker(labels, options.config, reader.start_ns, self.duration_s)
         self.scorer = parts.scorer(self.phases, options.truth, self.snapshots.add)

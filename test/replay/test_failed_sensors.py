@@ -286,6 +286,19 @@ def test_a_stream_that_starts_within_a_second_is_not_told(
     assert replay(bag)[1]["warnings"] == []
 
 
+def test_less_than_three_periods_before_and_after_a_slow_stream_are_not_told(
+    tmp_path: Path, replay
+) -> None:  # type: ignore[no-untyped-def]
+    """Depth has a message every 2 s, from 3 s to 11 s of 15 s."""
+    bag = write(
+        tmp_path / "bag",
+        depth=lambda i: depth_image(i) if i % 40 == 20 and 60 <= i <= 220 else None,
+        count=300,
+    )
+    (text,) = replay(bag)[1]["warnings"]
+    assert text.startswith("only 3% of the last 30 masks are fused")
+
+
 def test_a_single_message_in_a_short_recording_is_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
     bag = write(tmp_path / "bag", depth=lambda i: depth_image(i) if i == 0 else None, count=40)
     summary = replay(bag)[1]
@@ -306,6 +319,15 @@ def test_masks_without_a_stream_are_told_if_nothing_else_explains_them(
     assert text.startswith(
         f"depth: {lacking} of 39 masks lack it, although the recording has 25 messages of it ("
         "24 used, 1 late); the timeline"
+    )
+
+
+def test_a_bundle_without_a_network_for_both_is_told(tmp_path: Path, replay, engine) -> None:  # type: ignore[no-untyped-def]
+    engine.available = ("rgb", "depth")
+    (text,) = replay(write(tmp_path / "bag", count=40))[1]["warnings"]
+    assert text.startswith("depth: 40 of 40 masks lack it, although the recording has 40 messages")
+    assert text.endswith(
+        "the bundle has no network rgbd for both; choose one that has it (--bundle)"
     )
 
 
