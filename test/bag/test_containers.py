@@ -124,6 +124,16 @@ def test_foreign_channels_do_not_hide_the_images(
     assert reader.notes == []
 
 
+def test_a_stream_info_of_the_realsense_sdk_is_not_named(tmp_path: Path) -> None:
+    """It has the rate and the encoding of a stream, which are not needed."""
+    writer = _mcap(tmp_path / "a.mcap")
+    schema = writer.register_schema("realsense_msgs/msg/StreamInfo", "ros2msg", b"")
+    topic = "/device_0/sensor_0/Depth_0/info"
+    writer.add_message(writer.register_channel(topic, "cdr", schema), 1000, b"x", 0)
+    writer.finish()
+    assert _check(tmp_path / "a.mcap").notes == []
+
+
 def test_a_foreign_image_topic_is_named(tmp_path: Path) -> None:
     writer = _mcap(tmp_path / "a.mcap")
     schema = writer.register_schema("foxglove.RawImage", "protobuf", b"")

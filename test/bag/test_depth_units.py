@@ -86,6 +86,17 @@ def test_a_replay_uses_the_recorded_unit(tmp_path: Path, run_replay) -> None:  #
     assert "is not used: depth_scale must be from 1e-06 to 1" in _note(absurd["warnings"])
 
 
+@pytest.mark.parametrize("default", [0.001, 0.0001])
+def test_a_recorded_unit_is_not_doubted(tmp_path: Path, run_replay, default: float) -> None:  # type: ignore[no-untyped-def]
+    """0.2 m is so near that a unit which nobody states is doubted."""
+    options = {"topics": {"rgb": "none"}, "config": CoreConfig(depth_scale=default)}
+    stated = run_replay(write(tmp_path / "bag", {0: 0.0001}), **options).summary
+    assert stated["median_depth_m"] == pytest.approx(0.2, rel=0.05)
+    assert not any("its median is" in text for text in stated["warnings"])
+    unstated = run_replay(write(tmp_path / "unstated", {}), **options).summary
+    assert any("its median is" in text for text in unstated["warnings"]) is (default == 0.0001)
+
+
 def test_the_command_knows_whether_the_unit_was_set(  # type: ignore[no-untyped-def]
     tmp_path: Path, monkeypatch, engine, capsys
 ) -> None:

@@ -356,7 +356,7 @@ def test_a_stated_unit_is_not_doubted(tmp_path: Path, replay, factor: float) -> 
 
 @pytest.mark.parametrize(
     ("factor", "at", "told"),
-    [(0.1, 60, True), (10, 30, True), (0.01, 100, True), (0.3, 60, False), (0.1, 118, False)],
+    [(0.1, 180, True), (10, 30, True), (0.01, 200, True), (0.3, 60, False), (0.1, 220, False)],
 )
 def test_a_unit_that_changes_on_the_way_is_told(
     tmp_path: Path, replay, factor: float, at: int, told: bool
@@ -365,7 +365,8 @@ def test_a_unit_that_changes_on_the_way_is_told(
         metric = depth_image(i).astype(np.float64) * (3 if factor < 1 else 1)
         return (metric * (factor if i >= at else 1)).astype(np.uint16)
 
-    texts = replay(write(tmp_path / "bag", depth=depth), "--set", "depth_scale=0.001")[1]
+    bag = write(tmp_path / "bag", depth=depth, count=240)
+    texts = replay(bag, "--set", "depth_scale=0.001")[1]
     found = [text for text in texts["warnings"] if "median of depth changes" in text]
     assert len(found) == told
     if told:
