@@ -23,7 +23,7 @@ MOST = 0.9
 #: Rates of color and depth that differ by this factor explain why frame pairs are incomplete.
 RATE_RATIO = 1.5
 #: Problems that mixed or repeated messages cause, among others.
-RATE_PROBLEMS = ("lag", "rates", "missed", "share")
+RATE_PROBLEMS = ("lag", "mixed", "rates", "missed", "share")
 #: No camera is faster.
 FASTEST_HZ = 1000
 #: At most this many warnings are kept until the caller fetches them.
@@ -134,7 +134,7 @@ def fusion_problems(
     if any(rate > FASTEST_HZ for rate in rates):
         mixed = " and ".join(s for s in PARTNER if (streams.health[s].period_ns or NS_PER_S) < 1e6)
         yield (
-            "rates",
+            "mixed",
             f"the stamps of {mixed} advance by less than 1 ms from message to message, as if "
             "several programs published one topic, so masks use one stream only: stop all but one",
         )

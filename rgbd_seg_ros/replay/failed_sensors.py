@@ -16,6 +16,7 @@ from rgbd_seg_ros.replay.lacking_masks import LACKING_SHARE, LackingMasks
 from rgbd_seg_ros.replay.runner import ReplayResult
 from rgbd_seg_ros.replay.silences import Silences
 from rgbd_seg_ros.replay.source import Arrival
+from rgbd_seg_ros.replay.statistics import HELD
 
 #: How the core's warnings name the streams.
 _NAMES: dict[Stream, re.Pattern[str]] = {
@@ -84,9 +85,9 @@ class FailedSensors:
             named.update(streams)
             yield text
         for text in from_core:
-            if getattr(text, "key", "") != "lag":
+            if getattr(text, "key", "") not in HELD:
                 named.update(s for s, pattern in _NAMES.items() if pattern.search(text))
-            # One late frame is enough for the core; in the end it is known whether it mattered.
+            # A few frames are enough for the core; in the end it is known whether they mattered.
             elif not self._silences.bursts and any(
                 self._masks.share(stream) >= LACKING_SHARE for stream in _NAMES
             ):

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from rgbd_seg_ros.fallback import CoreConfig
 from rgbd_seg_ros.frames import NS_PER_S, STREAMS, Stream
@@ -25,6 +26,8 @@ _MIN_LOST_S, _LOST_SHARE = 1.0, 0.1
 _PERIODS = 3
 #: Messages come in bursts if as many gaps are none between the stamps.
 _MIN_BURSTS = 2
+#: No camera is so fast: messages that usually follow one another sooner come in bursts.
+_SHORTEST_PERIOD_S = 0.001
 _NO_STAMP = -1
 _FIND_OUT = (
     "find out whether the camera stopped (cable, power, USB bandwidth) or the recorder lost "
@@ -43,7 +46,7 @@ class _Gap:
     #: It begins with the recording, or ends with it.
     at_start: bool
     at_end: bool
-    #: The next message was stamped long before it was received.
+    #: The next message was only delayed.
     late: bool
 
     @property
@@ -98,9 +101,11 @@ class Silences:
                 continue
             gaps = self._gaps(stream, end_ns)
             late = [gap for gap in gaps if gap.late]
-            if len(late) >= _MIN_BURSTS and 2 * len(late) > len(gaps):
+            enough = 1 if self._is_in_bursts(stream) else _MIN_BURSTS
+            if len(late) >= enough and 2 * len(late) > len(gaps):
                 gaps = [gap for gap in gaps if not gap.late]
-                if self._are_long(late, end_ns):
+                longest_s = max(gap.length_s for gap in late)
+                if longest_s >= MIN_SILENCE_S or self._are_long(late, end_ns):
                     bursts[stream] = late
             long = [gap for gap in gaps if gap.length_s >= MIN_SILENCE_S]
             short = [gap for gap in gaps if gap.length_s < MIN_SILENCE_S]
@@ -117,12 +122,10 @@ class Silences:
     def _short(self, gaps: list[_Gap]) -> str:
         """The text about gaps that cost more than their own length."""
         longest_s, lost_s = max(gap.length_s for gap in gaps), sum(gap.lost_s for gap in gaps)
-        up_to, often, in_all = "up to ", f"{len(gaps)} times", " in all"
-        if len(gaps) == 1:
-            up_to, often, in_all = "", "once", ""
+        up_to, in_all = ("up to ", " in all") if len(gaps) > 1 else ("", "")
         return (
-            f"no messages for {up_to}{longest_s:.2f} s ({often}, first at {gaps[0].from_s:.1f} s)"
-            f", so it is lost for {lost_s:.1f} s{in_all}, with its recovery: find out where "
+            f"no messages for {up_to}{longest_s:.2f} s ({_often(gaps)}, first at "
+            f"{gaps[0].from_s:.1f} s), so it is lost for {lost_s:.1f} s{in_all}, with its recovery: find out where "
             "messages are lost (disk, cache size, network), or replay with "
             f"{self._remedy(longest_s)}"
         )
@@ -131,7 +134,7 @@ class Silences:
         """The warning about the gaps between bursts, by stream."""
         longest_s = max(gap.length_s for gaps in bursts.values() for gap in gaps)
         counts = ", ".join(
-            f"{stream} {len(gaps)} times, lost for {sum(gap.lost_s for gap in gaps):.1f} s"
+            f"{stream} {_often(gaps)}, lost for {sum(gap.lost_s for gap in gaps):.1f} s"
             for stream, gaps in bursts.items()
         )
         return (
@@ -145,36 +148,56 @@ class Silences:
         receives, stamps = np.array(self._receives[stream]), np.array(self._stamps[stream])
         edges = np.array([self._start_ns, *receives, max(end_ns, receives[-1])])
         lengths_ns, last = np.diff(edges), len(receives)
-        period_s = float(np.median(lengths_ns[1:-1])) / NS_PER_S if last > 1 else 0.0
-        patience_s = max(MIN_SILENCE_S, self._config.min_silence_s, _PERIODS * period_s)
-        shortest_s = max(self._config.min_silence_s, _PERIODS * period_s)
-        lost_ns: dict[int, int] = defaultdict(int)
+        shortest_s = max(self._config.min_silence_s, _PERIODS * (self._period_s(stream) or 0.0))
+        lost_ns = self._lost_ns(stream, receives, round(shortest_s * NS_PER_S), end_ns)
+        gaps = []
+        for index in sorted({*lost_ns, 0, last}):
+            length_ns, at_edge = int(lengths_ns[index]), index in (0, last)
+            least_s = max(MIN_SILENCE_S, 0.0 if index in lost_ns else shortest_s)
+            if at_edge and length_ns < least_s * NS_PER_S:
+                continue
+            late = False
+            if not at_edge:
+                step_ns = int(stamps[index] - stamps[index - 1])
+                if _NO_STAMP in stamps[index - 1 : index + 1] or step_ns == length_ns:
+                    late = self._is_in_bursts(stream)  # stamped when received, or not at all
+                else:
+                    late = 0 < step_ns < length_ns / 2
+            from_s, to_s = ((int(ns) - self._start_ns) / NS_PER_S for ns in edges[index:][:2])
+            if not self._faults.may_affect(stream, from_s, to_s):
+                lost_s = lost_ns[index] / NS_PER_S
+                gaps.append(_Gap(from_s, to_s, lost_s, index == 0, index == last, late))
+        return gaps
+
+    def _lost_ns(
+        self, stream: Stream, receives: npt.NDArray[np.int64], shortest_ns: int, end_ns: int
+    ) -> defaultdict[int, int]:
+        """How long the stream was lost as silent, by the index of the message after the gap.
+
+        Gaps of at least ``shortest_ns`` while it recovers prolong the loss, and have 0 themselves.
+        """
+        lost_ns: defaultdict[int, int] = defaultdict(int)
         changes = self._health.changes[stream]
         ends = [*(ns for ns, _ in changes[1:]), end_ns]
         for (from_ns, reason), to_ns in zip(changes, ends, strict=True):
             if reason == "silent" and from_ns < end_ns:
                 # The core notices the end of a silence before the message that ends it.
-                index, until = (int(i) for i in np.searchsorted(receives, (from_ns, to_ns)))
-                lost_ns[index] += min(to_ns, end_ns) - from_ns
-                for later in range(index + 1, until):  # gaps while it recovers, which it prolongs
-                    if lengths_ns[later] >= shortest_s * NS_PER_S:
-                        lost_ns[later] += 0
-        gaps = []
-        for index in sorted({*lost_ns, 0, last}):
-            length_ns = int(lengths_ns[index])
-            at_edge = index in (0, last)
-            least_s = MIN_SILENCE_S if index in lost_ns else patience_s
-            if at_edge and length_ns < least_s * NS_PER_S:
-                continue
-            step_ns = 0
-            if not at_edge and _NO_STAMP not in stamps[index - 1 : index + 1]:
-                step_ns = int(stamps[index] - stamps[index - 1])
-            from_s, to_s = ((int(ns) - self._start_ns) / NS_PER_S for ns in edges[index:][:2])
-            if not self._faults.may_affect(stream, from_s, to_s):
-                late = 0 < step_ns < length_ns / 2
-                lost_s = lost_ns[index] / NS_PER_S
-                gaps.append(_Gap(from_s, to_s, lost_s, index == 0, index == last, late))
-        return gaps
+                first, until = (int(i) for i in np.searchsorted(receives, (from_ns, to_ns)))
+                lost_ns[first] += min(to_ns, end_ns) - from_ns
+                for index in range(first + 1, until):
+                    if receives[index] - receives[index - 1] >= shortest_ns:
+                        lost_ns[index] += 0
+        return lost_ns
+
+    def _period_s(self, stream: Stream) -> float | None:
+        """The usual time between messages; None if there is only one."""
+        receives = self._receives[stream]
+        return float(np.median(np.diff(receives))) / NS_PER_S if len(receives) > 1 else None
+
+    def _is_in_bursts(self, stream: Stream) -> bool:
+        """Whether messages are usually received sooner after another than a camera sends them."""
+        period_s = self._period_s(stream)
+        return period_s is not None and period_s < _SHORTEST_PERIOD_S
 
     def _are_long(self, gaps: list[_Gap], end_ns: int) -> bool:
         lost_s = sum(gap.lost_s for gap in gaps)
@@ -193,4 +216,8 @@ def _times(gaps: list[_Gap]) -> str:
         return str(gaps[0])
     total_s = sum(gap.length_s for gap in gaps)
     longest = max(gaps, key=lambda gap: gap.length_s)
-    return f"for {total_s:.1f} s ({len(gaps)} times, the longest {longest})"
+    return f"for {total_s:.1f} s ({_often(gaps)}, the longest {longest})"
+
+
+def _often(gaps: list[_Gap]) -> str:
+    return "once" if len(gaps) == 1 else f"{len(gaps)} times"

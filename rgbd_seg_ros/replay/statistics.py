@@ -29,6 +29,8 @@ MODE_STREAMS: dict[Mode, tuple[Stream, ...]] = {
     Mode.DEPTH_ONLY: ("depth",),
 }
 PERCENTILES = (50, 95, 99)
+#: Problems of a moment, of which only the end of a replay shows whether they last.
+HELD = ("lag", "mixed")
 #: Bins of the histogram of latencies.
 BINS = 30
 
@@ -136,13 +138,13 @@ class ReplayStatistics:
     def fetch_from_core(self) -> None:
         """Fetch the core's new mode changes and warnings.
 
-        Warnings about unusable messages and about late ones are left out: :class:`FailedSensors`
-        tells them at the end, when their number and their effect are known.
+        Warnings about unusable messages and those in :data:`HELD` are left out:
+        :class:`FailedSensors` tells them at the end, when their number or effect is known.
         """
         new = self._core.drain_warnings()
         new = [text for text in new if not isinstance(text, UnusableWarning)]
         self.from_core += new
-        self.warnings += [text for text in new if getattr(text, "key", "") != "lag"]
+        self.warnings += [text for text in new if getattr(text, "key", "") not in HELD]
         for change in self._core.drain_mode_changes():
             if change.t_ns > self.end_ns:
                 continue  # streams are always silent after the last message

@@ -198,7 +198,7 @@ def write_received(
             ns = START_NS + i * 33 * MS
             messages += [
                 (START_NS + round(received_ms(i) * MS) + late, topic, image(i), ns)
-                for topic, image, late in ((RGB, color_image, 0), (DEPTH, depth_image, MS))
+                for topic, image, late in ((RGB, color_image, 0), (DEPTH, depth_image, MS // 100))
             ]
         for receive_ns, topic, image, ns in sorted(messages, key=lambda m: (m[0], m[1])):
             writer.image(topic, receive_ns, image, ns, FRAME)
@@ -227,6 +227,25 @@ def test_messages_in_bursts_are_told_with_an_option_that_helps(
     mended = replay(bag, "--set", f"min_silence_s={option}")[1]
     assert mended["networks"] == {"rgbd": 90, "rgb": 0, "depth": 0}
     assert mended["warnings"] == []
+
+
+def test_bursts_of_more_than_a_second_are_no_gaps(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    """The stamps are judged by the first burst, and replaced by the times of reception."""
+    bag = write_received(
+        tmp_path / "bag", lambda i: (i // 45 + 1) * 1500 + i % 45 * 0.02, count=270
+    )
+    summary = replay(bag)[1]
+    assert summary["networks"]["rgb"] > 200
+    corrected, text = summary["warnings"]
+    assert corrected.startswith("the header stamps of depth and rgb are")
+    assert text.startswith(
+        "rgb and depth: messages come in bursts, up to 1.50 s apart (rgb 5 times"
+    )
+    assert text.endswith("with --set min_silence_s=1.8 --set first_silence_s=1.8")
+    options = "--set", "min_silence_s=1.8", "--set", "first_silence_s=1.8"
+    mended = replay(bag, *options)[1]
+    assert mended["networks"] == {"rgbd": 270, "rgb": 0, "depth": 0}
+    assert mended["warnings"] == [corrected]
 
 
 def test_a_pair_divided_between_two_bursts_is_no_reason_to_wait_longer(
