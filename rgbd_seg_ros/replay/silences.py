@@ -125,9 +125,9 @@ class Silences:
         up_to, in_all = ("up to ", " in all") if len(gaps) > 1 else ("", "")
         return (
             f"no messages for {up_to}{longest_s:.2f} s ({_often(gaps)}, first at "
-            f"{gaps[0].from_s:.1f} s), so it is lost for {lost_s:.1f} s{in_all}, with its recovery: find out where "
-            "messages are lost (disk, cache size, network), or replay with "
-            f"{self._remedy(longest_s)}"
+            f"{gaps[0].from_s:.1f} s), so it is lost for {lost_s:.1f} s{in_all}, with its "
+            "recovery: find out where messages are lost (disk, cache size, network), or replay "
+            f"with {self._remedy(longest_s)}"
         )
 
     def _in_bursts(self, bursts: dict[Stream, list[_Gap]]) -> str:

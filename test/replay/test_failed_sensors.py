@@ -276,6 +276,12 @@ def test_short_gaps_that_cost_a_second_are_told(tmp_path: Path, replay) -> None:
     )
 
 
+def test_several_short_gaps_are_no_bursts(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
+    gone = within(40, 47, lambda i: None, within(80, 89, lambda i: None, depth_image))
+    (text,) = replay(write(tmp_path / "bag", depth=gone))[1]["warnings"]
+    assert text.startswith("depth: no messages for up to 0.50 s (2 times, first at 2.0 s), so it")
+
+
 def test_cameras_that_stop_before_the_recording_ends_are_told(tmp_path: Path, replay) -> None:  # type: ignore[no-untyped-def]
     bag = write_received(tmp_path / "bag", lambda i: i * 33, count=31, other_until_ms=6000)
     topics = "--rgb-topic", RGB, "--depth-topic", DEPTH
