@@ -47,7 +47,7 @@ def write(
     with BagWriter(path) as writer:
         for i in range(count):
             ns = START_NS + i * period_ms * MS
-            for topic, image, late in ((RGB, color(i), 0), (DEPTH, depth(i), 3 * MS)):
+            for topic, image, late in ((RGB, color(i), 0), (DEPTH, depth(i), (3 + i % 3) * MS)):
                 if image is not None:
                     writer.image(topic, ns + late, image, ns, FRAME)
     return path
