@@ -271,7 +271,7 @@ def test_short_gaps_that_cost_a_second_are_told(tmp_path: Path, replay) -> None:
     gone = within(40, 47, lambda i: None, depth_image)
     (text,) = replay(write(tmp_path / "bag", depth=gone))[1]["warnings"]
     assert text.startswith(
-        "depth: no messages for 0.40 s (once, first at 2.0 s), so it is lost for 1.1 s, with its "
+        "depth: no messages for 0.40 s (once, first at 2.0 s), so it is lost for 1.2 s, with its "
         "recovery: find out where messages are lost"
     )
 
