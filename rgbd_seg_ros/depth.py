@@ -65,14 +65,17 @@ def fitting_units(
     return " or ".join(f"{unit:g}" for unit in fitting[:2]) or "another unit"
 
 
-def unusual_median(median_m: float, unit_m: float, unit: str, remedy: str) -> str | None:
+def unusual_median(
+    median_m: float, unit_m: float, per: str, confirm: str, remedy: str
+) -> str | None:
     """A line with the unit and the median if the median is unusual, because the unit may be wrong.
 
     Args:
         median_m: median depth in meters that was read with ``unit_m`` meters per unit.
         unit_m: above 0.
-        unit: the unit in words, such as ``0.001 m per tick``.
-        remedy: what sets the unit, such as ``set depth_scale to``; a number follows.
+        per: ``tick`` or ``unit``.
+        confirm: what confirms the unit, such as ``--set depth_scale=0.001``.
+        remedy: what sets another unit, such as ``set depth_scale to``; a number follows.
     """
     if USUAL_MEDIAN_M[0] <= median_m <= USUAL_MEDIAN_M[1]:
         return None
@@ -80,8 +83,9 @@ def unusual_median(median_m: float, unit_m: float, unit: str, remedy: str) -> st
     if fitting == "another unit":
         fitting = fitting_units(median_m, unit_m)
     return (
-        f"depth is read with {unit}, and its median is {median_m:.3g} m: if the scene is not so "
-        f"{'near' if median_m < 1 else 'far'}, the unit is wrong; {remedy} {fitting}"
+        f"depth is read with {unit_m:g} m per {per}, and its median is {median_m:.3g} m: if the "
+        f"scene is so {'near' if median_m < 1 else 'far'}, confirm the unit with {confirm}; "
+        f"otherwise {remedy} {fitting}"
     )
 
 

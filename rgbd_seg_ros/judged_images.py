@@ -150,7 +150,8 @@ def warn_of_unit(file: Path | None, depth_scale: float | None, median: float) ->
     if file is None or depth_scale is not None:
         return None
     unit_m = default_depth_scale(read_image(file).dtype)
-    return unusual_median(median, unit_m, f"{unit_m:g} m per unit", "pass --depth-scale")
+    confirm = f"--depth-scale {unit_m:g}"
+    return unusual_median(median, unit_m, "unit", confirm, "pass --depth-scale")
 
 
 def _judge(

@@ -105,7 +105,10 @@ def test_an_unusual_median_is_a_warning_until_the_unit_is_stated(
     assert _run(*files) == 0
     (text,) = json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
     assert text.startswith(f"depth is read with {unit} m per unit, and its median is {median} m: ")
-    assert f"the unit is wrong; pass --depth-scale {fitting}" in text
+    assert (
+        f"confirm the unit with --depth-scale {unit}; otherwise pass --depth-scale {fitting}"
+        in text
+    )
     assert _run(*files, "--depth-scale", unit, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"] == []
 

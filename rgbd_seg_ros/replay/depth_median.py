@@ -10,14 +10,11 @@ from statistics import median
 
 import numpy as np
 
-from rgbd_seg_ros.depth import fitting_units, to_meters
+from rgbd_seg_ros.depth import to_meters, unusual_median
 from rgbd_seg_ros.fallback import CoreConfig, Job
 from rgbd_seg_ros.fallback.pixel_tests import strided_sample
 from rgbd_seg_ros.frames import NS_PER_S
 
-#: A median outside of these is told, in meters. Depth in centimeters or in tenths of millimeters
-#: that is read as millimeters lies outside if the median is really 1 to 4 m.
-USUAL_MEDIAN_M = (0.4, 10.0)
 #: A step of the median is told as a change of the unit if it is a power of ten up to this factor,
 #: and if both sides of it are at least this share of the recording.
 _NEAR_POWER, _SIDE = 1.3, 0.1
@@ -66,15 +63,11 @@ class DepthMedian:
         if change := self._change(name):
             return change
         found = self.median_m
-        if found is None or name in self._known or USUAL_MEDIAN_M[0] <= found <= USUAL_MEDIAN_M[1]:
+        if found is None or name in self._known:
             return None
         unit_m = getattr(config, name)
-        per = "unit" if self._is_float else "tick"
-        return (
-            f"depth is read with {unit_m:g} m per {per}, and its median is {found:.3g} m: if the "
-            f"scene is so {'near' if found < 1 else 'far'}, confirm the unit with --set "
-            f"{name}={unit_m:g}; otherwise set {name} to {_others(found, unit_m)}"
-        )
+        confirm, per = f"--set {name}={unit_m:g}", "unit" if self._is_float else "tick"
+        return unusual_median(found, unit_m, per, confirm, f"set {name} to")
 
     def _change(self, name: str) -> str | None:
         """A line if the median changes by a power of ten at once and for good."""
@@ -101,9 +94,3 @@ def _is_power_of_ten(ratio: float) -> bool:
     exponent = math.log10(ratio)
     off = abs(exponent - round(exponent))
     return round(exponent) != 0 and off <= math.log10(_NEAR_POWER)
-
-
-def _others(median_m: float, unit_m: float) -> str:
-    """The common units that would be more plausible."""
-    fitting = fitting_units(median_m, unit_m, USUAL_MEDIAN_M)
-    return fitting if fitting != "another unit" else fitting_units(median_m, unit_m)

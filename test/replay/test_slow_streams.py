@@ -67,7 +67,8 @@ def test_a_gap_after_the_first_message_is_a_loss(
     bag = write(tmp_path / "bag", [0, *(8 + i * 0.1 for i in range(40))])
     summary = run_replay(bag).summary
     assert "NO_INPUT" in [switch["to"] for switch in summary["switches"]]
-    assert any(text.startswith("rgb: no messages for 8.0 s") for text in summary["warnings"])
+    told = "rgb and depth: no messages from 0.0 to 8.0 s"
+    assert any(text.startswith(told) for text in summary["warnings"])
 
 
 def test_a_value_that_was_set_is_kept(tmp_path: Path, run_replay: Callable[..., Any]) -> None:
