@@ -33,7 +33,7 @@ _RENAMED = {"colour_driver": "color_driver"}
 
 
 #: A fault may affect the health of its stream for so long after its end, seconds.
-_AFTERMATH_S = 1.0
+AFTERMATH_S = 1.0
 
 
 class FaultError(ValueError):
@@ -260,7 +260,7 @@ class FaultSchedule:
 
 def _aftermath_s(fault: Fault) -> float:
     late = fault.fault in ("delay", "jitter")
-    return _AFTERMATH_S + ((fault.value or 0.0) / 1e3 if late else 0.0)
+    return AFTERMATH_S + ((fault.value or 0.0) / 1e3 if late else 0.0)
 
 
 def _decoded(frame: CompressedFrame) -> Frame | Defect:

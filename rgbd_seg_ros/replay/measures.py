@@ -102,10 +102,18 @@ def _reached(summary: Summary, key: str) -> list[dict[str, Any]]:
 
 #: What a fault without a time is said to lack.
 _LACKS = {
-    "detected_ms": "was never detected",
-    "degraded_ms": "was followed by no mask without the stream",
-    "recovered_ms": "was followed by no recovery",
+    "degraded_ms": "followed by no mask without the stream",
+    "recovered_ms": "followed by no recovery",
 }
+
+
+def _lack(response: dict[str, Any], key: str) -> str:
+    """What a fault without a time lacks."""
+    if response["detected_ms"] is not None:
+        return _LACKS[key]
+    if response.get("lost_before"):
+        return "not detected, because the stream was already lost when it began"
+    return "never detected"
 
 
 def _longest(key: str) -> Measure:
@@ -121,11 +129,14 @@ def _longest(key: str) -> Measure:
             if key == "recovered_ms":
                 return "no fault of a stream that was used before ended before the recording did"
             return "no fault reached a frame of color or depth"
-        undetected = [r for r in faults if r["detected_ms"] is None]
-        lacking = undetected or [r for r in faults if r[key] is None]
-        lacks = _LACKS["detected_ms" if undetected else key]
-        names = [f"{r['stream']} {r['fault']} from {r['from']:g} s" for r in lacking]
-        return f"{_named(names)} {lacks}"
+        lacking: dict[str, list[str]] = {}
+        for r in (r for r in faults if r[key] is None):
+            name = f"{r['stream']} {r['fault']} from {r['from']:g} s"
+            lacking.setdefault(_lack(r, key), []).append(name)
+        return "; ".join(
+            f"{_named(names)} {'was' if len(names) == 1 else 'were'} {lack}"
+            for lack, names in lacking.items()
+        )
 
     return Measure(get, why)
 

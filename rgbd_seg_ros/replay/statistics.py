@@ -191,6 +191,7 @@ class ReplayStatistics:
         streams = [s for s in STREAMS if s != "depth_raw" or counters.offered[s]]
         fates = counters.fates
         health = self._health.spans(self.seconds, self.seconds(self.end_ns))
+        faults = self._faults()
         return {
             "frames_in": {stream: counters.offered[stream] for stream in streams},
             "masks": sum(self.networks.values()),
@@ -232,8 +233,8 @@ class ReplayStatistics:
             "flicker": self._flicker.summary(),
             "consistency": self._consistency.summary(),
             "fault_responses": [
-                fault_response(fault, health, self.network_runs)
-                for fault in self._faults()
+                fault_response(fault, health, self.network_runs, faults)
+                for fault in faults
                 if fault["stream"] in ("rgb", "depth")
             ],
             "latency_ms": self._percentiles(),

@@ -156,7 +156,7 @@ GOOD = _response(100, 50, 900)
             "detected_ms",
             [_response(None, None, None)] * 5,
             None,
-            "depth drop from 2 s, depth drop from 2 s, depth drop from 2 s and 2 more was never "
+            "depth drop from 2 s, depth drop from 2 s, depth drop from 2 s and 2 more were never "
             "detected",
         ),
     ],

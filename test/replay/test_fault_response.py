@@ -10,6 +10,7 @@ import pytest
 
 from rgbd_seg_ros.replay.fault_response import fault_response
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
+from rgbd_seg_ros.replay.measures import MEASURES
 
 HEALTH = {"depth": [(0.0, 2.3, "ok"), (2.3, 4.0, "silent"), (4.0, 9.0, "ok")]}
 NETWORKS = [(0.1, 1.9, "rgbd"), (2.1, 4.1, "rgb"), (4.2, 9.0, "rgbd")]
@@ -25,7 +26,12 @@ def _times(fault, health=HEALTH, networks=NETWORKS):  # type: ignore[no-untyped-
     [
         ("depth", 2.0, 3.0, (300, 100, 1200)),
         ("depth", 2.0, None, (300, 100, None)),
-        ("depth", 2.5, 3.5, (0, 0, 700)),  # lost already
+        ("depth", 2.5, 3.5, (None, None, 700)),  # already lost, and still so at the end
+        ("depth", 2.5, 4.0, (None, None, None)),  # already lost, but no longer at the end
+        ("depth", 2.5, None, (None, None, None)),
+        ("depth", 2.3, 3.5, (0, 0, 700)),  # lost from the first frame on
+        ("depth", 1.9, 2.3, (None, 200, 1900)),  # lost only when it has just ended
+        ("depth", 4.0, 4.5, (None, 0, 0)),  # a loss that ends when the fault begins
         ("depth", 2.0, 4.5, (300, 100, 0)),  # used again before the end
         ("depth", 5.0, 6.0, (None, None, None)),  # not noticed
         ("rgb", 2.0, 3.0, (None, None, None)),
@@ -34,6 +40,92 @@ def _times(fault, health=HEALTH, networks=NETWORKS):  # type: ignore[no-untyped-
 def test_times_by_hand(stream: str, start: float, end: float | None, times: object) -> None:
     fault = {"stream": stream, "fault": "drop", "from": start, "to": end, "frames": 1}
     assert _times(fault) == times
+
+
+@pytest.mark.parametrize(
+    ("fault", "others", "detected"),
+    [
+        (("blur", 2.1, 6.0), [("drop", 2.0, 2.2)], None),  # silent because of the drop
+        (("blur", 2.1, 6.0), [("drop", 0.5, 1.2)], None),  # too long ago, but lost already
+        (("drop", 2.0, 2.4), [("blur", 2.1, 6.0)], 300),
+        (("drop", 2.1, 2.4), [("color_driver", 2.0, 2.4)], 200),  # either may be the cause
+        (("rate", 2.1, 6.0), [("jitter", 2.0, 6.0)], 200),
+        (("rate", 2.1, 6.0), [("freeze", 2.0, 6.0)], 200),  # a repeat is not silent
+        (("rate", 2.1, 6.0), [("drop", 2.4, 6.0)], 200),  # begins after the loss
+        (("rate", 2.1, 6.0), [("drop", 0.1, 1.2)], 200),  # has ended long before
+        (("rate", 2.1, 6.0), [("drop", 2.0, None)], None),
+    ],
+)
+def test_a_loss_that_another_fault_caused_is_no_detection(fault, others, detected) -> None:  # type: ignore[no-untyped-def]
+    def entry(name: str, start: float, end: float | None) -> dict[str, object]:
+        return {"stream": "rgb", "fault": name, "from": start, "to": end, "frames": 1}
+
+    lost_s = 2.05 if fault == ("blur", 2.1, 6.0) and others == [("drop", 0.5, 1.2)] else 2.3
+    health = {"rgb": [(0.0, lost_s, "ok"), (lost_s, 4.0, "silent"), (4.0, 9.0, "ok")]}
+    schedule = [entry(*fault), *(entry(*other) for other in others)]
+    networks = [(0.1, 2.2, "rgbd"), (2.3, 3.9, "depth"), (4.0, 9.0, "rgbd")]
+    found = fault_response(schedule[0], health, networks, schedule)  # type: ignore[arg-type]
+    assert found["detected_ms"] == detected
+    # Masks without the stream were then not its doing either.
+    assert (found["degraded_ms"] is None) is (detected is None)
+    # A fault of another stream explains nothing.
+    schedule[1:] = [{**other, "stream": "depth"} for other in schedule[1:]]
+    found = fault_response(schedule[0], health, networks, schedule)  # type: ignore[arg-type]
+    assert (found["detected_ms"] is None) is (lost_s == 2.05)
+
+
+def test_a_new_reason_of_a_loss_is_a_detection() -> None:
+    health = {"rgb": [(0.0, 1.7, "ok"), (1.7, 2.4, "black"), (2.4, 4.0, "malformed")]}
+    fault = {"stream": "rgb", "fault": "truncate", "from": 2.3, "to": 3.0, "frames": 7}
+    found = fault_response(fault, health, [(0.0, 1.6, "rgbd"), (1.7, 4.0, "depth")])  # type: ignore[arg-type]
+    assert (found["lost_before"], found["detected_ms"], found["degraded_ms"]) == (True, 100, 0)
+
+
+@pytest.mark.parametrize("blur_from_s", [2.3, 3.0])
+def test_a_fault_after_another_one_is_not_detected_by_its_loss(
+    write_recording,  # type: ignore[no-untyped-def]
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    blur_from_s: float,
+) -> None:
+    bag = write_recording(tmp_path / "bag", 45)
+    # Black color is lost from 1.7 to 3.0 s: it is held back for a second.
+    faults = [Fault("black", "rgb", 1.5, 2.0), Fault("blur", "rgb", blur_from_s, 4.2, 5.0)]
+    summary = run_replay(bag, faults=FaultSchedule(faults)).summary
+    assert [span[:2] for span in summary["timeline"]["health"]["rgb"]][1] == [1.7, 3.0]
+    black, blur = summary["fault_responses"]
+    keys = ("detected_ms", "degraded_ms", "recovered_ms")
+    assert [black[key] for key in keys] == pytest.approx([200, 3, 1003], abs=1)
+    if blur_from_s < 3:
+        assert blur["lost_before"] and [blur[key] for key in keys] == [None] * 3
+    else:
+        assert not blur["lost_before"] and blur["detected_ms"] is None
+    why = "not detected, because the stream was already lost when it began"
+    note = f"was {why if blur_from_s < 3 else 'never detected'}"
+    for key in ("detected_ms", "degraded_ms"):
+        if blur[key] is None:
+            assert MEASURES[key].note(summary) == f"rgb blur from {blur_from_s:g} s {note}"
+            assert MEASURES[key](summary) is None
+
+
+def test_faults_during_the_recovery_from_others_are_not_called_detected(
+    write_recording,  # type: ignore[no-untyped-def]
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    bag = write_recording(tmp_path / "bag", 70)
+    faults = [Fault("drop", "depth", 1 + 1.5 * i, 1.5 + 1.5 * i) for i in range(3)]
+    summary = run_replay(bag, faults=FaultSchedule(faults)).summary
+    first, *others = summary["fault_responses"]
+    assert first["detected_ms"] == pytest.approx(203, abs=1)
+    assert [r["detected_ms"] for r in others] == [r["degraded_ms"] for r in others] == [None] * 2
+    # The stream is used again only after the last one.
+    times = [r["recovered_ms"] for r in summary["fault_responses"]]
+    assert times == pytest.approx([times[2] + 3000, times[2] + 1500, times[2]])
+    assert MEASURES["recovered_ms"](summary) == times[0] > 3000
+    assert "depth drop from 2.5 s, depth drop from 4 s were not" in MEASURES["detected_ms"].note(
+        summary
+    )
 
 
 @pytest.mark.parametrize(
