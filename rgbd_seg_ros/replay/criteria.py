@@ -109,7 +109,7 @@ def load_criteria(path: Path) -> tuple[Criterion, ...]:
 def verdict(criteria: Sequence[Criterion], summary: dict[str, Any]) -> dict[str, Any]:
     """The ``verdict`` of the summary: whether all criteria are met, and each one's value.
 
-    A schedule with a fault that reaches no frame tests less than it says, so it is not passed
+    A schedule with a fault that changes no frame tests less than it says, so it is not passed
     unless a criterion on ``idle_faults`` allows it.
     """
     has_schedule = summary.get("fault_schedule") is not None

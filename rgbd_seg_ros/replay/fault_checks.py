@@ -1,10 +1,10 @@
 # Copyright 2026 rgbd_seg_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a fault schedule after its replay: faults without frames, and too short ones."""
+"""Checks of a fault schedule after its replay: faults without effect, and too short ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rgbd_seg_ros.fallback import CoreConfig
@@ -17,9 +17,35 @@ UNUSABLE = ("zero", "nan", "black", "truncate")
 
 
 def idle_faults(schedule: FaultSchedule) -> list[str]:
-    """The entries of a schedule that reached no frame, for example ``depth drop from 5 s``."""
+    """The entries of a schedule that changed no frame, for example ``depth drop from 5 s``."""
     pairs = zip(schedule.faults, schedule.hits, strict=True)
     return [f"{fault} from {fault.from_s:g} s" for fault, hits in pairs if not hits]
+
+
+def idle_warnings(
+    schedule: FaultSchedule, streams: Collection[Stream], duration_s: float
+) -> Iterator[str]:
+    """One warning for each entry of a schedule that changed no frame.
+
+    Args:
+        schedule: after the replay.
+        streams: streams of the replay.
+        duration_s: of the recording, seconds.
+    """
+    entries = zip(schedule.faults, schedule.hits, schedule.covers, strict=True)
+    for fault, hits, covered in entries:
+        if hits:
+            continue
+        if covered:
+            frames = f"{covered} frame{'s' if covered > 1 else ''}"
+            reason = f"the {frames} of its time are the same without it; " + (
+                "make it longer" if fault.value is None else "choose another value"
+            )
+        elif set(streams) & set(fault.streams):
+            reason = f"the recording lasts {duration_s:.1f} s"
+        else:
+            reason = f"the replay has no stream {' or '.join(fault.streams)}"
+        yield f"fault {fault} from {fault.from_s:g} s affects no frame: {reason}"
 
 
 def too_short(

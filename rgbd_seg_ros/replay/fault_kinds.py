@@ -293,7 +293,7 @@ FAULTS: dict[str, FaultKind] = {
         _with_pixels(noise), value=ValueRange("gain, or multiple of usual depth noise", 0.1, 1000)
     ),
     "blur": FaultKind(
-        _with_pixels(blur), ("rgb",), value=ValueRange("std of the blur in pixels", 0.1, 100)
+        _with_pixels(blur), ("rgb",), value=ValueRange("std of the blur in pixels", 0.3, 100)
     ),
     "saturate": FaultKind(
         _with_pixels(saturate),

@@ -42,11 +42,11 @@ def fault_response(
 
     A loss counts only if it began while the fault was on, or if its reason changed then, and if
     no other fault certainly caused it. A fault of a stream that was lost for another cause has no
-    times, except that of the recovery if the stream was still lost at its end.
+    times, except that of the recovery if the stream was lost until its end.
 
     Args:
         fault: ``stream``, ``fault``, ``from`` and ``to`` in seconds, None as ``to``: no end; and
-            ``frames``, the number of frames that it reached.
+            ``frames``, the number of frames that it changed or dropped.
         health: spans of each stream's health.
         networks: spans of consecutive masks of one network, each from its first to its last mask.
         schedule: all faults of the replay.
@@ -71,7 +71,7 @@ def fault_response(
     detected = _milliseconds(min(a for a, _, _ in own) - start_s) if own else None
     if detected is None and (lost_before or began):
         degraded = None
-        noticed = any(a < until_s < b for a, b, _ in lost)
+        noticed = any(a < until_s <= b for a, b, _ in lost)
     else:
         degraded = _first_mask(without, start_s, until_s)
         noticed = detected is not None or degraded is not None

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from rgbd_seg_ros.files import InputFileError, parse_yaml, read_text_file
@@ -138,7 +139,9 @@ class FaultSchedule:
         self.faults: Sequence[Fault] = tuple(faults)
         self.warnings = tuple(warnings)
         self._length_s = length_s
-        #: Number of items that each entry has affected, by number of the entry and stream.
+        #: Number of items that each entry has covered, and of those that it has changed or
+        #: dropped, by number of the entry and stream.
+        self.covered: Counter[tuple[int, Stream]] = Counter()
         self.reached: Counter[tuple[int, Stream]] = Counter()
         #: The held frame of each entry and stream, see :class:`FaultContext`.
         self._held: dict[tuple[int, Stream], AnyFrame] = {}
@@ -149,9 +152,17 @@ class FaultSchedule:
 
     @property
     def hits(self) -> list[int]:
-        """Number of items that each entry has affected."""
+        """Number of items that each entry has changed or dropped."""
+        return self._totals(self.reached)
+
+    @property
+    def covers(self) -> list[int]:
+        """Number of items that arrived while each entry was active."""
+        return self._totals(self.covered)
+
+    def _totals(self, counts: Counter[tuple[int, Stream]]) -> list[int]:
         return [
-            sum(self.reached[index, stream] for stream in fault.streams)
+            sum(counts[index, stream] for stream in fault.streams)
             for index, fault in enumerate(self.faults)
         ]
 
@@ -191,7 +202,7 @@ class FaultSchedule:
             ):
                 self._held[key] = current.item
             if fault.active(t_s):
-                self.reached[key] += 1
+                self.covered[key] += 1
                 context = FaultContext(
                     value=fault.value or 0.0,
                     seed=(fault.seed, index, STREAMS.index(stream)),
@@ -223,7 +234,9 @@ class FaultSchedule:
                 if held is not None:
                     self._held[key] = held
         context.held = held if isinstance(held, Frame) else None
-        return kind.apply(received, context)
+        after = kind.apply(received, context)
+        self.reached[key] += _differs(received, after)
+        return after
 
     def may_affect(self, stream: Stream, from_s: float, to_s: float | None = None) -> bool:
         """Whether a fault of the stream may have caused what is seen at a time, because it is
@@ -261,6 +274,20 @@ class FaultSchedule:
 def _aftermath_s(fault: Fault) -> float:
     late = fault.fault in ("delay", "jitter")
     return AFTERMATH_S + ((fault.value or 0.0) / 1e3 if late else 0.0)
+
+
+def _differs(before: ReceivedItem, after: ReceivedItem | None) -> bool:
+    """Whether a fault has dropped an item, or changed its time, stamp or content."""
+    if after is before:
+        return False
+    if after is None or after.receive_ns != before.receive_ns:
+        return True
+    old, new = before.item, after.item
+    if not (isinstance(old, Frame) and isinstance(new, Frame)):
+        return type(old) is not type(new) or old.stamp_ns != new.stamp_ns
+    floats = old.array.dtype.kind == "f" and new.array.dtype.kind == "f"
+    same = np.array_equal(old.array, new.array, equal_nan=floats)
+    return not same or (old.stamp_ns, old.encoding) != (new.stamp_ns, new.encoding)
 
 
 def _decoded(frame: CompressedFrame) -> Frame | Defect:

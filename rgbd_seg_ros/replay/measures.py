@@ -88,7 +88,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _reached(summary: Summary, key: str) -> list[dict[str, Any]]:
-    """Responses to the faults that reached a frame.
+    """Responses to the faults that changed a frame.
 
     For recoveries, those of faults that ended, and whose stream was used before.
     """
@@ -128,7 +128,7 @@ def _longest(key: str) -> Measure:
         if not faults:
             if key == "recovered_ms":
                 return "no fault of a stream that was used before ended before the recording did"
-            return "no fault reached a frame of color or depth"
+            return "no fault changed a frame of color or depth"
         lacking: dict[str, list[str]] = {}
         for r in (r for r in faults if r[key] is None):
             name = f"{r['stream']} {r['fault']} from {r['from']:g} s"

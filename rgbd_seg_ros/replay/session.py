@@ -25,7 +25,7 @@ from rgbd_seg_ros.replay.criteria import verdict
 from rgbd_seg_ros.replay.depth_median import DepthMedian
 from rgbd_seg_ros.replay.depth_unit import with_recorded_unit
 from rgbd_seg_ros.replay.failed_sensors import FailedSensors
-from rgbd_seg_ros.replay.fault_checks import idle_faults, too_short
+from rgbd_seg_ros.replay.fault_checks import idle_faults, idle_warnings, too_short
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.film import FilmMaker
@@ -350,17 +350,10 @@ class _Session:
                 f"{len(folder) - len(folder.used)} of {len(folder)} images in {folder.path} "
                 "belong to no mask; is it the ground truth of this recording?"
             )
-        schedule = self.options.faults
-        for fault, hits in zip(schedule.faults, schedule.hits, strict=True):
-            if hits or self.interrupted:
-                continue
-            used = set(self.topics.streams.values())
-            reason = (
-                f"the recording lasts {self.duration_s:.1f} s"
-                if used & set(fault.streams)
-                else f"the replay has no stream {' or '.join(fault.streams)}"
-            )
-            self.warn(f"fault {fault} from {fault.from_s:g} s affects no frame: {reason}")
+        used = set(self.topics.streams.values())
+        for text in idle_warnings(self.options.faults, used, self.duration_s):
+            if not self.interrupted:
+                self.warn(text)
 
     def fetch_from_core(self) -> None:
         """Report the core's new mode changes and warnings."""

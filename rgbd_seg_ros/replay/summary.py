@@ -126,7 +126,7 @@ def _response(response: dict[str, Any]) -> str:
         if ms is not None
     )
     where = f"{response['stream']} {response['fault']} from {response['from']:g} s"
-    missing = "not noticed" if response["frames"] else "no frame arrived while it was on"
+    missing = "not noticed" if response["frames"] else "it changed no frame"
     if response["frames"] and response["detected_ms"] is None and response["lost_before"]:
         missing = "not detected, because the stream was already lost"
         found = f"{missing}, {found}" if found else ""

@@ -149,9 +149,9 @@ GOOD = _response(100, 50, 900)
         # Depth that was never used, for example since it is not aligned, does not recover.
         ("recovered_ms", [GOOD, _response(90, 0, None, used_before=False)], 900, ""),
         ("degraded_ms", [GOOD, _response(90, 0, None, used_before=False)], 50, ""),
-        # What reached no frame is not to be detected; idle_faults counts it.
+        # What changed no frame is not to be detected; idle_faults counts it.
         ("detected_ms", [GOOD, _response(None, None, None, frames=0)], 100, ""),
-        ("detected_ms", [], None, "no fault reached a frame of color or depth"),
+        ("detected_ms", [], None, "no fault changed a frame of color or depth"),
         (
             "detected_ms",
             [_response(None, None, None)] * 5,

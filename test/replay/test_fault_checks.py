@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rgbd_seg_ros.fallback import CoreConfig
-from rgbd_seg_ros.replay.fault_checks import idle_faults, too_short
+from rgbd_seg_ros.frames import Defect, Frame
+from rgbd_seg_ros.replay.criteria import Criterion
+from rgbd_seg_ros.replay.fault_checks import idle_faults, idle_warnings, too_short
+from rgbd_seg_ros.replay.fault_kinds import ReceivedItem
 from rgbd_seg_ros.replay.fault_presets import find_faults
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 
@@ -80,6 +85,81 @@ def test_a_preset_compressed_below_what_can_be_detected_is_told(
     assert reached[2] >= 3
     assert len(short) == sum(0 < frames < 3 for frames in reached) > 0
     assert len(summary["idle_faults"]) == reached.count(0)
+
+
+def _frames(count: int, change: int = 0):  # type: ignore[no-untyped-def]
+    """Frames at 10 Hz; textured, so that blur changes them."""
+    array = np.zeros((8, 8, 3), np.uint8)
+    array[::2] = 200
+    for index in range(count):
+        frame = Frame(array + np.uint8(change * index), index * 10**8, "cam", "rgb8")
+        yield ReceivedItem(frame, index * 10**8)
+
+
+@pytest.mark.parametrize(
+    ("fault", "changed"),
+    [
+        (Fault("rate", "rgb", 1.0, 2.0, 30), 0),  # of a stream of 10 Hz
+        (Fault("rate", "rgb", 1.0, 2.0, 5), 5),
+        (Fault("bandwidth", "rgb", 1.0, 2.0, 0.01), 0),  # loses none of these 10
+        (Fault("bandwidth", "rgb", 0.0, 3.0, 0.8), 23),
+        (Fault("blur", "rgb", 1.0, 2.0, 0.3), 10),
+        (Fault("saturate", "rgb", 1.0, 2.0, 1.001), 0),
+        (Fault("saturate", "rgb", 1.0, 2.0, 1.1), 10),
+        (Fault("freeze", "rgb", 1.0, 2.0), 0),  # of a scene that stands still
+        (Fault("delay", "rgb", 1.0, 2.0, 50), 10),
+        (Fault("skew", "rgb", 1.0, 2.0, 50), 10),
+        (Fault("jump", None, 1.0, 2.0, -100), 9),  # a stamp of 0 is the earliest one
+        (Fault("truncate", "rgb", 1.0, 2.0), 10),
+        (Fault("black", "rgb", 1.0, 2.0), 10),
+        (Fault("patch", "rgb", 1.0, 2.0, 0.2), 10),
+        (Fault("drop", "rgb", 1.0, 2.0), 10),
+    ],
+)
+def test_only_what_a_fault_changes_counts(fault: Fault, changed: int) -> None:
+    schedule = FaultSchedule([fault])
+    for received in _frames(30):
+        if fault.fault == "jump" and received.receive_ns == 10**9:
+            received = replace(received, item=replace(received.item, stamp_ns=0))
+        schedule.apply("rgb", received, 0)
+    assert schedule.hits == [changed]
+    assert schedule.covers == [30 if fault.from_s == 0 else 10]
+    assert idle_faults(schedule) == ([] if changed else [f"{fault} from 1 s"])
+    warnings = list(idle_warnings(schedule, {"rgb"}, 3.0))
+    assert len(warnings) == (not changed)
+    for text in warnings:
+        remedy = "make it longer" if fault.value is None else "choose another value"
+        assert "affects no frame: the 10 frames of its time are the same without it" in text
+        assert text.endswith(remedy)
+
+
+def test_a_frozen_scene_that_moves_and_pixels_that_are_invalid() -> None:
+    schedule = FaultSchedule([Fault("freeze", "rgb", 1.0, 2.0)])
+    for received in _frames(30, change=1):
+        schedule.apply("rgb", received, 0)
+    assert schedule.hits == [10]
+    schedule = FaultSchedule([Fault("nan", "depth"), Fault("zero", "depth"), Fault("nan", "depth")])
+    invalid = Frame(np.full((4, 4), np.nan, np.float32), 5, "cam", "32FC1")
+    schedule.apply("depth", ReceivedItem(invalid, 5), 0)
+    # Depth without any value stays as it is; zeros replace it, and are replaced again.
+    assert schedule.hits == [0, 1, 1]
+    # A message that is broken anyway is not cut off once more, but may arrive later.
+    schedule = FaultSchedule([Fault("truncate", "rgb"), Fault("delay", "rgb", value=10)])
+    schedule.apply("rgb", ReceivedItem(Defect("malformed", "half", 5), 5), 0)
+    assert schedule.hits == [0, 1]
+
+
+def test_a_fault_without_effect_fails_a_verdict(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+) -> None:
+    faults = FaultSchedule([Fault("rate", "rgb", 1.0, 2.0, 30), Fault("drop", "depth", 1, 2)])
+    criteria = (Criterion.parse("masks > 0"),)
+    summary = run_replay(recording, faults=faults, criteria=criteria).summary
+    assert summary["idle_faults"] == ["rgb rate 30 from 1 s"]
+    assert [fault["frames"] for fault in summary["faults"]] == [0, 10]
+    assert not summary["verdict"]["passed"]
+    assert [text for text in summary["warnings"] if "rate 30 from 1 s affects no frame" in text]
 
 
 def test_faults_without_a_frame(recording: Path, run_replay) -> None:  # type: ignore[no-untyped-def]

@@ -27,10 +27,13 @@ def _times(fault, health=HEALTH, networks=NETWORKS):  # type: ignore[no-untyped-
         ("depth", 2.0, 3.0, (300, 100, 1200)),
         ("depth", 2.0, None, (300, 100, None)),
         ("depth", 2.5, 3.5, (None, None, 700)),  # already lost, and still so at the end
-        ("depth", 2.5, 4.0, (None, None, None)),  # already lost, but no longer at the end
+        ("depth", 2.5, 4.0, (None, None, 200)),  # already lost, and usable when it ends
+        ("depth", 2.5, 4.1, (None, None, None)),  # already lost, but usable before it ends
         ("depth", 2.5, None, (None, None, None)),
         ("depth", 2.3, 3.5, (0, 0, 700)),  # lost from the first frame on
         ("depth", 1.9, 2.3, (None, 200, 1900)),  # lost only when it has just ended
+        ("depth", 4.1, 5.0, (None, 0, 0)),  # a mask without it when the fault begins
+        ("depth", 1.0, 2.1, (None, None, None)),  # a mask without it when the fault has ended
         ("depth", 4.0, 4.5, (None, 0, 0)),  # a loss that ends when the fault begins
         ("depth", 2.0, 4.5, (300, 100, 0)),  # used again before the end
         ("depth", 5.0, 6.0, (None, None, None)),  # not noticed
@@ -177,7 +180,7 @@ def test_a_fault_during_which_no_frame_arrived_is_not_called_unnoticed(
     summary = run_replay(bag, faults=FaultSchedule(faults)).summary
     assert [response["frames"] for response in summary["fault_responses"]] == [0, 1]
     lines = [line for line in summary_lines(summary) if line.startswith("fault ")]
-    assert "rgb black from 1.01 s: no frame arrived while it was on" in lines[0]
+    assert "rgb black from 1.01 s: it changed no frame" in lines[0]
     assert "rgb blur from 1.21 s: not noticed" in lines[1]
 
 

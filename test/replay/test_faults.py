@@ -174,7 +174,7 @@ def test_the_old_name_of_color_driver_is_accepted_with_one_warning(
         ("- {stream: rgb, fault: drop, to: .nan}", "to must be a number"),
         ("- {stream: rgb, fault: drop, value: 3}", "takes no value"),
         ("- {stream: rgb, fault: blur}", r"needs a value \(std of the blur in pixels, .*got none"),
-        ("- {stream: rgb, fault: blur, value: 0}", "from 0.1 to 100"),
+        ("- {stream: rgb, fault: blur, value: 0}", "from 0.3 to 100"),
         ("- {stream: depth, fault: patch, value: 1.1}", "from 0.001 to 1"),
         ("- {stream: depth, fault: misalign, value: 2.5}", "whole number.*got 2.5"),
         (
