@@ -166,13 +166,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: bad usage or input.
     """
+    from rgbd_seg_ros.replay.failed_replay import failures_noted
+
     if args.batch or args.compare:
         from rgbd_seg_ros.replay import batch_command
         from rgbd_seg_ros.replay.replay_words import ReplayArguments
 
         parser = argparse.ArgumentParser()
         add_arguments(parser)
-        return batch_command.run(args, ReplayArguments(parser, core_config))
+        # The folder of a batch keeps its results, so that the batch can go on.
+        with failures_noted("batch", None, args.junit, overwrite=True):
+            return batch_command.run(args, ReplayArguments(parser, core_config))
+    name = args.bag[0].name if args.bag else "replay"
+    with failures_noted(name, args.out, args.junit, args.overwrite):
+        return _run_one(args)
+
+
+def _run_one(args: argparse.Namespace) -> int:
+    """Replay one bag; see :func:`run`."""
     if not args.bag:
         args.refuse("the following arguments are required: BAG")
     if len(args.bag) > 1:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +23,16 @@ class JunitSuite:
     error: str = ""
     #: What may be wrong with its values, one line each.
     warnings: Sequence[str] = ()
+
+
+def failure(summary: Mapping[str, Any]) -> str:
+    """Why a replay has failed whatever its criteria say; empty if it has not."""
+    if summary["interrupted"]:
+        return "the replay was interrupted"
+    if not summary["masks"]:
+        return "no mask was computed"
+    unused = " and ".join(summary["unused_streams"])
+    return f"{unused} could not be used" if unused else ""
 
 
 def junit(suites: Sequence[JunitSuite]) -> str:

@@ -29,7 +29,7 @@ from rgbd_seg_ros.replay.fault_checks import idle_faults, idle_warnings, too_sho
 from rgbd_seg_ros.replay.fault_presets import random_faults
 from rgbd_seg_ros.replay.faults import FaultSchedule
 from rgbd_seg_ros.replay.film import FilmMaker
-from rgbd_seg_ros.replay.junit_file import JunitSuite, junit
+from rgbd_seg_ros.replay.junit_file import JunitSuite, failure, junit
 from rgbd_seg_ros.replay.ordered_worker import OrderedWorker
 from rgbd_seg_ros.replay.output_folder import OutputFolder
 from rgbd_seg_ros.replay.read_ahead import read_ahead
@@ -272,7 +272,8 @@ class _Session:
         summary["verdict"] = verdict(criteria, summary) if criteria else None
         if path := self.options.junit:
             path.parent.mkdir(parents=True, exist_ok=True)
-            suite = JunitSuite(name, summary["verdict"], warnings=summary["warnings"])
+            problem = failure(summary)
+            suite = JunitSuite(name, summary["verdict"], problem, summary["warnings"])
             write_atomically(path, junit([suite]))
         outcome = Outcome(summary, snapshots, self.labels, self.stamps_ns, self.film)
         if self.folder is not None:

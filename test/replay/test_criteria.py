@@ -8,14 +8,17 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from rigs.broken_files import BROKEN, assert_one_line
+from rigs.recordings import HEIGHT, MS, START_NS, WIDTH
 
 from rgbd_seg_ros import cli
+from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.replay import command
 from rgbd_seg_ros.replay.criteria import CriteriaError, Criterion, load_criteria, verdict
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
-from rgbd_seg_ros.replay.junit_file import JunitSuite, junit
+from rgbd_seg_ros.replay.junit_file import JunitSuite, failure, junit
 from rgbd_seg_ros.replay.measures import MEASURES
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "replay.md"
@@ -395,3 +398,113 @@ def test_junit_is_refused_without_criteria_and_never_replaces_silently(
     assert (code, "use --overwrite" in error, xml.read_text()) == (2, True, "mine")
     assert replay("- masks > 0", recording, "--junit", xml, "--overwrite")[0] == 0
     assert replay("- masks > 0", recording, "--junit", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--faults", "no-such-preset"), "no-such-preset"),
+        (("--truth", "/no/such/folder"), "/no/such/folder"),
+        (("--set", "max_wait_ms=-1"), "max_wait_ms"),
+        (("BROKEN",), "broken"),
+        (("BAD TRUTH",), "100×10"),
+    ],
+)
+def test_a_replay_that_fails_leaves_no_earlier_success(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    xml, out = tmp_path / "verdict.xml", tmp_path / "out"
+    files = ("--junit", xml, "--out", out, "--overwrite")
+    assert replay("- masks > 1\n", recording, *files)[0] == 0
+    assert ElementTree.parse(xml).getroot().get("errors") == "0"
+    bag: list[object] = [recording]
+    if words == ("BROKEN",):
+        words, bag = (), [tmp_path / "broken.mcap"]
+        (tmp_path / "broken.mcap").write_bytes(b"not a bag")
+    elif words == ("BAD TRUTH",):
+        # The first mask is sound, so that the error comes in the middle of the replay.
+        words = ("--truth", str(tmp_path / "truth"))
+        (tmp_path / "truth").mkdir()
+        for index, shape in ((0, (HEIGHT, WIDTH)), (5, (10, 100))):
+            stamp_ns = START_NS + index * 100 * MS - 4 * MS
+            path = tmp_path / "truth" / f"{stamp_ns}.png"
+            write_image(path, np.zeros(shape, np.uint8))
+    code, _, error = replay("- masks > 1\n", *bag, *words, *files)
+    assert code == 2
+    assert message in error
+    root = ElementTree.parse(xml).getroot()
+    assert (root.get("errors"), root.get("failures")) == ("1", "0")
+    found = root.find("testsuite/testcase/error")
+    assert found is not None
+    reason = str(found.get("message"))
+    assert message in reason
+    assert json.loads((out / "summary.json").read_text()) == {"error": reason}
+    assert not (out / "report.html").exists()
+
+
+def test_a_failed_replay_writes_nothing_where_it_may_not(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    xml, out = tmp_path / "verdict.xml", tmp_path / "out"
+    files = ("--junit", xml, "--out", out)
+    # A folder is not created for an error, so that the corrected command needs no --overwrite.
+    assert replay("- masks > 1\n", recording, *files, "--faults", "typo")[0] == 2
+    assert not out.exists()
+    assert ElementTree.parse(xml).getroot().get("errors") == "1"
+    out.mkdir()
+    for path in (xml, out / "summary.json"):
+        path.write_text("mine")
+    assert replay("- masks > 1\n", recording, *files, "--faults", "typo")[0] == 2
+    assert [path.read_text() for path in (xml, out / "summary.json")] == ["mine"] * 2
+    # With --overwrite, a folder without results of a replay stays as it is.
+    (out / "summary.json").rename(out / "notes.txt")
+    words = ("--out", out, "--overwrite", "--faults", "typo")
+    assert replay("- masks > 1\n", recording, *words)[0] == 2
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_batch_that_fails_leaves_no_earlier_success(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    xml = tmp_path / "verdict.xml"
+    xml.write_text("<testsuites errors='0'/>")
+    words = ("--batch", tmp_path / "missing.yaml", "--out", tmp_path / "out", "--junit", xml)
+    assert replay("- masks > 1\n", recording, *words)[0] == 2
+    assert ElementTree.parse(xml).getroot().get("errors") == "1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, ""),
+        ({"interrupted": True}, "the replay was interrupted"),
+        ({"masks": 0}, "no mask was computed"),
+        ({"unused_streams": ["depth"]}, "depth could not be used"),
+        ({"unused_streams": ["depth", "rgb"]}, "depth and rgb could not be used"),
+    ],
+)
+def test_what_fails_a_replay_whatever_its_criteria_say(  # type: ignore[no-untyped-def]
+    changes, text: str
+) -> None:
+    summary = {"interrupted": False, "masks": 3, "unused_streams": []}
+    assert failure({**summary, **changes}) == text
+
+
+def test_junit_has_an_error_if_no_mask_was_computed(
+    recording: Path,
+    replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    xml = tmp_path / "verdict.xml"
+    (tmp_path / "faults.yaml").write_text("- {fault: color_driver}\n")
+    words = ("--junit", xml, "--faults", tmp_path / "faults.yaml")
+    assert replay("- masks == 0\n", recording, *words)[0] == 1
+    assert ElementTree.parse(xml).getroot().get("errors") == "1"

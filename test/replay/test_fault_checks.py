@@ -138,7 +138,9 @@ def test_a_frozen_scene_that_moves_and_pixels_that_are_invalid() -> None:
     for received in _frames(30, change=1):
         schedule.apply("rgb", received, 0)
     assert schedule.hits == [10]
-    schedule = FaultSchedule([Fault("nan", "depth"), Fault("zero", "depth"), Fault("nan", "depth")])
+    schedule = FaultSchedule(
+        [Fault("nan", "depth"), Fault("zero", "depth"), Fault("nan", "depth")]
+    )
     invalid = Frame(np.full((4, 4), np.nan, np.float32), 5, "cam", "32FC1")
     schedule.apply("depth", ReceivedItem(invalid, 5), 0)
     # Depth without any value stays as it is; zeros replace it, and are replaced again.
