@@ -195,6 +195,12 @@ def _without_input(summary: Summary) -> str:
     )
 
 
+def _why_no_network_share(summary: Summary) -> str:
+    if summary["speed"]["network_seconds"] is None:
+        return "no mask was computed"
+    return "the load of this machine changed during the replay; replay again while it is constant"
+
+
 #: What some measures need.
 _FALLBACK = "--without-fallback, ground truth, and masks for which one stream was missing"
 _FAULTS = "--without-faults, --faults and ground truth"
@@ -247,7 +253,7 @@ MEASURES: dict[str, Measure] = {
     "latency_p99_ms": _at("latency_ms", "p99"),
     "masks_per_s": _at("speed", "masks_per_s"),
     "engine_share": _at("speed", "engine_share"),
-    "network_share": _at("speed", "network_share"),
+    "network_share": _at("speed", "network_share", why=_why_no_network_share),
     "warnings": Measure(lambda summary: len(summary["warnings"])),
 }
 

@@ -54,6 +54,11 @@ class OrderedWorker:
             self._waiting.append((function, arguments))
             self._condition.notify_all()
 
+    def wait(self) -> None:
+        """Return when all that was submitted is done, or has failed."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._waiting or self._error)
+
     def _work(self) -> None:
         while True:
             with self._condition:

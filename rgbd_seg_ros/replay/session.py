@@ -142,7 +142,7 @@ def replay_bag(
             for result in replay.run(arrivals, add_truth, lambda: session.statistics.end_ns):
                 session.add(result)
             session.fetch_from_core()
-        session.seconds = time.perf_counter() - started_s
+        session.seconds = time.perf_counter() - started_s - session.speed.alone_s
         baseline = None
         if options.without_faults and parts.has_truth and not session.interrupted:
             say("replaying once more without faults")
@@ -168,7 +168,7 @@ class _Session:
         self.duration_s = parts.duration_s
         #: How long the replay took on this machine, seconds.
         self.seconds = 0.0
-        self._speed = SpeedMeter(parts.engine, options.config, replay.gravity)
+        self.speed = SpeedMeter(parts.engine, options.config, replay.gravity, worker.wait)
         self.stamps_ns: list[int] = []
         self.phases = options.faults.phases(max(self.duration_s, 1e-9))
         self.statistics = ReplayStatistics(
@@ -228,7 +228,7 @@ class _Session:
         self.depth.add(result.job, self.options.config, seconds)
         self._worker.submit(self._output, result)
         self.stamps_ns.append(result.job.stamp_ns)
-        self._speed.add(result)
+        self.speed.add(result)
 
     def _output(self, result: ReplayResult) -> None:
         self.statistics.add_labels(result)
@@ -305,7 +305,7 @@ class _Session:
             "fault_schedule": schedule.name or ("unnamed" if schedule.faults else None),
             "faults": self._faults(),
             "idle_faults": idle_faults(schedule),
-            "speed": self._speed.summary(self.seconds, alone=not self.interrupted),
+            "speed": self.speed.summary(self.seconds),
             "run": run_facts(self.parts.engine, self.options.config),
             "median_depth_m": self.depth.median_m,
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},

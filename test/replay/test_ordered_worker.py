@@ -52,6 +52,28 @@ def test_submitting_waits_while_too_much_waits() -> None:
     assert done == list(range(DEPTH + 5))
 
 
+def test_waiting_ends_when_all_is_done_or_has_failed() -> None:
+    done: list[int] = []
+    with OrderedWorker() as worker:
+        worker.wait()
+        for round_ in range(20):
+            for number in range(DEPTH):
+                worker.submit(done.append, number)
+            worker.wait()
+            assert done == list(range(DEPTH)) * (round_ + 1)
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    def run() -> None:
+        with OrderedWorker() as worker:
+            worker.submit(fail)
+            worker.wait()
+
+    with pytest.raises(ValueError, match="broken"):
+        run()
+
+
 def test_an_error_ends_the_work_and_is_raised() -> None:
     done: list[int] = []
     started, go = threading.Event(), threading.Event()
