@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Summary = dict[str, Any]
@@ -52,13 +52,21 @@ def _at(
 
 
 def _difference(a: str, b: str, why: str) -> Measure:
-    """The value of a key of the summary minus that of another; None without both."""
+    """A score of the summary minus another one; None without both."""
 
     def get(summary: Summary) -> float | None:
         values = summary[a], summary[b]
         return None if None in values else round(values[0] - values[1], 6)
 
-    return Measure(get, lambda summary: why)
+    return Measure(get, lambda summary: why, _without_truth)
+
+
+def _without_truth(summary: Summary) -> str:
+    """How many masks the scores leave out; empty if none."""
+    if not (unscored := summary.get("unscored")):
+        return ""
+    masks = f"{summary['masks']} mask{'' if summary['masks'] == 1 else 's'}"
+    return f"{unscored} of {masks} {'has' if unscored == 1 else 'have'} no ground truth"
 
 
 def _scored(*path: str) -> Measure:
@@ -71,12 +79,19 @@ def _scored(*path: str) -> Measure:
             else "no such mask was scored"
         )
 
-    return _at(*path, why=why)
+    return replace(_at(*path, why=why), remark=_without_truth)
 
 
-def _needs(what: str, *path: str) -> Measure:
-    """The value at a path of keys; without it, the note says what it needs."""
-    return _at(*path, why=lambda summary: f"needs {what}")
+def _needs(what: str, *path: str, scored: bool = False) -> Measure:
+    """The value at a path of keys; without it, the note says what it needs.
+
+    Args:
+        what: what it needs.
+        path: the keys.
+        scored: whether masks without ground truth are left out.
+    """
+    measure = _at(*path, why=lambda summary: f"needs {what}")
+    return replace(measure, remark=_without_truth) if scored else measure
 
 
 def _named(names: Sequence[str]) -> str:
@@ -214,11 +229,11 @@ MEASURES: dict[str, Measure] = {
     "miou_rgbd": _scored("miou_by_network", "rgbd"),
     "miou_rgb_only": _scored("miou_by_network", "rgb"),
     "miou_depth_only": _scored("miou_by_network", "depth"),
-    "miou_worst_fault": Measure(_worst_fault, _why_no_worst_fault),
-    "miou_fallback": _needs(_FALLBACK, "miou_fallback"),
-    "miou_without_fallback": _needs(_FALLBACK, "miou_without_fallback"),
+    "miou_worst_fault": Measure(_worst_fault, _why_no_worst_fault, _without_truth),
+    "miou_fallback": _needs(_FALLBACK, "miou_fallback", scored=True),
+    "miou_without_fallback": _needs(_FALLBACK, "miou_without_fallback", scored=True),
     "fallback_gain": _difference("miou_fallback", "miou_without_fallback", f"needs {_FALLBACK}"),
-    "miou_without_faults": _needs(_FAULTS, "miou_without_faults"),
+    "miou_without_faults": _needs(_FAULTS, "miou_without_faults", scored=True),
     "fault_cost": _difference("miou_without_faults", "miou", f"needs {_FAULTS}"),
     "unscored": _needs("ground truth", "unscored"),
     "masks": _at("masks"),

@@ -20,6 +20,7 @@ from rgbd_seg_ros.replay.criteria import CriteriaError, Criterion, load_criteria
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.junit_file import JunitSuite, failure, junit
 from rgbd_seg_ros.replay.measures import MEASURES
+from rgbd_seg_ros.replay.truth_folder import TruthFolder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "replay.md"
 
@@ -172,6 +173,45 @@ def test_a_fault_without_a_response_meets_no_criterion(  # type: ignore[no-untyp
     entry = Criterion.parse(f"{measure} <= 9999").judge(summary)
     assert (entry["value"], entry["note"]) == (value, note)
     assert entry["passed"] is (value is not None)
+
+
+#: The measures that need ground truth.
+SCORES = (
+    "miou", "miou_all", "miou_rgbd", "miou_rgb_only", "miou_depth_only", "miou_worst_fault",
+    "miou_fallback", "miou_without_fallback", "fallback_gain", "miou_without_faults", "fault_cost",
+    "ece_rgbd", "ece_rgb_only", "ece_depth_only",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_score_says_how_many_masks_it_leaves_out(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    keep: int,
+) -> None:
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for index in range(0, 40, keep):
+        stamp_ns = START_NS + index * 100 * MS - 4 * MS
+        write_image(truth / f"{stamp_ns}.png", np.ones((HEIGHT, WIDTH), np.uint8))
+    summary = run_replay(
+        recording,
+        truth=TruthFolder(truth),
+        faults=FaultSchedule([Fault("drop", "depth", 0.8, 1.2), Fault("drop", "rgb", 2.3, 2.7)]),
+        without_fallback=True,
+        without_faults=True,
+        criteria=[Criterion.parse(f"{name} >= -1") for name in (*SCORES, "masks")],
+    ).summary
+    masks, unscored = summary["masks"], summary["unscored"]
+    assert (unscored > 10) is (keep == 2)
+    *scores, other, _ = summary["verdict"]["criteria"]
+    note = f"{unscored} of {masks} masks have no ground truth" if unscored > 1 else ""
+    assert {entry["criterion"]: entry["note"] for entry in scores} == {
+        f"{name} >= -1": note for name in SCORES
+    }
+    assert all(entry["passed"] for entry in scores)
+    assert other["note"] == ""
 
 
 def test_an_undetected_fault_fails_a_replay_in_which_another_is_detected(
