@@ -102,6 +102,7 @@ def _run(words: list[str], chosen: str) -> int:
     if mistake:
         command.error(mistake)
     args = parser.parse_args(words)
+    args.words = words
     code: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
     return code
 

@@ -36,7 +36,7 @@ _SECTIONS = ("options", "bags", "faults", "bundles", "columns")
 #: Name of the bundle that is installed with the package.
 SHIPPED = "default"
 #: Counts the changes of the keys of ``summary.json``: results of another one are not kept.
-SUMMARY_FORMAT = 2
+SUMMARY_FORMAT = 3
 NO_FAULTS = "none"
 #: Measures in the table if the plan names none.
 COLUMNS = (

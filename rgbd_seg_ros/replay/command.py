@@ -224,6 +224,8 @@ def _run_one(args: argparse.Namespace) -> int:
         record=args.record,
         rerun=args.rerun,
         overwrite=args.overwrite,
+        command=("rgbd_seg", *args.words),
+        criteria_file=args.criteria,
     )
     with interruptible() as caught:
         outcome = replay_bag(

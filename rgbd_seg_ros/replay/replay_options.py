@@ -72,6 +72,23 @@ class ReplayOptions:
     #: File for the Rerun viewer; None to write none.
     rerun: Path | None = None
     overwrite: bool = False
+    #: Words of the command line, for the report; empty if there was none.
+    command: tuple[str, ...] = ()
+    #: File of the criteria, for the report.
+    criteria_file: Path | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that decide about the results, by what they are."""
+        schedule = Path(self.faults.name) if self.faults.name else None
+        found = {
+            "recording": self.bag,
+            "faults": schedule if schedule is not None and schedule.is_file() else None,
+            "ground truth": self.truth.path if self.truth is not None else None,
+            "class map": self.class_map,
+            "criteria": self.criteria_file,
+        }
+        return {what: path for what, path in found.items() if path is not None}
 
     def check(self) -> None:
         """Raise a ValueError for an unusable option or output, before anything slow is done."""

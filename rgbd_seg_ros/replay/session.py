@@ -306,7 +306,9 @@ class _Session:
             "faults": self._faults(),
             "idle_faults": idle_faults(schedule),
             "speed": self.speed.summary(self.seconds),
-            "run": run_facts(self.parts.engine, self.options.config),
+            "run": run_facts(
+                self.parts.engine, self.options.config, self.options.command, self.options.inputs
+            ),
             "median_depth_m": self.depth.median_m,
             "dropped_by_faults": {s: source.dropped[s] for s in STREAMS if source.dropped[s]},
         }
