@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from rgbd_seg_ros.command_line import one_line
 from rgbd_seg_ros.files import (
     InputFileError,
+    OutputError,
     check_output_folder,
     check_writable,
     read_json,
@@ -33,6 +36,8 @@ from rgbd_seg_ros.replay.output_folder import REPORT, SUMMARY
 BATCH_JSON, BATCH_MARKDOWN, BATCH_PAGE = "batch.json", "batch.md", "batch.html"
 #: Names of two files in the folder of each replay.
 RECORD, LOG = "run.json", "replay.log"
+#: File that a batch and its replays keep locked.
+LOCK = ".lock"
 #: Longest summary of a replay that is read, in bytes.
 MAX_SUMMARY_BYTES = 64 * 2**20
 #: Start of the command line of a replay.
@@ -90,7 +95,14 @@ class ReplayBatch:
         Args:
             interrupted: called all the time; the replays end early when it returns True, and run
                 anew next time.
+
+        Raises:
+            OutputError: another batch, or a replay that one has left behind, writes to the folder.
         """
+        with _locked(self._out) as lock:
+            return self._run(lock, interrupted)
+
+    def _run(self, lock: int, interrupted: Callable[[], bool]) -> dict[str, Any]:
         waiting = []
         for run in self._plan.runs:
             kept = None if self._overwrite else self._kept(run)
@@ -109,7 +121,7 @@ class ReplayBatch:
                     if interrupted():
                         break
                     while waiting and len(running) < self._jobs:
-                        running.append(self._start(waiting.pop(0)))
+                        running.append(self._start(waiting.pop(0), lock))
                     for done in [p for p in running if p.process.poll() is not None]:
                         running.remove(done)
                         self._finish(done)
@@ -124,7 +136,7 @@ class ReplayBatch:
                 child.process.wait()
         return self._write(interrupted=bool(running or waiting))
 
-    def _start(self, run: BatchRun) -> _Process:
+    def _start(self, run: BatchRun, lock: int) -> _Process:
         folder = self._out / run.folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
@@ -140,6 +152,7 @@ class ReplayBatch:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=environment,
+                pass_fds=(lock,),  # locked until the replay ends, even if this process is killed
                 start_new_session=True,  # Ctrl-C is passed on by this process
             )
         return _Process(run, process, fingerprint)
@@ -181,6 +194,32 @@ class ReplayBatch:
         write_atomically(self._out / BATCH_PAGE, batch_page(summary, REPORT))
         write_atomically(self._out / BATCH_JSON, json.dumps(summary, indent=2) + "\n")
         return summary
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Lock the folder of a batch; yields the descriptor, which replays inherit.
+
+    The lock lasts until all processes that have the descriptor have ended.
+
+    Raises:
+        OutputError: another process has the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another batch, or a replay of one that was killed, still writes to {folder}; "
+                f"wait until it ends, or end it (fuser {folder / LOCK} shows its process)"
+            ) from error
+        except OSError as error:
+            say(f"warning: {folder} cannot be locked ({error.strerror}); run one batch there only")
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def _result(run: BatchRun, record: dict[str, Any], folder: Path) -> BatchResult:

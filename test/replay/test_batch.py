@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from rigs.recordings import MS, START_NS, truth_mask
 
 from rgbd_seg_ros import cli
+from rgbd_seg_ros.files import OutputError
 from rgbd_seg_ros.image_io import write_image
 from rgbd_seg_ros.replay import batch, batch_command
 from rgbd_seg_ros.replay.batch_plan import read_batch
@@ -35,9 +37,9 @@ def replay(monkeypatch, capsys):  # type: ignore[no-untyped-def]
         def __init__(self, *arguments) -> None:  # type: ignore[no-untyped-def]
             super().__init__(*arguments, program=PROGRAM)
 
-        def _start(self, run):  # type: ignore[no-untyped-def]
+        def _start(self, run, lock):  # type: ignore[no-untyped-def]
             started.append(run.folder.removeprefix("runs/"))
-            return super()._start(run)
+            return super()._start(run, lock)
 
     monkeypatch.setattr(batch_command, "ReplayBatch", Watched)
 
@@ -282,6 +284,28 @@ def test_an_interrupted_batch_ends_its_replays_and_goes_on_later(
     done = batch.ReplayBatch(plan, tmp_path / "out", 3, program=PROGRAM).run()
     assert not done["interrupted"]
     assert [run["exit_code"] for run in done["runs"]] == [0] * 3
+
+
+def test_a_replay_that_a_killed_batch_has_left_behind_keeps_the_folder_locked(
+    recording: Path, tmp_path: Path
+) -> None:
+    plan = read_batch(
+        _plan(tmp_path, f"bags: [{recording}]\nfaults: [none]\n"), _arguments(), {}, (), ""
+    )
+    out, pipe = tmp_path / "out", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    blocked = ("sh", "-c", 'read line < "$0"', str(pipe))
+    # Leaving the lock closes its descriptor, as the death of the batch does.
+    with batch._locked(out) as lock:
+        child = batch.ReplayBatch(plan, out, 1, True, blocked)._start(plan.runs[0], lock).process
+    again = batch.ReplayBatch(plan, out, 1, True, PROGRAM)
+    with pytest.raises(OutputError, match=f"still writes to {out}; wait until it ends"):
+        again.run()
+    pipe.write_text("go on\n")
+    assert child.wait() == 0
+    assert [run["exit_code"] for run in again.run()["runs"]] == [0]
+    # A batch that has ended leaves no lock behind.
+    assert again.run()["passed"]
 
 
 # --- Bad input ---------------------------------------------------------------------------------
