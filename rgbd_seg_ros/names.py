@@ -31,12 +31,13 @@ def shown(value: object) -> str:
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` with the most similar known name, or an empty string.
 
-    The dashes of options do not count, so that they do not make short names similar.
+    The dashes of options do not count, so that they do not make short names similar, and neither
+    does the case of letters.
     """
-    bare = {other.lstrip("-"): other for other in known}
+    bare = {other.lstrip("-").casefold(): other for other in known}
     if not isinstance(name, str) or len(name) > MAX_SHOWN:  # comparing takes quadratic time
         return ""
-    near = difflib.get_close_matches(name.lstrip("-"), bare, n=1)
+    near = difflib.get_close_matches(name.lstrip("-").casefold(), bare, n=1)
     return f"; did you mean {bare[near[0]]!r}?" if near else ""
 
 

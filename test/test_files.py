@@ -215,6 +215,8 @@ def test_values_in_messages_are_short() -> None:
     for value in ("x" * 10**6, [["y" * 10**6] * 100] * 100, deep, 10**5000, b"z" * 10**6):
         assert len(shown(value)) <= 200
     assert did_you_mean("realsens", ["oak", "realsense"]) == "; did you mean 'realsense'?"
+    assert did_you_mean("REALSENSE", ["oak", "realsense"]) == "; did you mean 'realsense'?"
+    assert did_you_mean("--OUT", ["--out"]) == "; did you mean '--out'?"
     assert did_you_mean("x" * 10**6, ["x"]) == ""
     assert unknown_name("camera", ["x"] * 10**6, ["oak"]).endswith("(known: oak)")
 

@@ -28,7 +28,7 @@ from rgbd_seg_ros import __version__
 from rgbd_seg_ros.files import InputFileError, read_yaml
 from rgbd_seg_ros.names import shown, unknown_name
 from rgbd_seg_ros.replay.fault_presets import find_faults
-from rgbd_seg_ros.replay.faults import FaultError
+from rgbd_seg_ros.replay.faults import MAX_SEED, FaultError
 from rgbd_seg_ros.replay.measures import MEASURES
 from rgbd_seg_ros.replay.replay_words import BatchError, ReplayArguments, Values
 
@@ -223,7 +223,7 @@ def _schedules(faults: Any, where: str) -> list[tuple[str, list[str], list[Path]
     for entry in faults:
         if entry is None or entry == NO_FAULTS:
             found: tuple[str, list[str], list[Path]] = (NO_FAULTS, [], [])
-        elif isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0:
+        elif isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry <= MAX_SEED:
             found = (f"random-{entry}", [f"--random-faults={entry}"], [])
         elif isinstance(entry, str) and entry:
             try:
@@ -235,7 +235,8 @@ def _schedules(faults: Any, where: str) -> list[tuple[str, list[str], list[Path]
             found = (name, [f"--faults={entry}"], [Path(entry)] if is_file else [])
         else:
             raise BatchError(
-                f"{where}: expected a preset, a file or a seed of 0 or more, got {shown(entry)}"
+                f"{where}: expected a preset, a file or a seed of 0 to {MAX_SEED}, got "
+                f"{shown(entry)}"
             )
         if found[0] in schedules:
             raise BatchError(f"{where}: {shown(entry)} is the second schedule named {found[0]}")

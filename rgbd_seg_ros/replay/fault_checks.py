@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rgbd_seg_ros.fallback import CoreConfig
+from rgbd_seg_ros.fallback.health import MIN_INTERVALS
 from rgbd_seg_ros.frames import Stream
 from rgbd_seg_ros.replay.faults import FaultSchedule
 
@@ -64,21 +66,38 @@ def too_short(
         frames, period_s = response["frames"], periods_s.get(response["stream"])
         if not frames or response["detected_ms"] is not None or period_s is None:
             continue
-        needed = _frames_needed(response["fault"], period_s, config)
+        before = math.ceil(response["from"] / period_s - 1e-6)
+        needed = _frames_needed(response["fault"], period_s, before, config)
         if needed is not None and frames < needed:
+            early = response["fault"] in SILENT and before <= MIN_INTERVALS
+            why = " so early, when the rate of the stream is not known yet" if early else ""
+            remedy = "begin it later or make it longer" if early else "make it longer"
             yield (
                 f"fault {response['stream']} {response['fault']} from {response['from']:g} s "
                 f"reaches {frames} frame{'s' if frames > 1 else ''}, but at {1 / period_s:.3g} Hz "
-                f"it is noticed only after {needed}: make it longer, or use a longer recording"
+                f"it is noticed only after {needed}{why}: {remedy}, or use a longer recording"
             )
 
 
-def _frames_needed(fault: str, period_s: float, config: CoreConfig) -> int | None:
-    """Number of frames that a fault must reach to be detected; None if that is not known."""
+def _frames_needed(fault: str, period_s: float, before: int, config: CoreConfig) -> int | None:
+    """Number of frames that a fault must reach to be detected; None if that is not known.
+
+    Args:
+        fault: its kind.
+        period_s: mean time between two frames, seconds.
+        before: number of frames before the fault.
+        config: parameters of the core.
+    """
     if fault in SILENT:
         if not config.silent_periods:
             return None
-        silence_s = max(config.silent_periods * period_s, config.min_silence_s)
+        # Until the core knows the period, it waits longer, as StreamHealth.timeout_ns says.
+        shortest_s = config.min_silence_s
+        if before <= MIN_INTERVALS:
+            shortest_s = max(shortest_s, config.first_silence_s)
+        if before <= 1:
+            shortest_s = max(shortest_s, config.second_message_s)
+        silence_s = max(config.silent_periods * period_s, shortest_s)
         # From the last frame before the fault to the first one after it.
         return max(1, int(silence_s / period_s + 1e-6))
     if fault in UNUSABLE:

@@ -28,7 +28,8 @@ from rgbd_seg_ros.names import shown, unknown_name
 from rgbd_seg_ros.replay.fault_kinds import FAULTS, FaultContext, FaultKind, ReceivedItem
 
 _KEYS = ("stream", "fault", "from", "to", "value", "seed")
-_MAX_SEED = 2**32 - 1
+#: Largest seed of a fault.
+MAX_SEED = 2**32 - 1
 #: Old names that are still accepted, with a warning.
 _RENAMED = {"colour_driver": "color_driver"}
 
@@ -82,8 +83,8 @@ class Fault:
         if kind.value is not None and (self.value is None or not kind.value.allows(self.value)):
             got = "none" if self.value is None else f"{self.value:g}"
             raise FaultError(f"fault {self.fault} needs a value ({kind.value}), got {got}")
-        if not 0 <= self.seed <= _MAX_SEED:
-            raise FaultError(f"seed must be 0 to {_MAX_SEED}, got {shown(self.seed)}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise FaultError(f"seed must be 0 to {MAX_SEED}, got {shown(self.seed)}")
 
     @property
     def streams(self) -> tuple[Stream, ...]:

@@ -17,7 +17,7 @@ from rgbd_seg_ros.frames import NS_PER_MS
 from rgbd_seg_ros.gravity import DEFAULT_FRAME
 from rgbd_seg_ros.replay.class_map import read_class_map
 from rgbd_seg_ros.replay.criteria import Criterion
-from rgbd_seg_ros.replay.faults import FaultSchedule
+from rgbd_seg_ros.replay.faults import MAX_SEED, FaultSchedule
 from rgbd_seg_ros.replay.report import load_template
 from rgbd_seg_ros.replay.rerun_output import check_rerun
 from rgbd_seg_ros.replay.runner import ReplayError
@@ -104,8 +104,8 @@ class ReplayOptions:
             raise ReplayError("--truth and --truth-topic both name ground truth; use one")
         if self.class_map is not None:
             read_class_map(self.class_map)
-        if self.random_faults is not None and self.random_faults < 0:
-            raise ReplayError(f"--random-faults must be 0 or more, got {self.random_faults}")
+        if self.random_faults is not None and not 0 <= self.random_faults <= MAX_SEED:
+            raise ReplayError(f"--random-faults must be 0 to {MAX_SEED}, got {self.random_faults}")
         if self.out is not None:
             check_output_folder(self.out, self.overwrite)
             load_template()

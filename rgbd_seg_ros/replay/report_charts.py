@@ -92,7 +92,7 @@ def iou_curve(summary: Summary) -> dict[str, Any] | None:
         ],
         "lines": _lines(points, placed),
         "points": [
-            {"x": round(x, 1), "y": round(y, 1), "text": f"{t:.1f} s: {miou:.1%}"}
+            {"x": round(x, 1), "y": round(y, 1), "text": f"{t:.1f} s: {miou * 100:.1f} %"}
             for (x, y), (t, miou) in zip(placed, points, strict=True)
         ],
     }

@@ -50,8 +50,9 @@ def _details(name: str, summary: Summary) -> str:
     if name == "flicker":
         found = summary["flicker"]
         return (
-            f"of the pixels, {found['at_switches']:.1%} change their class at a switch "
-            f"({found['switches']} compared), and {found['usual']:.1%} from mask to mask otherwise"
+            f"of the pixels, {found['at_switches'] * 100:.1f} % change their class at a switch "
+            f"({found['switches']} compared), and {found['usual'] * 100:.1f} % from mask to mask "
+            "otherwise"
         )
     if name == "consistency_rgbd_rgb":
         return f"of the pixels of {summary['consistency']['frames']} frame pairs"

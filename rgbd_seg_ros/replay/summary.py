@@ -137,13 +137,13 @@ def _speed(speed: dict[str, Any]) -> str:
     text = f"{speed['masks_per_s']:g} masks per second"
     if speed["network_share"] is None:
         return text
-    return f"{text}, {speed['network_share']:.0%} of the speed of the networks alone"
+    return f"{text}, {speed['network_share'] * 100:.0f} % of the speed of the networks alone"
 
 
 def _flicker(flicker: dict[str, Any]) -> str:
     return (
-        f"{flicker['at_switches']:.1%} of the pixels change at a switch, {flicker['usual']:.1%} "
-        f"otherwise"
+        f"{flicker['at_switches'] * 100:.1f} % of the pixels change at a switch, "
+        f"{flicker['usual'] * 100:.1f} % otherwise"
     )
 
 

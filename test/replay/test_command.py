@@ -19,7 +19,7 @@ from rgbd_seg_ros import cli
 from rgbd_seg_ros.bag.reader import BagReader
 from rgbd_seg_ros.bag.writer import BagWriter
 from rgbd_seg_ros.bundle import Bundle, save_bundle
-from rgbd_seg_ros.replay import command
+from rgbd_seg_ros.replay import command, speed
 from rgbd_seg_ros.replay.command import core_config
 from rgbd_seg_ros.replay.fault_kinds import FAULTS
 from rgbd_seg_ros.replay.fault_presets import PRESETS
@@ -78,7 +78,7 @@ def test_the_text_summary_has_the_same_numbers(recording: Path, replay, tmp_path
         "faults          dropped depth 10",
         "RGBD -> RGB_ONLY: depth silent",
         "fault           depth drop from 2 s: detected after 203 ms, first mask without after ",
-        "% of the speed of the networks alone",
+        "masks per second",
         "2-3 s depth drop: 10 masks, 0.250; without one stream 0.250, fused 0.000",
         "sha256",
     ):
@@ -476,12 +476,15 @@ def test_parameters_of_the_core() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_complete_files(recording, replay, engine, tmp_path, number) -> None:  # type: ignore[no-untyped-def]
+def test_an_interrupt_leaves_complete_files(  # type: ignore[no-untyped-def]
+    recording, replay, engine, tmp_path, monkeypatch, number
+) -> None:
+    monkeypatch.setattr(speed, "ALONE_SHARE", 0.0)  # each network runs alone once
     plain = type(engine).__call__
 
     class Impatient(type(engine)):  # type: ignore[misc]
         def __call__(self, *args, **options):  # type: ignore[no-untyped-def]
-            if len(self.calls) == 10:
+            if len(self.calls) == 11:  # ten masks, and one network alone
                 os.kill(os.getpid(), number)
             return plain(self, *args, **options)
 
@@ -603,3 +606,10 @@ def test_a_given_depth_topic_that_is_not_fused_is_exit_code_1(
     options = "--depth-topic", "/camera/depth/image", "--assume-aligned"
     assert replay(bag, *options)[0] == 0
     assert replay(bag, *options[:2], "--set", "force_network=rgb")[0] == 0
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_names_its_option(recording: Path, capsys, seed: int) -> None:  # type: ignore[no-untyped-def]
+    assert cli.main(["replay", str(recording), f"--random-faults={seed}"]) == 2
+    expected = f"--random-faults must be 0 to 4294967295, got {seed}"
+    assert expected in capsys.readouterr().err

@@ -56,6 +56,7 @@ def test_the_verdict_is_on_all_criteria() -> None:
     ("text", "message"),
     [
         ("- miou_rgb_onyl >= 0.4", "criterion 1: unknown measure 'miou_rgb_onyl'; did you mean"),
+        ("- MIOU >= 0.4", "unknown measure 'MIOU'; did you mean 'miou'"),
         ("- masks > 1\n- miou = 3", "criterion 2: expected MEASURE COMPARISON NUMBER.*'miou = 3'"),
         ("- miou >= high", "expected MEASURE COMPARISON NUMBER"),
         ("- miou >= nan", "expected MEASURE COMPARISON NUMBER"),

@@ -49,6 +49,38 @@ def test_frames_that_a_fault_needs(fault, period_s, needed, settings) -> None:  
     assert told(needed) == told(needed - 1, 100.0) == told(0) == []
 
 
+@pytest.mark.parametrize(
+    ("start", "needed"),
+    [(0.0, 50), (0.05, 50), (0.1, 50), (0.15, 10), (0.5, 10), (0.55, 3), (0.6, 3)],
+)
+def test_a_fault_before_the_rate_is_known_needs_more_frames(start: float, needed: int) -> None:
+    def told(fault: str, frames: int) -> list[str]:
+        response = {**_response(fault, frames), "from": start}
+        return list(too_short([response], {"depth": 0.1}, CoreConfig()))
+
+    (text,) = told("drop", needed - 1)
+    assert f"at 10 Hz it is noticed only after {needed}" in text
+    assert ("so early, when the rate of the stream is not known yet" in text) is (needed > 3)
+    assert told("drop", needed) == []
+    assert told("zero", 3) == []  # unusable images do not wait for the rate
+
+
+@pytest.mark.parametrize(("from_s", "detected"), [(0.45, False), (0.95, True)])
+def test_the_core_knows_the_rate_of_a_stream_only_after_six_frames(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    from_s: float,
+    detected: bool,
+) -> None:
+    faults = FaultSchedule([Fault("drop", "depth", from_s, from_s + 0.7)])
+    summary = run_replay(recording, faults=faults).summary
+    (response,) = summary["fault_responses"]
+    assert response["frames"] == 7
+    assert (response["detected_ms"] is not None) is detected
+    hints = [text for text in summary["warnings"] if "is not known yet" in text]
+    assert len(hints) == (not detected)
+
+
 @pytest.mark.parametrize("fault", ["noise", "rate", "drop"])
 def test_nothing_is_said_where_the_need_is_not_known(fault: str) -> None:
     config = CoreConfig(silent_periods=0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rgbd_seg_ros.fallback import Mode
+from rgbd_seg_ros.replay import speed
 from rgbd_seg_ros.replay.faults import Fault, FaultSchedule
 from rgbd_seg_ros.replay.mask_measures import Calibration, Calibrations, Consistency, Flicker
 
@@ -89,6 +90,17 @@ def test_the_calibration_error_by_hand() -> None:
     assert perfect.ece == 0
 
 
+@pytest.mark.parametrize("edge", [17, 34, 238])  # 1, 2 and 14 of 15 bins of 17 values
+def test_a_confidence_on_the_edge_of_two_bins_is_in_the_upper_one(edge: int) -> None:
+    calibration = Calibration()
+    truth = np.zeros((1, 2), np.uint8)
+    # The upper one is right, the lower one wrong, and each is alone in its bin.
+    confidence = np.array([[edge, edge - 1]], np.uint8)
+    calibration.update(truth, np.array([[0, 1]], np.uint8), confidence)
+    expected = (1 - edge / 255 + (edge - 1) / 255) / 2
+    assert calibration.ece == pytest.approx(expected, abs=1e-4)
+
+
 def test_calibration_is_by_network_and_by_mode() -> None:
     calibrations = Calibrations()
     truth = np.zeros((1, 4), np.uint8)
@@ -108,14 +120,20 @@ def test_calibration_is_by_network_and_by_mode() -> None:
     assert found["ece_by_mode"] == {"RGBD": 0.4, "RGB_ONLY": 0.5}
 
 
-def test_the_measures_of_a_replay(recording: Path, run_replay, engine) -> None:  # type: ignore[no-untyped-def]
+def test_the_measures_of_a_replay(
+    recording: Path,
+    run_replay,  # type: ignore[no-untyped-def]
+    engine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speed, "ALONE_SHARE", 0.0)  # each network runs alone once
     faults = FaultSchedule([Fault("drop", "depth", 1, 2)])
     options = {"faults": faults, "topics": {"truth": "/truth/mask"}}
     plain = run_replay(recording, **options).summary
     assert plain["consistency"] is None
     calls = len(engine.calls)
-    # The fused and the color network are also timed alone, at least once.
-    assert calls >= plain["masks"] + 2
+    # The fused and the color network are also timed alone.
+    assert calls == plain["masks"] + 2
     summary = run_replay(
         recording, **options | {"faults": FaultSchedule(faults.faults)}, consistency=True
     ).summary
@@ -125,7 +143,7 @@ def test_the_measures_of_a_replay(recording: Path, run_replay, engine) -> None: 
     frames = summary["consistency"].pop("frames")
     assert summary["consistency"] == {"rgbd_rgb": 0, "rgbd_depth": 0, "rgb_depth": 1}
     assert 2 <= frames <= 4
-    assert len(engine.calls) - calls >= summary["masks"] + 2 * frames + 3
+    assert len(engine.calls) - calls == summary["masks"] + 2 * frames + 3
     assert summary["ece_by_network"] == {
         name: pytest.approx(200 / 255 - 0.5, abs=1e-4) for name in ("rgbd", "rgb")
     }
