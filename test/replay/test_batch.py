@@ -385,7 +385,7 @@ def test_a_defective_plan_is_one_line(  # type: ignore[no-untyped-def]
         (["--batch", "PLAN", "--out", "OUT", "--record", "x"], "--record writes one replay"),
         (["--batch", "PLAN", "--out", "OUT", "--faults", "night"], "--faults is set by the plan"),
         (["--batch", "PLAN", "--out", "OUT", "--bundle", "x"], "--bundle is set by the plan"),
-        (["--batch", "PLAN", "--out", "OUT", "--junit", "x"], "--junit has no verdict to write"),
+        (["--batch", "PLAN", "--out", "OUT", "--junit", "OUT"], "--junit has no verdict to write"),
         (["BAG", "--compare", "nowhere", "--out", "OUT"], "is not the folder of a bundle"),
         (["--batch", "PLAN", "--out", "FULL"], "is not empty; choose another --out"),
     ],
