@@ -40,7 +40,7 @@ def test_each_network_of_a_bundle_has_a_run(capsys: pytest.CaptureFixture[str]) 
     for run in document["runs"]:
         assert (run["precision"], run["device"]) == ("f32", "cpu")
         assert run["same_as_float32"] > 0.999
-        assert (run["size"], run["input_size"]) == ([64, 96], [120, 160])
+        assert (run["size"], run["input_size"]) == ([64, 96], [240, 320])
         end = run["end_to_end_ms"]
         assert 0 < end["p50"] <= end["p95"] <= end["p99"]
         assert sum(run["stages_ms"].values()) <= 1.1 * end["p99"]
