@@ -20,7 +20,7 @@ from training.settings import resolve
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "train"
 LABELS = {"nyuv2": NYU40, "sunrgbd": SUNRGBD37, "potsdam": POTSDAM6, "midair": MIDAIR13}
-RECIPES = [p for p in sorted(FOLDER.glob("*.yaml")) if read_yaml(p).get("data") == "prepared"]
+RECIPES = [p for p in sorted(FOLDER.glob("*.yaml")) if p.stem.split("_")[0] in LABELS]
 SUPERVISED = [p for p in RECIPES if read_yaml(p)["method"] == "supervised"]
 
 
