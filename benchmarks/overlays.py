@@ -30,11 +30,12 @@ NETWORKS = ("rgbd", "rgb", "depth")
 GAP_PX = 2
 
 
-def overlays(bundle: Path, folder: Path, network: str) -> dict[str, Image]:
+def overlays(bundle: Path, folder: Path, network: str, depth_scale: float) -> dict[str, Image]:
     """Name of each frame → the overlay of a network, H×W×3 RGB."""
     with tempfile.TemporaryDirectory() as out:
         command = ["predict", "--folder", str(folder), "--bundle", str(bundle), "--out", out]
-        if cli.main([*command, "--network", network, "--overwrite"]):
+        options = ["--network", network, "--depth-scale", str(depth_scale), "--overwrite"]
+        if cli.main([*command, *options]):
             raise SystemExit(f"no overlays of the network {network} of {bundle}")
         end = "_overlay.png"
         return {p.name.removesuffix(end): read_rgb(p) for p in sorted(Path(out).glob(f"*{end}"))}
@@ -42,7 +43,7 @@ def overlays(bundle: Path, folder: Path, network: str) -> dict[str, Image]:
 
 def sheet(bundles: list[Path], folder: Path, every: int, width: int, depth_scale: float) -> Image:
     """All rows, with the legend on the right, as an H×W×3 RGB image."""
-    drawn = [{n: overlays(b, folder, n) for n in NETWORKS} for b in bundles]
+    drawn = [{n: overlays(b, folder, n, depth_scale) for n in NETWORKS} for b in bundles]
     rows = []
     found = find_frames(folder, need=("rgb", "depth"))
     for name in found.names[::every]:
@@ -68,7 +69,8 @@ def _edged(tile: Image) -> Image:
     return np.pad(tile, edges, constant_values=255)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Parse and write the sheet."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
@@ -79,7 +81,7 @@ def main() -> None:
     parser.add_argument(
         "--depth-scale", type=float, default=0.001, metavar="M", help="meters per unit of depth"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     image = sheet(args.bundles, args.folder, args.every, args.width, args.depth_scale)
     write_image(args.out, image)
 

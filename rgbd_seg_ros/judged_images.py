@@ -139,17 +139,20 @@ def describe_unit(depth_scale: float | None, median: float) -> str:
     return f"depth is read with {unit}, its median is {median:.3g} m{hint}"
 
 
-def warn_of_unit(file: Path | None, depth_scale: float | None, median: float) -> str | None:
+def warn_of_unit(
+    file: Path | None, depth_scale: float | None, median: float, max_pixels: int
+) -> str | None:
     """A line if the median is unusual and nobody stated the unit; else None.
 
     Args:
         file: one of the depth images; its type tells the usual unit.
         depth_scale: meters per unit as stated; None if it is not.
         median: the median depth in meters.
+        max_pixels: as for :func:`judge_depth`.
     """
     if file is None or depth_scale is not None:
         return None
-    unit_m = default_depth_scale(read_image(file).dtype)
+    unit_m = default_depth_scale(read_image(file, max_pixels).dtype)
     confirm = f"--depth-scale {unit_m:g}"
     return unusual_median(median, unit_m, "unit", confirm, "pass --depth-scale")
 

@@ -150,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
     depth_m = round(median(predictor.medians_m), 4) if predictor.medians_m else None
     unused = predictor.unused()
     if depth_m is not None:
-        if unusual := warn_of_unit(predictor.depth_file, args.depth_scale, depth_m):
+        unit = (predictor.depth_file, args.depth_scale, depth_m, args.max_image_pixels)
+        if unusual := warn_of_unit(*unit):
             unused.append(unusual)
         else:
             print(describe_unit(args.depth_scale, depth_m), file=sys.stderr)

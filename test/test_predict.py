@@ -18,7 +18,8 @@ from rgbd_seg_ros import predict
 from rgbd_seg_ros.bundle import Bundle, save_bundle
 from rgbd_seg_ros.fallback.config import CoreConfig
 from rgbd_seg_ros.files import OutputError
-from rgbd_seg_ros.judged_images import judge_depth, median_m
+from rgbd_seg_ros.image_io import ImageFileError
+from rgbd_seg_ros.judged_images import judge_depth, median_m, warn_of_unit
 from rgbd_seg_ros.predict import PredictError
 
 
@@ -111,6 +112,14 @@ def test_an_unusual_median_is_a_warning_until_the_unit_is_stated(
     )
     assert _run(*files, "--depth-scale", unit, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"] == []
+
+
+def test_the_unit_is_doubted_within_the_limit_of_pixels(tmp_path: Path) -> None:
+    """The limit that the user has raised also holds where the type of an image is looked up."""
+    cv2.imwrite(str(tmp_path / "d.png"), np.full((60, 80), 20_000, np.uint16))
+    assert warn_of_unit(tmp_path / "d.png", None, 20.0, 60 * 80)
+    with pytest.raises(ImageFileError):
+        warn_of_unit(tmp_path / "d.png", None, 20.0, 60 * 80 - 1)
 
 
 def test_a_bad_image_is_reported_and_skipped(folder: Path, bundle: Path, capsys) -> None:  # type: ignore[no-untyped-def]
