@@ -197,12 +197,16 @@ def _joined(files: list[Path]) -> list[str]:
     )
     if len(files) < 2 or by_recorder:
         return []
-    names = ", ".join(file.name for file in files[:8])
-    more = f", and {len(files) - 8} more" if len(files) > 8 else ""
     return [
-        f"{len(files)} files are read as one recording, by their names: {names}{more}; if they "
-        "are several, pass one of them"
+        f"{len(files)} files are read as one recording, by their names: {_named(files)}; if "
+        "they are several, pass one of them"
     ]
+
+
+def _named(files: list[Path]) -> str:
+    """The names of the first files, and the number of the others."""
+    more = f", and {len(files) - 8} more" if len(files) > 8 else ""
+    return ", ".join(file.name for file in files[:8]) + more
 
 
 def _check_one_recording(folder: Path, files: list[Path], kind: str) -> None:
@@ -213,10 +217,8 @@ def _check_one_recording(folder: Path, files: list[Path], kind: str) -> None:
     """
     numbers = [number for file in files if (number := _part_number(file)) is not None]
     if len({_recording(file) for file in files}) > 1 or len(set(numbers)) < len(numbers):
-        names = ", ".join(file.name for file in files[:8])
-        more = f", and {len(files) - 8} more" if len(files) > 8 else ""
         raise BagError(
-            f"{folder} contains several {kind} recordings; pass one of them: {names}{more}"
+            f"{folder} contains several {kind} recordings; pass one of them: {_named(files)}"
         )
 
 
